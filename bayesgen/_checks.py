@@ -1,0 +1,172 @@
+"""Checks at the door: every message names the argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
+    """A finite floating-point tensor; with `like`, of its dtype and on its device."""
+    tensor = as_tensor(name, value)
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{name} must hold real numbers (float64 or float32), got dtype {tensor.dtype}; "
+            f"convert it explicitly, e.g. {name}.double()"
+        )
+    if like is not None:
+        if tensor.dtype != like.dtype:
+            raise TypeError(
+                f"{name} has dtype {tensor.dtype} but {like.dtype} is wanted, the dtype of the "
+                f"other inputs; convert one of them explicitly"
+            )
+        if tensor.device != like.device:
+            raise ValueError(
+                f"{name} is on device {tensor.device} but the other inputs are on {like.device}; "
+                f"move one of them explicitly"
+            )
+    bad = ~torch.isfinite(tensor)
+    if bad.any():
+        first = tuple(int(i) for i in bad.nonzero()[0])
+        raise ValueError(
+            f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), "
+            f"the first at index {first}"
+        )
+    return tensor
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """`value` as a tensor, without a copy where none is needed."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, float):  # torch's default dtype is global state; Python's float is double
+        return torch.tensor(value, dtype=torch.float64)
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as err:
+        raise TypeError(
+            f"{name} must be a tensor or an array, got {type(value).__name__} ({err})"
+        ) from None
+
+
+def inputs(name: str, value: Any) -> Tensor:
+    """Inputs x of shape (n, d); (n,) is read as (n, 1)."""
+    tensor = real(name, value)
+    if tensor.ndim == 1:
+        tensor = tensor[:, None]
+    if tensor.ndim != 2:
+        raise ValueError(f"{name} must have shape (n, d) or (n,), got {tuple(tensor.shape)}")
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}, want n ≥ 1 and d ≥ 1")
+    return tensor
+
+
+def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
+    """Targets of shape (n,), (n, C) or (B, n, C), as they came."""
+    tensor = as_tensor(name, value)
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {tensor.dtype}; for class labels see "
+            f"bayesgen.likelihoods.one_hot(labels, num_classes=...)"
+        )
+    tensor = real(name, tensor, like=like)
+    if tensor.ndim not in (1, 2, 3):
+        raise ValueError(
+            f"{name} must have shape (n,), (n, C) or (B, n, C), got {tuple(tensor.shape)}"
+        )
+    rows = tensor.shape[0] if tensor.ndim == 1 else tensor.shape[-2]
+    if rows != n:
+        raise ValueError(
+            f"{name} must have one row for each of the {n} inputs, got {rows} rows in shape "
+            f"{tuple(tensor.shape)}"
+        )
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}")
+    return tensor
+
+
+def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
+    """A positive finite tensor; Python numbers take the dtype and device of `like`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+        if like is not None:
+            return torch.tensor(value, dtype=like.dtype, device=like.device)
+        return torch.tensor(value, dtype=torch.float64)
+    tensor = real(name, value, like=like)
+    if tensor.numel() and not (tensor > 0).all():
+        raise ValueError(f"{name} must be positive, got a smallest value of {tensor.min().item()}")
+    return tensor
+
+
+def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
+    """Integer labels in 0..C−1, as int64, at least one of them."""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
+    tensor = as_tensor(name, value)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must hold integer class labels, got dtype {tensor.dtype}")
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}")
+    low, high = int(tensor.min()), int(tensor.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{name} must lie in 0..{num_classes - 1} (num_classes={num_classes}), "
+            f"got values from {low} to {high}"
+        )
+    return tensor.long()
+
+
+def share(name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number in [0, 1], got {value!r}") from None
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {number}")
+    return number
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def gram(matrix: Tensor, n: int, who: str) -> Tensor:
+    """The matrix, if it is a finite symmetric (n, n) one; else an error that says what it is."""
+    if tuple(matrix.shape) != (n, n):
+        raise ValueError(
+            f"{who} must give a square ({n}, {n}) matrix on {n} inputs, "
+            f"got shape {tuple(matrix.shape)}"
+        )
+    size = matrix.abs().max()
+    if not torch.isfinite(size):
+        raise ValueError(f"{who} must be finite, got NaN or infinite values")
+    block = 512  # rows a pass, to keep the temporaries small
+    skew = max(
+        (matrix[start : start + block] - matrix[:, start : start + block].mT).abs().max()
+        for start in range(0, n, block)
+    )
+    allowed = 1e3 * torch.finfo(matrix.dtype).eps * size
+    if skew > allowed:
+        raise ValueError(
+            f"{who} must be symmetric, k(x, x') = k(x', x): the largest difference is "
+            f"{skew.item():.2g}, rounding would allow {allowed.item():.2g}"
+        )
+    return matrix
+
+
+def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -> None:
+    """Raise where a smallest eigenvalue is negative by more than rounding explains."""
+    floor = 10 * n * torch.finfo(dtype).eps * abs(largest)
+    if smallest < -floor:
+        raise ValueError(
+            f"{who} must be positive semi-definite: its smallest eigenvalue on these "
+            f"{n} inputs is {smallest:.3g}, rounding would allow −{floor:.2g}"
+        )

@@ -1,0 +1,167 @@
+"""The central type: what a model's marginal likelihood is and what it is made of.
+
+Imports nothing else of the package.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evidence:
+    """The log marginal likelihood of a model and its two parts: fit − complexity.
+
+    For any prior P, likelihood and posterior Q,
+
+        log p(D) = E_Q[log p(D | θ)] − KL(Q ‖ P),
+
+    exactly when Q is the posterior (conjugate models) and, for a Laplace approximation, when the
+    likelihood is taken as quadratic about the mode. One object may hold a batch of labellings of
+    the same inputs: every tensor has the batch shape (...), usually () or (B,).
+
+    Attributes:
+        fit: E_Q[log p(D | θ)], the expected log likelihood under the posterior, in nats.
+        complexity: KL(Q ‖ P), in nats, at least 0.
+        n: number of observations (rows, not rows × outputs).
+        effective_dimension: Σ λᵢ/(λᵢ + α) summed over the outputs, hence at most n·C
+            (Maddox et al. 2020).
+        error: a bound or standard error of the log marginal likelihood, in nats: first-order
+            rounding for exact methods, sampling error for stochastic ones.
+        method: how it was computed, in words.
+        jitter: variance that had to be added to the diagonal of the covariance for a
+            factorisation to exist, 0 where none was. Never added silently: it is printed.
+
+    Raises:
+        ValueError: a part is not finite, the complexity is negative, shapes do not broadcast, or
+            n < 1.
+
+    Source: the decomposition is the equality case of the evidence lower bound; Germain et al.
+    (2016), section 3, for its reading as a PAC-Bayes bound.
+
+    Example:
+        >>> evidence = Evidence(fit=-10.0, complexity=2.5, n=5, effective_dimension=1.2)
+        >>> float(evidence.log_marginal_likelihood), float(evidence.per_observation)
+        (-12.5, -2.5)
+    """
+
+    fit: Tensor
+    complexity: Tensor
+    n: int
+    effective_dimension: Tensor
+    error: Tensor = torch.zeros(())
+    method: str = "exact"
+    jitter: Tensor = torch.zeros(())
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+            raise ValueError(f"n must be an integer of at least 1, got {self.n!r}")
+        names = ("fit", "complexity", "effective_dimension", "error", "jitter")
+        like = self.fit if isinstance(self.fit, Tensor) else torch.zeros((), dtype=torch.float64)
+        parts = {name: _as_real(name, getattr(self, name), like) for name in names}
+        try:
+            shape = torch.broadcast_shapes(*(part.shape for part in parts.values()))
+        except RuntimeError:
+            shapes = {name: tuple(part.shape) for name, part in parts.items()}
+            raise ValueError(f"the parts of an Evidence must share a batch shape, got {shapes}") from None
+        for name, part in parts.items():
+            object.__setattr__(self, name, part.expand(shape))
+        # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.
+        slack = 1e3 * torch.finfo(like.dtype).eps * (1 + self.fit.detach().abs())
+        if (self.complexity.detach() < -slack).any():
+            raise ValueError(
+                "complexity is a Kullback–Leibler divergence and must be at least 0, got "
+                f"{self.complexity.min().item()}"
+            )
+
+    @property
+    def log_marginal_likelihood(self) -> Tensor:
+        """log p(D) = fit − complexity, in nats; shape: the batch shape."""
+        return self.fit - self.complexity
+
+    @property
+    def per_observation(self) -> Tensor:
+        """log p(D) / n, in nats per observation (all C outputs of a row together)."""
+        return self.log_marginal_likelihood / self.n
+
+    @property
+    def bits(self) -> Tensor:
+        """log₂ p(D), in bits; its negative is the length of the ideal code for D."""
+        return self.log_marginal_likelihood / math.log(2.0)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch of labellings, () for one."""
+        return self.fit.shape
+
+    def log_bayes_factor(self, other: Evidence) -> Tensor:
+        """log p(D | this) − log p(D | other), in nats: positive where this model is preferred.
+
+        Raises:
+            TypeError: `other` is not an Evidence.
+            ValueError: the two speak of data sets of different sizes.
+
+        Source: Kass & Raftery (1995), eq. 1.
+
+        Example:
+            >>> a = Evidence(fit=-10.0, complexity=2.0, n=5, effective_dimension=1.0)
+            >>> b = Evidence(fit=-9.0, complexity=6.0, n=5, effective_dimension=3.0)
+            >>> float(a.log_bayes_factor(b))
+            3.0
+        """
+        if not isinstance(other, Evidence):
+            raise TypeError(f"other must be an Evidence, got {type(other).__name__}")
+        if other.n != self.n:
+            raise ValueError(
+                "evidences compare models of the same data: this one has "
+                f"n={self.n} observations, other has n={other.n}"
+            )
+        return self.log_marginal_likelihood - other.log_marginal_likelihood
+
+    def __getitem__(self, index: Any) -> Evidence:
+        """The Evidence of some of the labellings, indexed as a tensor of the batch shape."""
+        return Evidence(
+            self.fit[index],
+            self.complexity[index],
+            self.n,
+            self.effective_dimension[index],
+            error=self.error[index],
+            method=self.method,
+            jitter=self.jitter[index],
+        )
+
+    def __repr__(self) -> str:
+        def show(value: Tensor, spec: str = ".6g") -> str:
+            if value.ndim == 0:
+                return format(value.item(), spec)
+            low, high = value.min().item(), value.max().item()
+            return f"{low:{spec}} … {high:{spec}}"
+
+        batch = f", batch {tuple(self.batch_shape)}" if self.batch_shape else ""
+        bar = f" ± {show(self.error.max(), '.2g')}" if self._error_matters else ""
+        text = (
+            f"Evidence(log p(D) = {show(self.log_marginal_likelihood)} nats{bar}"
+            f" = fit {show(self.fit)} − complexity {show(self.complexity)}, n = {self.n}{batch}, "
+            f"effective dimension {show(self.effective_dimension, '.4g')}; {self.method}"
+        )
+        if (self.jitter > 0).any():
+            text += f"; jitter {show(self.jitter.max(), '.2g')} was added to the diagonal"
+        return text + ")"
+
+    @property
+    def _error_matters(self) -> bool:
+        # Six significant digits are printed: an error below the last of them says nothing more.
+        size = self.log_marginal_likelihood.detach().abs()
+        return bool((self.error > 1e-6 * torch.clamp(size, min=1.0)).any())
+
+
+def _as_real(name: str, value: Any, like: Tensor) -> Tensor:
+    tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if not torch.isfinite(tensor.detach()).all():
+        raise ValueError(f"{name} must be finite, got {tensor}")
+    return tensor

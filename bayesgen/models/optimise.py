@@ -1,0 +1,139 @@
+"""Evidence maximisation over any kernel's parameters: L-BFGS on the exact gradient."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from bayesgen import kernels
+from bayesgen.kernels import Gram
+from bayesgen.models.lengthscale import Progress
+from bayesgen.models.objective import LogMarginalLikelihood
+from bayesgen.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Kernel parameters θ (p,), outputscale s () and noise σ², (1, 1), (n, 1) or (n, C)."""
+
+    theta: Tensor
+    scale: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Free:
+    """Which hyperparameters are to be learnt."""
+
+    kernel: bool
+    scale: bool
+    noise: bool
+
+
+def starts(
+    gram: Gram, y: Tensor, scale: Tensor, noise: Tensor, free: Free
+) -> list[Setting]:
+    """Where to start from, for each labelling, (B,).
+
+    The kernel as the user has it, or with its length-scales at the typical distance between
+    points, whichever has more evidence at its own best (s, σ²): one spectrum each for all
+    labellings. With a noise for each point there is no spectrum to ask; the typical distance
+    is taken.
+    """
+    typical = type(gram)(kernels.with_typical_lengthscales(gram.base, gram.x), gram.x).start()
+    B = len(y)
+    if noise.shape[1:] != (1, 1):
+        variance = y.square().mean((-2, -1)).clamp(min=torch.finfo(y.dtype).tiny)
+        theta = typical if free.kernel else gram.start()
+        each = noise.expand(B, -1, -1)
+        return [
+            Setting(theta, variance[b] if free.scale else scale, each[b]) for b in range(B)
+        ]
+    best: list[tuple[Tensor, Setting]] = []
+    for theta in [gram.start(), typical] if free.kernel else [gram.start()]:
+        top = Spectrum.dense(gram.matrix(theta), y).maximise(
+            scale=None if free.scale else scale, noise=None if free.noise else noise.reshape(())
+        )
+        new = [
+            (value, Setting(theta, top.scale[b], top.noise[b].reshape(1, 1)))
+            for b, value in enumerate(top.evidence.log_marginal_likelihood)
+        ]
+        pairs = zip(best, new, strict=True)
+        best = [max(pair, key=lambda c: c[0]) for pair in pairs] if best else new
+    return [setting for _, setting in best]
+
+
+def maximise(
+    gram: Gram, y: Tensor, start: Setting, free: Free, *, progress: Progress | None = None
+) -> Setting:
+    """The setting of largest evidence near `start`, for one labelling y (n, C).
+
+    L-BFGS-B (SciPy) over (θ, log s, log σ²), those that are free, on the exact gradient; the last
+    two bounded to what the targets' variance makes conceivable.
+    """
+    objective = LogMarginalLikelihood(gram, y)
+    p = len(start.theta)
+    scalar_noise = start.noise.numel() == 1
+    learn = [free.kernel] * p + [free.scale, free.noise and scalar_noise]
+    fixed = np.array(
+        [
+            *start.theta.tolist(),
+            float(start.scale.log()),
+            float(start.noise.log()) if scalar_noise else 0.0,
+        ]
+    )
+    mask = np.array(learn)
+    variance = math.log(max(float(y.square().mean()), torch.finfo(y.dtype).tiny))
+    bounds = [(None, None)] * p + [(variance - 23, variance + 23), (variance - 23, variance + 7)]
+    evaluations = 0
+    worst = 0.0
+
+    def setting(free_values: np.ndarray) -> Setting:
+        full = fixed.copy()
+        full[mask] = free_values
+        noise = y.new_full((1, 1), full[p + 1]).exp() if scalar_noise else start.noise
+        return Setting(y.new_tensor(full[:p]), y.new_tensor(full[p]).exp(), noise)
+
+    def negative(free_values: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal evaluations, worst
+        at = setting(free_values)
+        evaluations += 1
+        if progress is not None:
+            progress(evaluations, max(30, evaluations + 1), f"L-BFGS evaluation {evaluations}")
+        try:
+            result = objective(at.theta, at.scale, at.noise)
+        except ValueError:  # indefinite here: no place for the line search to go
+            return worst + 1e6 * (1 + abs(worst)), np.zeros(mask.sum())
+        gradient = np.array(
+            [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
+        )
+        worst = max(worst, -float(result.value))
+        return -float(result.value), -gradient[mask]
+
+    if not mask.any():
+        return start
+    with warnings.catch_warnings():
+        # On the way a jitter may be needed; only the one at the optimum is part of the result.
+        warnings.filterwarnings("ignore", message="the covariance is singular")
+        found = scipy.optimize.minimize(
+            negative,
+            fixed[mask],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[b for b, m in zip(bounds, learn, strict=True) if m],
+            options={"maxiter": 200, "ftol": 1e-10, "gtol": 1e-5},
+        )
+    if found.status == 1:  # out of iterations; an abnormal line search is the end of the digits
+        warnings.warn(
+            f"the hyperparameter search stopped after {found.nit} iterations, largest gradient "
+            f"{np.abs(found.jac).max():.2g} nats",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return setting(found.x)

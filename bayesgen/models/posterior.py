@@ -1,0 +1,265 @@
+"""What a Gaussian process knows after seeing data: predictions, and its Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from bayesgen import _checks, kernels, solvers
+from bayesgen.evidence import Evidence
+from bayesgen.kernels import Gram
+from bayesgen.models.objective import NoiseGroup, covariance, noise_groups
+
+MeanFunction = Callable[[Tensor], Tensor]
+
+# New points a pass: bounds the cross-covariances to (_CHUNK, n).
+_CHUNK = 2000
+
+
+class GPPosterior:
+    """Posterior of a Gaussian process, for one labelling or a batch of B.
+
+    Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
+    (n,), (n, C) or (B, n, C), predictions at m points are (m,), (m, C) or (B, m, C), and
+    hyperparameters have the batch shape, () or (B,).
+
+    Attributes:
+        evidence: the `Evidence`, batch shape () or (B,).
+        scale: outputscale s, a variance.
+        noise: noise variance σ²; of shape (n,), (n, C) or (B, n, C) where it was given per point.
+        at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
+            length-scale would go on, the data having no say in where it ends.
+        spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
+    """
+
+    def __init__(
+        self,
+        gram: Gram,
+        y: Tensor,
+        *,
+        theta: Tensor,
+        scale: Tensor,
+        noise: Tensor,
+        alpha: Tensor,
+        evidence: Evidence,
+        at_bound: Tensor,
+        spectra: int,
+        mean: MeanFunction,
+        target_shape: torch.Size,
+    ) -> None:
+        self._gram, self._theta, self._alpha, self._y = gram, theta, alpha, y
+        self._scale, self._noise, self._mean = scale, noise, mean
+        self._shape = target_shape
+        self._batched = len(target_shape) == 3
+        self.evidence = evidence if self._batched else evidence[0]
+        self.at_bound = at_bound if self._batched else at_bound[0]
+        self.spectra = spectra
+        self._factor: tuple[tuple[int, int | None], Tensor] | None = None
+
+    # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s, a variance; the batch shape."""
+        return self._scale if self._batched else self._scale[0]
+
+    @property
+    def noise(self) -> Tensor:
+        """Noise variance σ²; the batch shape, or broadcastable with (B, n, C) where per point."""
+        if self._per_point:
+            return self._noise
+        return self._noise[:, 0, 0] if self._batched else self._noise[0, 0, 0]
+
+    @property
+    def kernels(self) -> list[gpytorch.kernels.Kernel]:
+        """The kernel of each labelling, with unit outputscale and its learnt parameters."""
+        return [self._gram.kernel(theta) for theta in self._theta]
+
+    @property
+    def lengthscale(self) -> Tensor:
+        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+
+        Raises:
+            AttributeError: the kernel has none.
+        """
+        if not self._gram.base.has_lengthscale:
+            raise AttributeError(
+                f"the kernel {type(self._gram.base).__name__} has no length-scale of its own; "
+                "its parameters are in posterior.kernels"
+            )
+        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        if values[0].numel() == 1:
+            values = values.reshape(-1)
+        return values if self._batched else values[0]
+
+    # ------------------------------------------------------------------ predictions
+
+    def fitted(self) -> Tensor:
+        """Posterior mean at the training inputs, of the targets' shape: y − σ²α, no new solve."""
+        return self._shaped(self._y - self._noise * self._alpha, self._gram.x)
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior mean at new points, (m,), (m, C) or (B, m, C); cheaper than `predict`.
+
+            m(x*) = s k(x*, X) (sK + σ²I)⁻¹ y
+
+        Labellings that share their kernel's parameters share its cross-covariance.
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+
+        Source: Rasmussen & Williams (2006), eq. 2.25.
+        """
+        x_new = self._new(x_new)
+        distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
+        weights = self._scale[:, None, None] * self._alpha
+        B, _, C = weights.shape
+        result = weights.new_empty(B, len(x_new), C)
+        for start in range(0, len(x_new), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            cross = self._gram.cross(x_new[rows])
+            for k, theta in enumerate(distinct):
+                of = (which == k).nonzero()[:, 0]
+                columns = weights[of].movedim(0, 1).reshape(-1, len(of) * C)
+                product = cross(theta) @ columns
+                result[of, rows] = product.reshape(-1, len(of), C).movedim(1, 0)
+        return self._shaped(result, x_new)
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
+        """Predictive distribution of each new observation on its own.
+
+            v(x*) = s k(x*, x*) − s² k(x*, X) (sK + σ²I)⁻¹ k(X, x*)  [+ σ²]
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+            latent: the function's value f(x*) instead of an observation of it: without the noise.
+
+        Returns:
+            `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C); its `stddev` is
+            a standard deviation, its `variance` the square.
+
+        Raises:
+            ValueError: x_new has another number of columns than x; a noise that was given per
+                point and no `latent=True`, since new points have no noise then.
+
+        Source: Rasmussen & Williams (2006), eq. 2.25–2.26.
+
+        Example:
+            >>> import gpytorch
+            >>> from bayesgen.models import GaussianProcess
+            >>> x = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+            >>> posterior = GaussianProcess(gpytorch.kernels.RBFKernel(), noise=0.01).fit(
+            ...     x, torch.sin(6 * x[:, 0]))
+            >>> posterior.predict(x[:3]).mean.shape
+            torch.Size([3])
+        """
+        x_new = self._new(x_new)
+        extra = self._observation_noise(latent)
+        variance = torch.empty(len(self._alpha), len(x_new), self._alpha.shape[-1]).to(self._y)
+        for start in range(0, len(x_new), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            for b, of, half in self._half_solves(x_new[rows]):
+                kernel = self._gram.kernel(self._theta[b])
+                with torch.no_grad():
+                    prior = self._scale[b] * kernel(x_new[rows], diag=True)
+                reduced = (prior - half.square().sum(0)).clamp(min=0)
+                variance[b, rows, of] = reduced[:, None] + extra[b]
+        # The marginals of points that coincide with noiseless data have no spread but rounding.
+        floor = torch.finfo(variance.dtype).tiny
+        std = variance.clamp(min=floor).sqrt()
+        return Normal(self.mean(x_new), self._plain(std, len(x_new)))
+
+    def joint(self, x_new: Any, *, latent: bool = False) -> MultivariateNormal:
+        """Joint predictive distribution of all new points, for each output and labelling.
+
+        Args:
+            x_new: (m, d).
+            latent: as in `predict`.
+
+        Returns:
+            `MultivariateNormal` over m points, batch shape (), (C,) or (B, C).
+
+        Raises:
+            ValueError: as `predict`; the covariance is singular to rounding (points that
+                coincide, with `latent=True`).
+        """
+        x_new = self._new(x_new)
+        extra = self._observation_noise(latent)
+        B, m, C = len(self._alpha), len(x_new), self._alpha.shape[-1]
+        full = self._y.new_empty(B, C, m, m)
+        for b, of, half in self._half_solves(x_new):
+            with torch.no_grad():
+                prior = kernels.evaluate(self._gram.kernel(self._theta[b]), x_new)
+            matrix = self._scale[b] * prior - half.mT @ half
+            matrix.diagonal().add_(extra[b])
+            full[b, of] = matrix
+        mean = self.mean(x_new)
+        if len(self._shape) == 1:
+            return MultivariateNormal(mean, full[0, 0])
+        mean = mean.mT
+        return MultivariateNormal(mean, full if self._batched else full[0])
+
+    # ------------------------------------------------------------------ inside
+
+    @property
+    def _per_point(self) -> bool:
+        return self._noise.shape[1:] != (1, 1)
+
+    def _new(self, x_new: Any) -> Tensor:
+        x_new = _checks.real("x_new", _checks.inputs("x_new", x_new), like=self._gram.x)
+        if x_new.shape[1] != self._gram.x.shape[1]:
+            raise ValueError(
+                f"x_new must have {self._gram.x.shape[1]} columns, as x had, "
+                f"got {x_new.shape[1]}"
+            )
+        return x_new
+
+    def _observation_noise(self, latent: bool) -> Tensor:
+        if latent:
+            return torch.zeros_like(self._scale)
+        if self._per_point:
+            raise ValueError(
+                "new points have no noise where the noise was given per training point: "
+                "ask for the function's value with latent=True"
+            )
+        return self._noise[:, 0, 0]
+
+    def _half_solves(self, x_new: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+        """For each labelling b and outputs of one noise: L⁻¹ s k(X, x_new), (n, m)."""
+        cross = self._gram.cross(x_new)
+        for b, theta in enumerate(self._theta):
+            right = self._scale[b] * cross(theta).mT
+            for group in noise_groups(self._noise[b : b + 1] if len(self._noise) > 1 else self._noise):
+                lower = self._lower(b, group)
+                yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
+
+    def _lower(self, b: int, group: NoiseGroup) -> Tensor:
+        """The factor of one labelling's covariance; the last one is kept for the next chunk."""
+        key = (b, group.outputs.start)
+        if self._factor is None or self._factor[0] != key:
+            factor = solvers.cholesky(
+                lambda: covariance(self._gram, self._theta[b], self._scale[b], group.noise)
+            )
+            self._factor = (key, factor.lower)
+        return self._factor[1]
+
+    def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
+        """(B, m, C) with the prior mean added, in the shape the targets had."""
+        prior = self._mean(x)
+        return self._plain(values + (prior[:, None] if prior.ndim == 1 else prior), len(x))
+
+    def _plain(self, values: Tensor, m: int) -> Tensor:
+        if self._batched:
+            return values
+        return values.reshape(m) if len(self._shape) == 1 else values[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"GPPosterior({type(self._gram.base).__name__}, targets {tuple(self._shape)}, "
+            f"{self.evidence!r})"
+        )

@@ -1,0 +1,214 @@
+"""Dense factorisations of covariance matrices, and the evidence that a Cholesky factor gives."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from bayesgen.evidence import Evidence
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (n,), ascending, and eigenvectors (n, n) of a symmetric matrix (n, n).
+
+    On a CPU this is LAPACK's divide and conquer as SciPy ships it, measured faster there than
+    `torch.linalg.eigh`; elsewhere it is `torch.linalg.eigh`. Not differentiable.
+
+    Example:
+        >>> eigenvalues, vectors = eigh(torch.diag(torch.tensor([2.0, 1.0])))
+        >>> eigenvalues
+        tensor([1., 2.])
+    """
+    if matrix.device.type == "cpu":
+        values, vectors = scipy.linalg.eigh(
+            matrix.detach().numpy(), driver="evd", check_finite=False
+        )
+        return torch.from_numpy(values), torch.from_numpy(vectors)
+    values, vectors = torch.linalg.eigh(matrix.detach())
+    return values, vectors
+
+
+def rounding_norm(n: int, largest: float, dtype: torch.dtype) -> float:
+    """Size ‖E‖₂ of the rounding in an (n, n) symmetric matrix with this largest eigenvalue.
+
+    √n · eps · λ_max: the norm of a symmetric matrix of independent rounding errors of relative
+    size eps grows as √n; the factorisation's own backward error is of the same order. Checked
+    against float64 in the tests.
+    """
+    return math.sqrt(n) * torch.finfo(dtype).eps * largest
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Cholesky factor of a covariance A = L Lᵀ, with what it took to get it.
+
+    Attributes:
+        lower: L, (n, n).
+        jitter: variance added to the diagonal of A, 0 as a rule.
+    """
+
+    lower: Tensor
+    jitter: float
+
+    def solve(self, y: Tensor) -> Tensor:
+        """A⁻¹ y for y of shape (n, m)."""
+        return torch.cholesky_solve(y, self.lower)
+
+    def logdet(self) -> Tensor:
+        """log |A|."""
+        return 2 * self.lower.diagonal().log().sum()
+
+    def inverse(self) -> Tensor:
+        """A⁻¹, (n, n)."""
+        return torch.cholesky_inverse(self.lower)
+
+    def into_inverse(self) -> Tensor:
+        """A⁻¹ written over the factor's own memory; the factor is spent."""
+        return torch.cholesky_inverse(self.lower, out=self.lower)
+
+    def norm(self) -> float:
+        """Largest eigenvalue of A, by a few power iterations (from below, within a few per cent)."""
+        v = self.lower.new_ones(self.lower.shape[0], 1)
+        size = 0.0
+        for _ in range(8):
+            v = self.lower @ (self.lower.mT @ (v / v.norm()))
+            size = float(v.norm())
+        return size
+
+
+def cholesky(build: Callable[[], Tensor]) -> Factor:
+    """Cholesky factor of the covariance that `build()` returns, in that matrix's own memory.
+
+    Taking a function, not a matrix, lets the factorisation work in place: one (n, n) array, no
+    copy. Where rounding has made the matrix indefinite it is built anew with multiples of its own
+    rounding floor (n · eps · mean diagonal) on the diagonal, ten times more at each of four tries;
+    the amount is returned and warned of.
+
+    Args:
+        build: returns a new symmetric (n, n) matrix at each call.
+
+    Raises:
+        ValueError: the matrix is indefinite beyond rounding.
+
+    Example:
+        >>> cholesky(lambda: torch.eye(2, dtype=torch.float64)).jitter
+        0.0
+    """
+    jitter = 0.0
+    for attempt in range(5):
+        matrix = build()
+        floor = matrix.shape[-1] * torch.finfo(matrix.dtype).eps * float(matrix.diagonal().mean())
+        if attempt:
+            jitter = floor * 10.0 ** (attempt - 1)
+            matrix.diagonal().add_(jitter)
+        # The transpose of a row-major matrix is column-major, LAPACK's order: factored in place.
+        lower = matrix.mT
+        info = torch.empty((), dtype=torch.int32, device=matrix.device)
+        torch.linalg.cholesky_ex(lower, out=(lower, info))
+        if int(info) == 0:
+            if jitter:
+                warnings.warn(
+                    f"the covariance is singular to rounding; a jitter of {jitter:.2g} was added "
+                    "to its diagonal (Evidence.jitter says so too)",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            return Factor(lower, jitter)
+    raise ValueError(
+        "the covariance must be positive definite: its Cholesky factorisation fails at pivot "
+        f"{int(info)} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal; "
+        "a larger noise is wanted, or a kernel that is positive semi-definite"
+    )
+
+
+def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor]:
+    """Exact Evidence of targets y under N(0, A), A = sK + diag(σ²), and A⁻¹y. The factor is spent.
+
+    With α = A⁻¹y, Λ = diag(σ²) and N_eff = n − tr(A⁻¹Λ) for each of the C outputs:
+
+        fit        = −½ [Σ log(2πσ²) + αᵀΛα + N_eff]
+        complexity = ½ [log|A| − Σ log σ² − N_eff + αᵀ(y − Λα)]
+
+    Source: Rasmussen & Williams (2006), eq. 2.30, split by the equality of the evidence lower
+    bound; the KL is between the posterior and the prior of f at the training inputs.
+
+    Args:
+        factor: Cholesky factor of A.
+        y: targets, (B, n, C).
+        noise: σ², variances, () or (n,).
+
+    Returns:
+        The Evidence, batch shape (B,), and α of shape (B, n, C).
+    """
+    batch, n, outputs = y.shape
+    columns = y.movedim(0, 1).reshape(n, batch * outputs)
+    alpha = factor.solve(columns).reshape(n, batch, outputs).movedim(0, 1)
+    logdet, norm = factor.logdet(), factor.norm()
+    diagonal = factor.into_inverse().diagonal()
+    variance = (noise + factor.jitter).expand(n)
+    dof = n - (diagonal * variance).sum()
+    residual = variance[:, None] * alpha
+    log_noise = variance.log().sum()
+    pull = (alpha * residual).sum((-2, -1))
+    fit = -0.5 * (outputs * (log_noise + n * math.log(2 * math.pi) + dof) + pull)
+    complexity = 0.5 * (
+        outputs * (logdet - log_noise - dof) + (alpha * (y - residual)).sum((-2, -1))
+    )
+    error = 0.5 * rounding_norm(n, norm, y.dtype) * (
+        outputs * diagonal.sum() + alpha.square().sum((-2, -1))
+    )
+    return (
+        Evidence(
+            fit,
+            complexity,
+            n,
+            outputs * dof,
+            error=error,
+            method="exact, by Cholesky",
+            jitter=torch.as_tensor(factor.jitter, dtype=y.dtype, device=y.device),
+        ),
+        alpha,
+    )
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The log marginal likelihood at one setting, and what its gradient is made of.
+
+    Attributes:
+        value: log N(y; 0, A) summed over outputs, nats.
+        gradient: G = ∂ log p / ∂A = ½ (ααᵀ − C A⁻¹), (n, n); for any parameter θ of A,
+            ∂ log p / ∂θ = ⟨G, ∂A/∂θ⟩.
+        data_term: ⟨G, A⟩ = ½ (yᵀα − nC).
+    """
+
+    value: Tensor
+    gradient: Tensor
+    data_term: Tensor
+
+
+def sensitivity(factor: Factor, y: Tensor) -> Sensitivity:
+    """Log marginal likelihood of y (n, C) under N(0, A) and its derivative in A. Spends the factor.
+
+    Source: Rasmussen & Williams (2006), eq. 5.9. One factorisation and one inverse, in one (n, n)
+    array, whatever the number of outputs and of parameters.
+
+    Example:
+        >>> y = torch.ones(2, 1, dtype=torch.float64)
+        >>> s = sensitivity(cholesky(lambda: torch.eye(2, dtype=torch.float64)), y)
+        >>> round(float(s.value), 4)
+        -2.8379
+    """
+    n, outputs = y.shape
+    alpha = factor.solve(y)
+    quadratic = (y * alpha).sum()
+    value = -0.5 * (quadratic + outputs * (factor.logdet() + n * math.log(2 * math.pi)))
+    gradient = factor.into_inverse()
+    torch.addmm(gradient, alpha, alpha.mT, beta=-0.5 * outputs, alpha=0.5, out=gradient)
+    return Sensitivity(value, gradient, 0.5 * (quadratic - n * outputs))

@@ -1,0 +1,442 @@
+"""The spectral measures of a covariance, and everything about its evidence that follows from them.
+
+For a Gaussian likelihood with prior covariance s·K and noise σ² all that matters of K is where its
+eigenvalues lie (the density) and how the targets load on them (the same measure, weighted). Given
+the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each labelling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesgen import _checks, solvers
+from bayesgen.evidence import Evidence
+
+# The coarse grid of the maximisation: points for each factor of ten.
+_PER_DECADE = 6
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A discrete measure Σ wᵢ δ(λᵢ) on the eigenvalues of an operator.
+
+    Attributes:
+        nodes: λᵢ, (m,) or (..., m).
+        weights: wᵢ ≥ 0, broadcastable with the nodes.
+    """
+
+    nodes: Tensor
+    weights: Tensor
+
+    def integrate(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
+        return (self.weights * function(self.nodes)).sum(-1)
+
+
+class Maximum(NamedTuple):
+    """Where the evidence is largest.
+
+    Attributes:
+        scale: outputscale s, shape: the batch shape.
+        noise: noise variance σ², likewise.
+        evidence: the Evidence there.
+        at_bound: True where the optimum lies on the edge of the searched range of σ²/s: the data
+            then ask for no noise at all, or for nothing but noise.
+    """
+
+    scale: Tensor
+    noise: Tensor
+    evidence: Evidence
+    at_bound: Tensor
+
+
+class Derivatives(NamedTuple):
+    """Log marginal likelihood with derivatives in (log s, log σ²).
+
+    Attributes:
+        value: (...), nats.
+        gradient: (..., 2).
+        hessian: (..., 2, 2).
+    """
+
+    value: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
+
+    Built by `Spectrum.dense` or `Spectrum.features`.
+
+    Attributes:
+        density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
+        n: order of the operator.
+        targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
+        outputs: C, the number of outputs of each labelling.
+        vectors: eigenvectors (n, m) where they are kept; they turn the measures into solves.
+        projections: Uᵀy, (B, m, C), beside them.
+        y: the targets, (B, n, C), beside them.
+        method: how it was computed, in words.
+
+    Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
+
+    Example:
+        >>> K = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
+        >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        >>> spectrum = Spectrum.dense(K, y)
+        >>> round(float(spectrum.effective_dimension(1.0)), 4)  # 1/2 + 3/4
+        1.25
+        >>> round(float(spectrum.evidence(1.0, 1.0).log_marginal_likelihood), 4)
+        -3.0651
+    """
+
+    density: Measure
+    n: int
+    targets: Measure | None
+    outputs: int
+    method: str
+    vectors: Tensor | None = None
+    projections: Tensor | None = None
+    y: Tensor | None = None
+
+    # ------------------------------------------------------------------ makers
+
+    @classmethod
+    def dense(cls, K: Any, y: Any = None) -> Spectrum:
+        """Spectrum of a symmetric positive semi-definite matrix, by a dense eigendecomposition.
+
+        Args:
+            K: (n, n).
+            y: targets (n,), (n, C) or (B, n, C), of K's dtype and device; None for none.
+
+        Raises:
+            ValueError: K is not square, symmetric, finite or PSD beyond rounding; y does not
+                match it.
+        """
+        K = _checks.real("K", K)
+        if K.ndim != 2 or 0 in K.shape:
+            raise ValueError(f"K must have shape (n, n) with n ≥ 1, got {tuple(K.shape)}")
+        _checks.gram(K, len(K), "K")
+        columns = None if y is None else _checks.targets("y", y, len(K), like=K)
+        values, vectors = solvers.eigh(K)
+        _checks.psd(float(values[0]), float(values[-1]), len(K), K.dtype, "K")
+        return cls._from_basis(
+            values.clamp(min=0), vectors, len(K), columns, "exact, by dense eigendecomposition"
+        )
+
+    @classmethod
+    def features(cls, Phi: Any, y: Any = None) -> Spectrum:
+        """Spectrum of K = ΦΦᵀ, by a singular value decomposition of the features.
+
+        Never forms K nor the precision matrix ΦᵀΦ: singular values keep their digits.
+
+        Args:
+            Phi: features, (n, d).
+            y: as in `dense`.
+
+        Raises:
+            ValueError: Φ is not a finite (n, d) matrix; y does not match it.
+        """
+        Phi = _checks.inputs("Phi", Phi)
+        n = len(Phi)
+        columns = None if y is None else _checks.targets("y", y, n, like=Phi)
+        vectors, singular, _ = torch.linalg.svd(Phi, full_matrices=False)
+        return cls._from_basis(singular.square(), vectors, n, columns, "exact, by SVD of features")
+
+    @classmethod
+    def _from_basis(
+        cls, values: Tensor, vectors: Tensor, n: int, y: Tensor | None, method: str
+    ) -> Spectrum:
+        """Measures from m ≤ n eigenpairs; the other n − m eigenvalues are zero."""
+        missing = n - len(values)
+        ones = torch.ones_like(values)
+        if missing:
+            density = Measure(
+                torch.cat([values, values.new_zeros(1)]),
+                torch.cat([ones, ones.new_full((1,), missing)]),
+            )
+        else:
+            density = Measure(values, ones)
+        if y is None:
+            return cls(density, n, None, 0, method, vectors)
+        batch = y.shape[:-2] if y.ndim == 3 else y.shape[:0]
+        y = y.reshape(-1, n, 1 if y.ndim == 1 else y.shape[-1])
+        columns = y.movedim(0, 1).reshape(n, -1)
+        coefficients = vectors.mT @ columns
+        projections = coefficients.reshape(-1, len(y), y.shape[-1]).movedim(0, 1)
+        weights = projections.square().sum(-1)
+        if missing:
+            # What the features cannot reach, by the residual itself and not by a difference of
+            # squares, which would cancel.
+            rest = (columns - vectors @ coefficients).square().sum(0)
+            rest = rest.reshape(len(y), y.shape[-1]).sum(-1, keepdim=True)
+            weights = torch.cat([weights, rest], -1)
+        targets = Measure(density.nodes, weights.reshape(*batch, -1))
+        return cls(density, n, targets, y.shape[-1], method, vectors, projections, y)
+
+    # ------------------------------------------------------------------ of K alone
+
+    def effective_dimension(self, alpha: Any) -> Tensor:
+        """N_eff(K; α) = Σ λᵢ/(λᵢ + α).
+
+        Args:
+            alpha: positive, any shape (...).
+
+        Returns:
+            (...), between 0 and n.
+
+        Source: Gull (1989); Maddox et al. (2020), eq. 2.
+        """
+        alpha = _checks.positive("alpha", alpha, like=self.density.nodes)[..., None]
+        return self.density.integrate(lambda nodes: nodes / (nodes + alpha))
+
+    def logdet(self, scale: Any, noise: Any) -> Tensor:
+        """log |sK + σ²I|, for scale and noise of any broadcastable shapes (...)."""
+        scale, noise = self._settings(scale, noise)
+        return self.density.integrate(lambda nodes: (scale * nodes + noise).log())
+
+    @property
+    def largest(self) -> Tensor:
+        """The largest eigenvalue of K."""
+        return self.density.nodes.max()
+
+    # ------------------------------------------------------------------ of K and the targets
+
+    def evidence(self, scale: Any, noise: Any) -> Evidence:
+        """Exact Evidence of the targets under N(0, sK + σ²I), for every labelling.
+
+            fit        = −½ [nC log(2πσ²) + σ² Σ tᵢ/(sλᵢ+σ²)² + N_eff]
+            complexity = ½ [C Σ log(1 + sλᵢ/σ²) − N_eff + Σ tᵢ sλᵢ/(sλᵢ+σ²)²]
+
+        with tᵢ = Σ_c (uᵢᵀy_c)² and N_eff = C Σ sλᵢ/(sλᵢ+σ²). The error is the first-order effect
+        of rounding in K and in its decomposition, ½‖E‖ (C tr A⁻¹ + ‖A⁻¹y‖²), A = sK + σ²I.
+
+        Args:
+            scale: outputscale s > 0, a number or a tensor that broadcasts with the batch shape.
+            noise: σ² > 0, a variance, likewise.
+
+        Raises:
+            ValueError: a setting is not positive, or the spectrum was built without targets.
+        """
+        scale, noise = self._settings(scale, noise)
+        targets, outputs = self._loaded(), self.outputs
+        dof = outputs * self.density.integrate(lambda nodes: scale * nodes / (scale * nodes + noise))
+        alpha_square = targets.integrate(lambda nodes: (scale * nodes + noise) ** -2)
+        prior_norm = targets.integrate(
+            lambda nodes: scale * nodes / (scale * nodes + noise) ** 2
+        )
+        log_ratio = self.density.integrate(lambda nodes: (scale * nodes / noise).log1p())
+        trace = self.density.integrate(lambda nodes: 1 / (scale * nodes + noise))
+        scale, noise = scale[..., 0], noise[..., 0]
+        fit = -0.5 * (
+            self.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof
+        )
+        complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
+        rounding = scale * solvers.rounding_norm(self.n, float(self.largest), fit.dtype)
+        error = 0.5 * rounding * (outputs * trace + alpha_square)
+        return Evidence(fit, complexity, self.n, dof, error=error.detach(), method=self.method)
+
+    def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
+        """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
+        scale, noise = self._settings(scale, noise)
+        quadratic = self._loaded().integrate(lambda nodes: 1 / (scale * nodes + noise))
+        logdet = self.density.integrate(lambda nodes: (scale * nodes + noise).log())
+        return -0.5 * (quadratic + self.outputs * (logdet + self.n * math.log(2 * math.pi)))
+
+    def derivatives(self, scale: Any, noise: Any) -> Derivatives:
+        """Log marginal likelihood, gradient and Hessian in (log s, log σ²), analytically.
+
+        With dᵢ = sλᵢ+σ² and shares aᵢ = (sλᵢ, σ²)/dᵢ, which sum to one:
+
+            gradient_j = ½ Σ a_ij (tᵢ/dᵢ − C)
+            hessian_jk = ½ Σ [δ_jk a_ij (tᵢ/dᵢ − C) − a_ij a_ik (2tᵢ/dᵢ − C)]
+
+        Source: Rasmussen & Williams (2006), eq. 5.9, differentiated once more, in the eigenbasis.
+        """
+        scale, noise = self._settings(scale, noise)
+        targets, outputs = self._loaded(), self.outputs
+
+        def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            total = scale * nodes + noise
+            return scale * nodes / total, noise / total, 1 / total
+
+        def moments(measure: Measure, power: int) -> list[Tensor]:
+            signal, rest, inverse = shares(measure.nodes)
+            weights = measure.weights * inverse**power
+            powers = (signal, rest, signal * signal, signal * rest, rest * rest)
+            return [(weights * p).sum(-1) for p in powers]
+
+        t = moments(targets, 1)
+        c = moments(self.density, 0)
+        first = [0.5 * (t[j] - outputs * c[j]) for j in range(2)]
+        second = [0.5 * (2 * t[j] - outputs * c[j]) for j in range(2, 5)]
+        gradient = torch.stack(first, -1)
+        hessian = torch.stack(
+            [
+                torch.stack([first[0] - second[0], -second[1]], -1),
+                torch.stack([-second[1], first[1] - second[2]], -1),
+            ],
+            -2,
+        )
+        value = self.log_marginal_likelihood(scale[..., 0], noise[..., 0])
+        return Derivatives(value, gradient, hessian)
+
+    def solve(self, scale: Any, noise: Any) -> Tensor:
+        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, labelling by labelling.
+
+        Args:
+            scale: outputscale s, () or (B,).
+            noise: σ², () or (B,).
+        """
+        if self.vectors is None or self.projections is None or self.y is None:
+            raise ValueError("this spectrum was built without targets: pass y to its maker")
+        B = len(self.y)
+        scale, noise = (v.expand(B, 1)[..., None] for v in self._settings(scale, noise))
+        nodes = self.density.nodes[: self.vectors.shape[1], None]
+        inside = 1 / (scale * nodes + noise)
+        if self.vectors.shape[1] < self.n:
+            outside, inside = 1 / noise, inside - 1 / noise
+        else:
+            outside = torch.zeros_like(noise)
+        coefficients = (self.projections * inside).movedim(0, 1)
+        back = self.vectors @ coefficients.reshape(self.vectors.shape[1], -1)
+        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside * self.y
+
+    def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
+        """The (s, σ²) of largest evidence, for every labelling at once, in O(n) each.
+
+        Free settings are searched; one that is given is kept. With both free, s has a closed form
+        for each ratio ρ = σ²/s (s = Σ tᵢ/(λᵢ+ρ) / nC), so the search is over log ρ alone: a coarse
+        grid over every ρ from the rounding floor of K to 10⁶ times its largest eigenvalue, then
+        Newton on the analytic derivatives, kept inside the grid's bracket.
+
+        Args:
+            scale: outputscale s to keep, or None.
+            noise: σ² to keep, or None.
+
+        Returns:
+            A `Maximum`, each part of the batch shape.
+
+        Raises:
+            ValueError: a labelling whose targets are all zero, for which the evidence has no
+                maximum; a given setting that is not positive.
+
+        Example:
+            >>> x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+            >>> y = torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(97 * x[:, 0])
+            >>> best = Spectrum.dense(torch.exp(-8 * (x - x.T) ** 2), y).maximise()
+            >>> round(float(best.noise), 3)
+            0.005
+        """
+        targets = self._loaded()
+        norms = targets.weights.sum(-1)
+        if (norms == 0).any():
+            raise ValueError(
+                "y must not be zero throughout: the evidence of all-zero targets grows without "
+                "bound as the variances shrink"
+            )
+        shape = targets.weights.shape[:-1]
+        like = self.density.nodes
+        given_scale = None if scale is None else self._expanded("scale", scale, shape)
+        given_noise = None if noise is None else self._expanded("noise", noise, shape)
+        if given_scale is not None and given_noise is not None:
+            never = torch.zeros(shape, dtype=torch.bool, device=like.device)
+            return Maximum(
+                given_scale, given_noise, self.evidence(given_scale, given_noise), never
+            )
+
+        cells = self.n * self.outputs
+
+        def settings(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
+            ratio = log_ratio.exp()
+            if given_noise is not None:
+                return given_noise / ratio, given_noise.expand_as(ratio)
+            if given_scale is not None:
+                return given_scale.expand_as(ratio), given_scale * ratio
+            best = targets.integrate(lambda nodes: 1 / (nodes + ratio[..., None])) / cells
+            return best, best * ratio
+
+        def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
+            """First and second derivative of the searched curve in log ρ."""
+            _, g, h = self.derivatives(*settings(log_ratio))
+            if given_noise is not None:  # log s = log σ² − log ρ
+                return -g[..., 0], h[..., 0, 0]
+            if given_scale is not None:
+                return g[..., 1], h[..., 1, 1]
+            mixed = h[..., 0, 1] + h[..., 1, 1]
+            own = h[..., 0, 0] + 2 * h[..., 0, 1] + h[..., 1, 1]
+            return g[..., 1], h[..., 1, 1] - mixed**2 / own
+
+        low, high = self._ratio_range()
+        count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
+        grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
+        values = torch.stack(
+            [self.log_marginal_likelihood(*settings(g.expand(shape))) for g in grid]
+        )
+        best = values.argmax(0)
+        lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]
+        log_ratio = _newton(slopes, grid[best], lower, upper)
+        at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
+        scale, noise = settings(log_ratio)
+        return Maximum(scale, noise, self.evidence(scale, noise), at_bound)
+
+    # ------------------------------------------------------------------ inside
+
+    def _ratio_range(self) -> tuple[float, float]:
+        """Searched range of log(σ²/s): from where eigenvalues are rounding to all noise."""
+        largest = float(self.largest)
+        if largest == 0:
+            raise ValueError("K must not be zero throughout: it has no scale to learn")
+        floor = 10 * self.n * torch.finfo(self.density.nodes.dtype).eps
+        return math.log(floor * largest), math.log(1e6 * largest)
+
+    def _settings(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
+        """Both with one trailing axis for the nodes."""
+        like = self.density.nodes
+        scale = _checks.positive("scale", scale, like=like)
+        noise = _checks.positive("noise", noise, like=like)
+        return scale[..., None], noise[..., None]
+
+    def _expanded(self, name: str, value: Any, shape: torch.Size) -> Tensor:
+        tensor = _checks.positive(name, value, like=self.density.nodes)
+        if len(tensor.shape) > len(shape) or (tensor.ndim and tensor.shape != shape):
+            raise ValueError(
+                f"{name} must be a number or of the batch shape {tuple(shape)}, "
+                f"got shape {tuple(tensor.shape)}"
+            )
+        return tensor.expand(shape)
+
+    def _loaded(self) -> Measure:
+        if self.targets is None:
+            raise ValueError("this spectrum was built without targets: pass y to its maker")
+        return self.targets
+
+
+def _newton(
+    slopes: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, lower: Tensor, upper: Tensor
+) -> Tensor:
+    """Maximiser of a batch of curves in their brackets: Newton, bisection where it would leave."""
+    point = start
+    tolerance = 4 * torch.finfo(start.dtype).eps ** 0.5
+    for _ in range(60):
+        first, second = slopes(point)
+        lower = torch.where(first > 0, point, lower)
+        upper = torch.where(first < 0, point, upper)
+        step = torch.where(second < 0, -first / second, torch.full_like(first, math.inf))
+        proposal = point + step
+        inside = (proposal >= lower) & (proposal <= upper)
+        new = torch.where(inside, proposal, 0.5 * (lower + upper))
+        new = torch.where(first == 0, point, new)
+        moved = (new - point).abs().max()
+        point = new
+        if moved < tolerance:
+            break
+    return point

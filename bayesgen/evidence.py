@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_ZERO = torch.zeros((), dtype=torch.float64)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evidence:
@@ -54,9 +56,9 @@ class Evidence:
     complexity: Tensor
     n: int
     effective_dimension: Tensor
-    error: Tensor = torch.zeros(())
+    error: Tensor = _ZERO
     method: str = "exact"
-    jitter: Tensor = torch.zeros(())
+    jitter: Tensor = _ZERO
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
@@ -68,7 +70,9 @@ class Evidence:
             shape = torch.broadcast_shapes(*(part.shape for part in parts.values()))
         except RuntimeError:
             shapes = {name: tuple(part.shape) for name, part in parts.items()}
-            raise ValueError(f"the parts of an Evidence must share a batch shape, got {shapes}") from None
+            raise ValueError(
+                f"the parts of an Evidence must share a batch shape, got {shapes}"
+            ) from None
         for name, part in parts.items():
             object.__setattr__(self, name, part.expand(shape))
         # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.

@@ -82,10 +82,29 @@ def stationary(function: KernelFunction) -> StationaryKernel:
         0.606...
     """
     if not callable(function):
-        raise TypeError(
-            f"function must be a callable k(x1, x2), got {type(function).__name__}"
-        )
+        raise TypeError(f"function must be a callable k(x1, x2), got {type(function).__name__}")
     return StationaryKernel(function)
+
+
+def named(name: str) -> gpytorch.kernels.Kernel:
+    """A kernel by name: "rbf", "matern12", "matern32" or "matern52".
+
+    Raises:
+        ValueError: another name.
+
+    Example:
+        >>> named("matern32").nu
+        1.5
+    """
+    return _NAMED[_checks.one_of("kernel", name, tuple(_NAMED))]()
+
+
+_NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {
+    "rbf": gpytorch.kernels.RBFKernel,
+    "matern12": lambda: gpytorch.kernels.MaternKernel(nu=0.5),
+    "matern32": lambda: gpytorch.kernels.MaternKernel(nu=1.5),
+    "matern52": lambda: gpytorch.kernels.MaternKernel(nu=2.5),
+}
 
 
 def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor]:
@@ -124,19 +143,22 @@ def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]
     return [p for p in kernel.parameters() if p.requires_grad]
 
 
+def has_one_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
+    """Whether the kernel has a length-scale of its own, and it is a scalar."""
+    return bool(kernel.has_lengthscale) and kernel.raw_lengthscale.numel() == 1
+
+
 def has_only_a_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
     """Whether one scalar length-scale is all there is to learn."""
     free = free_parameters(kernel)
-    return (
-        bool(kernel.has_lengthscale)
-        and len(free) == 1
-        and free[0] is kernel.raw_lengthscale
-        and free[0].numel() == 1
-    )
+    return has_one_lengthscale(kernel) and len(free) == 1 and free[0] is kernel.raw_lengthscale
 
 
-def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: float) -> Any:
-    """A copy of the kernel with this length-scale."""
+def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> Any:
+    """A copy of the kernel with this length-scale, ().
+
+    A tensor, since gpytorch rounds a Python float to torch's default dtype, float32 as a rule.
+    """
     kernel = copy.deepcopy(kernel)
     kernel.lengthscale = lengthscale
     return kernel
@@ -234,7 +256,8 @@ def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
     result = a.new_empty(n, n)
     for start in range(0, n, 2 * _BLOCK):  # the half on and above the diagonal, mirrored
         stop = min(n, start + 2 * _BLOCK)
-        rows = torch.addmm(norms[start:].expand(stop - start, -1), a[start:stop], a[start:].mT, alpha=-2)
+        part = a[start:stop]
+        rows = torch.addmm(norms[start:].expand(len(part), -1), part, a[start:].mT, alpha=-2)
         rows.add_(norms[start:stop, None]).clamp_(min=0)
         result[start:stop, start:] = rows
         result[start:, start:stop] = rows.mT
@@ -301,7 +324,7 @@ def with_typical_lengthscales(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Any
             and part.raw_lengthscale.requires_grad
         ):
             low, high = lengthscale_bounds(part)
-            part.lengthscale = min(max(typical, low), high)
+            part.lengthscale = x.new_tensor(min(max(typical, low), high))
     return kernel
 
 
@@ -320,7 +343,7 @@ class LengthscaleGram(Gram):
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
         """The kernel with this length-scale."""
-        return with_lengthscale(self.base, float(theta.exp()))
+        return with_lengthscale(self.base, theta.exp())
 
     def slope(self, theta: Tensor) -> Tensor:
         """∂K/∂ log ℓ, (n, n)."""

@@ -73,7 +73,7 @@ class Factor:
         return torch.cholesky_inverse(self.lower, out=self.lower)
 
     def norm(self) -> float:
-        """Largest eigenvalue of A, by a few power iterations (from below, within a few per cent)."""
+        """Largest eigenvalue of A, by a few power iterations: from below, nearly."""
         v = self.lower.new_ones(self.lower.shape[0], 1)
         size = 0.0
         for _ in range(8):
@@ -160,8 +160,10 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
     complexity = 0.5 * (
         outputs * (logdet - log_noise - dof) + (alpha * (y - residual)).sum((-2, -1))
     )
-    error = 0.5 * rounding_norm(n, norm, y.dtype) * (
-        outputs * diagonal.sum() + alpha.square().sum((-2, -1))
+    error = (
+        0.5
+        * rounding_norm(n, norm, y.dtype)
+        * (outputs * diagonal.sum() + alpha.square().sum((-2, -1)))
     )
     return (
         Evidence(

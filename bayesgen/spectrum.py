@@ -228,17 +228,15 @@ class Spectrum:
         """
         scale, noise = self._settings(scale, noise)
         targets, outputs = self._loaded(), self.outputs
-        dof = outputs * self.density.integrate(lambda nodes: scale * nodes / (scale * nodes + noise))
-        alpha_square = targets.integrate(lambda nodes: (scale * nodes + noise) ** -2)
-        prior_norm = targets.integrate(
-            lambda nodes: scale * nodes / (scale * nodes + noise) ** 2
+        dof = outputs * self.density.integrate(
+            lambda nodes: scale * nodes / (scale * nodes + noise)
         )
+        alpha_square = targets.integrate(lambda nodes: (scale * nodes + noise) ** -2)
+        prior_norm = targets.integrate(lambda nodes: scale * nodes / (scale * nodes + noise) ** 2)
         log_ratio = self.density.integrate(lambda nodes: (scale * nodes / noise).log1p())
         trace = self.density.integrate(lambda nodes: 1 / (scale * nodes + noise))
         scale, noise = scale[..., 0], noise[..., 0]
-        fit = -0.5 * (
-            self.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof
-        )
+        fit = -0.5 * (self.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
         complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
         rounding = scale * solvers.rounding_norm(self.n, float(self.largest), fit.dtype)
         error = 0.5 * rounding * (outputs * trace + alpha_square)
@@ -349,9 +347,7 @@ class Spectrum:
         given_noise = None if noise is None else self._expanded("noise", noise, shape)
         if given_scale is not None and given_noise is not None:
             never = torch.zeros(shape, dtype=torch.bool, device=like.device)
-            return Maximum(
-                given_scale, given_noise, self.evidence(given_scale, given_noise), never
-            )
+            return Maximum(given_scale, given_noise, self.evidence(given_scale, given_noise), never)
 
         cells = self.n * self.outputs
 

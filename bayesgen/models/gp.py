@@ -133,9 +133,7 @@ class GaussianProcess:
         if nothing_in_kernel and not per_point:
             return problem.by_spectrum(free)
         if isinstance(gram, LengthscaleGram) and not per_point:
-            return problem.by_lengthscale(
-                free, self.tolerance * len(x), self.max_spectra, progress
-            )
+            return problem.by_lengthscale(free, self.tolerance * len(x), self.max_spectra, progress)
         return problem.by_gradient(free, progress)
 
     def _noise(self, free: Free, shape: torch.Size, x: Tensor) -> Tensor:
@@ -232,12 +230,11 @@ class _Problem:
         )
 
     def by_gradient(self, free: Free, progress: Progress | None) -> GPPosterior:
-        B = len(self.y)
-        found: list[optimise.Setting] = []
-        for b, start in enumerate(optimise.starts(self.gram, self.y, self.scale, self.noise, free)):
-            found.append(
-                optimise.maximise(self.gram, self.y[b], start, free, progress=progress)
-            )
+        starts = optimise.starts(self.gram, self.y, self.scale, self.noise, free)
+        found = [
+            optimise.maximise(self.gram, y, start, free, progress=progress)
+            for y, start in zip(self.y, starts, strict=True)
+        ]
         parts = [
             evidence_at(self.gram, s.theta, s.scale, s.noise[None], self.y[b : b + 1])
             for b, s in enumerate(found)

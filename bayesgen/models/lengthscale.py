@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class _Search:
                 return float(nodes[end] + direction * step)
         spline = CubicHermiteSpline(nodes, values, slopes)
         fine = np.concatenate(
-            [np.linspace(a, b, 100, endpoint=False)[1:] for a, b in zip(nodes, nodes[1:])]
+            [np.linspace(a, b, 100, endpoint=False)[1:] for a, b in pairwise(nodes)]
         )
         gains = spline(fine) - reached  # (points, B)
         wanted = gains.max(0) > tolerance
@@ -176,9 +177,7 @@ def _report(progress: Progress | None, search: _Search) -> None:
         progress(done, max(10, done + 1), f"spectrum {done} at length-scale {lengthscale:.4g}")
 
 
-def _slope(
-    spectrum: Spectrum, dK: Tensor, scale: Tensor, noise: Tensor, alpha: Tensor
-) -> Tensor:
+def _slope(spectrum: Spectrum, dK: Tensor, scale: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
     """∂/∂ log ℓ of each labelling's log evidence, (B,), at its (s, σ²); dK = ∂K/∂ log ℓ.
 
         ½ s [Σ_c α_cᵀ dK α_c − C Σᵢ (uᵢᵀ dK uᵢ)/(sλᵢ + σ²)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -41,9 +42,7 @@ def noise_groups(noise: Tensor) -> list[NoiseGroup]:
         return slice(None) if size == 1 else slice(index, index + 1)
 
     B, _, C = noise.shape
-    return [
-        NoiseGroup(noise[b, :, c], part(b, B), part(c, C)) for b in range(B) for c in range(C)
-    ]
+    return [NoiseGroup(noise[b, :, c], part(b, B), part(c, C)) for b in range(B) for c in range(C)]
 
 
 def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
@@ -70,10 +69,8 @@ def evidence_at(
     fit, complexity, dof, error, jitter = y.new_zeros(5, B)
     method = ""
     for group in noise_groups(noise):
-        factor = solvers.cholesky(lambda g=group: covariance(gram, theta, scale, g.noise))
-        part, weights = solvers.evidence(
-            factor, y[group.labellings, :, group.outputs], group.noise
-        )
+        factor = solvers.cholesky(partial(covariance, gram, theta, scale, group.noise))
+        part, weights = solvers.evidence(factor, y[group.labellings, :, group.outputs], group.noise)
         alpha[group.labellings, :, group.outputs] = weights
         fit[group.labellings] += part.fit
         complexity[group.labellings] += part.complexity
@@ -136,7 +133,9 @@ class LogMarginalLikelihood:
         if self.y.ndim != 2:
             raise ValueError(f"y must have shape (n, C), got {tuple(self.y.shape)}")
 
-    def __call__(self, theta: Tensor, scale: Tensor | float, noise: Tensor | float) -> ValueAndGradient:
+    def __call__(
+        self, theta: Tensor, scale: Tensor | float, noise: Tensor | float
+    ) -> ValueAndGradient:
         """Value and gradient at kernel parameters θ, outputscale s and noise σ².
 
         Args:
@@ -152,9 +151,7 @@ class LogMarginalLikelihood:
         value, log_scale, log_noise = self.y.new_zeros(3)
         weights: Tensor | None = None
         for group in noise_groups(spread(noise)):
-            factor = solvers.cholesky(
-                lambda g=group: covariance(self.gram, theta, scale, g.noise)
-            )
+            factor = solvers.cholesky(partial(covariance, self.gram, theta, scale, group.noise))
             part = solvers.sensitivity(factor, self.y[:, group.outputs])
             along_noise = (part.gradient.diagonal() * group.noise).sum()
             value = value + part.value

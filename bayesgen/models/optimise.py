@@ -36,9 +36,7 @@ class Free:
     noise: bool
 
 
-def starts(
-    gram: Gram, y: Tensor, scale: Tensor, noise: Tensor, free: Free
-) -> list[Setting]:
+def starts(gram: Gram, y: Tensor, scale: Tensor, noise: Tensor, free: Free) -> list[Setting]:
     """Where to start from, for each labelling, (B,).
 
     The kernel as the user has it, or with its length-scales at the typical distance between
@@ -52,9 +50,7 @@ def starts(
         variance = y.square().mean((-2, -1)).clamp(min=torch.finfo(y.dtype).tiny)
         theta = typical if free.kernel else gram.start()
         each = noise.expand(B, -1, -1)
-        return [
-            Setting(theta, variance[b] if free.scale else scale, each[b]) for b in range(B)
-        ]
+        return [Setting(theta, variance[b] if free.scale else scale, each[b]) for b in range(B)]
     best: list[tuple[Tensor, Setting]] = []
     for theta in [gram.start(), typical] if free.kernel else [gram.start()]:
         top = Spectrum.dense(gram.matrix(theta), y).maximise(

@@ -214,8 +214,7 @@ class GPPosterior:
         x_new = _checks.real("x_new", _checks.inputs("x_new", x_new), like=self._gram.x)
         if x_new.shape[1] != self._gram.x.shape[1]:
             raise ValueError(
-                f"x_new must have {self._gram.x.shape[1]} columns, as x had, "
-                f"got {x_new.shape[1]}"
+                f"x_new must have {self._gram.x.shape[1]} columns, as x had, got {x_new.shape[1]}"
             )
         return x_new
 
@@ -234,7 +233,9 @@ class GPPosterior:
         cross = self._gram.cross(x_new)
         for b, theta in enumerate(self._theta):
             right = self._scale[b] * cross(theta).mT
-            for group in noise_groups(self._noise[b : b + 1] if len(self._noise) > 1 else self._noise):
+            for group in noise_groups(
+                self._noise[b : b + 1] if len(self._noise) > 1 else self._noise
+            ):
                 lower = self._lower(b, group)
                 yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
 

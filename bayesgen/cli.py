@@ -1,0 +1,230 @@
+"""The command `bayesgen`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+app = typer.Typer(
+    help="Models judged by their marginal likelihood.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+def main() -> None:
+    """Run the command; bad input prints one clear error and exits with 2."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        errors.print(f"[yellow]note:[/] {_plain(message)}")
+
+    warnings.showwarning = note
+    try:
+        app()
+    except (ValueError, TypeError, OSError) as err:
+        errors.print(f"[red]error:[/] {_plain(err)}")
+        sys.exit(2)
+
+
+@app.callback()
+def _group() -> None:
+    """Models judged by their marginal likelihood."""
+
+
+@app.command()
+def corruption(
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")
+    ] = "digits",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the data's official files; else a download.")
+    ] = None,
+    train: Annotated[int | None, typer.Option(help="Training points; all by default.")] = None,
+    test: Annotated[int | None, typer.Option(help="Test points; all by default.")] = None,
+    levels: Annotated[
+        str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")
+    ] = "0:1:0.1",
+    seeds: Annotated[int, typer.Option(help="Corruptions of each level.")] = 3,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
+    targets: Annotated[str, typer.Option(help="one-hot or dirichlet.")] = "one-hot",
+    noise: Annotated[
+        float | None, typer.Option(help="Noise variance to keep; learnt by default.")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="uniform redraws a label, flip moves it on.")
+    ] = "uniform",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; as the libraries choose by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for corruption.nc and corruption.png.")] = Path(
+        "results/corruption"
+    ),
+) -> None:
+    """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
+    from bayesgen import _checks, _output, experiments
+    from bayesgen.experiments.corruption import summary
+
+    chosen = parse_levels(levels)
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    place = _device(device, dtype)
+    _checks.one_of("dtype", dtype, tuple(_DTYPES))
+    folder = _output.writable(out)
+    with _threads(threads), _progress() as report:
+        result = experiments.corruption(
+            data,
+            levels=chosen,
+            seeds=list(range(seed, seed + seeds)),
+            kernel=kernel,
+            targets=targets,
+            noise=noise,
+            kind=kind,
+            train=train,
+            test=test,
+            data_dir=data_dir,
+            dtype=_DTYPES[dtype],
+            device=place,
+            progress=report,
+            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+        )
+    _output.write(folder / "corruption.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+    figure = experiments.corruption.plot(result)
+    _output.write(folder / "corruption.png", lambda p: figure.savefig(p, dpi=120))
+    _tell(result, summary(result), folder)
+
+
+@app.command()
+def info() -> None:
+    """Versions, devices and threads, as bayesgen sees them."""
+    from bayesgen.experiments.experiment import provenance
+
+    table = Table(show_header=False, box=None)
+    facts = provenance("bayesgen info")
+    table.add_row("versions", facts["versions"])
+    table.add_row("python", f"{facts['python']} on {facts['platform']}")
+    table.add_row("threads", str(torch.get_num_threads()))
+    table.add_row("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
+    table.add_row("mps", "yes" if torch.backends.mps.is_available() else "none")
+    Console().print(table)
+
+
+def parse_levels(text: str) -> list[float]:
+    """Levels from START:STOP:STEP (both ends included) or from a,b,c.
+
+    Raises:
+        ValueError: neither form, or a step that is not positive.
+
+    Example:
+        >>> parse_levels("0:1:0.25"), parse_levels("0,0.5")
+        ([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 0.5])
+    """
+    wanted = f"levels must be START:STOP:STEP, e.g. 0:1:0.1, or a list a,b,c, got {text!r}"
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        start, stop, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not step > 0 or not 0 <= start <= stop <= 1:
+        raise ValueError(f"{wanted}; 0 ≤ START ≤ STOP ≤ 1 and STEP > 0")
+    count = int((stop - start) / step + 1e-9) + 1
+    return [round(start + i * step, 12) for i in range(count)]
+
+
+def _device(name: str, dtype: str) -> torch.device:
+    from bayesgen import _checks
+
+    _checks.one_of("device", name, ("cpu", "cuda", "mps"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be one this machine has: cuda is not available, cpu is")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device must be one this machine has: mps is not available, cpu is")
+    if name == "mps" and dtype == "float64":
+        raise ValueError("dtype must be float32 on mps, which has no float64")
+    return torch.device(name)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """The whole process on so many CPU threads; torch and the BLAS under SciPy both."""
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, got {count}")
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    with threadpool_limits(count):
+        yield
+    torch.set_num_threads(before)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A progress bar on stderr, as a function progress(done, expected, what)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def report(done: int, expected: int, what: str) -> None:
+            bar.update(task, completed=done, total=expected, description=what)
+
+        yield report
+        bar.update(task, description="done", completed=1, total=1)
+
+
+def _tell(result: xr.Dataset, table: pd.DataFrame, folder: Path) -> None:
+    """The table, how exact it is, and where the files are."""
+    attrs, labellings = result.attrs, result.level.size * result.seed.size
+    console = Console(highlight=False, soft_wrap=True)
+    title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
+    console.print(_table(table, title, {"N_eff": ",.0f"}))
+    notes = (
+        f"Rounding leaves the evidence uncertain by {float(result.evidence_error.max()):.1g} nats"
+    )
+    jitter = float(result.jitter.max())
+    if jitter:
+        notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
+    if attrs["spectra"]:
+        notes += f"; {attrs['spectra']} spectra served all {labellings} labellings"
+    console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
+
+
+def _table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(str(frame.index.name), justify="right")
+    for name in frame.columns:
+        table.add_column(str(name), justify="right", vertical="bottom")
+    for index, row in frame.iterrows():
+        cells = [format(value, formats.get(str(name), ".3f")) for name, value in row.items()]
+        table.add_row(f"{index:g}", *cells)
+    return table
+
+
+def _plain(message: object) -> str:
+    """Text that rich does not read as markup."""
+    return str(message).replace("[", r"\[")

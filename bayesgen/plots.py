@@ -1,0 +1,95 @@
+"""Figures of experiments' results: a Dataset in, a matplotlib Figure out, no global state."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008): told apart under every common colour blindness.
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+
+def _curve(axes: Axes, values: xr.DataArray, colour: str, label: str, *, style: str = "-") -> None:
+    """Mean over seeds as a line, their range as a band."""
+    level = values.level.values
+    mean = values.mean("seed").values
+    axes.plot(level, mean, style, color=colour, label=label, marker="o", markersize=3.5)
+    axes.fill_between(
+        level, values.min("seed").values, values.max("seed").values, color=colour, alpha=0.2, lw=0
+    )
+
+
+def corruption(result: xr.Dataset) -> Figure:
+    """Evidence, its two parts, effective dimension and errors against label corruption.
+
+    Lines are means over seeds, bands their range.
+
+    Args:
+        result: what `bayesgen.experiments.corruption` returned.
+
+    Raises:
+        ValueError: a Dataset without that experiment's dims and variables.
+
+    Example:
+        >>> from bayesgen.experiments import corruption as run
+        >>> result = run("digits", train=60, test=50, levels=[0.0, 1.0], seeds=1)
+        >>> len(corruption(result).axes)
+        4
+    """
+    needed = {"log_marginal_likelihood", "fit", "complexity", "train_error", "test_error"}
+    missing = sorted(needed - set(result.data_vars))
+    if missing or set(result.dims) != {"level", "seed"}:
+        raise ValueError(
+            "result must be what experiments.corruption returns, with dims (level, seed); "
+            f"got dims {tuple(result.sizes)}, without {', '.join(missing) or 'nothing missing'}"
+        )
+    n, C = result.attrs["n"], result.attrs["classes"]
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    (evidence, parts), (dimension, errors) = figure.subplots(2, 2, sharex=True)
+
+    _curve(evidence, result.log_marginal_likelihood / n, BLUE, "noise of maximum evidence")
+    _curve(
+        evidence,
+        result.log_marginal_likelihood_interpolating / n,
+        GREY,
+        "interpolating (tiny fixed noise)",
+        style="--",
+    )
+    evidence.set_title("Evidence, log p(D) / n")
+    evidence.set_ylabel("nats per observation")
+
+    _curve(parts, result.fit / n, GREEN, "fit")
+    _curve(parts, result.complexity / n, ORANGE, "complexity (KL)")
+    if max(abs(float(result.fit.max())), float(result.complexity.max())) > 20 * n:
+        parts.set_yscale("symlog", linthresh=1.0)  # noise learnt to be zero: both parts diverge
+    parts.set_title("fit − complexity = evidence")
+    parts.set_ylabel("nats per observation")
+
+    _curve(dimension, result.effective_dimension / C, BLUE, "effective dimension")
+    dimension.set_title("Effective dimension per output")
+    dimension.set_ylabel(f"of at most n = {n:,}")
+    dimension.set_ylim(bottom=0)
+
+    _curve(errors, result.test_error, VERMILION, "test (clean labels)")
+    _curve(errors, result.train_error, BLUE, "train (corrupted labels)")
+    _curve(errors, result.train_error_interpolating, GREY, "train, interpolating", style="--")
+    errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
+    errors.set_title("Errors")
+    errors.set_ylabel("share of labels")
+    errors.set_ylim(-0.03, 1.03)
+
+    for axes in (evidence, parts):
+        axes.legend(frameon=False, fontsize=8)
+    errors.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.86))
+    for axes in (dimension, errors):
+        axes.set_xlabel("share of labels redrawn")
+    for axes in (evidence, parts, dimension, errors):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(
+        f"{result.attrs['data']}, n = {n:,}, {result.attrs['kernel']} kernel, "
+        f"{result.attrs['targets']} targets, {result.sizes['seed']} seed(s)",
+        fontsize=10,
+    )
+    return figure

@@ -1,0 +1,44 @@
+"""What the benchmarks share: data, timing, and the tables they leave in benchmarks/results/."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import gpytorch
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+T = TypeVar("T")
+
+
+def timed(function: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what the function returned."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def median(function: Callable[[], object], repeats: int) -> float:
+    """Median seconds over repeats."""
+    return statistics.median(timed(function)[0] for _ in range(repeats))
+
+
+def write(name: str, title: str, command: str, rows: list[tuple[str, str]], notes: str) -> None:
+    """Print a two-column table and keep it as Markdown."""
+    width = max(len(label) for label, _ in rows)
+    lines = [f"# {title}", "", f"`{command}`", "", f"| {'':{width}} | |", "| --- | ---: |"]
+    lines += [f"| {label:{width}} | {value} |" for label, value in rows]
+    machine = (
+        f"{platform.machine()}, {torch.get_num_threads()} threads; "
+        f"torch {torch.__version__}, gpytorch {gpytorch.__version__}"
+    )
+    lines += ["", notes, "", f"Machine: {machine}."]
+    text = "\n".join(lines) + "\n"
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)

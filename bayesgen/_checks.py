@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,8 @@ def as_tensor(name: str, value: Any) -> Tensor:
         return value
     if isinstance(value, float):  # torch's default dtype is global state; Python's float is double
         return torch.tensor(value, dtype=torch.float64)
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()  # a tensor would share memory that must not be written to
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as err:

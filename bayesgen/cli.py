@@ -211,6 +211,9 @@ def _tell(result: xr.Dataset, table: pd.DataFrame, folder: Path) -> None:
         notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
     if attrs["spectra"]:
         notes += f"; {attrs['spectra']} spectra served all {labellings} labellings"
+    ended = int(result.at_bound.sum())
+    if ended:
+        notes += f".\n{ended} of {labellings} want no noise at all, or nothing but noise (at_bound)"
     console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
 
 

@@ -370,7 +370,7 @@ def _idx(file: Path) -> np.ndarray:
             f"{file} must be an IDX file of bytes; its header promises shape {shape} and it "
             f"holds {len(blob):,} bytes: truncated, or not IDX"
         )
-    return np.frombuffer(blob, dtype=np.uint8, offset=4 + 4 * dims).reshape(shape)
+    return np.frombuffer(blob, dtype=np.uint8, offset=4 + 4 * dims).reshape(shape).copy()
 
 
 def _existing(file: Path) -> Path:

@@ -259,6 +259,8 @@ def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
         part = a[start:stop]
         rows = torch.addmm(norms[start:].expand(len(part), -1), part, a[start:].mT, alpha=-2)
         rows.add_(norms[start:stop, None]).clamp_(min=0)
+        corner = rows[:, : stop - start]
+        corner.copy_(0.5 * (corner + corner.mT))
         result[start:stop, start:] = rows
         result[start:, start:stop] = rows.mT
     result.fill_diagonal_(0)

@@ -332,7 +332,7 @@ class Spectrum:
             >>> y = torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(97 * x[:, 0])
             >>> best = Spectrum.dense(torch.exp(-8 * (x - x.T) ** 2), y).maximise()
             >>> round(float(best.noise), 3)
-            0.005
+            0.006
         """
         targets = self._loaded()
         norms = targets.weights.sum(-1)

@@ -11,6 +11,7 @@ import math
 
 import gpytorch
 import torch
+from botorch.models.gpytorch import GPyTorchModel
 from torch import Tensor
 
 
@@ -26,8 +27,10 @@ class SharedOutputs(gpytorch.mlls.ExactMarginalLogLikelihood):
         return total / n
 
 
-class ScaledRBF(gpytorch.models.ExactGP):
+class ScaledRBF(gpytorch.models.ExactGP, GPyTorchModel):
     """Zero mean, scaled RBF kernel, Gaussian noise."""
+
+    _num_outputs = 1  # what botorch asks of a model; the outputs are the targets' columns here
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         super().__init__(x, y, gpytorch.likelihoods.GaussianLikelihood())

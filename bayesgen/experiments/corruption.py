@@ -45,6 +45,7 @@ _VARIABLES = {
         f"evidence with the noise variance fixed at {INTERPOLATION:g}",
     ),
     "altered": ("1", "share of training labels that differ from the original"),
+    "at_bound": ("1", "1 where σ²/s or the length-scale ended on the edge of what was searched"),
     "lengthscale": ("input units", "length-scale"),
     "scale": ("1", "outputscale (variance)"),
     "noise": ("1", "noise variance"),
@@ -93,8 +94,8 @@ def corruption(
         Dataset of dims (level, seed) with, each with units and long name in its attributes:
         log_marginal_likelihood, fit, complexity, effective_dimension, evidence_error, jitter,
         train_error (against the corrupted labels), test_error (against clean ones),
-        train_error_interpolating, log_marginal_likelihood_interpolating, altered, lengthscale,
-        scale, noise. What it takes to rerun is in the attributes.
+        train_error_interpolating, log_marginal_likelihood_interpolating, altered, at_bound,
+        lengthscale, scale, noise. What it takes to rerun is in the attributes.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range, by name.
@@ -146,6 +147,7 @@ def corruption(
         "train_error_interpolating": _error(twin.fitted(), labels),
         "log_marginal_likelihood_interpolating": twin.evidence.log_marginal_likelihood,
         "altered": torch.stack([mask for _, mask in draws]).double().mean(-1),
+        "at_bound": posterior.at_bound,
         "scale": posterior.scale,
     }
     if posterior.noise.shape == posterior.scale.shape:

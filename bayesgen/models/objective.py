@@ -124,7 +124,7 @@ class LogMarginalLikelihood:
         ... )
         >>> at = objective(torch.zeros(1, dtype=torch.float64), 1.0, 0.1)
         >>> round(float(at.value), 3), round(float(at.kernel), 3)
-        (2.297, 0.152)
+        (-4.965, -7.088)
     """
 
     def __init__(self, gram: Gram, y: Tensor) -> None:

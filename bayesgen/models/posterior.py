@@ -116,7 +116,7 @@ class GPPosterior:
         Source: Rasmussen & Williams (2006), eq. 2.25.
         """
         x_new = self._new(x_new)
-        distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
+        distinct, which = self._distinct_kernels()
         weights = self._scale[:, None, None] * self._alpha
         B, _, C = weights.shape
         result = weights.new_empty(B, len(x_new), C)
@@ -209,6 +209,13 @@ class GPPosterior:
     @property
     def _per_point(self) -> bool:
         return self._noise.shape[1:] != (1, 1)
+
+    def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
+        """The different θ among the labellings, and which of them each has."""
+        if self._theta.shape[1] == 0:  # nothing to differ by
+            return self._theta[:1], torch.zeros_like(self._scale, dtype=torch.int64)
+        distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
+        return distinct, which
 
     def _new(self, x_new: Any) -> Tensor:
         x_new = _checks.real("x_new", _checks.inputs("x_new", x_new), like=self._gram.x)

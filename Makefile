@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything from a fresh clone; PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= results/corruption
+
+.PHONY: demo test test-all lint types bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "bayesgen needs Python 3.11 or newer; set PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/bayesgen corruption --out $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# DATA is the folder with CIFAR-10's official binary files.
+bench: $(VENV)/.installed-dev
+	@test -n "$(DATA)" || { echo "make bench DATA=DIR, DIR with CIFAR-10's binary files" >&2; exit 2; }
+	$(BIN)/python benchmarks/evidence_gradient.py
+	$(BIN)/python benchmarks/corruption_study.py --data-dir $(DATA)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,155 @@
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from bayesgen import data
+
+
+@pytest.fixture
+def cifar(tmp_path, rng, monkeypatch):
+    """CIFAR-10's binary layout with 20 records a file instead of 10,000."""
+    read = data._cifar_records
+    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 500, b))
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    return tmp_path
+
+
+def test_digits():
+    digits = data.load()
+    assert digits.x_train.shape == (1400, 64)
+    assert digits.x_test.shape == (397, 64)
+    assert digits.num_classes == 10
+    assert digits.x_train.dtype == torch.float64
+    assert digits.x_train.max() == 1.0
+    assert digits.fingerprint == data.load("digits").fingerprint
+    few = data.load("digits", train=50, test=20, dtype=torch.float32, seed=1)
+    assert few.x_train.shape == (50, 64)
+    assert few.x_train.dtype == torch.float32
+    assert few.fingerprint != digits.fingerprint
+
+
+def test_restrict():
+    pair = data.restrict(data.load(), (8, 3))
+    assert pair.classes == ("8", "3")
+    assert set(pair.y_train.tolist()) == {0, 1}
+    assert len(pair.x_train) == len(pair.y_train) < 300
+    with pytest.raises(ValueError, match="two or more different labels"):
+        data.restrict(pair, (1, 1))
+
+
+def test_cifar10(cifar):
+    for place in (cifar, cifar / "cifar-10-batches-bin"):
+        loaded = data.load("cifar10", data_dir=place)
+        assert loaded.x_train.shape == (100, 3072)
+        raw = np.fromfile(cifar / "cifar-10-batches-bin" / "data_batch_2.bin", np.uint8)
+        assert loaded.y_train[20] == raw[0]
+        np.testing.assert_allclose(loaded.x_train[20].numpy(), raw[1:3073] / 255)
+    assert len(data.load("cifar10", data_dir=cifar, train=30).x_train) == 30
+
+
+def test_truncated_and_missing(cifar):
+    file = cifar / "cifar-10-batches-bin" / "data_batch_3.bin"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"data_batch_3.bin must hold 20 records .* truncated"):
+        data.load("cifar10", data_dir=cifar)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="data_dir must hold the file data_batch_3.bin"):
+        data.load("cifar10", data_dir=cifar)
+
+
+def test_labels_out_of_range(cifar):
+    file = cifar / "cifar-10-batches-bin" / "test_batch.bin"
+    file.write_bytes(b"\x0b" + file.read_bytes()[1:])
+    with pytest.raises(ValueError, match=r"must hold labels in 0..9, got 11"):
+        data.load("cifar10", data_dir=cifar)
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "www"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+def test_download(cifar, server, monkeypatch, tmp_path, capfd):
+    folder, address = server
+    blob = io.BytesIO()
+    with tarfile.open(fileobj=blob, mode="w:gz") as archive:
+        archive.add(cifar / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    (folder / "c.tar.gz").write_bytes(blob.getvalue())
+    checksum = "md5:" + hashlib.md5(blob.getvalue()).hexdigest()
+    monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "CIFAR10", (address + "c.tar.gz", checksum))
+    first = data.load("cifar10")
+    assert first.x_train.shape == (100, 3072)
+    assert "download" in capfd.readouterr().err
+    (folder / "c.tar.gz").unlink()
+    assert data.load("cifar10").fingerprint == first.fingerprint  # from the cache
+    monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "empty"))
+    with pytest.raises(OSError, match="the download failed .* pass their folder as data_dir"):
+        data.load("cifar10")
+    (folder / "c.tar.gz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="hash"):
+        data.load("cifar10")
+
+
+def test_fashion_mnist(tmp_path, rng):
+    for name in data.FASHION_MNIST_FILES:
+        shape = (12, 28, 28) if "images" in name else (12,)
+        values = rng.integers(0, 10, shape, dtype=np.uint8)
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(s.to_bytes(4, "big") for s in shape)
+        (tmp_path / name).write_bytes(gzip.compress(header + values.tobytes()))
+    loaded = data.load("fashion-mnist", data_dir=tmp_path)
+    assert loaded.x_train.shape == (12, 784)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match="must be a whole gzip file"):
+        data.load("fashion-mnist", data_dir=tmp_path)
+    file.write_bytes(gzip.compress(gzip.decompress(whole)[:-1]))
+    with pytest.raises(ValueError, match="truncated, or not IDX"):
+        data.load("fashion-mnist", data_dir=tmp_path)
+
+
+def test_cifar100(tmp_path, rng, monkeypatch):
+    read = data._cifar_records
+    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 1000, b))
+    for name, count in (("train.bin", 50), ("test.bin", 10)):
+        records = rng.integers(0, 100, (count, 3074), dtype=np.uint8)
+        records.tofile(tmp_path / name)
+    loaded = data.load("cifar100", data_dir=tmp_path)
+    assert loaded.num_classes == 100
+    assert loaded.x_train.shape == (50, 3072)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mnist"}, "name must be one of 'cifar10', 'cifar100', 'digits'"),
+        ({"train": 0}, "train must be between 1 and the 1400 points"),
+        ({"test": 9999}, "test must be between 1 and the 397 points there are, got 9999"),
+        ({"dtype": torch.int64}, "dtype must be torch.float64 or torch.float32"),
+        ({"data_dir": "x"}, "digits come with scikit-learn"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(**arguments)

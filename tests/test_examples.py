@@ -1,0 +1,16 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_custom_kernel_gives_the_built_in_numbers(capsys):
+    runpy.run_path(str(EXAMPLES / "custom_kernel.py"))["main"]()
+    rows = [line.split("log p(D)")[1].split() for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 3
+    for row in rows[1:]:
+        for mine, built_in in zip(row, rows[0], strict=True):
+            if mine[0].isdigit() or mine[0] == "-":
+                assert float(mine) == pytest.approx(float(built_in), rel=1e-5)

@@ -1,11 +1,9 @@
-"""Kernels: gpytorch's, or a plain function; and their Gram matrices as the length-scale moves."""
+"""Kernels: gpytorch's, or a plain function; and what a search needs to know of them."""
 
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import gpytorch
@@ -16,7 +14,7 @@ from bayesgen import _checks
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 
-# Rows a pass: keeps the temporaries of an elementwise sweep over an (n, n) matrix small.
+# Pairs a pass where only the diagonal of k(x, x) is wanted.
 _BLOCK = 512
 
 
@@ -170,143 +168,6 @@ def evaluate(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = No
     return result
 
 
-# --------------------------------------------------------------------------- radial kernels
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A radial kernel as functions of q = ‖x − x'‖²/ℓ². Both may overwrite q.
-
-    Attributes:
-        value: k(q).
-        slope: ∂k/∂ log ℓ.
-    """
-
-    value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
-
-
-_RADIAL: dict[type, Callable[[Any], Profile]] = {}
-
-
-def radial(kernel_type: type) -> Callable[[Callable[[Any], Profile]], Callable[[Any], Profile]]:
-    """Register the profile of a radial kernel type, which lets it reuse pairwise distances."""
-
-    def register(make: Callable[[Any], Profile]) -> Callable[[Any], Profile]:
-        _RADIAL[kernel_type] = make
-        return make
-
-    return register
-
-
-@radial(gpytorch.kernels.RBFKernel)
-def _rbf(_: gpytorch.kernels.RBFKernel) -> Profile:
-    """k = exp(−q/2)."""
-    return Profile(
-        value=lambda q: q.mul_(-0.5).exp_(),
-        slope=lambda q: (q * -0.5).exp_().mul_(q),
-    )
-
-
-@radial(gpytorch.kernels.MaternKernel)
-def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
-    """Rasmussen & Williams (2006), eq. 4.14–4.17, with a = √(2ν q)."""
-    nu = kernel.nu
-    root = (2 * nu) ** 0.5
-
-    def split(q: Tensor) -> tuple[Tensor, Tensor]:
-        a = q.sqrt_().mul_(root)
-        return a, (-a).exp_()
-
-    def value(q: Tensor) -> Tensor:
-        a, decay = split(q)
-        if nu == 0.5:
-            return decay
-        return decay.mul_(1 + a) if nu == 1.5 else decay.mul_(1 + a + a * a / 3)
-
-    def slope(q: Tensor) -> Tensor:
-        a, decay = split(q)
-        if nu == 0.5:
-            return decay.mul_(a)
-        return decay.mul_(a * a) if nu == 1.5 else decay.mul_(a * a * (1 + a) / 3)
-
-    return Profile(value, slope)
-
-
-@radial(gpytorch.kernels.RQKernel)
-def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
-    """k = (1 + q/(2α))^−α."""
-    alpha = kernel.alpha.detach().squeeze()
-    return Profile(
-        value=lambda q: q.div_(2 * alpha).add_(1).pow_(-alpha),
-        slope=lambda q: (1 + q / (2 * alpha)).pow_(-alpha - 1).mul_(q),
-    )
-
-
-def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """‖x1ᵢ − x2ⱼ‖², (n1, n2), by matrix products about a common centre; x2 = None means x1."""
-    centre = x1.mean(0)
-    a = x1 - centre
-    norms = a.square().sum(1)
-    if x2 is not None:
-        b = x2 - centre
-        result = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.mT, alpha=-2)
-        return result.add_(norms[:, None]).clamp_(min=0)
-    n = len(a)
-    result = a.new_empty(n, n)
-    for start in range(0, n, 2 * _BLOCK):  # the half on and above the diagonal, mirrored
-        stop = min(n, start + 2 * _BLOCK)
-        part = a[start:stop]
-        rows = torch.addmm(norms[start:].expand(len(part), -1), part, a[start:].mT, alpha=-2)
-        rows.add_(norms[start:stop, None]).clamp_(min=0)
-        corner = rows[:, : stop - start]
-        corner.copy_(0.5 * (corner + corner.mT))
-        result[start:stop, start:] = rows
-        result[start:, start:stop] = rows.mT
-    result.fill_diagonal_(0)
-    return result
-
-
-# --------------------------------------------------------------------------- Gram matrices
-
-
-class Gram(ABC):
-    """The Gram matrix of fixed inputs as a function of a kernel's parameters θ, a vector (p,).
-
-    `kernel(theta)` is the gpytorch kernel there, `matrix(theta)` a new (n, n) Gram matrix,
-    `pull(theta, G)` the vector ⟨G, ∂K/∂θⱼ⟩, and `cross(x_new)` the function θ → k(x_new, x).
-    """
-
-    def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
-        self.base, self.x = kernel, x
-
-    @abstractmethod
-    def start(self) -> Tensor:
-        """θ as the user's kernel has it, (p,)."""
-
-    @abstractmethod
-    def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel at θ, a copy."""
-
-    def matrix(self, theta: Tensor) -> Tensor:
-        """K(θ), a new (n, n) tensor."""
-        with torch.no_grad():
-            return evaluate(self.kernel(theta), self.x)
-
-    def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """θ → k_θ(x_new, x), (m, n)."""
-
-        def at(theta: Tensor) -> Tensor:
-            with torch.no_grad():
-                return evaluate(self.kernel(theta), x_new, self.x)
-
-        return at
-
-    @abstractmethod
-    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
-
-
 def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:
     """Median distance between distinct points of x (of `most`, evenly spread); None without any."""
     some = x[:: max(1, -(-len(x) // most))]
@@ -334,105 +195,3 @@ def lengthscale_bounds(kernel: gpytorch.kernels.Kernel) -> tuple[float, float]:
     """The open interval that the kernel's own constraint allows, (0, ∞) as a rule."""
     constraint = kernel.raw_lengthscale_constraint
     return float(constraint.lower_bound.min()), float(constraint.upper_bound.max())
-
-
-class LengthscaleGram(Gram):
-    """θ = (log ℓ): any kernel with one scalar length-scale; slopes by central differences."""
-
-    def start(self) -> Tensor:
-        """Log ℓ as the user's kernel has it."""
-        return self.base.lengthscale.detach().reshape(1).log()
-
-    def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel with this length-scale."""
-        return with_lengthscale(self.base, theta.exp())
-
-    def slope(self, theta: Tensor) -> Tensor:
-        """∂K/∂ log ℓ, (n, n)."""
-        step = torch.finfo(self.x.dtype).eps ** (1 / 3)
-        return (self.matrix(theta + step) - self.matrix(theta - step)).div_(2 * step)
-
-    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂ log ℓ⟩."""
-        return (weights * self.slope(theta)).sum().reshape(1)
-
-
-class RadialGram(LengthscaleGram):
-    """θ = (log ℓ) for a registered radial kernel: distances once, exact slopes."""
-
-    def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
-        super().__init__(kernel, x)
-        self.distances = squared_distances(x)
-        self.profile = _RADIAL[type(kernel)](kernel)
-
-    def matrix(self, theta: Tensor) -> Tensor:
-        """K(ℓ)."""
-        return _sweep(self.profile.value, self.distances, theta)
-
-    def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """ℓ → k_ℓ(x_new, x)."""
-        distances = squared_distances(x_new, self.x)
-        return lambda theta: _sweep(self.profile.value, distances, theta)
-
-    def slope(self, theta: Tensor) -> Tensor:
-        """∂K/∂ log ℓ, (n, n)."""
-        return _sweep(self.profile.slope, self.distances, theta)
-
-    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂ log ℓ⟩, without holding the slope whole."""
-        inverse_square = float((-2 * theta).exp())
-        total = weights.new_zeros(1)
-        for start, rows in _row_blocks(self.distances):
-            slope = self.profile.slope(rows * inverse_square)
-            total += (slope * weights[start : start + _BLOCK]).sum()
-        return total
-
-
-class ParameterGram(Gram):
-    """θ = the raw (unconstrained) parameters of any gpytorch kernel; slopes by autograd."""
-
-    def start(self) -> Tensor:
-        """The raw parameters as the user's kernel has them."""
-        return torch.cat(
-            [self.x.new_zeros(0), *(p.detach().reshape(-1) for p in free_parameters(self.base))]
-        )
-
-    def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel with these raw parameters."""
-        kernel = copy.deepcopy(self.base)
-        free = free_parameters(kernel)
-        with torch.no_grad():
-            for p, part in zip(free, theta.split([p.numel() for p in free]), strict=True):
-                p.copy_(part.view_as(p))
-        return kernel
-
-    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂θⱼ⟩ by one backward pass through the kernel."""
-        kernel = self.kernel(theta)
-        parameters = free_parameters(kernel)
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(
-                evaluate(kernel, self.x), parameters, grad_outputs=weights, materialize_grads=True
-            )
-        return torch.cat([g.reshape(-1) for g in gradients])
-
-
-def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Gram:
-    """The cheapest Gram that knows this kernel's free parameters on inputs x (n, d)."""
-    if not has_only_a_lengthscale(kernel):
-        return ParameterGram(kernel, x)
-    plain = kernel.active_dims is None and type(kernel) in _RADIAL
-    return RadialGram(kernel, x) if plain else LengthscaleGram(kernel, x)
-
-
-def _sweep(function: Callable[[Tensor], Tensor], distances: Tensor, theta: Tensor) -> Tensor:
-    inverse_square = float((-2 * theta).exp())
-    result = torch.empty_like(distances)
-    for start, rows in _row_blocks(distances):
-        result[start : start + _BLOCK] = function(rows * inverse_square)
-    return result
-
-
-def _row_blocks(matrix: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(matrix), _BLOCK):
-        yield start, matrix[start : start + _BLOCK]

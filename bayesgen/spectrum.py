@@ -17,9 +17,7 @@ from torch import Tensor
 
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
-
-# The coarse grid of the maximisation: points for each factor of ten.
-_PER_DECADE = 6
+from bayesgen.maximise import Maximum, maximise
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,6 @@ class Measure:
     def integrate(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
         return (self.weights * function(self.nodes)).sum(-1)
-
-
-class Maximum(NamedTuple):
-    """Where the evidence is largest.
-
-    Attributes:
-        scale: outputscale s, shape: the batch shape.
-        noise: noise variance σ², likewise.
-        evidence: the Evidence there.
-        at_bound: True where the optimum lies on the edge of the searched range of σ²/s: the data
-            then ask for no noise at all, or for nothing but noise.
-    """
-
-    scale: Tensor
-    noise: Tensor
-    evidence: Evidence
-    at_bound: Tensor
 
 
 class Derivatives(NamedTuple):
@@ -227,7 +208,7 @@ class Spectrum:
             ValueError: a setting is not positive, or the spectrum was built without targets.
         """
         scale, noise = self._settings(scale, noise)
-        targets, outputs = self._loaded(), self.outputs
+        targets, outputs = self.loaded(), self.outputs
         dof = outputs * self.density.integrate(
             lambda nodes: scale * nodes / (scale * nodes + noise)
         )
@@ -245,7 +226,7 @@ class Spectrum:
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
         """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
         scale, noise = self._settings(scale, noise)
-        quadratic = self._loaded().integrate(lambda nodes: 1 / (scale * nodes + noise))
+        quadratic = self.loaded().integrate(lambda nodes: 1 / (scale * nodes + noise))
         logdet = self.density.integrate(lambda nodes: (scale * nodes + noise).log())
         return -0.5 * (quadratic + self.outputs * (logdet + self.n * math.log(2 * math.pi)))
 
@@ -260,7 +241,7 @@ class Spectrum:
         Source: Rasmussen & Williams (2006), eq. 5.9, differentiated once more, in the eigenbasis.
         """
         scale, noise = self._settings(scale, noise)
-        targets, outputs = self._loaded(), self.outputs
+        targets, outputs = self.loaded(), self.outputs
 
         def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             total = scale * nodes + noise
@@ -334,65 +315,9 @@ class Spectrum:
             >>> round(float(best.noise), 3)
             0.006
         """
-        targets = self._loaded()
-        norms = targets.weights.sum(-1)
-        if (norms == 0).any():
-            raise ValueError(
-                "y must not be zero throughout: the evidence of all-zero targets grows without "
-                "bound as the variances shrink"
-            )
-        shape = targets.weights.shape[:-1]
-        like = self.density.nodes
-        given_scale = None if scale is None else self._expanded("scale", scale, shape)
-        given_noise = None if noise is None else self._expanded("noise", noise, shape)
-        if given_scale is not None and given_noise is not None:
-            never = torch.zeros(shape, dtype=torch.bool, device=like.device)
-            return Maximum(given_scale, given_noise, self.evidence(given_scale, given_noise), never)
-
-        cells = self.n * self.outputs
-
-        def settings(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
-            ratio = log_ratio.exp()
-            if given_noise is not None:
-                return given_noise / ratio, given_noise.expand_as(ratio)
-            if given_scale is not None:
-                return given_scale.expand_as(ratio), given_scale * ratio
-            best = targets.integrate(lambda nodes: 1 / (nodes + ratio[..., None])) / cells
-            return best, best * ratio
-
-        def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
-            """First and second derivative of the searched curve in log ρ."""
-            _, g, h = self.derivatives(*settings(log_ratio))
-            if given_noise is not None:  # log s = log σ² − log ρ
-                return -g[..., 0], h[..., 0, 0]
-            if given_scale is not None:
-                return g[..., 1], h[..., 1, 1]
-            mixed = h[..., 0, 1] + h[..., 1, 1]
-            own = h[..., 0, 0] + 2 * h[..., 0, 1] + h[..., 1, 1]
-            return g[..., 1], h[..., 1, 1] - mixed**2 / own
-
-        low, high = self._ratio_range()
-        count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
-        grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
-        values = torch.stack(
-            [self.log_marginal_likelihood(*settings(g.expand(shape))) for g in grid]
-        )
-        best = values.argmax(0)
-        lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]
-        log_ratio = _newton(slopes, grid[best], lower, upper)
-        at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
-        scale, noise = settings(log_ratio)
-        return Maximum(scale, noise, self.evidence(scale, noise), at_bound)
+        return maximise(self, scale, noise)
 
     # ------------------------------------------------------------------ inside
-
-    def _ratio_range(self) -> tuple[float, float]:
-        """Searched range of log(σ²/s): from where eigenvalues are rounding to all noise."""
-        largest = float(self.largest)
-        if largest == 0:
-            raise ValueError("K must not be zero throughout: it has no scale to learn")
-        floor = 10 * self.n * torch.finfo(self.density.nodes.dtype).eps
-        return math.log(floor * largest), math.log(1e6 * largest)
 
     def _settings(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
         """Both with one trailing axis for the nodes."""
@@ -401,38 +326,8 @@ class Spectrum:
         noise = _checks.positive("noise", noise, like=like)
         return scale[..., None], noise[..., None]
 
-    def _expanded(self, name: str, value: Any, shape: torch.Size) -> Tensor:
-        tensor = _checks.positive(name, value, like=self.density.nodes)
-        if len(tensor.shape) > len(shape) or (tensor.ndim and tensor.shape != shape):
-            raise ValueError(
-                f"{name} must be a number or of the batch shape {tuple(shape)}, "
-                f"got shape {tuple(tensor.shape)}"
-            )
-        return tensor.expand(shape)
-
-    def _loaded(self) -> Measure:
+    def loaded(self) -> Measure:
+        """The measure weighted by the targets, or an error that says there are none."""
         if self.targets is None:
             raise ValueError("this spectrum was built without targets: pass y to its maker")
         return self.targets
-
-
-def _newton(
-    slopes: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, lower: Tensor, upper: Tensor
-) -> Tensor:
-    """Maximiser of a batch of curves in their brackets: Newton, bisection where it would leave."""
-    point = start
-    tolerance = 4 * torch.finfo(start.dtype).eps ** 0.5
-    for _ in range(60):
-        first, second = slopes(point)
-        lower = torch.where(first > 0, point, lower)
-        upper = torch.where(first < 0, point, upper)
-        step = torch.where(second < 0, -first / second, torch.full_like(first, math.inf))
-        proposal = point + step
-        inside = (proposal >= lower) & (proposal <= upper)
-        new = torch.where(inside, proposal, 0.5 * (lower + upper))
-        new = torch.where(first == 0, point, new)
-        moved = (new - point).abs().max()
-        point = new
-        if moved < tolerance:
-            break
-    return point

@@ -16,6 +16,7 @@ from _report import median, timed, write
 from gpytorch_peer import ScaledRBF, value_and_gradient
 
 from bayesgen import kernels
+from bayesgen.gram import gram
 from bayesgen.models.objective import LogMarginalLikelihood
 
 OUTPUTS, SCALE, NOISE = 10, 0.05, 0.06
@@ -30,7 +31,7 @@ def problem(n: int, d: int) -> tuple[torch.Tensor, torch.Tensor, float]:
 
 
 def objective(x: torch.Tensor, y: torch.Tensor) -> LogMarginalLikelihood:
-    return LogMarginalLikelihood(kernels.gram(kernels.named("rbf").to(x), x), y)
+    return LogMarginalLikelihood(gram(kernels.named("rbf").to(x), x), y)
 
 
 def peak(n: int, d: int) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch.autograd import gradcheck
 
 from bayesgen import kernels, solvers
+from bayesgen.gram import gram, squared_distances
 from bayesgen.models.objective import LogMarginalLikelihood
 
 F64 = torch.float64
@@ -28,23 +29,23 @@ def kernel(request):
 
 def test_gram_matches_gpytorch(kernel):
     x, new = inputs(), inputs(5, seed=1)
-    gram = kernels.gram(kernel, x)
+    matrices = gram(kernel, x)
     theta = torch.tensor([0.3], dtype=F64)
-    reference = gram.kernel(theta)
+    reference = matrices.kernel(theta)
     assert reference.lengthscale.item() == pytest.approx(torch.tensor(0.3).exp().item(), rel=1e-6)
     with torch.no_grad():
         want, cross = reference(x).to_dense(), reference(new, x).to_dense()
-    torch.testing.assert_close(gram.matrix(theta), want, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(gram.cross(new)(theta), cross, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(matrices.matrix(theta), want, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(matrices.cross(new)(theta), cross, rtol=1e-9, atol=1e-9)
 
 
 def test_slopes_match_differences(kernel):
-    gram = kernels.gram(kernel, inputs())
+    matrices = gram(kernel, inputs())
     theta, step = torch.tensor([0.3], dtype=F64), 1e-5
-    want = (gram.matrix(theta + step) - gram.matrix(theta - step)) / (2 * step)
-    torch.testing.assert_close(gram.slope(theta), want, rtol=1e-6, atol=1e-8)
+    want = (matrices.matrix(theta + step) - matrices.matrix(theta - step)) / (2 * step)
+    torch.testing.assert_close(matrices.slope(theta), want, rtol=1e-6, atol=1e-8)
     weights = inputs(12, 12, seed=3)
-    pulled = gram.pull(theta, weights)
+    pulled = matrices.pull(theta, weights)
     torch.testing.assert_close(pulled, (weights * want).sum().reshape(1), rtol=1e-6, atol=1e-7)
 
 
@@ -62,7 +63,7 @@ def test_slopes_match_differences(kernel):
 def test_gradient_against_differences(kernel, per_point):
     x = inputs()
     y = inputs(12, 2, seed=4)
-    objective = LogMarginalLikelihood(kernels.gram(kernel.to(F64), x), y)
+    objective = LogMarginalLikelihood(gram(kernel.to(F64), x), y)
     theta = objective.gram.start()
     noise = 0.1 + torch.rand(12, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     noise = noise if per_point else torch.tensor(0.3, dtype=F64)
@@ -84,11 +85,11 @@ def test_gradient_against_differences(kernel, per_point):
 
 def test_distances():
     x, new = inputs(1100, 4), inputs(7, 4, seed=2)
-    got = kernels.squared_distances(x)
+    got = squared_distances(x)
     torch.testing.assert_close(got, torch.cdist(x, x).square(), rtol=1e-9, atol=1e-9)
     assert torch.equal(got, got.mT)
     torch.testing.assert_close(
-        kernels.squared_distances(new, x), torch.cdist(new, x).square(), rtol=1e-9, atol=1e-9
+        squared_distances(new, x), torch.cdist(new, x).square(), rtol=1e-9, atol=1e-9
     )
     assert kernels.typical_distance(torch.zeros(4, 2)) is None
     assert kernels.typical_distance(torch.tensor([[0.0], [1.0]])) == 1.0

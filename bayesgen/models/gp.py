@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesgen import _checks, kernels
 from bayesgen.evidence import Evidence
-from bayesgen.kernels import Gram, LengthscaleGram
+from bayesgen.gram import Gram, LengthscaleGram, RadialGram, gram
 from bayesgen.models import lengthscale, optimise
 from bayesgen.models.lengthscale import Progress
 from bayesgen.models.objective import evidence_at, spread
@@ -121,9 +121,9 @@ class GaussianProcess:
         centred = centred - (prior[:, None] if prior.ndim == 1 else prior)
         kernel, scale = kernels.resolve(self.kernel, x)
         noise = self._noise(free, shape, x)
-        gram = kernels.gram(kernel, x)
-        _check_first(gram)
-        problem = _Problem(gram, centred, scale, noise, mean, shape)
+        matrices = gram(kernel, x)
+        _check_first(matrices)
+        problem = _Problem(matrices, centred, scale, noise, mean, shape)
         per_point = noise.shape[1:] != (1, 1)
         if per_point:
             free = Free(free.kernel, free.scale, False)
@@ -132,7 +132,7 @@ class GaussianProcess:
             return problem.fixed()
         if nothing_in_kernel and not per_point:
             return problem.by_spectrum(free)
-        if isinstance(gram, LengthscaleGram) and not per_point:
+        if isinstance(matrices, LengthscaleGram) and not per_point:
             return problem.by_lengthscale(free, self.tolerance * len(x), self.max_spectra, progress)
         return problem.by_gradient(free, progress)
 
@@ -319,17 +319,17 @@ def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
     return lambda x: value.expand(len(x)) if value.ndim == 0 else value.expand(len(x), -1)
 
 
-def _check_first(gram: Gram) -> None:
+def _check_first(matrices: Gram) -> None:
     """Symmetry, finiteness and PSD of a kernel the package does not know, on a few inputs first.
 
     A kernel that is wrong is wrong on two hundred points as well; the whole matrix is checked
     again where a spectrum is taken.
     """
-    if isinstance(gram, kernels.RadialGram):
+    if isinstance(matrices, RadialGram):
         return
-    kernel = gram.base
+    kernel = matrices.base
     name = kernel.name() if isinstance(kernel, kernels.FunctionKernel) else type(kernel).__name__
-    few = gram.x[:: max(1, len(gram.x) // 200)]
+    few = matrices.x[:: max(1, len(matrices.x) // 200)]
     with torch.no_grad():
         matrix = kernels.evaluate(kernel, few)
     who = f"kernel {name}"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen.evidence import Evidence
-from bayesgen.kernels import LengthscaleGram
+from bayesgen.gram import LengthscaleGram
 from bayesgen.spectrum import Spectrum
 
 Progress = Callable[[int, int, str], None]

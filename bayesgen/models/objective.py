@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
-from bayesgen.kernels import Gram
+from bayesgen.gram import Gram
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class LogMarginalLikelihood:
     One Cholesky factorisation and one inverse, in one (n, n) array, for all outputs together.
 
     Args:
-        gram: the kernel on the inputs, as `bayesgen.kernels.gram(kernel, x)` makes it.
+        gram: the kernel on the inputs, as `bayesgen.gram.gram(kernel, x)` makes it.
         y: targets, (n, C).
 
     Raises:
@@ -117,10 +117,10 @@ class LogMarginalLikelihood:
 
     Example:
         >>> import gpytorch
-        >>> from bayesgen import kernels
+        >>> from bayesgen.gram import gram
         >>> x = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
         >>> objective = LogMarginalLikelihood(
-        ...     kernels.gram(gpytorch.kernels.RBFKernel().double(), x), torch.sin(3 * x)
+        ...     gram(gpytorch.kernels.RBFKernel().double(), x), torch.sin(3 * x)
         ... )
         >>> at = objective(torch.zeros(1, dtype=torch.float64), 1.0, 0.1)
         >>> round(float(at.value), 3), round(float(at.kernel), 3)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import kernels
-from bayesgen.kernels import Gram
+from bayesgen.gram import Gram
 from bayesgen.models.lengthscale import Progress
 from bayesgen.models.objective import LogMarginalLikelihood
 from bayesgen.spectrum import Spectrum

@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from bayesgen import _checks, kernels, solvers
 from bayesgen.evidence import Evidence
-from bayesgen.kernels import Gram
+from bayesgen.gram import Gram
 from bayesgen.models.objective import NoiseGroup, covariance, noise_groups
 
 MeanFunction = Callable[[Tensor], Tensor]

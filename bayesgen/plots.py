@@ -77,11 +77,12 @@ def corruption(result: xr.Dataset) -> Figure:
     errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
     errors.set_title("Errors")
     errors.set_ylabel("share of labels")
-    errors.set_ylim(-0.03, 1.03)
+    errors.set_ylim(-0.03, 1.3)  # room for the legend above the curves
+    errors.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
     for axes in (evidence, parts):
         axes.legend(frameon=False, fontsize=8)
-    errors.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.86))
+    errors.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
     for axes in (dimension, errors):
         axes.set_xlabel("share of labels redrawn")
     for axes in (evidence, parts, dimension, errors):

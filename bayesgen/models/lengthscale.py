@@ -15,15 +15,19 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen.evidence import Evidence
-from bayesgen.gram import LengthscaleGram
+from bayesgen.gram import LengthscaleGram, squared_distances
 from bayesgen.spectrum import Spectrum
 
 Progress = Callable[[int, int, str], None]
 
 # One step outwards while the best length-scale of some labelling lies beyond the grid.
 _STEP = math.log(2.0)
-# The search gives up at this many times the typical distance, or this fraction of it.
-_REACH = 1e3
+# The search gives up at this many times the typical distance.
+_LONGEST = 1e3
+# It goes no shorter than this share of the median distance to a nearest neighbour: below, most
+# points are uncorrelated with every other, the kernel is white noise in all but name, and s and σ²
+# cannot be told apart, so that fit and complexity would mean nothing.
+_SHORTEST = 0.5
 
 
 @dataclass
@@ -129,6 +133,9 @@ def maximise(
     much; the next spectrum goes where the labellings gain most together, until none would gain
     more than the tolerance. What is returned was computed at a spectrum, never interpolated.
 
+    The range is from half the median nearest-neighbour distance to a thousand times the typical
+    distance; a constraint on the kernel's length-scale with finite ends replaces them.
+
     Args:
         gram: kernel on the inputs.
         y: targets, (B, n, C).
@@ -138,11 +145,8 @@ def maximise(
         most: spectra at most; a warning says when that was not enough.
         progress: called as progress(done, expected, what) after each spectrum.
     """
+    low, high = _range(gram)
     typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
-    inside = 1e-9  # gpytorch's constraints are open intervals
-    floor, ceiling = (math.log(max(b, 1e-300)) for b in kernels.lengthscale_bounds(gram.base))
-    low = max(math.log(typical / _REACH), floor + inside)
-    high = min(math.log(typical * _REACH), ceiling - inside)
     centre = min(max(math.log(typical), low), high)
     search = _Search(gram, y, scale, noise)
     start = {min(max(centre + k * _STEP, low), high) for k in (-1, 0, 1)}
@@ -167,6 +171,29 @@ def maximise(
     edge = (best.log_lengthscale <= low) | (best.log_lengthscale >= high)
     best.at_bound = best.at_bound | (edge & (slopes > tolerance))
     return best
+
+
+def _range(gram: LengthscaleGram) -> tuple[float, float]:
+    """Searched range of log ℓ."""
+    inside = 1e-9  # gpytorch's constraints are open intervals
+    floor, ceiling = kernels.lengthscale_bounds(gram.base)
+    typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
+    low = (
+        math.log(floor) + inside if floor > 0 else math.log(_SHORTEST * _neighbour(gram.x, typical))
+    )
+    high = math.log(ceiling) - inside if ceiling < math.inf else math.log(_LONGEST * typical)
+    return low, max(low, high)
+
+
+def _neighbour(x: Tensor, otherwise: float) -> float:
+    """Median distance of a point (of 500, evenly spread) to the nearest other at all apart."""
+    some = x[:: max(1, len(x) // 500)]
+    distances = squared_distances(some, x)
+    # What rounding leaves of coinciding points is no distance.
+    apart = distances > 1e3 * torch.finfo(x.dtype).eps * distances.max()
+    nearest = torch.where(apart, distances, math.inf).amin(1)
+    nearest = nearest[nearest < math.inf]
+    return float(nearest.median().sqrt()) if nearest.numel() else otherwise
 
 
 def _report(progress: Progress | None, search: _Search) -> None:

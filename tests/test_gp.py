@@ -373,6 +373,18 @@ class TestBadInput:
         with pytest.raises(kind, match=message):
             GaussianProcess(function, 0.1, hyperparameters=how).fit(x, x[:, 0])
 
+    @pytest.mark.parametrize("how", ["fixed", "evidence"])
+    def test_kernel_function_that_is_wrong_on_all_inputs_only(self, how):
+        """Every second input, which a look at a few would skip, sees an indefinite kernel."""
+        x = torch.arange(400, dtype=F64)
+
+        def function(a, b):
+            odd = (a % 2) * (b.mT % 2)
+            return torch.exp(-((a - b.mT) ** 2)) - 3 * odd
+
+        with pytest.raises(ValueError, match="kernel function must be positive semi-definite"):
+            GaussianProcess(function, 100.0, hyperparameters=how).fit(x, torch.sin(x))
+
     def test_new_inputs(self):
         posterior = GaussianProcess(rbf(), 0.1, hyperparameters="fixed").fit(self.x, self.y)
         with pytest.raises(ValueError, match="x_new must have 2 columns, as x had, got 1"):

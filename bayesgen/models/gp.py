@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+import gpytorch
 import torch
 from torch import Tensor
 
 from bayesgen import _checks, kernels
 from bayesgen.evidence import Evidence
-from bayesgen.gram import Gram, LengthscaleGram, RadialGram, gram
+from bayesgen.gram import Gram, LengthscaleGram, gram
 from bayesgen.models import lengthscale, optimise
 from bayesgen.models.lengthscale import Progress
 from bayesgen.models.objective import evidence_at, spread
@@ -123,6 +125,7 @@ class GaussianProcess:
         noise = self._noise(free, shape, x)
         matrices = gram(kernel, x)
         _check_first(matrices)
+        _check_whole(matrices, matrices.start())
         problem = _Problem(matrices, centred, scale, noise, mean, shape)
         per_point = noise.shape[1:] != (1, 1)
         if per_point:
@@ -231,10 +234,13 @@ class _Problem:
 
     def by_gradient(self, free: Free, progress: Progress | None) -> GPPosterior:
         starts = optimise.starts(self.gram, self.y, self.scale, self.noise, free)
-        found = [
-            optimise.maximise(self.gram, y, start, free, progress=progress)
-            for y, start in zip(self.y, starts, strict=True)
-        ]
+        B = len(starts)
+        found = []
+        for b, (y, start) in enumerate(zip(self.y, starts, strict=True)):
+            report = progress and partial(_within, progress, b, B)
+            found.append(optimise.maximise(self.gram, y, start, free, progress=report))
+        for setting in found:
+            _check_whole(self.gram, setting.theta)
         parts = [
             evidence_at(self.gram, s.theta, s.scale, s.noise[None], self.y[b : b + 1])
             for b, s in enumerate(found)
@@ -319,20 +325,45 @@ def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
     return lambda x: value.expand(len(x)) if value.ndim == 0 else value.expand(len(x), -1)
 
 
-def _check_first(matrices: Gram) -> None:
-    """Symmetry, finiteness and PSD of a kernel the package does not know, on a few inputs first.
+def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
+    """The progress of one labelling as a part of the progress of all."""
+    progress(b * expected + done, B * expected, f"labelling {b + 1} of {B}: {what}")
 
-    A kernel that is wrong is wrong on two hundred points as well; the whole matrix is checked
-    again where a spectrum is taken.
+
+def _check_first(matrices: Gram) -> None:
+    """Symmetry, finiteness and PSD of a kernel the package does not know, on a few inputs.
+
+    A kernel that is wrong is mostly wrong on two hundred points as well: found at once.
     """
-    if isinstance(matrices, RadialGram):
-        return
-    kernel = matrices.base
-    name = kernel.name() if isinstance(kernel, kernels.FunctionKernel) else type(kernel).__name__
     few = matrices.x[:: max(1, len(matrices.x) // 200)]
+    if _is_known(matrices):
+        return
     with torch.no_grad():
-        matrix = kernels.evaluate(kernel, few)
+        _check(kernels.evaluate(matrices.base, few), matrices)
+
+
+def _check_whole(matrices: Gram, theta: Tensor) -> None:
+    """The same on all inputs, by one factorisation where all is well."""
+    if _is_known(matrices):
+        return
+    matrix = matrices.matrix(theta)
+    shifted = matrix.clone()
+    size = float(matrix.abs().sum(1).max())  # at least the largest eigenvalue
+    shifted.diagonal().add_(10 * len(matrix) * torch.finfo(matrix.dtype).eps * size)
+    if int(torch.linalg.cholesky_ex(shifted)[1]):
+        _check(matrix, matrices)
+
+
+def _is_known(matrices: Gram) -> bool:
+    """Whether every part of the kernel is gpytorch's own."""
+    parts = (p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel))
+    return all(type(p).__module__.startswith("gpytorch.") for p in parts)
+
+
+def _check(matrix: Tensor, matrices: Gram) -> None:
+    base = matrices.base
+    name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
     who = f"kernel {name}"
-    _checks.gram(matrix, len(few), who)
+    _checks.gram(matrix, len(matrix), who)
     values = torch.linalg.eigvalsh(matrix)
-    _checks.psd(float(values[0]), float(values[-1]), len(few), few.dtype, who)
+    _checks.psd(float(values[0]), float(values[-1]), len(matrix), matrix.dtype, who)

@@ -55,14 +55,16 @@ def maximise(spectrum: Spectrum, scale: Any, noise: Any) -> Maximum:
 
     cells = spectrum.n * spectrum.outputs
 
-    def settings(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
+    def settings(log_ratio: Tensor, quadratic: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(s, σ²) on the searched curve; quadratic = Σ tᵢ/(λᵢ+ρ) where it is known already."""
         ratio = log_ratio.exp()
         if given_noise is not None:
             return given_noise / ratio, given_noise.expand_as(ratio)
         if given_scale is not None:
             return given_scale.expand_as(ratio), given_scale * ratio
-        best = targets.integrate(lambda nodes: 1 / (nodes + ratio[..., None])) / cells
-        return best, best * ratio
+        if quadratic is None:
+            quadratic = targets.integrate(lambda nodes: 1 / (nodes + ratio[..., None]))
+        return quadratic / cells, quadratic / cells * ratio
 
     def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
         """First and second derivative of the searched curve in log ρ."""
@@ -78,8 +80,14 @@ def maximise(spectrum: Spectrum, scale: Any, noise: Any) -> Maximum:
     low, high = _ratio_range(spectrum)
     count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
     grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
-    values = torch.stack(
-        [spectrum.log_marginal_likelihood(*settings(g.expand(shape))) for g in grid]
+    # On the grid ρ is the same for all labellings: A = s (K + ρI) needs two sums for each ρ.
+    shifts = grid.exp()
+    quadratic = targets.resolvent(shifts).movedim(-1, 0)
+    logdet = torch.stack([spectrum.logdet(1.0, shift) for shift in shifts])
+    along = (count,) + (1,) * len(shape)
+    scales = settings(grid.reshape(along).expand(count, *shape), quadratic)[0]
+    values = -0.5 * (
+        quadratic / scales + spectrum.outputs * logdet.reshape(along) + cells * scales.log()
     )
     best = values.argmax(0)
     lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]

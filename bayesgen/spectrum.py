@@ -36,6 +36,13 @@ class Measure:
         """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
         return (self.weights * function(self.nodes)).sum(-1)
 
+    def resolvent(self, shifts: Tensor) -> Tensor:
+        """Σ wᵢ/(λᵢ + ρ) for many shifts ρ, (G,), as (..., G); one product if nodes are shared."""
+        if self.nodes.ndim == 1:
+            return self.weights @ (1 / (self.nodes[:, None] + shifts))
+        shifted = self.nodes[..., None, :] + shifts[:, None]
+        return (self.weights[..., None, :] / shifted).sum(-1)
+
 
 class Derivatives(NamedTuple):
     """Log marginal likelihood with derivatives in (log s, log σ²).

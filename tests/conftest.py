@@ -1,3 +1,8 @@
+import functools
+import hashlib
+import http.server
+import tarfile
+import threading
 import warnings
 
 import numpy as np
@@ -9,6 +14,8 @@ from hypothesis import settings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import arviz  # noqa: F401
+
+from bayesgen import data
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -34,3 +41,42 @@ def regression():
     base = torch.stack([torch.sin(4 * x[:, 0]), torch.cos(3 * x[:, 1])], -1)
     noise = torch.randn(3, 40, 2, generator=generator, dtype=torch.float64)
     return x, base + torch.tensor([0.05, 0.2, 0.8], dtype=torch.float64)[:, None, None] * noise
+
+
+@pytest.fixture
+def cifar(tmp_path, rng, monkeypatch):
+    """CIFAR-10's binary layout with 20 records a file instead of 10,000."""
+    read = data._cifar_records
+    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 500, b))
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    return tmp_path
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "www"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+@pytest.fixture
+def cifar_online(cifar, server, tmp_path, monkeypatch):
+    """The archive of `cifar` where the loader looks for it; its file on the server."""
+    folder, address = server
+    file = folder / "c.tar.gz"
+    with tarfile.open(file, mode="w:gz") as archive:
+        archive.add(cifar / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    checksum = "md5:" + hashlib.md5(file.read_bytes()).hexdigest()
+    monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "CIFAR10", (address + "c.tar.gz", checksum))
+    return file

@@ -42,6 +42,15 @@ def test_installed_command(tmp_path):
     assert "spectrum" in done.stderr or "done" in done.stderr  # the progress bar
 
 
+def test_download_under_the_progress_bar(monkeypatch, cifar_online, tmp_path, capfd):
+    assert not run(
+        monkeypatch, "corruption", "--data", "cifar10", "--levels", "0,1", "--out", tmp_path / "out"
+    )
+    printed = capfd.readouterr()
+    assert "cifar10, n = 100" in printed.out
+    assert "download" in printed.err
+
+
 def test_info(monkeypatch, capfd):
     assert not run(monkeypatch, "info")
     assert "torch" in capfd.readouterr().out

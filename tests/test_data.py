@@ -1,30 +1,10 @@
-import functools
 import gzip
-import hashlib
-import http.server
-import io
-import tarfile
-import threading
 
 import numpy as np
 import pytest
 import torch
 
 from bayesgen import data
-
-
-@pytest.fixture
-def cifar(tmp_path, rng, monkeypatch):
-    """CIFAR-10's binary layout with 20 records a file instead of 10,000."""
-    read = data._cifar_records
-    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 500, b))
-    folder = tmp_path / "cifar-10-batches-bin"
-    folder.mkdir()
-    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
-        records = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
-        records[:, 0] %= 10
-        records.tofile(folder / name)
-    return tmp_path
 
 
 def test_digits():
@@ -77,36 +57,16 @@ def test_labels_out_of_range(cifar):
         data.load("cifar10", data_dir=cifar)
 
 
-@pytest.fixture
-def server(tmp_path):
-    folder = tmp_path / "www"
-    folder.mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    handler.log_message = lambda *_: None
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{running.server_port}/"
-        running.shutdown()
-
-
-def test_download(cifar, server, monkeypatch, tmp_path, capfd):
-    folder, address = server
-    blob = io.BytesIO()
-    with tarfile.open(fileobj=blob, mode="w:gz") as archive:
-        archive.add(cifar / "cifar-10-batches-bin", "cifar-10-batches-bin")
-    (folder / "c.tar.gz").write_bytes(blob.getvalue())
-    checksum = "md5:" + hashlib.md5(blob.getvalue()).hexdigest()
-    monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "CIFAR10", (address + "c.tar.gz", checksum))
+def test_download(cifar_online, monkeypatch, tmp_path, capfd):
     first = data.load("cifar10")
     assert first.x_train.shape == (100, 3072)
     assert "download" in capfd.readouterr().err
-    (folder / "c.tar.gz").unlink()
+    cifar_online.unlink()
     assert data.load("cifar10").fingerprint == first.fingerprint  # from the cache
     monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "empty"))
     with pytest.raises(OSError, match="the download failed .* pass their folder as data_dir"):
         data.load("cifar10")
-    (folder / "c.tar.gz").write_bytes(b"something else")
+    cifar_online.write_bytes(b"something else")
     with pytest.raises(ValueError, match="hash"):
         data.load("cifar10")
 

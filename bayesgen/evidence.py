@@ -6,6 +6,7 @@ Imports nothing else of the package.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,15 +130,7 @@ class Evidence:
 
     def __getitem__(self, index: Any) -> Evidence:
         """The Evidence of some of the labellings, indexed as a tensor of the batch shape."""
-        return Evidence(
-            self.fit[index],
-            self.complexity[index],
-            self.n,
-            self.effective_dimension[index],
-            error=self.error[index],
-            method=self.method,
-            jitter=self.jitter[index],
-        )
+        return combine(lambda part: part[index], self)
 
     def __repr__(self) -> str:
         def show(value: Tensor, spec: str = ".6g") -> str:
@@ -162,6 +155,25 @@ class Evidence:
         # Six significant digits are printed: an error below the last of them says nothing more.
         size = self.log_marginal_likelihood.detach().abs()
         return bool((self.error > 1e-6 * torch.clamp(size, min=1.0)).any())
+
+
+def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
+    """The Evidence whose every part is `function` of the same part of the given ones.
+
+    Indexing, joining and choosing between batches of labellings of one data set.
+
+    Args:
+        function: takes as many tensors as there are evidences, each of its batch shape.
+        evidences: at least one; n and method are the first one's.
+
+    Example:
+        >>> a = Evidence(fit=-10.0, complexity=2.5, n=5, effective_dimension=1.2)
+        >>> combine(lambda *parts: torch.stack(parts), a, a).batch_shape
+        torch.Size([2])
+    """
+    names = ("fit", "complexity", "effective_dimension", "error", "jitter")
+    parts = {name: function(*(getattr(e, name) for e in evidences)) for name in names}
+    return Evidence(n=evidences[0].n, method=evidences[0].method, **parts)
 
 
 def _as_real(name: str, value: Any, like: Tensor) -> Tensor:

@@ -130,9 +130,13 @@ class Gram(ABC):
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         self.base, self.x = kernel, x
 
-    @abstractmethod
     def start(self) -> Tensor:
         """θ as the user's kernel has it, (p,)."""
+        return self.parameters(self.base)
+
+    @abstractmethod
+    def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
+        """θ of a copy of this kernel with other values, (p,)."""
 
     @abstractmethod
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
@@ -160,9 +164,9 @@ class Gram(ABC):
 class LengthscaleGram(Gram):
     """θ = (log ℓ): any kernel with one scalar length-scale; slopes by central differences."""
 
-    def start(self) -> Tensor:
-        """Log ℓ as the user's kernel has it."""
-        return self.base.lengthscale.detach().reshape(1).log()
+    def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
+        """(log ℓ)."""
+        return kernel.lengthscale.detach().reshape(1).log()
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
         """The kernel with this length-scale."""
@@ -212,11 +216,10 @@ class RadialGram(LengthscaleGram):
 class ParameterGram(Gram):
     """θ = the raw (unconstrained) parameters of any gpytorch kernel; slopes by autograd."""
 
-    def start(self) -> Tensor:
-        """The raw parameters as the user's kernel has them."""
-        return torch.cat(
-            [self.x.new_zeros(0), *(p.detach().reshape(-1) for p in free_parameters(self.base))]
-        )
+    def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
+        """The raw parameters, joined."""
+        free = (p.detach().reshape(-1) for p in free_parameters(kernel))
+        return torch.cat([self.x.new_zeros(0), *free])
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
         """The kernel with these raw parameters."""

@@ -105,8 +105,8 @@ _NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {
 }
 
 
-def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor]:
-    """A kernel of unit outputscale, in the dtype and on the device of `like`, and its outputscale.
+def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor, bool]:
+    """A kernel of unit outputscale, as `like` in dtype and device; its outputscale; is that free?
 
     The user's object is copied, never changed. A plain function becomes a `FunctionKernel`; the
     outputscale of an outermost `ScaleKernel` is taken apart from the rest.
@@ -132,8 +132,9 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor]
     kernel = kernel.to(dtype=like.dtype, device=like.device)
     scale = torch.ones((), dtype=like.dtype, device=like.device)
     if isinstance(kernel, gpytorch.kernels.ScaleKernel) and kernel.active_dims is None:
-        scale, kernel = kernel.outputscale.detach().clone(), kernel.base_kernel
-    return kernel, scale
+        scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
+        return kernel.base_kernel, scale, free
+    return kernel, scale, True
 
 
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]:

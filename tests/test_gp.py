@@ -195,6 +195,15 @@ def test_what_is_frozen_or_not_named_is_kept(regression):
     assert (interpolating.fit(x, ys).fitted() - ys).abs().max() < 1e-2
 
 
+def test_frozen_outputscale_is_kept(regression):
+    x, ys = regression
+    kernel = rbf(0.5, 2.0)
+    kernel.raw_outputscale.requires_grad_(False)
+    posterior = GaussianProcess(kernel).fit(x, ys)
+    torch.testing.assert_close(posterior.scale, torch.full((3,), 2.0, dtype=F64))
+    assert len(set(posterior.noise.tolist())) == 3
+
+
 def test_lengthscale_constraint_is_respected(regression):
     x, ys = regression
     kernel = gpytorch.kernels.RBFKernel(lengthscale_constraint=gpytorch.constraints.Interval(2, 5))
@@ -384,6 +393,18 @@ class TestBadInput:
 
         with pytest.raises(ValueError, match="kernel function must be positive semi-definite"):
             GaussianProcess(function, 100.0, hyperparameters=how).fit(x, torch.sin(x))
+
+    @pytest.mark.parametrize("how", ["fixed", "evidence"])
+    def test_kernel_function_that_is_asymmetric_above_the_diagonal_only(self, how):
+        """A factorisation reads one triangle; the other must not go unseen."""
+        x = torch.arange(400, dtype=F64)
+
+        def function(a, b):
+            return torch.exp(-((a - b.mT) ** 2)) + 0.1 * (a % 2) * (b.mT % 2 == 0) * (a > b.mT)
+
+        for turned in (function, lambda a, b: function(b, a).mT):
+            with pytest.raises(ValueError, match="must be symmetric"):
+                GaussianProcess(turned, 0.1, hyperparameters=how).fit(x, torch.sin(x))
 
     def test_new_inputs(self):
         posterior = GaussianProcess(rbf(), 0.1, hyperparameters="fixed").fit(self.x, self.y)

@@ -99,7 +99,8 @@ def test_resolve_copies_and_splits():
     base = gpytorch.kernels.RBFKernel()
     kernel = gpytorch.kernels.ScaleKernel(base)
     kernel.outputscale = 3.0
-    copy, scale = kernels.resolve(kernel, torch.zeros((), dtype=F64))
+    copy, scale, free = kernels.resolve(kernel, torch.zeros((), dtype=F64))
+    assert free
     assert copy is not base
     assert copy.raw_lengthscale.dtype == F64
     assert base.raw_lengthscale.dtype == torch.float32

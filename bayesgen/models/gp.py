@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks, kernels
-from bayesgen.evidence import Evidence
+from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import Gram, LengthscaleGram, gram
 from bayesgen.models import lengthscale, optimise
 from bayesgen.models.lengthscale import Progress
-from bayesgen.models.objective import evidence_at, spread
+from bayesgen.models.objective import evidence_at, is_per_point, spread
 from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
 from bayesgen.spectrum import Spectrum
@@ -119,17 +119,14 @@ class GaussianProcess:
         shape = y.shape
         mean = _mean_function(self.mean, like=x)
         centred = y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1])
-        prior = mean(x)
-        centred = centred - (prior[:, None] if prior.ndim == 1 else prior)
-        kernel, scale = kernels.resolve(self.kernel, x)
+        centred = centred - mean(x)
+        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         noise = self._noise(free, shape, x)
         matrices = gram(kernel, x)
-        _check_first(matrices)
-        _check_whole(matrices, matrices.start())
+        _check_kernel(matrices, matrices.start())
         problem = _Problem(matrices, centred, scale, noise, mean, shape)
-        per_point = noise.shape[1:] != (1, 1)
-        if per_point:
-            free = Free(free.kernel, free.scale, False)
+        per_point = is_per_point(noise)
+        free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
         if nothing_in_kernel and not free.scale and not free.noise:
             return problem.fixed()
@@ -240,25 +237,12 @@ class _Problem:
             report = progress and partial(_within, progress, b, B)
             found.append(optimise.maximise(self.gram, y, start, free, progress=report))
         for setting in found:
-            _check_whole(self.gram, setting.theta)
+            _check_kernel(self.gram, setting.theta)
         parts = [
             evidence_at(self.gram, s.theta, s.scale, s.noise[None], self.y[b : b + 1])
             for b, s in enumerate(found)
         ]
-        evidences = [evidence for evidence, _ in parts]
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([getattr(e, name) for e in evidences])
-
-        evidence = Evidence(
-            joined("fit"),
-            joined("complexity"),
-            len(self.gram.x),
-            joined("effective_dimension"),
-            error=joined("error"),
-            method=evidences[0].method,
-            jitter=joined("jitter"),
-        )
+        evidence = combine(lambda *part: torch.cat(part), *(evidence for evidence, _ in parts))
         return self._posterior(
             torch.stack([s.theta for s in found]),
             torch.stack([s.scale for s in found]),
@@ -311,10 +295,15 @@ def _free(hyperparameters: str | Iterable[str]) -> Free:
 
 
 def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
-    """The prior mean as a function x → (n,) or (n, C)."""
+    """The prior mean as a function x → (n, 1) or (n, C)."""
     if callable(mean):
         function: Callable[[Tensor], Tensor] = mean
-        return lambda x: _checks.real("mean(x)", function(x), like=x)
+
+        def columns(x: Tensor) -> Tensor:
+            values = _checks.real("mean(x)", function(x), like=x)
+            return values[:, None] if values.ndim == 1 else values
+
+        return columns
     value = (
         like.new_tensor(float(mean))
         if isinstance(mean, int | float)
@@ -322,7 +311,7 @@ def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
     )
     if value.ndim > 1:
         raise ValueError(f"mean must be a number or of shape (C,), got {tuple(value.shape)}")
-    return lambda x: value.expand(len(x)) if value.ndim == 0 else value.expand(len(x), -1)
+    return lambda x: value.reshape(1, -1).expand(len(x), -1)
 
 
 def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
@@ -330,40 +319,26 @@ def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: 
     progress(b * expected + done, B * expected, f"labelling {b + 1} of {B}: {what}")
 
 
-def _check_first(matrices: Gram) -> None:
-    """Symmetry, finiteness and PSD of a kernel the package does not know, on a few inputs.
+def _check_kernel(matrices: Gram, theta: Tensor) -> None:
+    """Symmetry, finiteness and PSD on all inputs of a kernel the package does not know.
 
-    A kernel that is wrong is mostly wrong on two hundred points as well: found at once.
+    One Cholesky factorisation where all is well; eigenvalues only to say what is wrong.
     """
-    few = matrices.x[:: max(1, len(matrices.x) // 200)]
     if _is_known(matrices):
         return
-    with torch.no_grad():
-        _check(kernels.evaluate(matrices.base, few), matrices)
-
-
-def _check_whole(matrices: Gram, theta: Tensor) -> None:
-    """The same on all inputs, by one factorisation where all is well."""
-    if _is_known(matrices):
-        return
-    matrix = matrices.matrix(theta)
-    shifted = matrix.clone()
+    base, matrix = matrices.base, matrices.matrix(theta)
+    name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
+    n, who, eps = len(matrix), f"kernel {name}", torch.finfo(matrix.dtype).eps
+    _checks.gram(matrix, n, who)
     size = float(matrix.abs().sum(1).max())  # at least the largest eigenvalue
-    shifted.diagonal().add_(10 * len(matrix) * torch.finfo(matrix.dtype).eps * size)
+    shifted = matrix.clone()
+    shifted.diagonal().add_(10 * n * eps * size)
     if int(torch.linalg.cholesky_ex(shifted)[1]):
-        _check(matrix, matrices)
+        values = torch.linalg.eigvalsh(matrix)
+        _checks.psd(float(values[0]), float(values[-1]), n, matrix.dtype, who)
 
 
 def _is_known(matrices: Gram) -> bool:
     """Whether every part of the kernel is gpytorch's own."""
     parts = (p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel))
     return all(type(p).__module__.startswith("gpytorch.") for p in parts)
-
-
-def _check(matrix: Tensor, matrices: Gram) -> None:
-    base = matrices.base
-    name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
-    who = f"kernel {name}"
-    _checks.gram(matrix, len(matrix), who)
-    values = torch.linalg.eigvalsh(matrix)
-    _checks.psd(float(values[0]), float(values[-1]), len(matrix), matrix.dtype, who)

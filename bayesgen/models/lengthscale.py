@@ -14,7 +14,7 @@ from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from bayesgen import kernels
-from bayesgen.evidence import Evidence
+from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import LengthscaleGram, squared_distances
 from bayesgen.spectrum import Spectrum
 
@@ -38,6 +38,7 @@ class ProfileMaximum:
         log_lengthscale, scale, noise: (B,).
         alpha: (sK + σ²I)⁻¹ y there, (B, n, C).
         evidence: batch shape (B,).
+        slope: ∂ log p / ∂ log ℓ there, (B,).
         at_bound: (B,), whether σ²/s or ℓ ended on the edge of what was searched.
         spectra: how many spectra it took.
     """
@@ -47,6 +48,7 @@ class ProfileMaximum:
     noise: Tensor
     alpha: Tensor
     evidence: Evidence
+    slope: Tensor
     at_bound: Tensor
     spectra: int
 
@@ -78,6 +80,7 @@ class _Search:
             top.noise,
             alpha,
             top.evidence,
+            slope,
             top.at_bound,
             len(self.nodes),
         )
@@ -145,8 +148,8 @@ def maximise(
         most: spectra at most; a warning says when that was not enough.
         progress: called as progress(done, expected, what) after each spectrum.
     """
-    low, high = _range(gram)
     typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
+    low, high = _range(gram, typical)
     centre = min(max(math.log(typical), low), high)
     search = _Search(gram, y, scale, noise)
     start = {min(max(centre + k * _STEP, low), high) for k in (-1, 0, 1)}
@@ -166,18 +169,16 @@ def maximise(
         _report(progress, search)
     assert search.best is not None
     best = search.best
-    best.spectra = len(search.nodes)
-    slopes = y.new_tensor(np.abs(np.stack(search.slopes)).max(0))
-    edge = (best.log_lengthscale <= low) | (best.log_lengthscale >= high)
-    best.at_bound = best.at_bound | (edge & (slopes > tolerance))
+    shorter = (best.log_lengthscale <= low) & (best.slope < -tolerance)
+    longer = (best.log_lengthscale >= high) & (best.slope > tolerance)
+    best.at_bound = best.at_bound | shorter | longer
     return best
 
 
-def _range(gram: LengthscaleGram) -> tuple[float, float]:
+def _range(gram: LengthscaleGram, typical: float) -> tuple[float, float]:
     """Searched range of log ℓ."""
     inside = 1e-9  # gpytorch's constraints are open intervals
     floor, ceiling = kernels.lengthscale_bounds(gram.base)
-    typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
     low = (
         math.log(floor) + inside if floor > 0 else math.log(_SHORTEST * _neighbour(gram.x, typical))
     )
@@ -227,21 +228,13 @@ def _better(old: ProfileMaximum, new: ProfileMaximum) -> ProfileMaximum:
     def pick(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(won.reshape(-1, *[1] * (b.ndim - 1)), b, a)
 
-    a, b = old.evidence, new.evidence
-    evidence = Evidence(
-        pick(a.fit, b.fit),
-        pick(a.complexity, b.complexity),
-        a.n,
-        pick(a.effective_dimension, b.effective_dimension),
-        error=pick(a.error, b.error),
-        method=a.method,
-    )
     return ProfileMaximum(
         pick(old.log_lengthscale, new.log_lengthscale),
         pick(old.scale, new.scale),
         pick(old.noise, new.noise),
         pick(old.alpha, new.alpha),
-        evidence,
+        combine(pick, old.evidence, new.evidence),
+        pick(old.slope, new.slope),
         pick(old.at_bound, new.at_bound),
         new.spectra,
     )

@@ -35,6 +35,11 @@ def spread(noise: Tensor) -> Tensor:
     return noise.reshape((1,) * (3 - noise.ndim) + noise.shape)
 
 
+def is_per_point(noise: Tensor) -> bool:
+    """Whether a noise, as `spread` gives it, differs between points or outputs."""
+    return noise.shape[1:] != (1, 1)
+
+
 def noise_groups(noise: Tensor) -> list[NoiseGroup]:
     """The factorisations that a noise, as `spread` gives it, calls for."""
 
@@ -46,7 +51,7 @@ def noise_groups(noise: Tensor) -> list[NoiseGroup]:
 
 
 def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """SK(θ) + diag(σ²), a new (n, n) matrix."""
+    """The covariance sK(θ) + diag(σ²), a new (n, n) matrix."""
     matrix = gram.matrix(theta).mul_(scale)
     matrix.diagonal().add_(noise)
     return matrix

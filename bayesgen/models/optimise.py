@@ -14,7 +14,7 @@ from torch import Tensor
 from bayesgen import kernels
 from bayesgen.gram import Gram
 from bayesgen.models.lengthscale import Progress
-from bayesgen.models.objective import LogMarginalLikelihood
+from bayesgen.models.objective import LogMarginalLikelihood, is_per_point
 from bayesgen.spectrum import Spectrum
 
 
@@ -44,9 +44,9 @@ def starts(gram: Gram, y: Tensor, scale: Tensor, noise: Tensor, free: Free) -> l
     labellings. With a noise for each point there is no spectrum to ask; the typical distance
     is taken.
     """
-    typical = type(gram)(kernels.with_typical_lengthscales(gram.base, gram.x), gram.x).start()
+    typical = gram.parameters(kernels.with_typical_lengthscales(gram.base, gram.x))
     B = len(y)
-    if noise.shape[1:] != (1, 1):
+    if is_per_point(noise):
         variance = y.square().mean((-2, -1)).clamp(min=torch.finfo(y.dtype).tiny)
         theta = typical if free.kernel else gram.start()
         each = noise.expand(B, -1, -1)

@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import _checks, kernels, solvers
 from bayesgen.evidence import Evidence
 from bayesgen.gram import Gram
-from bayesgen.models.objective import NoiseGroup, covariance, noise_groups
+from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
 
 MeanFunction = Callable[[Tensor], Tensor]
 
@@ -71,7 +71,7 @@ class GPPosterior:
     @property
     def noise(self) -> Tensor:
         """Noise variance σ²; the batch shape, or broadcastable with (B, n, C) where per point."""
-        if self._per_point:
+        if is_per_point(self._noise):
             return self._noise
         return self._noise[:, 0, 0] if self._batched else self._noise[0, 0, 0]
 
@@ -206,10 +206,6 @@ class GPPosterior:
 
     # ------------------------------------------------------------------ inside
 
-    @property
-    def _per_point(self) -> bool:
-        return self._noise.shape[1:] != (1, 1)
-
     def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
         """The different θ among the labellings, and which of them each has."""
         if self._theta.shape[1] == 0:  # nothing to differ by
@@ -228,7 +224,7 @@ class GPPosterior:
     def _observation_noise(self, latent: bool) -> Tensor:
         if latent:
             return torch.zeros_like(self._scale)
-        if self._per_point:
+        if is_per_point(self._noise):
             raise ValueError(
                 "new points have no noise where the noise was given per training point: "
                 "ask for the function's value with latent=True"
@@ -258,8 +254,7 @@ class GPPosterior:
 
     def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
         """(B, m, C) with the prior mean added, in the shape the targets had."""
-        prior = self._mean(x)
-        return self._plain(values + (prior[:, None] if prior.ndim == 1 else prior), len(x))
+        return self._plain(values + self._mean(x), len(x))
 
     def _plain(self, values: Tensor, m: int) -> Tensor:
         if self._batched:

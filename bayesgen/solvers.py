@@ -82,6 +82,15 @@ class Factor:
         return size
 
 
+def largest_eigenvalue(matrix: Tensor) -> float:
+    """Largest eigenvalue of a PSD matrix (n, n), by a few power iterations: from below, nearly."""
+    v, size = matrix.new_ones(matrix.shape[0], 1), 0.0
+    for _ in range(8):
+        v = matrix @ (v / v.norm())
+        size = float(v.norm())
+    return size
+
+
 def cholesky(build: Callable[[], Tensor]) -> Factor:
     """Cholesky factor of the covariance that `build()` returns, in that matrix's own memory.
 

@@ -59,6 +59,19 @@ class Derivatives(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What rounding may have done to K, in the spectral norm.
+
+    Attributes:
+        matrix: ‖δK‖ where K itself was rounded and decomposed.
+        root: ‖δΦ‖ where its square root Φ was: small eigenvalues then keep their digits.
+    """
+
+    matrix: float = 0.0
+    root: float = 0.0
+
+
+@dataclass(frozen=True)
 class Spectrum:
     """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
 
@@ -73,6 +86,7 @@ class Spectrum:
         projections: Uᵀy, (B, m, C), beside them.
         y: the targets, (B, n, C), beside them.
         method: how it was computed, in words.
+        rounding: how uncertain K is by it.
 
     Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
 
@@ -94,6 +108,7 @@ class Spectrum:
     vectors: Tensor | None = None
     projections: Tensor | None = None
     y: Tensor | None = None
+    rounding: Rounding = Rounding()
 
     # ------------------------------------------------------------------ makers
 
@@ -116,15 +131,17 @@ class Spectrum:
         columns = None if y is None else _checks.targets("y", y, len(K), like=K)
         values, vectors = solvers.eigh(K)
         _checks.psd(float(values[0]), float(values[-1]), len(K), K.dtype, "K")
-        return cls._from_basis(
-            values.clamp(min=0), vectors, len(K), columns, "exact, by dense eigendecomposition"
-        )
+        rounding = Rounding(matrix=solvers.rounding_norm(len(K), float(values[-1]), K.dtype))
+        method = "exact, by dense eigendecomposition"
+        return cls._from_basis(values.clamp(min=0), vectors, len(K), columns, method, rounding)
 
     @classmethod
     def features(cls, Phi: Any, y: Any = None) -> Spectrum:
         """Spectrum of K = ΦΦᵀ, by a singular value decomposition of the features.
 
-        Never forms K nor the precision matrix ΦᵀΦ: singular values keep their digits.
+        Never forms K nor the precision matrix ΦᵀΦ: singular values keep their digits. With more
+        features than points Φ is first reduced to its (n, n) triangular factor, function space's
+        own square root, without loss.
 
         Args:
             Phi: features, (n, d).
@@ -136,12 +153,22 @@ class Spectrum:
         Phi = _checks.inputs("Phi", Phi)
         n = len(Phi)
         columns = None if y is None else _checks.targets("y", y, n, like=Phi)
+        if Phi.shape[1] > n:
+            Phi = torch.linalg.qr(Phi.mT, mode="r").R.mT
         vectors, singular, _ = torch.linalg.svd(Phi, full_matrices=False)
-        return cls._from_basis(singular.square(), vectors, n, columns, "exact, by SVD of features")
+        rounding = Rounding(root=n**0.5 * torch.finfo(Phi.dtype).eps * float(singular[0]))
+        method = "exact, by SVD of features"
+        return cls._from_basis(singular.square(), vectors, n, columns, method, rounding)
 
     @classmethod
     def _from_basis(
-        cls, values: Tensor, vectors: Tensor, n: int, y: Tensor | None, method: str
+        cls,
+        values: Tensor,
+        vectors: Tensor,
+        n: int,
+        y: Tensor | None,
+        method: str,
+        rounding: Rounding,
     ) -> Spectrum:
         """Measures from m ≤ n eigenpairs; the other n − m eigenvalues are zero."""
         missing = n - len(values)
@@ -154,7 +181,7 @@ class Spectrum:
         else:
             density = Measure(values, ones)
         if y is None:
-            return cls(density, n, None, 0, method, vectors)
+            return cls(density, n, None, 0, method, vectors, rounding=rounding)
         batch = y.shape[:-2] if y.ndim == 3 else y.shape[:0]
         y = y.reshape(-1, n, 1 if y.ndim == 1 else y.shape[-1])
         columns = y.movedim(0, 1).reshape(n, -1)
@@ -168,7 +195,7 @@ class Spectrum:
             rest = rest.reshape(len(y), y.shape[-1]).sum(-1, keepdim=True)
             weights = torch.cat([weights, rest], -1)
         targets = Measure(density.nodes, weights.reshape(*batch, -1))
-        return cls(density, n, targets, y.shape[-1], method, vectors, projections, y)
+        return cls(density, n, targets, y.shape[-1], method, vectors, projections, y, rounding)
 
     # ------------------------------------------------------------------ of K alone
 
@@ -205,7 +232,8 @@ class Spectrum:
             complexity = ½ [C Σ log(1 + sλᵢ/σ²) − N_eff + Σ tᵢ sλᵢ/(sλᵢ+σ²)²]
 
         with tᵢ = Σ_c (uᵢᵀy_c)² and N_eff = C Σ sλᵢ/(sλᵢ+σ²). The error is the first-order effect
-        of rounding in K and in its decomposition, ½‖E‖ (C tr A⁻¹ + ‖A⁻¹y‖²), A = sK + σ²I.
+        of rounding, with A = sK + σ²I and α = A⁻¹y: ½s‖δK‖ (C tr A⁻¹ + ‖α‖²) where K was
+        decomposed, s‖δΦ‖ (C Σ √λᵢ/(sλᵢ+σ²) + ‖α‖‖Φᵀα‖) where Φ was.
 
         Args:
             scale: outputscale s > 0, a number or a tensor that broadcasts with the batch shape.
@@ -223,11 +251,13 @@ class Spectrum:
         prior_norm = targets.integrate(lambda nodes: scale * nodes / (scale * nodes + noise) ** 2)
         log_ratio = self.density.integrate(lambda nodes: (scale * nodes / noise).log1p())
         trace = self.density.integrate(lambda nodes: 1 / (scale * nodes + noise))
+        spread = self.density.integrate(lambda nodes: nodes.sqrt() / (scale * nodes + noise))
         scale, noise = scale[..., 0], noise[..., 0]
         fit = -0.5 * (self.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
         complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
-        rounding = scale * solvers.rounding_norm(self.n, float(self.largest), fit.dtype)
-        error = 0.5 * rounding * (outputs * trace + alpha_square)
+        error = 0.5 * scale * self.rounding.matrix * (outputs * trace + alpha_square)
+        pull = (alpha_square * prior_norm / scale).sqrt()
+        error = error + scale * self.rounding.root * (outputs * spread + pull)
         return Evidence(fit, complexity, self.n, dof, error=error.detach(), method=self.method)
 
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:

@@ -21,7 +21,7 @@ from bayesgen.evidence import Evidence
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.labels import KINDS, corrupt_labels
 from bayesgen.models import GaussianProcess, GPPosterior
-from bayesgen.models.lengthscale import Progress
+from bayesgen.models.profile import Progress
 
 # Noise variance of the interpolating twin: a standard deviation of 0.01 on targets of size one.
 INTERPOLATION = 1e-4

@@ -14,10 +14,10 @@ from bayesgen import _checks, kernels
 from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import Gram, LengthscaleGram, gram
 from bayesgen.models import lengthscale, optimise
-from bayesgen.models.lengthscale import Progress
 from bayesgen.models.objective import evidence_at, is_per_point, spread
 from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
+from bayesgen.models.profile import Progress
 from bayesgen.spectrum import Spectrum
 
 _NAMES = ("kernel", "scale", "noise")
@@ -220,7 +220,7 @@ class _Problem:
             progress=progress,
         )
         return self._posterior(
-            best.log_lengthscale[:, None],
+            best.parameter[:, None],
             best.scale,
             best.noise[:, None, None],
             best.alpha,

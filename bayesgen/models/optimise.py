@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen.gram import Gram
-from bayesgen.models.lengthscale import Progress
 from bayesgen.models.objective import LogMarginalLikelihood, is_per_point
+from bayesgen.models.profile import Progress
 from bayesgen.spectrum import Spectrum
 
 

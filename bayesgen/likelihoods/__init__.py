@@ -1,0 +1,19 @@
+"""What data say of a latent function: labels coded for a Gaussian, and non-Gaussian likelihoods."""
+
+from bayesgen.likelihoods.coding import DirichletTargets, dirichlet, one_hot
+from bayesgen.likelihoods.likelihood import Likelihood, Separable, resolve
+from bayesgen.likelihoods.separable import Bernoulli, Poisson, StudentT
+from bayesgen.likelihoods.softmax import Softmax
+
+__all__ = [
+    "Bernoulli",
+    "DirichletTargets",
+    "Likelihood",
+    "Poisson",
+    "Separable",
+    "Softmax",
+    "StudentT",
+    "dirichlet",
+    "one_hot",
+    "resolve",
+]

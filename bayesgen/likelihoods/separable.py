@@ -1,0 +1,178 @@
+"""Likelihoods with one latent value behind each observation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    MixtureSameFamily,
+)
+from torch.distributions import Bernoulli as BernoulliDistribution
+from torch.distributions import Poisson as PoissonDistribution
+from torch.distributions import StudentT as StudentTDistribution
+
+from bayesgen import _checks
+from bayesgen.likelihoods.likelihood import Derivatives, Separable, named
+
+# Gauss–Hermite nodes of the predictive integrals over one latent value.
+_NODES = 64
+
+
+def _hermite(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Latent values (..., nodes) and log weights (nodes,) of E[·] under N(mean, variance)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    z, w = mean.new_tensor(nodes), mean.new_tensor(weights / weights.sum())
+    return mean[..., None] + variance.clamp(min=0).sqrt()[..., None] * z, w
+
+
+@named("bernoulli")
+class Bernoulli(Separable):
+    """Labels 0 and 1, p(y = 1 | f) = 1/(1 + e^−f).
+
+    Source: Rasmussen & Williams (2006), section 3.4 and eq. 3.15.
+
+    Example:
+        >>> likelihood = Bernoulli()
+        >>> f = torch.zeros(1, 2, 1, dtype=torch.float64)
+        >>> likelihood.log_density(likelihood.targets([0, 1], f[0]), f)
+        tensor([[-0.6931, -0.6931]], dtype=torch.float64)
+    """
+
+    name = "bernoulli"
+
+    def targets(self, y: Any, like: Tensor) -> Tensor:
+        """Labels 0/1 or booleans, (n,) or (B, n), as (B, n, 1)."""
+        y = self.observations("y", y, like)
+        if not ((y == 0) | (y == 1)).all():
+            raise ValueError(
+                "y must hold labels 0 and 1 for a Bernoulli likelihood, got values from "
+                f"{float(y.min()):g} to {float(y.max()):g}; for more classes use softmax"
+            )
+        return y
+
+    def element(self, y: Tensor, f: Tensor) -> Tensor:
+        """See `Separable.element`."""
+        return torch.nn.functional.logsigmoid((2 * y - 1) * f)
+
+    def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
+        """Rasmussen & Williams (2006), eq. 3.15."""
+        p, q = torch.sigmoid(f), torch.sigmoid(-f)
+        return Derivatives(self.element(y, f), y * q - (1 - y) * p, -p * q, -p * q * (q - p))
+
+    def observe(self, f: Tensor) -> Distribution:
+        """See `Likelihood.observe`."""
+        return BernoulliDistribution(logits=f, validate_args=False)
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """The averaged probability, by Gauss–Hermite quadrature."""
+        f, w = _hermite(mean, covariance)
+        return BernoulliDistribution(probs=(torch.sigmoid(f) @ w).clamp(0, 1))
+
+
+@named("poisson")
+class Poisson(Separable):
+    """Counts, y ~ Poisson(e^f).
+
+    Example:
+        >>> likelihood = Poisson()
+        >>> f = torch.zeros(1, 1, 1, dtype=torch.float64)
+        >>> likelihood.log_density(likelihood.targets([0], f[0]), f)
+        tensor([[-1.]], dtype=torch.float64)
+    """
+
+    name = "poisson"
+
+    def targets(self, y: Any, like: Tensor) -> Tensor:
+        """Counts 0, 1, 2 …, (n,) or (B, n), as (B, n, 1)."""
+        y = self.observations("y", y, like)
+        if (y < 0).any() or (y != y.round()).any():
+            raise ValueError(
+                "y must hold counts 0, 1, 2 … for a Poisson likelihood, got values from "
+                f"{float(y.min()):g} to {float(y.max()):g}"
+            )
+        return y
+
+    def element(self, y: Tensor, f: Tensor) -> Tensor:
+        """See `Separable.element`."""
+        return y * f - f.exp() - torch.lgamma(y + 1)
+
+    def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
+        """All beyond the first are −e^f."""
+        rate = f.exp()
+        return Derivatives(self.element(y, f), y - rate, -rate, -rate)
+
+    def observe(self, f: Tensor) -> Distribution:
+        """See `Likelihood.observe`."""
+        return PoissonDistribution(f.exp(), validate_args=False)
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """A mixture over Gauss–Hermite nodes of the latent value."""
+        f, w = _hermite(mean, covariance)
+        # The outermost nodes carry no weight worth an overflow.
+        rates = PoissonDistribution(f.clamp(max=700 if f.dtype == torch.float64 else 80).exp())
+        return MixtureSameFamily(Categorical(w.expand_as(f)), rates)
+
+
+@named("student-t")
+class StudentT(Separable):
+    """Real targets with heavy-tailed noise, y = f + σ t, t ~ Student-t of ν degrees of freedom.
+
+    Not log-concave: points far from the function have W < 0 and the mode need not be the only one;
+    the one found from f = 0 is taken.
+
+    Args:
+        df: ν > 0.
+        noise: σ², the squared scale of the noise (its variance is σ² ν/(ν − 2)), or None to let
+            the evidence find it, from the targets' own variance on.
+
+    Raises:
+        ValueError: a df or noise that is not positive.
+
+    Source: Vanhatalo, Jylänki & Vehtari (2009).
+    """
+
+    name = "student-t"
+    density = True
+
+    def __init__(self, df: float = 4.0, noise: Any = None) -> None:
+        self.df = float(_checks.positive("df", df))
+        self.log_noise = (
+            torch.zeros((), dtype=torch.float64)
+            if noise is None
+            else _checks.positive("noise", noise).log()
+        )
+
+    def targets(self, y: Any, like: Tensor) -> Tensor:
+        """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
+        y = _checks.targets("y", y, len(like), like=like)
+        return y.reshape(-1, len(like), 1 if y.ndim == 1 else y.shape[-1])
+
+    def element(self, y: Tensor, f: Tensor) -> Tensor:
+        """See `Separable.element`."""
+        nu, log_noise = self.df, self._log_noise(f)
+        constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
+        square = (y - f) ** 2 * (-log_noise).exp() / nu
+        return constant - 0.5 * log_noise - 0.5 * (nu + 1) * square.log1p()
+
+    def curvature(self, y: Tensor, f: Tensor) -> Tensor:
+        """(ν + 1)/(νσ² + r²): of the Gaussian that touches the density from below (EM's)."""
+        return (self.df + 1) / (self.df * self._log_noise(f).exp() + (y - f) ** 2)
+
+    def observe(self, f: Tensor) -> Distribution:
+        """See `Likelihood.observe`."""
+        return StudentTDistribution(self.df, f, (0.5 * self._log_noise(f)).exp())
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """A mixture over Gauss–Hermite nodes of the latent value."""
+        f, w = _hermite(mean, covariance)
+        return MixtureSameFamily(Categorical(w.expand_as(f)), self.observe(f))
+
+    def _log_noise(self, f: Tensor) -> Tensor:
+        assert self.log_noise is not None
+        return self.log_noise.to(f)

@@ -2,24 +2,43 @@
 
 from importlib import metadata
 
-from bayesgen import data, experiments, kernels, likelihoods, plots, solvers
+from bayesgen import bases, data, experiments, kernels, likelihoods, plots, priors, solvers
 from bayesgen.evidence import Evidence
 from bayesgen.labels import corrupt_labels
-from bayesgen.models import GaussianProcess, GPPosterior
+from bayesgen.mode import NotConvergedError
+from bayesgen.models import (
+    Fourier,
+    GaussianProcess,
+    GPPosterior,
+    LaplacePosterior,
+    LinearModel,
+    LinearPosterior,
+    Polynomial,
+    RandomFeatures,
+)
 from bayesgen.spectrum import Spectrum
 
 __version__ = metadata.version("bayesgen")
 
 __all__ = [
     "Evidence",
+    "Fourier",
     "GPPosterior",
     "GaussianProcess",
+    "LaplacePosterior",
+    "LinearModel",
+    "LinearPosterior",
+    "NotConvergedError",
+    "Polynomial",
+    "RandomFeatures",
     "Spectrum",
+    "bases",
     "corrupt_labels",
     "data",
     "experiments",
     "kernels",
     "likelihoods",
     "plots",
+    "priors",
     "solvers",
 ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _ZERO = torch.zeros((), dtype=torch.float64)
+_UNKNOWN = torch.zeros((), dtype=torch.int64)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +40,8 @@ class Evidence:
         method: how it was computed, in words.
         jitter: variance that had to be added to the diagonal of the covariance for a
             factorisation to exist, 0 where none was. Never added silently: it is printed.
+        fingerprint: a hash of the targets, int64 of the batch shape, 0 where it is not known;
+            evidences are compared on the same data only.
 
     Raises:
         ValueError: a part is not finite, the complexity is negative, shapes do not broadcast, or
@@ -60,6 +63,7 @@ class Evidence:
     error: Tensor = _ZERO
     method: str = "exact"
     jitter: Tensor = _ZERO
+    fingerprint: Tensor = _UNKNOWN
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
@@ -76,6 +80,7 @@ class Evidence:
             ) from None
         for name, part in parts.items():
             object.__setattr__(self, name, part.expand(shape))
+        object.__setattr__(self, "fingerprint", torch.as_tensor(self.fingerprint).expand(shape))
         # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.
         slack = 1e3 * torch.finfo(like.dtype).eps * (1 + self.fit.detach().abs())
         if (self.complexity.detach() < -slack).any():
@@ -109,7 +114,7 @@ class Evidence:
 
         Raises:
             TypeError: `other` is not an Evidence.
-            ValueError: the two speak of data sets of different sizes.
+            ValueError: the two speak of different data.
 
         Source: Kass & Raftery (1995), eq. 1.
 
@@ -121,11 +126,7 @@ class Evidence:
         """
         if not isinstance(other, Evidence):
             raise TypeError(f"other must be an Evidence, got {type(other).__name__}")
-        if other.n != self.n:
-            raise ValueError(
-                "evidences compare models of the same data: this one has "
-                f"n={self.n} observations, other has n={other.n}"
-            )
+        same_data("this", self, "other", other)
         return self.log_marginal_likelihood - other.log_marginal_likelihood
 
     def __getitem__(self, index: Any) -> Evidence:
@@ -157,6 +158,26 @@ class Evidence:
         return bool((self.error > 1e-6 * torch.clamp(size, min=1.0)).any())
 
 
+def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> None:
+    """Raise where two evidences are known to speak of different data.
+
+    Raises:
+        ValueError: other numbers of observations, or other targets by their fingerprints.
+    """
+    if one.n != other.n:
+        raise ValueError(
+            f"evidences compare models of the same data: {name} has n={one.n} observations, "
+            f"{other_name} has n={other.n}"
+        )
+    known = (one.fingerprint != 0) & (other.fingerprint != 0)
+    if (known & (one.fingerprint != other.fingerprint)).any():
+        raise ValueError(
+            f"evidences compare models of the same data: {name} and {other_name} were fitted to "
+            "different targets (or to the same ones coded differently, which the fingerprint of y "
+            "tells apart)"
+        )
+
+
 def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
     """The Evidence whose every part is `function` of the same part of the given ones.
 
@@ -171,7 +192,7 @@ def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
         >>> combine(lambda *parts: torch.stack(parts), a, a).batch_shape
         torch.Size([2])
     """
-    names = ("fit", "complexity", "effective_dimension", "error", "jitter")
+    names = ("fit", "complexity", "effective_dimension", "error", "jitter", "fingerprint")
     parts = {name: function(*(getattr(e, name) for e in evidences)) for name in names}
     return Evidence(n=evidences[0].n, method=evidences[0].method, **parts)
 

@@ -121,11 +121,41 @@ def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
 
 
 class Gram(ABC):
-    """The Gram matrix of fixed inputs as a function of a kernel's parameters θ, a vector (p,).
+    """The Gram matrix of fixed inputs as a function of parameters θ, a vector (p,).
 
-    `kernel(theta)` is the gpytorch kernel there, `matrix(theta)` a new (n, n) Gram matrix,
-    `pull(theta, G)` the vector ⟨G, ∂K/∂θⱼ⟩, and `cross(x_new)` the function θ → k(x_new, x).
+    Attributes:
+        x: the inputs, (n, d).
     """
+
+    x: Tensor
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """θ as the user has it, (p,)."""
+
+    @abstractmethod
+    def matrix(self, theta: Tensor) -> Tensor:
+        """K(θ), a new (n, n) tensor."""
+
+    @abstractmethod
+    def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
+        """θ → k_θ(x_new, x), (m, n)."""
+
+    @abstractmethod
+    def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
+        """k_θ(x_new, x_new) point by point, (m,)."""
+
+    @abstractmethod
+    def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
+        """k_θ(x_new, x_new), (m, m)."""
+
+    @abstractmethod
+    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
+        """⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
+
+
+class KernelGram(Gram):
+    """θ are parameters of a gpytorch kernel."""
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         self.base, self.x = kernel, x
@@ -156,12 +186,19 @@ class Gram(ABC):
 
         return at
 
-    @abstractmethod
-    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
+    def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
+        """See `Gram.diagonal`."""
+        with torch.no_grad():
+            values: Tensor = self.kernel(theta)(x_new, diag=True)
+        return values
+
+    def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
+        """See `Gram.full`."""
+        with torch.no_grad():
+            return evaluate(self.kernel(theta), x_new)
 
 
-class LengthscaleGram(Gram):
+class LengthscaleGram(KernelGram):
     """θ = (log ℓ): any kernel with one scalar length-scale; slopes by central differences."""
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
@@ -213,7 +250,7 @@ class RadialGram(LengthscaleGram):
         return total
 
 
-class ParameterGram(Gram):
+class ParameterGram(KernelGram):
     """θ = the raw (unconstrained) parameters of any gpytorch kernel; slopes by autograd."""
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
@@ -241,7 +278,7 @@ class ParameterGram(Gram):
         return torch.cat([g.reshape(-1) for g in gradients])
 
 
-def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Gram:
+def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
     """The cheapest Gram that knows this kernel's free parameters on inputs x (n, d)."""
     if not has_only_a_lengthscale(kernel):
         return ParameterGram(kernel, x)

@@ -45,6 +45,19 @@ class Curvature(ABC):
         """tr ΣW."""
 
     @abstractmethod
+    def variance(self) -> Tensor:
+        """Posterior variances Σᵢᵢ at the inputs, (n,), or (n, C) of C coupled functions."""
+
+    @abstractmethod
+    def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
+        """Posterior variances at m other points, (m,), or (m, C, C) of C coupled functions.
+
+        Args:
+            cross: k(x, x*), (n, m).
+            prior: k(x*, x*) point by point, (m,).
+        """
+
+    @abstractmethod
     def determinant_slope(self) -> Tensor:
         """−½ ∂ log |I + KW|/∂f, (n, C): how the determinant moves with the mode."""
 
@@ -180,7 +193,8 @@ def _mode(
     fit = problem.value(f) - 0.5 * dof
     complexity = 0.5 * (logdet - dof + pull)
     trace = curvature.blocks().diagonal(dim1=-2, dim2=-1).sum()
-    rounding = solvers.rounding_norm(n, solvers.largest_eigenvalue(K), K.dtype)
+    largest = solvers.largest_eigenvalue(lambda v: K @ v, K.new_ones(n, 1))
+    rounding = solvers.rounding_norm(n, largest, K.dtype)
     slope = curvature.determinant_slope()
     pulled = max(float((slope * (K @ slope)).sum()), 0.0) ** 0.5
     evidence = Evidence(
@@ -336,13 +350,17 @@ class _Diagonal(Curvature):
     def effective_dimension(self) -> Tensor:
         if not len(self.negative):
             return len(self.K) - self._inverse().diagonal().sum()
-        return (self.W * self._variance()).sum()
+        return (self.W * self.variance()).sum()
 
     def determinant_slope(self) -> Tensor:
         # ∂W/∂f = −third, hence −½ tr Σ ∂W/∂f = ½ Σᵢᵢ third.
-        return (0.5 * self._variance() * self.third)[:, None]
+        return (0.5 * self.variance() * self.third)[:, None]
 
-    def _variance(self) -> Tensor:
+    def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
+        """See `Curvature.covariances`."""
+        return (prior - (cross * self.times(cross)).sum(0)).clamp(min=0)
+
+    def variance(self) -> Tensor:
         """Σᵢᵢ, (n,): (1 − (B⁻¹)ᵢᵢ)/W, and directly where W is too small for that."""
         inverse = self._inverse()
         positive = self.W.clamp(min=0)
@@ -437,15 +455,19 @@ class _Softmax(Curvature):
         q = cov.diagonal(dim1=-2, dim2=-1) - 2 * torch.einsum("iab,ib->ia", cov, p)
         return -0.5 * p * (q - (p * q).sum(-1, keepdim=True))
 
-    def covariances(self, cross: Tensor, variance: Tensor) -> Tensor:
-        """Covariances of the C latent values at m points, (m, C, C); cross = k(x, x*), (n, m)."""
+    def variance(self) -> Tensor:
+        """See `Curvature.variance`."""
+        return self.covariances(self.K, self.K.diagonal()).diagonal(dim1=-2, dim2=-1)
+
+    def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
+        """See `Curvature.covariances`."""
         if cross is self.K and self._own is not None:
             return self._own
         C = len(self.E)
         halves, own = [], []
         for E in self.E:
             T = E @ cross
-            own.append(variance - (cross * T).sum(0))
+            own.append(prior - (cross * T).sum(0))
             halves.append(self._half(T))
         result = torch.stack(
             [torch.stack([(halves[a] * halves[b]).sum(0) for b in range(C)], -1) for a in range(C)],

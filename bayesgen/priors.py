@@ -25,6 +25,7 @@ class Prior:
         decay: how fast the variance falls, in the profile's own terms (rate γ, exponent p);
             None where there is nothing to learn.
         search: the values of the decay among which its evidence is first looked at, increasing.
+        logarithmic: whether the search is along log decay.
 
     Example:
         >>> geometric(2.0).variance(torch.arange(3))
@@ -36,6 +37,15 @@ class Prior:
     profile: Callable[[Tensor, Tensor | None], Tensor]
     decay: float | None = None
     search: tuple[float, ...] = ()
+    logarithmic: bool = False
+
+    def coordinate(self, decay: float) -> float:
+        """A decay in the coordinate of the search."""
+        return math.log(decay) if self.logarithmic else decay
+
+    def natural(self, coordinate: Tensor) -> Tensor:
+        """The decay at a coordinate of the search."""
+        return coordinate.exp() if self.logarithmic else coordinate
 
     def log_variance(self, orders: Tensor, decay: Tensor | None = None) -> Tensor:
         """log variance at unit scale of weights of these orders, (d,), float64.
@@ -105,7 +115,7 @@ def geometric(rate: float, scale: float = 1.0) -> Prior:
         return -orders * decay.log()
 
     search = (0.5, 0.8, 1.0, 1.05, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1e3, 1e4)
-    return Prior("geometric", _scale(scale), profile, rate, search)
+    return Prior("geometric", _scale(scale), profile, rate, search, logarithmic=True)
 
 
 def power(exponent: float, scale: float = 1.0) -> Prior:

@@ -64,6 +64,11 @@ class Factor:
         """log |A|."""
         return 2 * self.lower.diagonal().log().sum()
 
+    def norm(self) -> float:
+        """Largest eigenvalue of A."""
+        ones = self.lower.new_ones(self.lower.shape[0], 1)
+        return largest_eigenvalue(lambda v: self.lower @ (self.lower.mT @ v), ones)
+
     def inverse(self) -> Tensor:
         """A⁻¹, (n, n)."""
         return torch.cholesky_inverse(self.lower)
@@ -72,21 +77,17 @@ class Factor:
         """A⁻¹ written over the factor's own memory; the factor is spent."""
         return torch.cholesky_inverse(self.lower, out=self.lower)
 
-    def norm(self) -> float:
-        """Largest eigenvalue of A, by a few power iterations: from below, nearly."""
-        v = self.lower.new_ones(self.lower.shape[0], 1)
-        size = 0.0
-        for _ in range(8):
-            v = self.lower @ (self.lower.mT @ (v / v.norm()))
-            size = float(v.norm())
-        return size
 
+def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:
+    """Largest eigenvalue of a PSD operator, by a few power iterations: from below, nearly.
 
-def largest_eigenvalue(matrix: Tensor) -> float:
-    """Largest eigenvalue of a PSD matrix (n, n), by a few power iterations: from below, nearly."""
-    v, size = matrix.new_ones(matrix.shape[0], 1), 0.0
+    Args:
+        multiply: v (n, 1) → Av.
+        start: a vector to start from, (n, 1).
+    """
+    v, size = start, 0.0
     for _ in range(8):
-        v = matrix @ (v / v.norm())
+        v = multiply(v / v.norm())
         size = float(v.norm())
     return size
 

@@ -197,6 +197,33 @@ class Spectrum:
         targets = Measure(density.nodes, weights.reshape(*batch, -1))
         return cls(density, n, targets, y.shape[-1], method, vectors, projections, y, rounding)
 
+    @classmethod
+    def reduced(
+        cls, R: Tensor, n: int, projections: Tensor | None, dropped: Tensor | None
+    ) -> Spectrum:
+        """Spectrum of Φ = QR on n points, from R alone; the measures only, no solves.
+
+        Args:
+            R: (r, d), the factor after columns Q that are orthonormal.
+            n: points.
+            projections: Qᵀy, (B, r, C), or None for no targets.
+            dropped: what Q leaves of the targets, Σ_c ‖y_c − QQᵀy_c‖², (B,).
+        """
+        vectors, singular, _ = torch.linalg.svd(R, full_matrices=False)
+        rounding = Rounding(root=n**0.5 * torch.finfo(R.dtype).eps * float(singular[0]))
+        spare = n - len(singular)
+        zeros, ones = singular.new_zeros(min(spare, 1)), torch.ones_like(singular)
+        nodes = torch.cat([singular.square(), zeros])
+        density = Measure(nodes, torch.cat([ones, zeros + spare]))
+        method = "exact, by SVD of features"
+        if projections is None or dropped is None:
+            return cls(density, n, None, 0, method, rounding=rounding)
+        weights = (vectors.mT @ projections).square().sum(-1)
+        weights = torch.cat([weights, dropped[:, None]], -1) if spare else weights
+        return cls(
+            density, n, Measure(nodes, weights), projections.shape[-1], method, rounding=rounding
+        )
+
     # ------------------------------------------------------------------ of K alone
 
     def effective_dimension(self, alpha: Any) -> Tensor:

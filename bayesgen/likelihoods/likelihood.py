@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -83,6 +84,15 @@ class Likelihood(ABC):
     @abstractmethod
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """The distribution of new observations, f ~ N(mean, covariance) integrated out."""
+
+
+def with_noise(likelihood: Likelihood, log_noise: Tensor | None) -> Likelihood:
+    """The likelihood with this log σ², a copy."""
+    if log_noise is None:
+        return likelihood
+    likelihood = copy.copy(likelihood)
+    likelihood.log_noise = log_noise
+    return likelihood
 
 
 class Derivatives(NamedTuple):

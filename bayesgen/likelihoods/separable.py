@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import (
     Categorical,
     Distribution,
     MixtureSameFamily,
 )
-from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Poisson as PoissonDistribution
 from torch.distributions import StudentT as StudentTDistribution
 

@@ -1,6 +1,20 @@
-"""Models whose posterior carries an Evidence."""
+"""Models that carry their evidence."""
 
+from bayesgen.models.base import Posterior
 from bayesgen.models.gp import GaussianProcess
+from bayesgen.models.laplace_posterior import LaplacePosterior
+from bayesgen.models.linear import Fourier, LinearModel, Polynomial, RandomFeatures
+from bayesgen.models.linear_posterior import LinearPosterior
 from bayesgen.models.posterior import GPPosterior
 
-__all__ = ["GPPosterior", "GaussianProcess"]
+__all__ = [
+    "Fourier",
+    "GPPosterior",
+    "GaussianProcess",
+    "LaplacePosterior",
+    "LinearModel",
+    "LinearPosterior",
+    "Polynomial",
+    "Posterior",
+    "RandomFeatures",
+]

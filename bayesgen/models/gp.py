@@ -12,8 +12,11 @@ from torch import Tensor
 
 from bayesgen import _checks, kernels
 from bayesgen.evidence import Evidence, combine
-from bayesgen.gram import Gram, LengthscaleGram, gram
-from bayesgen.models import lengthscale, optimise
+from bayesgen.gram import KernelGram, LengthscaleGram, gram
+from bayesgen.likelihoods import Likelihood
+from bayesgen.likelihoods import resolve as resolve_likelihood
+from bayesgen.models import laplace_fit, lengthscale, optimise
+from bayesgen.models.laplace_posterior import LaplacePosterior
 from bayesgen.models.objective import evidence_at, is_per_point, spread
 from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
@@ -42,6 +45,9 @@ class GaussianProcess:
             ("kernel", "scale") keeps a small noise for interpolation.
         tolerance: what a length-scale search may leave ungained, in nats per observation.
         max_spectra: eigendecompositions that search may take at most.
+        likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
+            `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's, found by Newton with
+            its exact gradient, and the likelihood's own noise, if it has one, is learnt.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range, by name.
@@ -66,6 +72,7 @@ class GaussianProcess:
         hyperparameters: str | Iterable[str] = "evidence",
         tolerance: float = 1e-4,
         max_spectra: int = 40,
+        likelihood: str | Likelihood = "gaussian",
     ) -> None:
         if not callable(kernel):
             raise TypeError(
@@ -80,6 +87,13 @@ class GaussianProcess:
         if not isinstance(max_spectra, int) or max_spectra < 3:
             raise ValueError(f"max_spectra must be an integer of at least 3, got {max_spectra!r}")
         self.max_spectra = max_spectra
+        self.likelihood = resolve_likelihood(likelihood)
+        if self.likelihood is not None and noise is not None:
+            raise ValueError(
+                f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
+            )
+        if self.likelihood is not None and not (isinstance(mean, int | float) and mean == 0):
+            raise ValueError("mean must be 0 where the likelihood is not Gaussian")
 
     def fit(
         self,
@@ -88,7 +102,7 @@ class GaussianProcess:
         *,
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> GPPosterior:
+    ) -> Any:
         """Condition on data, learning the hyperparameters that are free by maximum evidence.
 
         K does not depend on the targets. A kernel with one scalar length-scale to learn takes one
@@ -105,7 +119,8 @@ class GaussianProcess:
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
-            A `GPPosterior`; `.evidence` has batch shape () or (B,).
+            A `GPPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian;
+            `.evidence` has batch shape () or (B,).
 
         Raises:
             TypeError: x or y does not hold real numbers, or they differ in dtype.
@@ -114,8 +129,10 @@ class GaussianProcess:
                 was not given.
         """
         x = _checks.inputs("x", x)
-        y = _checks.targets("y", y, len(x), like=x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        if self.likelihood is not None:
+            return self._by_laplace(self.likelihood, x, y, free, progress)
+        y = _checks.targets("y", y, len(x), like=x)
         shape = y.shape
         mean = _mean_function(self.mean, like=x)
         centred = y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1])
@@ -135,6 +152,25 @@ class GaussianProcess:
         if isinstance(matrices, LengthscaleGram) and not per_point:
             return problem.by_lengthscale(free, self.tolerance * len(x), self.max_spectra, progress)
         return problem.by_gradient(free, progress)
+
+    def _by_laplace(
+        self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None
+    ) -> LaplacePosterior:
+        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        matrices = gram(kernel, x)
+        _check_kernel(matrices, matrices.start())
+        typical = matrices.parameters(kernels.with_typical_lengthscales(kernel, x))
+        return laplace_fit.best(
+            [matrices],
+            likelihood,
+            y,
+            scale=float(scale),
+            learn=laplace_fit.Learn(
+                free.kernel and len(typical) > 0, free.scale and scale_is_free, free.noise
+            ),
+            thetas=[] if torch.equal(typical, matrices.start()) else [typical],
+            progress=progress,
+        )
 
     def _noise(self, free: Free, shape: torch.Size, x: Tensor) -> Tensor:
         """The noise as given, broadcastable with (B, n, C)."""
@@ -166,7 +202,7 @@ class _Problem:
 
     def __init__(
         self,
-        gram: Gram,
+        gram: KernelGram,
         y: Tensor,
         scale: Tensor,
         noise: Tensor,
@@ -319,7 +355,7 @@ def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: 
     progress(b * expected + done, B * expected, f"labelling {b + 1} of {B}: {what}")
 
 
-def _check_kernel(matrices: Gram, theta: Tensor) -> None:
+def _check_kernel(matrices: KernelGram, theta: Tensor) -> None:
     """Symmetry, finiteness and PSD on all inputs of a kernel the package does not know.
 
     One Cholesky factorisation where all is well; eigenvalues only to say what is wrong.
@@ -338,7 +374,7 @@ def _check_kernel(matrices: Gram, theta: Tensor) -> None:
         _checks.psd(float(values[0]), float(values[-1]), n, matrix.dtype, who)
 
 
-def _is_known(matrices: Gram) -> bool:
+def _is_known(matrices: KernelGram) -> bool:
     """Whether every part of the kernel is gpytorch's own."""
     parts = (p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel))
     return all(type(p).__module__.startswith("gpytorch.") for p in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bayesgen import kernels
-from bayesgen.gram import Gram
+from bayesgen.gram import Gram, KernelGram
+from bayesgen.mode import NotConvergedError
 from bayesgen.models.objective import LogMarginalLikelihood, is_per_point
 from bayesgen.models.profile import Progress
 from bayesgen.spectrum import Spectrum
@@ -36,7 +38,7 @@ class Free:
     noise: bool
 
 
-def starts(gram: Gram, y: Tensor, scale: Tensor, noise: Tensor, free: Free) -> list[Setting]:
+def starts(gram: KernelGram, y: Tensor, scale: Tensor, noise: Tensor, free: Free) -> list[Setting]:
     """Where to start from, for each labelling, (B,).
 
     The kernel as the user has it, or with its length-scales at the typical distance between
@@ -76,7 +78,7 @@ def maximise(
     objective = LogMarginalLikelihood(gram, y)
     p = len(start.theta)
     scalar_noise = start.noise.numel() == 1
-    learn = [free.kernel] * p + [free.scale, free.noise and scalar_noise]
+    learn = np.array([free.kernel] * p + [free.scale, free.noise and scalar_noise])
     fixed = np.array(
         [
             *start.theta.tolist(),
@@ -84,45 +86,76 @@ def maximise(
             float(start.noise.log()) if scalar_noise else 0.0,
         ]
     )
-    mask = np.array(learn)
     variance = math.log(max(float(y.square().mean()), torch.finfo(y.dtype).tiny))
-    bounds = [(None, None)] * p + [(variance - 23, variance + 23), (variance - 23, variance + 7)]
-    evaluations = 0
-    worst = 0.0
+    bounds: Bounds = [(None, None)] * p + [
+        (variance - 23, variance + 23),
+        (variance - 23, variance + 7),
+    ]
 
-    def setting(free_values: np.ndarray) -> Setting:
-        full = fixed.copy()
-        full[mask] = free_values
-        noise = y.new_full((1, 1), full[p + 1]).exp() if scalar_noise else start.noise
-        return Setting(y.new_tensor(full[:p]), y.new_tensor(full[p]).exp(), noise)
+    def setting(values: np.ndarray) -> Setting:
+        noise = y.new_full((1, 1), values[p + 1]).exp() if scalar_noise else start.noise
+        return Setting(y.new_tensor(values[:p]), y.new_tensor(values[p]).exp(), noise)
 
-    def negative(free_values: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(values: np.ndarray) -> tuple[float, np.ndarray]:
+        at = setting(values)
+        result = objective(at.theta, at.scale, at.noise)
+        gradient = [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
+        return float(result.value), np.array(gradient)
+
+    return setting(ascend(evaluate, fixed, learn, bounds, progress=progress))
+
+
+Bounds = Sequence[tuple[float | None, float | None]]
+
+
+def ascend(
+    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    start: np.ndarray,
+    learn: np.ndarray,
+    bounds: Bounds,
+    *,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """The maximum near `start` of a log marginal likelihood with exact gradient, by L-BFGS-B.
+
+    Args:
+        evaluate: all parameters → value and gradient; raises ValueError or NotConvergedError
+            where there is none.
+        start: all parameters, (p,).
+        learn: which of them move, booleans (p,).
+        bounds: of all of them.
+        progress: called as progress(done, expected, what) after each evaluation.
+    """
+    if not learn.any():
+        return start
+    evaluations, worst = 0, 0.0
+
+    def full(values: np.ndarray) -> np.ndarray:
+        result = start.copy()
+        result[learn] = values
+        return result
+
+    def negative(values: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal evaluations, worst
-        at = setting(free_values)
         evaluations += 1
         if progress is not None:
             progress(evaluations, max(30, evaluations + 1), f"L-BFGS evaluation {evaluations}")
         try:
-            result = objective(at.theta, at.scale, at.noise)
-        except ValueError:  # indefinite here: no place for the line search to go
-            return worst + 1e6 * (1 + abs(worst)), np.zeros(mask.sum())
-        gradient = np.array(
-            [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
-        )
-        worst = max(worst, -float(result.value))
-        return -float(result.value), -gradient[mask]
+            value, gradient = evaluate(full(values))
+        except (ValueError, NotConvergedError):  # no place for the line search to go
+            return worst + 1e6 * (1 + abs(worst)), np.zeros(learn.sum())
+        worst = max(worst, -value)
+        return -value, -gradient[learn]
 
-    if not mask.any():
-        return start
     with warnings.catch_warnings():
         # On the way a jitter may be needed; only the one at the optimum is part of the result.
         warnings.filterwarnings("ignore", message="the covariance is singular")
         found = scipy.optimize.minimize(
             negative,
-            fixed[mask],
+            start[learn],
             jac=True,
             method="L-BFGS-B",
-            bounds=[b for b, m in zip(bounds, learn, strict=True) if m],
+            bounds=[b for b, move in zip(bounds, learn, strict=True) if move],
             options={"maxiter": 200, "ftol": 1e-10, "gtol": 1e-5},
         )
     if found.status == 1:  # out of iterations; an abnormal line search is the end of the digits
@@ -132,4 +165,4 @@ def maximise(
             RuntimeWarning,
             stacklevel=3,
         )
-    return setting(found.x)
+    return full(found.x)

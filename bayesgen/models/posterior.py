@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from bayesgen import _checks, kernels, solvers
+from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
-from bayesgen.gram import Gram
+from bayesgen.gram import KernelGram
+from bayesgen.models.base import Observed, Posterior
 from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
 
 MeanFunction = Callable[[Tensor], Tensor]
@@ -21,7 +22,7 @@ MeanFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2000
 
 
-class GPPosterior:
+class GPPosterior(Posterior):
     """Posterior of a Gaussian process, for one labelling or a batch of B.
 
     Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
@@ -39,7 +40,7 @@ class GPPosterior:
 
     def __init__(
         self,
-        gram: Gram,
+        gram: KernelGram,
         y: Tensor,
         *,
         theta: Tensor,
@@ -56,8 +57,8 @@ class GPPosterior:
         self._scale, self._noise, self._mean = scale, noise, mean
         self._shape = target_shape
         self._batched = len(target_shape) == 3
-        self.evidence = evidence if self._batched else evidence[0]
-        self.at_bound = at_bound if self._batched else at_bound[0]
+        self._observe(Observed(y + mean(gram.x), target_shape, self._batched), evidence)
+        self.at_bound = self._each(at_bound)
         self.spectra = spectra
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
 
@@ -164,15 +165,13 @@ class GPPosterior:
         for start in range(0, len(x_new), _CHUNK):
             rows = slice(start, start + _CHUNK)
             for b, of, half in self._half_solves(x_new[rows]):
-                kernel = self._gram.kernel(self._theta[b])
-                with torch.no_grad():
-                    prior = self._scale[b] * kernel(x_new[rows], diag=True)
+                prior = self._scale[b] * self._gram.diagonal(self._theta[b], x_new[rows])
                 reduced = (prior - half.square().sum(0)).clamp(min=0)
                 variance[b, rows, of] = reduced[:, None] + extra[b]
         # The marginals of points that coincide with noiseless data have no spread but rounding.
         floor = torch.finfo(variance.dtype).tiny
         std = variance.clamp(min=floor).sqrt()
-        return Normal(self.mean(x_new), self._plain(std, len(x_new)))
+        return Normal(self.mean(x_new), self._plain(std))
 
     def joint(self, x_new: Any, *, latent: bool = False) -> MultivariateNormal:
         """Joint predictive distribution of all new points, for each output and labelling.
@@ -193,8 +192,7 @@ class GPPosterior:
         B, m, C = len(self._alpha), len(x_new), self._alpha.shape[-1]
         full = self._y.new_empty(B, C, m, m)
         for b, of, half in self._half_solves(x_new):
-            with torch.no_grad():
-                prior = kernels.evaluate(self._gram.kernel(self._theta[b]), x_new)
+            prior = self._gram.full(self._theta[b], x_new)
             matrix = self._scale[b] * prior - half.mT @ half
             matrix.diagonal().add_(extra[b])
             full[b, of] = matrix
@@ -254,12 +252,36 @@ class GPPosterior:
 
     def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
         """(B, m, C) with the prior mean added, in the shape the targets had."""
-        return self._plain(values + self._mean(x), len(x))
+        return self._plain(values + self._mean(x))
 
-    def _plain(self, values: Tensor, m: int) -> Tensor:
-        if self._batched:
-            return values
-        return values.reshape(m) if len(self._shape) == 1 else values[0]
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`.
+
+        cov(f) = Λ − ΛA⁻¹Λ with Λ = diag(σ²), by a symmetric square root for each noise.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        n, C = self._y.shape[1:]
+        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        mean = self._y[labelling] - noise[0] * self._alpha[labelling] + self._mean(self._gram.x)
+        z = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(mean)
+        for group in noise_groups(noise):
+            matrix = covariance(
+                self._gram, self._theta[labelling], self._scale[labelling], group.noise
+            )
+            values, vectors = solvers.eigh(matrix)
+            variance = group.noise.expand(n)
+            inverse = (vectors / values) @ vectors.mT
+            cov = -(variance[:, None] * inverse * variance)
+            cov.diagonal().add_(variance)
+            values, vectors = solvers.eigh(cov)
+            root = vectors * values.clamp(min=0).sqrt()
+            z[..., group.outputs] = root @ z[..., group.outputs]
+        return mean + z
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+        """See `Posterior.observe`."""
+        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        return Normal(f, noise[0].sqrt())
 
     def __repr__(self) -> str:
         return (

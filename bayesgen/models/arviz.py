@@ -1,0 +1,88 @@
+"""Posteriors as ArviZ objects, on ArviZ 0.x and 1.x."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bayesgen.models.base import Posterior
+
+_CHAINS = 4
+
+
+def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int) -> Any:
+    """See `Posterior.to_arviz`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arviz 0.23 announces its successor at import
+        import arviz
+
+    if posterior.observed.batched and labelling is None:
+        raise ValueError(
+            f"the posterior holds {len(posterior.observed.y)} labellings: choose one, e.g. "
+            "to_arviz(labelling=0)"
+        )
+    b = labelling or 0
+    if not 0 <= b < len(posterior.observed.y):
+        raise ValueError(f"labelling must be in 0..{len(posterior.observed.y) - 1}, got {b}")
+    per_chain = draws // _CHAINS
+    if per_chain < 2:
+        raise ValueError(f"draws must be at least {2 * _CHAINS}, two for each chain, got {draws}")
+    parameters = posterior.parameters(per_chain * _CHAINS, labelling=b, seed=seed)
+    f = parameters["f"]
+    generator_state = torch.random.get_rng_state()
+    try:  # torch.distributions draw from the global generator alone
+        torch.manual_seed(seed + 1)
+        replicated = posterior.observe(f, labelling=b).sample()
+    finally:
+        torch.random.set_rng_state(generator_state)
+    groups = {
+        "posterior": {name: _chains(value) for name, value in parameters.items()},
+        "posterior_predictive": {"y": _chains(replicated)},
+        "log_likelihood": {"y": _chains(posterior.log_likelihood(f, labelling=b))},
+    }
+    observed = posterior.observed.y[b].double().cpu().numpy()
+    if replicated.shape[1:] != observed.shape:  # classes, observed as one label a row
+        observed = observed.argmax(-1)
+    elif observed.shape[-1] == 1:
+        observed = observed[:, 0]
+    sets = {name: _dataset(values) for name, values in groups.items()}
+    sets["observed_data"] = xr.Dataset({"y": _array(observed, ())})
+    evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
+    attributes = {
+        "log_marginal_likelihood": float(evidence.log_marginal_likelihood),
+        "fit": float(evidence.fit),
+        "complexity": float(evidence.complexity),
+        "effective_dimension": float(evidence.effective_dimension),
+        "evidence_method": evidence.method,
+        "inference_library": "bayesgen",
+    }
+    if hasattr(arviz, "InferenceData"):
+        return arviz.InferenceData(attrs=attributes, **sets)
+    tree = xr.DataTree.from_dict(sets)
+    tree.attrs.update(attributes)
+    return tree
+
+
+def _chains(draws: Tensor) -> np.ndarray:
+    """(S, ...) as (chain, draw, ...), a last axis of one left out."""
+    values = draws.detach().double().cpu().numpy()
+    values = values.reshape(_CHAINS, -1, *values.shape[1:])
+    return values[..., 0] if values.ndim > 3 and values.shape[-1] == 1 else values
+
+
+def _dataset(values: dict[str, np.ndarray]) -> xr.Dataset:
+    return xr.Dataset({name: _array(v, ("chain", "draw"), name) for name, v in values.items()})
+
+
+def _array(values: np.ndarray, leading: tuple[str, ...], name: str = "y") -> xr.DataArray:
+    """With coordinates: rows are shared by all variables but the weights."""
+    row = "feature" if name == "w" else "row"
+    names = (*leading, row, "output")[: values.ndim]
+    coords = {dim: np.arange(size) for dim, size in zip(names, values.shape, strict=True)}
+    return xr.DataArray(values, dims=names, coords=coords)

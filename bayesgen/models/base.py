@@ -1,0 +1,116 @@
+"""What the posteriors of all models share: the data they saw, their Evidence, draws to export."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from bayesgen.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The targets of a fit, as the model was given them.
+
+    Attributes:
+        y: in the likelihood's inner form, (B, n, C).
+        shape: what the user passed, (n,), (n, C), (B, n) or (B, n, C).
+        batched: whether its first axis is the batch of labellings.
+        kind: "real" for a density, or the likelihood's name: the same numbers read as counts or as
+            labels are other data.
+    """
+
+    y: Tensor
+    shape: torch.Size
+    batched: bool
+    kind: str = "real"
+
+    @property
+    def n(self) -> int:
+        """Number of observations."""
+        return self.y.shape[1]
+
+    def fingerprint(self) -> Tensor:
+        """A hash of each labelling, (B,), int64, never 0."""
+        return torch.tensor([self._hash(y) for y in self.y], dtype=torch.int64)
+
+    def _hash(self, y: Tensor) -> int:
+        digest = hashlib.sha256(f"{self.kind} {tuple(y.shape)}".encode())
+        digest.update(y.detach().double().cpu().contiguous().numpy().tobytes())
+        return int.from_bytes(digest.digest()[:7], "little") + 1
+
+
+class Posterior(ABC):
+    """A model after it has seen data.
+
+    Attributes:
+        evidence: the `Evidence`, batch shape () or (B,).
+        observed: the data.
+    """
+
+    evidence: Evidence
+    observed: Observed
+
+    def _observe(self, observed: Observed, evidence: Evidence) -> None:
+        self.observed = observed
+        evidence = replace(evidence, fingerprint=observed.fingerprint())
+        self.evidence = evidence if observed.batched else evidence[0]
+
+    def _plain(self, values: Tensor) -> Tensor:
+        """(B, m, C) in the layout of the targets: without the axes they did not have."""
+        outputs_kept = len(self.observed.shape) - self.observed.batched == 2
+        values = values if outputs_kept else values[..., 0]
+        return values if self.observed.batched else values[0]
+
+    def _each(self, values: Tensor) -> Tensor:
+        """(B, ...) as the batch shape."""
+        return values if self.observed.batched else values[0]
+
+    @abstractmethod
+    def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
+        """Predictive distribution of each new observation on its own."""
+
+    @abstractmethod
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """Draws of the latent functions at the training inputs, (count, n, C)."""
+
+    @abstractmethod
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+        """The distribution of the training targets given latent values f, (..., n, C)."""
+
+    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+        """log p(yᵢ | fᵢ) of each row, (..., n), for f of shape (..., n, C)."""
+        values = self.observe(f, labelling=labelling).log_prob(self.observed.y[labelling])
+        return values.sum(-1)
+
+    def to_arviz(self, *, draws: int = 1000, labelling: int | None = None, seed: int = 0) -> Any:
+        """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
+
+        The draws are exact and independent, laid out as four chains. The evidence and its parts
+        are in the attributes.
+
+        Args:
+            draws: how many, over all chains.
+            labelling: which one, where the posterior is of a batch of labellings.
+            seed: of the draws.
+
+        Returns:
+            `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x: what `az.summary`,
+            `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) take.
+
+        Raises:
+            ValueError: a batch of labellings and none chosen; fewer than eight draws.
+        """
+        from bayesgen.models.arviz import export
+
+        return export(self, draws=draws, labelling=labelling, seed=seed)
+
+    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+        """Named posterior draws for `to_arviz`, each (count, ...)."""
+        return {"f": self.latent_samples(count, labelling=labelling, seed=seed)}

@@ -1,0 +1,267 @@
+"""What a latent-function model under a non-Gaussian likelihood knows after seeing data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal
+
+from bayesgen import _checks
+from bayesgen.evidence import combine
+from bayesgen.gram import Gram, KernelGram
+from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.mode import Mode
+from bayesgen.models.base import Observed, Posterior
+from bayesgen.models.feature_gram import FeatureGram
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hyperparameters of one labelling.
+
+    Attributes:
+        gram: the prior covariance, unit outputscale.
+        theta: its parameters, (p,).
+        scale: outputscale s, ().
+        log_noise: log σ² of a likelihood that has one, ().
+    """
+
+    gram: Gram
+    theta: Tensor
+    scale: Tensor
+    log_noise: Tensor | None
+
+
+class LaplacePosterior(Posterior):
+    """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one labelling or a batch of B.
+
+    Attributes:
+        evidence: the `Evidence`, Laplace's, batch shape () or (B,).
+        likelihood: as it was given.
+        steps: Newton steps at the last setting, for each labelling.
+        gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ there.
+    """
+
+    def __init__(
+        self,
+        observed: Observed,
+        likelihood: Likelihood,
+        settings: list[Setting],
+        modes: list[list[Mode]],
+    ) -> None:
+        self.likelihood, self._settings, self._modes = likelihood, settings, modes
+        each = [
+            combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
+            for found in modes
+        ]
+        self._observe(observed, combine(lambda *parts: torch.stack(parts), *each))
+        self.steps = [max(m.steps for m in found) for found in modes]
+        self.gradient_norm = [max(m.gradient_norm for m in found) for found in modes]
+
+    # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s, a variance; the batch shape."""
+        return self._each(torch.stack([s.scale for s in self._settings]))
+
+    @property
+    def noise(self) -> Tensor:
+        """σ² of a likelihood that has one; the batch shape.
+
+        Raises:
+            AttributeError: the likelihood has none.
+        """
+        values = [s.log_noise for s in self._settings if s.log_noise is not None]
+        if not values:
+            raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
+        return self._each(torch.stack(values).exp())
+
+    @property
+    def kernels(self) -> list[Any]:
+        """The kernel of each labelling, with unit outputscale and its learnt parameters.
+
+        Raises:
+            AttributeError: the model is linear.
+        """
+        grams = [s.gram for s in self._settings]
+        if not all(isinstance(g, KernelGram) for g in grams):
+            raise AttributeError("a linear model has no kernel; see order, decay and weights")
+        return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
+
+    @property
+    def lengthscale(self) -> Tensor:
+        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+
+        Raises:
+            AttributeError: the kernel has none.
+        """
+        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
+
+    @property
+    def order(self) -> Tensor:
+        """The largest order that is on, of a linear model; the batch shape."""
+        return self._each(torch.tensor([int(g.order) for g, _ in self._linear()]))
+
+    @property
+    def decay(self) -> Tensor:
+        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape."""
+        pairs = self._linear()
+        if pairs[0][0].prior.decay is None:
+            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
+        return self._each(torch.stack([g.prior.natural(s.theta[0]) for g, s in pairs]))
+
+    # ------------------------------------------------------------------ weights of a linear model
+
+    @property
+    def weights(self) -> Tensor:
+        """Mode of a linear model's weights, sSΦᵀa: (d,), (d, C) or with the batch before.
+
+        Raises:
+            AttributeError: the model is a Gaussian process.
+        """
+        each = [
+            s.scale * g.log_variance(s.theta).exp()[:, None] * (g.Phi.mT @ self._a(b))
+            for b, (g, s) in enumerate(self._linear())
+        ]
+        return self._outputs(torch.stack(each))
+
+    def weight_covariance(self) -> Tensor:
+        """Laplace covariance of the weights, sS − s²SΦᵀRΦS; (C, d, d), the batch before it.
+
+        Blocks of each latent function with itself; one latent function has no C axis.
+        """
+        each = []
+        for b, (g, s) in enumerate(self._linear()):
+            v = s.scale * g.log_variance(s.theta).exp()
+            R = torch.cat([m.curvature.blocks() for m in self._modes[b]])
+            inner = -(v[:, None] * (g.Phi.mT @ R @ g.Phi) * v)
+            inner.diagonal(dim1=-2, dim2=-1).add_(v)
+            each.append(inner)
+        result = torch.stack(each)
+        return self._each(result[:, 0] if result.shape[1] == 1 else result)
+
+    # ------------------------------------------------------------------ predictions
+
+    def mode(self) -> Tensor:
+        """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
+        each = [torch.cat([m.f for m in found], 1) for found in self._modes]
+        return self._outputs(torch.stack(each))
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Latent mean s k(x*, X) a at new points, (m,), (m, C) or (B, m, C)."""
+        x_new = self._new(x_new)
+        each = [
+            s.scale * s.gram.cross(x_new)(s.theta) @ self._a(b)
+            for b, s in enumerate(self._settings)
+        ]
+        return self._outputs(torch.stack(each))
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
+        """Predictive distribution of each new observation, the latent function integrated out.
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+            latent: the latent functions' marginals instead, as Normal (correlations between the
+                classes of a softmax left out).
+
+        Returns:
+            Bernoulli, Categorical, or a mixture over quadrature nodes, of batch shape (m,),
+            (m, C) or (B, m, C), as the targets were.
+
+        Raises:
+            ValueError: x_new has another number of columns than x.
+
+        Source: Rasmussen & Williams (2006), eq. 3.24–3.25 and Algorithms 3.2 and 3.4.
+        """
+        x_new = self._new(x_new)
+        means, covariances = zip(
+            *(self._latent(b, x_new) for b in range(len(self._modes))), strict=True
+        )
+        mean, covariance = torch.stack(means), torch.stack(covariances)
+        coupled = covariance.ndim == 4
+        if latent:
+            variance = covariance.diagonal(dim1=-2, dim2=-1) if coupled else covariance
+            std = variance.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()
+            return Normal(self._outputs(mean), self._outputs(std))
+        if coupled:
+            return self.likelihood.predictive(self._each(mean), self._each(covariance))
+        own = self._with_noise(0) if len(self._modes) == 1 else self.likelihood
+        if own.log_noise is not None and len(self._modes) > 1:
+            raise ValueError(
+                "predict of a batch whose noises differ: fit the labellings one by one, or pass "
+                "latent=True"
+            )
+        return own.predictive(self._outputs(mean), self._outputs(covariance))
+
+    # ------------------------------------------------------------------ draws for export
+
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`."""
+        setting, generator = self._settings[labelling], torch.Generator().manual_seed(seed)
+        K = setting.scale * setting.gram.matrix(setting.theta)
+        parts = []
+        for m in self._modes[labelling]:
+            n, C = m.f.shape
+            z = torch.randn(count, n * C, generator=generator, dtype=torch.float64).to(K)
+            covariance = torch.block_diag(*[K] * C)
+            columns = covariance.mT.reshape(-1, C, n).mT  # each a (n, C) of one latent function
+            pulled = torch.stack([m.curvature.times(c) for c in columns])  # (nC, n, C)
+            pulled = pulled.mT.reshape(n * C, n * C)
+            values, vectors = torch.linalg.eigh(covariance - covariance @ pulled.mT)
+            root = vectors * values.clamp(min=0).sqrt()
+            parts.append(m.f + (z @ root.mT).reshape(count, C, n).mT)
+        return torch.cat(parts, -1)
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+        """See `Posterior.observe`."""
+        return self._with_noise(labelling).observe(f)
+
+    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+        """See `Posterior.log_likelihood`."""
+        return self._with_noise(labelling).log_density(self.observed.y[labelling], f)
+
+    # ------------------------------------------------------------------ inside
+
+    def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
+        s = self._settings[b]
+        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
+        prior = s.scale * s.gram.diagonal(s.theta, x_new)
+        parts = [m.curvature.covariances(cross, prior) for m in self._modes[b]]
+        mean = cross.mT @ self._a(b)
+        return mean, parts[0] if parts[0].ndim == 3 else torch.stack(parts, -1)
+
+    def _a(self, b: int) -> Tensor:
+        return torch.cat([m.a for m in self._modes[b]], 1)
+
+    def _with_noise(self, b: int) -> Likelihood:
+        return with_noise(self.likelihood, self._settings[b].log_noise)
+
+    def _linear(self) -> list[tuple[FeatureGram, Setting]]:
+        pairs = [(s.gram, s) for s in self._settings if isinstance(s.gram, FeatureGram)]
+        if not pairs:
+            raise AttributeError("a Gaussian process has no weights, order or decay")
+        return pairs
+
+    def _new(self, x_new: Any) -> Tensor:
+        x = self._settings[0].gram.x
+        x_new = _checks.real("x_new", _checks.inputs("x_new", x_new), like=x)
+        if x_new.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"x_new must have {x.shape[1]} columns, as x had, got {x_new.shape[1]}"
+            )
+        return x_new
+
+    def _outputs(self, values: Tensor) -> Tensor:
+        """(B, m, C) without the axes that neither the targets nor the classes call for."""
+        if values.shape[-1] == 1 and len(self.observed.shape) - self.observed.batched == 1:
+            values = values[..., 0]
+        return self._each(values)
+
+    def __repr__(self) -> str:
+        return f"LaplacePosterior({self.likelihood.name}, {self.evidence!r})"

@@ -1,0 +1,391 @@
+"""Linear models in any basis, whose prior variances may depend on the order of each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen import _checks, bases, priors
+from bayesgen.evidence import combine
+from bayesgen.likelihoods import Likelihood
+from bayesgen.likelihoods import resolve as resolve_likelihood
+from bayesgen.models import laplace_fit, profile
+from bayesgen.models.base import Observed, Posterior
+from bayesgen.models.feature_gram import FeatureGram
+from bayesgen.models.linear_posterior import LinearPosterior, Weights
+from bayesgen.models.profile import Progress
+from bayesgen.priors import Prior
+from bayesgen.spectrum import Spectrum
+
+_NAMES = ("scale", "decay", "noise", "order")
+# What "evidence" learns: the order only where it is asked for, since it discards features.
+_DEFAULT = frozenset({"scale", "decay", "noise"})
+
+
+class LinearModel:
+    """y = Φ(x)w + ε, wⱼ ~ N(0, s·vⱼ) independent, ε ~ N(0, σ²), for every output.
+
+    The evidence is exact, from a singular value decomposition of Φ diag(v)^½ (of its (n, n)
+    triangular factor where there are more features than points), never from the weights'
+    precision matrix.
+
+    Args:
+        basis: None takes x itself as the features; a function x (n, D) → (n, d) tensor; or a
+            `bayesgen.bases.Basis`.
+        prior_variance: a number, a vector (d,), a function of the order (a tensor (d,) of
+            integers) or a `bayesgen.priors` prior; a variance, its `scale` is where s starts.
+        noise: σ², a variance; needed where it is not learnt.
+        likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
+            `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's and there is no noise.
+        hyperparameters: "evidence" (scale, decay and noise maximise the evidence), "fixed" (all
+            kept as given), or some of the names "scale", "decay" (γ of a geometric, p of a power
+            prior), "noise", "order" (features above the best order are dropped).
+        tolerance: what a search over the decay may leave ungained, in nats per observation.
+        max_spectra: decompositions that search may take at most.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: MacKay (1992); Bishop (2006), section 3.5; Rasmussen & Ghahramani (2000).
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+        >>> model = LinearModel(bases.Polynomial(5), priors.geometric(2.0), noise=0.01)
+        >>> posterior = model.fit(x, torch.sin(3 * x), hyperparameters="fixed")
+        >>> round(float(posterior.evidence.log_marginal_likelihood), 2)
+        4.26
+    """
+
+    def __init__(
+        self,
+        basis: Any = None,
+        prior_variance: Any = 1.0,
+        noise: Any = None,
+        *,
+        likelihood: str | Likelihood = "gaussian",
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+    ) -> None:
+        self.basis = bases.resolve(basis)
+        self.prior = priors.resolve(prior_variance)
+        self.noise = None if noise is None else _checks.positive("noise", noise)
+        if self.noise is not None and self.noise.ndim:
+            raise ValueError(f"noise must be one variance, got shape {tuple(self.noise.shape)}")
+        self.likelihood = resolve_likelihood(likelihood)
+        if self.likelihood is not None and noise is not None:
+            raise ValueError(
+                f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
+            )
+        self.hyperparameters = _free(hyperparameters)
+        self.tolerance = float(_checks.positive("tolerance", tolerance))
+        self.max_spectra = max_spectra
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        hyperparameters: str | Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Posterior:
+        """Condition on data, learning the hyperparameters that are free by maximum evidence.
+
+        Scale and noise have their global optimum from one spectrum; the decay is searched from a
+        grid on, on exact slopes, each labelling its own; the order by trying each.
+
+        Args:
+            x: inputs (n, D) or (n,).
+            y: targets (n,), (n, C) or (B, n, C); for other likelihoods see theirs.
+            hyperparameters: as for the constructor; overrides it for this fit.
+            progress: called as progress(done, expected, what).
+
+        Returns:
+            A `LinearPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian.
+
+        Raises:
+            TypeError: x or y does not hold numbers, or they differ in dtype.
+            ValueError: NaN or infinite values, lengths that do not match, a noise that is wanted
+                and was not given, features that overflow.
+            NotConvergedError: no mode under a likelihood that is not Gaussian.
+        """
+        x = _checks.inputs("x", x)
+        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        features = self.basis.on(x)
+        if self.likelihood is not None:
+            grams = [FeatureGram(features, x, self.prior, k) for k in _orders(features, free)]
+            return laplace_fit.best(
+                grams,
+                self.likelihood,
+                y,
+                scale=self.prior.scale,
+                learn=laplace_fit.Learn(
+                    "decay" in free and self.prior.decay is not None,
+                    "scale" in free,
+                    "noise" in free,
+                ),
+                progress=progress,
+            )
+        y = _checks.targets("y", y, len(x), like=x)
+        if self.noise is None and "noise" not in free:
+            raise ValueError(
+                "noise must be given (a variance σ² > 0) where it is not learnt, got None"
+            )
+        observed = Observed(
+            y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1]), y.shape, y.ndim == 3
+        )
+        gram = FeatureGram(features, x, self.prior)
+        scale = None if "scale" in free else x.new_tensor(self.prior.scale)
+        noise = None if "noise" in free or self.noise is None else self.noise.to(x)
+        chosen: Weights | None = None
+        orders = _orders(features, free)
+        spectra = 0
+        if "decay" in free and self.prior.decay is not None:
+            for k in orders:
+                part = FeatureGram(features, x, self.prior, k)
+                found, taken = self._by_decay(part, observed.y, scale, noise, k, progress)
+                chosen, spectra = _better(chosen, found), spectra + taken
+        else:
+            for k, spectrum in zip(orders, nested(gram, observed.y, orders), strict=True):
+                top = spectrum.maximise(scale=scale, noise=noise)
+                theta = gram.start().expand(len(observed.y), -1)
+                full = torch.full_like(top.scale, k, dtype=torch.int64)
+                found = Weights(theta, top.scale, top.noise, full, top.evidence, top.at_bound)
+                chosen, spectra = _better(chosen, found), spectra + 1
+        assert chosen is not None
+        return LinearPosterior(gram, observed, chosen, spectra)
+
+    def _by_decay(
+        self,
+        gram: FeatureGram,
+        y: Tensor,
+        scale: Tensor | None,
+        noise: Tensor | None,
+        order: int,
+        progress: Progress | None,
+    ) -> tuple[Weights, int]:
+        points = [self.prior.coordinate(value) for value in self.prior.search]
+        best = profile.maximise(
+            _Decays(gram, y, self.prior),
+            points,
+            low=points[0],
+            high=points[-1],
+            step=1.0,
+            scale=scale,
+            noise=noise,
+            tolerance=self.tolerance * len(gram.x),
+            most=self.max_spectra,
+            progress=progress,
+        )
+        orders = torch.full_like(best.scale, order, dtype=torch.int64)
+        found = Weights(
+            best.parameter[:, None], best.scale, best.noise, orders, best.evidence, best.at_bound
+        )
+        return found, best.spectra
+
+    def __repr__(self) -> str:
+        kind = "" if self.likelihood is None else f", likelihood={self.likelihood.name!r}"
+        return f"LinearModel({self.basis}, {self.prior.name}, noise={self.noise}{kind})"
+
+
+def Polynomial(
+    degree: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    kind: str = "powers",
+    input_range: Any = "default",
+    interactions: bool = True,
+    **model: Any,
+) -> LinearModel:
+    """A `LinearModel` in polynomials up to a degree, the order of a feature its total degree.
+
+    Args:
+        degree: largest order, at least 0.
+        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        kind: "powers" (inputs as given), "legendre" or "chebyshev" (inputs scaled to [−1, 1]).
+        input_range: (low, high) mapped to [−1, 1], "data", or None; see `bases.Polynomial`.
+        interactions: False leaves out products of different inputs.
+
+    Source: Wilson (2025), section 3; `numpy.polynomial` for the normalisations.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 50, dtype=torch.float64)
+        >>> posterior = Polynomial(150, priors.geometric(2.0)).fit(x, x + torch.cos(3.14 * x))
+        >>> posterior.order
+        tensor(150)
+    """
+    basis = bases.Polynomial(degree, kind=kind, input_range=input_range, interactions=interactions)
+    return LinearModel(basis, prior_variance, noise, **model)
+
+
+def Fourier(
+    order: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    period: Any = None,
+    **model: Any,
+) -> LinearModel:
+    """A `LinearModel` in 1, sin(2πjx/T), cos(2πjx/T), j = 1 … order.
+
+    Args:
+        order: largest j, at least 0.
+        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        period: T; by default twice the range of the training inputs.
+
+    Source: Rasmussen & Ghahramani (2000), section 3.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 40, dtype=torch.float64)
+        >>> Fourier(8, priors.power(3.0)).fit(x, torch.sin(6.28 * x)).weights.shape
+        torch.Size([17])
+    """
+    return LinearModel(bases.Fourier(order, period=period), prior_variance, noise, **model)
+
+
+def RandomFeatures(
+    d: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    lengthscale: float = 1.0,
+    activation: str = "cos",
+    seed: int = 0,
+    **model: Any,
+) -> LinearModel:
+    """A `LinearModel` in d random features, cosines of an RBF kernel or rectified planes.
+
+    Args:
+        d: number of features.
+        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        lengthscale, activation, seed: as for `bases.RandomFeatures`.
+
+    Source: Rahimi & Recht (2007).
+
+    Example:
+        >>> x = torch.linspace(0, 1, 40, dtype=torch.float64)
+        >>> RandomFeatures(200, noise=0.01).fit(x, torch.sin(6 * x)).predict(x[:2]).mean.shape
+        torch.Size([2])
+    """
+    basis = bases.RandomFeatures(d, lengthscale=lengthscale, activation=activation, seed=seed)
+    return LinearModel(basis, prior_variance, noise, **model)
+
+
+def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterator[Spectrum]:
+    """The spectra of models that share a basis and stop at each of these orders.
+
+    One QR decomposition of all features for all orders, then the SVD of a triangle each: Q's part
+    of y is counted once, as squares that only add up.
+
+    Args:
+        gram: features of non-decreasing order, at the prior's own decay.
+        y: targets, (B, n, C), or None.
+        orders: where to stop, any of them.
+    """
+    theta = gram.start()
+    on = gram.log_variance(theta) > -torch.inf
+    of_kept = gram.features.orders[on]
+    rooted = gram.rooted(theta)
+    orders = list(orders)
+    if len(orders) == 1:
+        yield Spectrum.features(rooted[:, of_kept <= orders[0]], y)
+        return
+    Q, R = torch.linalg.qr(rooted)
+    shared = Q.shape[1]
+    inside = None if y is None else Q.mT @ y
+    outside = None if y is None else (y - Q @ inside).square().sum((-2, -1))
+    for k in orders:
+        columns = int((of_kept <= k).sum())
+        rows = min(shared, columns)
+        kept = None if inside is None else inside[:, :rows]
+        dropped = None if inside is None else inside[:, rows:].square().sum((-2, -1)) + outside
+        yield Spectrum.reduced(R[:rows, :columns], len(gram.x), kept, dropped)
+
+
+class _Decays:
+    """Prior covariances along the decay, a `profile.Family`."""
+
+    def __init__(self, gram: FeatureGram, y: Tensor, prior: Prior) -> None:
+        self.gram, self.y, self.prior = gram, y, prior
+
+    def spectrum(self, t: float) -> Spectrum:
+        return Spectrum.features(self.gram.rooted(self.y.new_tensor([t])), self.y)
+
+    def slope(
+        self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor
+    ) -> Tensor:
+        theta = self.y.new_tensor([t])
+        gradient = prior_gradient(self.gram.rooted(theta), spectrum, scale, noise)
+        on = self.gram.log_variance(theta) > -torch.inf
+        full = gradient.new_zeros(len(gradient), len(on))
+        full[:, on] = gradient
+        return self.gram.chain(theta, full, of_log=True)[:, 0]
+
+    def describe(self, t: float) -> str:
+        return f"decay {float(self.prior.natural(torch.tensor(t))):.4g}"
+
+
+def prior_gradient(rooted: Tensor, spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """∂ log p(y)/∂ log vⱼ, (B, d): MacKay's balance of each weight's size against its freedom.
+
+        ½ [Σ_c mⱼc²/(s vⱼ) − C hⱼ],  hⱼ = s φ̃ⱼᵀA⁻¹φ̃ⱼ,  φ̃ⱼ = φⱼ vⱼ^½
+
+    with m the posterior mean weights. Bishop (2006), eq. 3.92 and exercise 3.20.
+
+    Args:
+        rooted: Φ diag(v)^½, (n, d).
+        spectrum: of it, with targets.
+        scale, noise: (B,).
+    """
+    assert spectrum.vectors is not None
+    assert spectrum.projections is not None
+    loading = spectrum.vectors.mT @ rooted  # (m, d)
+    nodes = spectrum.density.nodes[: len(loading)]
+    inverse = 1 / (scale[:, None] * nodes + noise[:, None])
+    freedom = scale[:, None] * (inverse @ loading.square())
+    size = scale[:, None, None] ** 0.5 * (loading.mT @ (inverse[..., None] * spectrum.projections))
+    return 0.5 * (size.square().sum(-1) - spectrum.outputs * freedom)
+
+
+def _orders(features: bases.Features, free: frozenset[str]) -> list[int]:
+    """The orders to try."""
+    top = int(features.orders.max())
+    return sorted(set(features.orders.tolist())) if "order" in free else [top]
+
+
+def _better(old: Weights | None, new: Weights) -> Weights:
+    """Labelling by labelling, whichever has more evidence."""
+    if old is None:
+        return new
+    won = new.evidence.log_marginal_likelihood > old.evidence.log_marginal_likelihood
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(won.reshape(-1, *[1] * (b.ndim - 1)), b, a)
+
+    return Weights(
+        pick(old.theta, new.theta),
+        pick(old.scale, new.scale),
+        pick(old.noise, new.noise),
+        pick(old.order, new.order),
+        combine(pick, old.evidence, new.evidence),
+        pick(old.at_bound, new.at_bound),
+    )
+
+
+def _free(hyperparameters: str | Iterable[str]) -> frozenset[str]:
+    if hyperparameters == "evidence":
+        return _DEFAULT
+    if hyperparameters == "fixed":
+        return frozenset()
+    names = {hyperparameters} if isinstance(hyperparameters, str) else set(hyperparameters)
+    unknown = sorted(str(name) for name in names if name not in _NAMES)
+    if unknown:
+        raise ValueError(
+            'hyperparameters must be "evidence", "fixed" or some of the names '
+            f"{', '.join(_NAMES)}, got {', '.join(unknown)}"
+        )
+    return frozenset(names)

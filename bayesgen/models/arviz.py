@@ -51,7 +51,7 @@ def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int
         observed = observed.argmax(-1)
     elif observed.shape[-1] == 1:
         observed = observed[:, 0]
-    sets = {name: _dataset(values) for name, values in groups.items()}
+    sets: dict[str, Any] = {name: _dataset(values) for name, values in groups.items()}
     sets["observed_data"] = xr.Dataset({"y": _array(observed, ())})
     evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
     attributes = {

@@ -56,7 +56,7 @@ class LinearModel:
         >>> model = LinearModel(bases.Polynomial(5), priors.geometric(2.0), noise=0.01)
         >>> posterior = model.fit(x, torch.sin(3 * x), hyperparameters="fixed")
         >>> round(float(posterior.evidence.log_marginal_likelihood), 2)
-        4.26
+        -3.04
     """
 
     def __init__(

@@ -1,0 +1,225 @@
+import math
+
+import gpytorch
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import dblquad, quad
+from scipy.stats import multivariate_normal
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+import bayesgen as bg
+from bayesgen import mode
+from bayesgen.gram import gram
+from bayesgen.models.laplace_fit import LaplaceEvidence
+
+F64 = torch.float64
+
+
+def inputs(n=40, seed=0):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def targets(name, x):
+    g = torch.Generator().manual_seed(1)
+    if name == "bernoulli":
+        return (x[:, 0] + 0.5 * torch.randn(len(x), generator=g, dtype=F64) > 0).long()
+    if name == "softmax":
+        return (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
+    if name == "poisson":
+        return torch.poisson(torch.exp(1 + x[:, 0]), generator=g)
+    y = torch.sin(2 * x[:, 0]) + 0.2 * torch.randn(len(x), generator=g, dtype=F64)
+    y[::7] += 4
+    return y
+
+
+NAMES = ["bernoulli", "softmax", "poisson", "student-t"]
+
+
+def fixed(name, x, y, lengthscale=1.0, scale=2.0):
+    kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel().double()).double()
+    kernel.outputscale = torch.tensor(scale, dtype=F64)
+    kernel.base_kernel.lengthscale = torch.tensor(lengthscale, dtype=F64)
+    model = bg.GaussianProcess(kernel, likelihood=name, hyperparameters="fixed")
+    return model.fit(x, y)
+
+
+def test_binary_evidence_is_scikit_learns():
+    x = inputs()
+    y = targets("bernoulli", x)
+    peer = GaussianProcessClassifier(ConstantKernel(2.0) * RBF(1.0), optimizer=None)
+    peer.fit(x.numpy(), y.numpy())
+    ours = fixed("bernoulli", x, y)
+    want = peer.log_marginal_likelihood_value_
+    assert float(ours.evidence.log_marginal_likelihood) == pytest.approx(want, abs=1e-6)
+    new = inputs(5, 3)
+    # scikit-learn averages by an approximation of the sigmoid, we by quadrature.
+    np.testing.assert_allclose(
+        ours.predict(new).probs, peer.predict_proba(new.numpy())[:, 1], atol=2e-3
+    )
+
+
+def test_learning_reaches_scikit_learns_optimum():
+    x = inputs(60)
+    y = targets("bernoulli", x)
+    peer = GaussianProcessClassifier(ConstantKernel() * RBF(), random_state=0)
+    peer.fit(x.numpy(), y.numpy())
+    ours = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), likelihood="bernoulli").fit(x, y)
+    want = peer.log_marginal_likelihood_value_
+    assert float(ours.evidence.log_marginal_likelihood) > want - 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_is_the_slope(name):
+    x = inputs(30)
+    likelihood = bg.likelihoods.resolve(name)
+    y = likelihood.targets(targets(name, x), x)[0]
+    objective = LaplaceEvidence(gram(gpytorch.kernels.RBFKernel().double(), x), likelihood, y)
+    noise = None if likelihood.log_noise is None else torch.tensor(-2.0, dtype=F64)
+
+    def value(values):
+        noise = None if len(values) == 2 else values[2]
+        return objective(values[:1], values[1].exp(), noise)
+
+    at = torch.tensor([0.1, 0.5] if noise is None else [0.1, 0.5, -2.0], dtype=F64)
+    _, gradient = value(at)
+    for i, step in enumerate(torch.eye(len(at), dtype=F64) * 1e-4):
+        slope = (value(at + step)[0] - value(at - step)[0]) / 2e-4
+        assert gradient[i] == pytest.approx(slope, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_and_complexity_are_those_of_the_gaussian_at_the_mode(name):
+    x = inputs(12)
+    posterior = fixed(name, x, targets(name, x))
+    f = posterior.mode().reshape(12, -1)
+    C = f.shape[1]
+    K = 2.0 * gpytorch.kernels.RBFKernel().double()(x).to_dense().detach()
+    K.fill_diagonal_(2.0)
+    K = 2.0 * torch.exp(-0.5 * torch.cdist(x, x) ** 2)
+    likelihood, y = posterior.likelihood, posterior.observed.y[0]
+    W = -torch.autograd.functional.hessian(
+        lambda v: likelihood.log_density(y, v.reshape(12, C)).sum(), f.reshape(-1)
+    )
+    prior = torch.kron(K, torch.eye(C, dtype=F64))
+    cov = torch.linalg.inv(torch.linalg.inv(prior) + W)
+    kl = torch.distributions.kl_divergence(
+        torch.distributions.MultivariateNormal(f.reshape(-1), 0.5 * (cov + cov.T)),
+        torch.distributions.MultivariateNormal(torch.zeros(12 * C, dtype=F64), prior),
+    )
+    evidence = posterior.evidence
+    assert float(evidence.complexity) == pytest.approx(float(kl), rel=1e-6)
+    trace = (cov @ W).trace()
+    assert float(evidence.effective_dimension) == pytest.approx(float(trace), rel=1e-6)
+    fit = likelihood.log_density(y, f).sum() - 0.5 * trace
+    assert float(evidence.fit) == pytest.approx(float(fit), rel=1e-6)
+
+
+def test_against_numerical_integration_of_one_and_two_points():
+    x = torch.tensor([0.0], dtype=F64)
+    for name, y, low in (("bernoulli", [1], 0.02), ("poisson", [3.0], 0.03)):
+        posterior = fixed(name, x, torch.tensor(y), scale=0.5)
+        likelihood, inner = posterior.likelihood, posterior.observed.y[0]
+
+        def density(f, likelihood=likelihood, inner=inner):
+            t = torch.tensor([[f]], dtype=F64)
+            logp = float(likelihood.log_density(inner, t).sum())
+            return math.exp(logp - f * f / (2 * 0.5)) / math.sqrt(2 * math.pi * 0.5)
+
+        want = math.log(quad(density, -8, 8)[0])
+        assert float(posterior.evidence.log_marginal_likelihood) == pytest.approx(want, abs=low)
+    # With labels at two points the Gaussian is nearly exact.
+    x = torch.tensor([0.0, 1.0], dtype=F64)
+    posterior = fixed("bernoulli", x, torch.tensor([0, 1]), scale=0.5)
+    K = 0.5 * np.exp(-0.5 * np.array([[0, 1], [1, 0]]))
+    prior = multivariate_normal(cov=K)
+    want = math.log(
+        dblquad(
+            lambda b, a: prior.pdf([a, b]) / (1 + math.exp(a)) / (1 + math.exp(-b)), -6, 6, -6, 6
+        )[0]
+    )
+    assert float(posterior.evidence.log_marginal_likelihood) == pytest.approx(want, abs=0.02)
+
+
+def test_linear_and_gaussian_process_agree_on_the_same_covariance():
+    x = inputs(30)
+    y = targets("bernoulli", x)
+    linear = bg.LinearModel(None, 2.0, likelihood="bernoulli", hyperparameters="fixed").fit(x, y)
+
+    def dot(a, b):
+        return a @ b.T
+
+    gp = bg.GaussianProcess(
+        gpytorch.kernels.ScaleKernel(bg.kernels.FunctionKernel(dot)),
+        likelihood="bernoulli",
+        hyperparameters="fixed",
+    )
+    gp.kernel.outputscale = 2.0
+    other = gp.fit(x, y)
+    torch.testing.assert_close(
+        linear.evidence.log_marginal_likelihood, other.evidence.log_marginal_likelihood
+    )
+    new = inputs(4, 5)
+    torch.testing.assert_close(new @ linear.weights, linear.mean(new))
+    variance = (new @ linear.weight_covariance() * new).sum(1)
+    torch.testing.assert_close(linear.predict(new, latent=True).variance, variance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_and_decay_are_learnt_under_any_likelihood(name):
+    x = inputs(40)[:, 0]
+    y = targets(name, inputs(40))
+    prior = bg.priors.geometric(2.0)
+    start = bg.Polynomial(3, prior, likelihood=name, hyperparameters="fixed").fit(x, y)
+    learnt = bg.Polynomial(
+        3, prior, likelihood=name, hyperparameters=("scale", "decay", "noise", "order")
+    ).fit(x, y)
+    gain = learnt.evidence.log_marginal_likelihood - start.evidence.log_marginal_likelihood
+    assert gain >= -1e-9
+    assert 0 <= int(learnt.order) <= 3
+
+
+def test_a_batch_of_labellings_equals_one_by_one():
+    x = inputs(25)
+    y = torch.stack([targets("softmax", x), targets("softmax", -x)])
+    whole = fixed("softmax", x, y)
+    assert whole.evidence.batch_shape == (2,)
+    assert whole.predict(x[:3]).probs.shape == (2, 3, 3)
+    for b in range(2):
+        one = fixed("softmax", x, y[b])
+        torch.testing.assert_close(
+            whole.evidence[b].log_marginal_likelihood, one.evidence.log_marginal_likelihood
+        )
+        assert (one.predict(x).probs.argmax(-1) == y[b]).double().mean() > 0.8
+
+
+def test_no_convergence_is_an_error_with_the_gradient_norm(monkeypatch):
+    monkeypatch.setattr(mode, "_MOST", 1)
+    x = inputs(20)
+    with pytest.raises(bg.NotConvergedError, match=r"gradient norm \d"):
+        fixed("poisson", x, targets("poisson", x))
+
+
+@pytest.mark.parametrize(
+    ("name", "y", "message"),
+    [
+        ("bernoulli", [0, 2], "labels 0 and 1"),
+        ("poisson", [1.5, 2.0], "counts"),
+        ("poisson", [-1, 2], "counts"),
+        ("softmax", [0, 1, 2], r"shape \(n,\) or \(B, n\)"),
+        ("bernoulli", [0.0, math.nan], "must be finite"),
+    ],
+)
+def test_targets_that_no_such_likelihood_gives(name, y, message):
+    with pytest.raises(ValueError, match=message):
+        fixed(name, inputs(2), torch.tensor(y))
+
+
+def test_arguments_that_do_not_go_together():
+    with pytest.raises(ValueError, match="likelihood must be one of"):
+        bg.LinearModel(likelihood="probit")
+    with pytest.raises(ValueError, match="noise must be None"):
+        bg.LinearModel(noise=1.0, likelihood="poisson")
+    with pytest.raises(ValueError, match="noise must be None"):
+        bg.GaussianProcess(gpytorch.kernels.RBFKernel(), 0.1, likelihood="poisson")

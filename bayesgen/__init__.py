@@ -2,7 +2,18 @@
 
 from importlib import metadata
 
-from bayesgen import bases, data, experiments, kernels, likelihoods, plots, priors, solvers
+from bayesgen import (
+    bases,
+    data,
+    experiments,
+    kernels,
+    likelihoods,
+    pacbayes,
+    plots,
+    priors,
+    solvers,
+)
+from bayesgen.comparison import compare
 from bayesgen.evidence import Evidence
 from bayesgen.labels import corrupt_labels
 from bayesgen.mode import NotConvergedError
@@ -33,11 +44,13 @@ __all__ = [
     "RandomFeatures",
     "Spectrum",
     "bases",
+    "compare",
     "corrupt_labels",
     "data",
     "experiments",
     "kernels",
     "likelihoods",
+    "pacbayes",
     "plots",
     "priors",
     "solvers",

@@ -52,10 +52,12 @@ class Posterior(ABC):
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
         observed: the data.
+        learnt: names of the hyperparameters that were learnt on them.
     """
 
     evidence: Evidence
     observed: Observed
+    learnt: frozenset[str] = frozenset()
 
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         self.observed = observed
@@ -88,6 +90,23 @@ class Posterior(ABC):
         """log p(yᵢ | fᵢ) of each row, (..., n), for f of shape (..., n, C)."""
         values = self.observe(f, labelling=labelling).log_prob(self.observed.y[labelling])
         return values.sum(-1)
+
+    @abstractmethod
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """Mean (n, C) and variances, (n, C) or (n, C, C), of f at the training inputs."""
+
+    def gibbs_risk(self, tolerance: float = 1.0) -> float | None:
+        """Expected training loss of a function drawn from the posterior, of one labelling.
+
+        Real targets: 1 − exp(−(y − f)²/2τ²), averaged over rows and outputs, in closed form.
+        Labels: the 0–1 loss. None where no bounded loss is at hand (counts).
+
+        Args:
+            tolerance: τ, in the targets' units.
+        """
+        from bayesgen.models.risk import gibbs_risk
+
+        return gibbs_risk(self, tolerance)
 
     def to_arviz(self, *, draws: int = 1000, labelling: int | None = None, seed: int = 0) -> Any:
         """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.

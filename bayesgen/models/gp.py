@@ -131,7 +131,14 @@ class GaussianProcess:
         x = _checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if self.likelihood is not None:
-            return self._by_laplace(self.likelihood, x, y, free, progress)
+            laplace = self._by_laplace(self.likelihood, x, y, free, progress)
+            laplace.learnt = free.names()
+            return laplace
+        posterior = self._exact(x, y, free, progress)
+        posterior.learnt = free.names()
+        return posterior
+
+    def _exact(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> GPPosterior:
         y = _checks.targets("y", y, len(x), like=x)
         shape = y.shape
         mean = _mean_function(self.mean, like=x)

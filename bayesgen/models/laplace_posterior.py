@@ -217,6 +217,10 @@ class LaplacePosterior(Posterior):
             parts.append(m.f + (z @ root.mT).reshape(count, C, n).mT)
         return torch.cat(parts, -1)
 
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        return self._latent(0, self._settings[0].gram.x)
+
     def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
         """See `Posterior.observe`."""
         return self._with_noise(labelling).observe(f)

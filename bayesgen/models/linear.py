@@ -117,7 +117,7 @@ class LinearModel:
         features = self.basis.on(x)
         if self.likelihood is not None:
             grams = [FeatureGram(features, x, self.prior, k) for k in _orders(features, free)]
-            return laplace_fit.best(
+            result = laplace_fit.best(
                 grams,
                 self.likelihood,
                 y,
@@ -129,6 +129,8 @@ class LinearModel:
                 ),
                 progress=progress,
             )
+            result.learnt = self._learnt(free)
+            return result
         y = _checks.targets("y", y, len(x), like=x)
         if self.noise is None and "noise" not in free:
             raise ValueError(
@@ -156,7 +158,12 @@ class LinearModel:
                 found = Weights(theta, top.scale, top.noise, full, top.evidence, top.at_bound)
                 chosen, spectra = _better(chosen, found), spectra + 1
         assert chosen is not None
-        return LinearPosterior(gram, observed, chosen, spectra)
+        posterior = LinearPosterior(gram, observed, chosen, spectra)
+        posterior.learnt = self._learnt(free)
+        return posterior
+
+    def _learnt(self, free: frozenset[str]) -> frozenset[str]:
+        return free - ({"decay"} if self.prior.decay is None else set())
 
     def _by_decay(
         self,

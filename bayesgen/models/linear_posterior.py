@@ -226,6 +226,12 @@ class LinearPosterior(Posterior):
         """See `Posterior.observe`."""
         return Normal(f, self._found.noise[labelling].sqrt())
 
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        variance = self.predict(self._gram.x, latent=True).variance
+        shape = (-1, *self.observed.y.shape[1:])
+        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
+
     def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """The weights and the function."""
         draws = self._draw(labelling, count, seed)

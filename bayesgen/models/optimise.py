@@ -37,6 +37,10 @@ class Free:
     scale: bool
     noise: bool
 
+    def names(self) -> frozenset[str]:
+        """Those that are."""
+        return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
+
 
 def starts(gram: KernelGram, y: Tensor, scale: Tensor, noise: Tensor, free: Free) -> list[Setting]:
     """Where to start from, for each labelling, (B,).

@@ -278,6 +278,12 @@ class GPPosterior(Posterior):
             z[..., group.outputs] = root @ z[..., group.outputs]
         return mean + z
 
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        variance = self.predict(self._gram.x, latent=True).variance
+        shape = (-1, *self.observed.y.shape[1:])
+        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
+
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""
         noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]

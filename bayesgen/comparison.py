@@ -1,0 +1,149 @@
+"""Models of the same data ranked by their evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+
+from bayesgen.evidence import Evidence, same_data
+from bayesgen.models.base import Posterior
+from bayesgen.models.null import null as null_evidence
+from bayesgen.models.risk import DRAWS
+from bayesgen.pacbayes import maurer
+
+NULL = "null"
+
+
+def compare(
+    models: Mapping[str, Any],
+    *,
+    prior: Mapping[str, float] | None = None,
+    null: Evidence | None = None,
+    delta: float = 0.05,
+    tolerance: float = 1.0,
+) -> pd.DataFrame:
+    """Rank models of the same data by their log marginal likelihood, best first.
+
+    Args:
+        models: name → posterior, or `Evidence`.
+        prior: name → prior probability of each model (normalised); equal by default.
+        null: Evidence of the null row; by default that of the constant model (of uniform guessing
+            for labels) on the data of the first posterior.
+        delta: the bounds hold together with probability 1 − delta.
+        tolerance: τ of the loss 1 − exp(−(y − f)²/2τ²) that is bounded for real targets, in their
+            units; to be chosen without the data. For labels the loss is the 0–1 loss.
+
+    Returns:
+        A DataFrame, one row a model and one called "null": `log_evidence` (nats),
+        `per_observation`, `delta` (to the best row), `probability` (posterior, among the named
+        models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`: a PAC-Bayes
+        bound (Maurer 2004) on the Gibbs risk, δ shared by the models. The bound asks for a prior
+        chosen before the data: it is NaN where kernel, scale, decay or order were learnt on them,
+        or only an Evidence was given.
+
+    Raises:
+        TypeError: a model that is neither.
+        ValueError: no models; different data (by n and the fingerprint of y); a batch of
+            labellings; a prior that does not fit; only Evidences and no null.
+
+    Source: Kass & Raftery (1995); MacKay (1992).
+
+    Example:
+        >>> import bayesgen as bg
+        >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+        >>> y = torch.sin(3 * x)
+        >>> models = {name: bg.Polynomial(k).fit(x, y) for name, k in (("line", 1), ("cubic", 3))}
+        >>> table = compare(models)
+        >>> list(table.index)
+        ['cubic', 'line', 'null']
+    """
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError("models must be a non-empty dict of name → posterior or Evidence")
+    if NULL in models:
+        raise ValueError(f'the name "{NULL}" is kept for the model that knows nothing')
+    evidences = {name: _evidence(name, model) for name, model in models.items()}
+    first = next(iter(models))
+    for name, evidence in evidences.items():
+        same_data(first, evidences[first], name, evidence)
+    if null is None:
+        posteriors = [model for model in models.values() if isinstance(model, Posterior)]
+        if not posteriors:
+            raise ValueError(
+                "null must be given (an Evidence) where no posterior "
+                "is among the models: an Evidence does not keep its data"
+            )
+        null = null_evidence(posteriors[0])
+    same_data(first, evidences[first], NULL, null)
+    chances = _probabilities(evidences, prior)
+    share = delta / len(models)
+    rows = {
+        name: [*_parts(e), chances[name], _bound(models[name], share, tolerance)]
+        for name, e in evidences.items()
+    }
+    rows[NULL] = [*_parts(null), math.nan, math.nan]
+    names = ["log_evidence", "per_observation", "fit", "complexity", "n_eff", "error"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "probability", "bound"])
+    table = table.sort_values("log_evidence", ascending=False, kind="stable")
+    table.insert(2, "delta", table.log_evidence - table.log_evidence.iloc[0])
+    table.insert(3, "probability", table.pop("probability"))
+    table.index.name = "model"
+    return table
+
+
+def _evidence(name: str, model: Any) -> Evidence:
+    evidence = model.evidence if isinstance(model, Posterior) else model
+    if not isinstance(evidence, Evidence):
+        raise TypeError(
+            f"models[{name!r}] must be a posterior or an Evidence, got {type(model).__name__}"
+        )
+    if evidence.batch_shape:
+        raise ValueError(
+            f"models[{name!r}] holds a batch of {tuple(evidence.batch_shape)} labellings; compare "
+            "one of them, e.g. posterior.evidence[0]"
+        )
+    return evidence
+
+
+def _parts(evidence: Evidence) -> list[float]:
+    parts = (
+        evidence.log_marginal_likelihood,
+        evidence.per_observation,
+        evidence.fit,
+        evidence.complexity,
+        evidence.effective_dimension,
+        evidence.error,
+    )
+    return [float(part) for part in parts]
+
+
+def _probabilities(
+    evidences: Mapping[str, Evidence], prior: Mapping[str, float] | None
+) -> dict[str, float]:
+    weights = dict.fromkeys(evidences, 1.0) if prior is None else dict(prior)
+    if set(weights) != set(evidences):
+        raise ValueError(f"prior must name the models {list(evidences)}, got {list(weights)}")
+    values = torch.tensor([float(weights[name]) for name in evidences], dtype=torch.float64)
+    if not (torch.isfinite(values) & (values >= 0)).all() or values.sum() == 0:
+        raise ValueError(f"prior must be finite, at least 0 and not all 0, got {weights}")
+    logs = torch.tensor([float(e.log_marginal_likelihood) for e in evidences.values()])
+    posterior = torch.softmax(logs.double() + values.log(), 0)
+    return dict(zip(evidences, posterior.tolist(), strict=True))
+
+
+def _bound(model: Any, delta: float, tolerance: float) -> float:
+    """Maurer's bound on the Gibbs risk, where the prior did not see the data."""
+    if not isinstance(model, Posterior) or model.learnt - {"noise"}:
+        return math.nan
+    risk = model.gibbs_risk(tolerance)
+    if risk is None:
+        return math.nan
+    evidence = model.evidence
+    if model.observed.kind == "softmax":  # estimated by sampling: its own bound takes half of δ
+        delta = delta / 2
+        risk += math.sqrt(math.log(1 / delta) / (2 * evidence.n * DRAWS))
+    kl = float(evidence.complexity.clamp(min=0))
+    return float(maurer(min(max(risk, 0.0), 1.0), kl, evidence.n, delta))

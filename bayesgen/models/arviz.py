@@ -41,9 +41,11 @@ def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int
         replicated = posterior.observe(f, labelling=b).sample()
     finally:
         torch.random.set_rng_state(generator_state)
+    # Counts and labels are integers: what is continuous is drawn as a density.
+    kept = np.float64 if posterior.observed.kind in ("real", "student-t") else np.int64
     groups = {
         "posterior": {name: _chains(value) for name, value in parameters.items()},
-        "posterior_predictive": {"y": _chains(replicated)},
+        "posterior_predictive": {"y": _chains(replicated).astype(kept)},
         "log_likelihood": {"y": _chains(posterior.log_likelihood(f, labelling=b))},
     }
     observed = posterior.observed.y[b].double().cpu().numpy()
@@ -52,7 +54,7 @@ def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int
     elif observed.shape[-1] == 1:
         observed = observed[:, 0]
     sets: dict[str, Any] = {name: _dataset(values) for name, values in groups.items()}
-    sets["observed_data"] = xr.Dataset({"y": _array(observed, ())})
+    sets["observed_data"] = xr.Dataset({"y": _array(observed.astype(kept), ())})
     evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
     attributes = {
         "log_marginal_likelihood": float(evidence.log_marginal_likelihood),
@@ -62,7 +64,7 @@ def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int
         "evidence_method": evidence.method,
         "inference_library": "bayesgen",
     }
-    if hasattr(arviz, "InferenceData"):
+    if getattr(arviz, "InferenceData", xr.DataTree) is not xr.DataTree:  # 0.x
         return arviz.InferenceData(attrs=attributes, **sets)
     tree = xr.DataTree.from_dict(sets)
     tree.attrs.update(attributes)

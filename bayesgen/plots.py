@@ -150,3 +150,31 @@ def comparison(table: pd.DataFrame) -> Figure:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def order_selection(result: xr.Dataset) -> Figure:
+    """Evidence against order, isotropic against order-dependent, one panel a basis.
+
+    Args:
+        result: what `bayesgen.experiments.order_selection` returned.
+    """
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    panels = figure.subplots(1, result.sizes["basis"], sharey=True)
+    for axes, basis in zip(panels, result.basis.values, strict=True):
+        for prior, colour in zip(result.prior.values, (VERMILION, BLUE), strict=True):
+            curve = result.log_marginal_likelihood.sel(basis=basis, prior=prior)
+            axes.plot(result.order, curve, color=colour, label=prior)
+            best = int(curve.values.argmax())
+            axes.plot(result.order[best], curve[best], "o", color=colour, ms=5)
+        axes.set_title(f"{basis} basis (dots: best order)", fontsize=10)
+        axes.set_xlabel("order")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    top = float(result.log_marginal_likelihood.max())
+    # Orders that cannot follow the data at all lie far below; what matters is the other end.
+    low = float(result.log_marginal_likelihood.isel(order=slice(4, None)).min())
+    panels[0].set_ylim(low - 0.1 * (top - low), top + 0.08 * (top - low))
+    panels[0].set_ylabel("log p(D), nats")
+    panels[0].legend(frameon=False, fontsize=9, title="prior variance", title_fontsize=9)
+    figure.suptitle(f"y = x + cos πx + 0.1ε, n = {result.attrs['n']}", fontsize=10)
+    return figure

@@ -116,6 +116,27 @@ def corruption(
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="fig1abc, fig5 or occam.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
+        "results/reproduce"
+    ),
+) -> None:
+    """One figure of the literature, computed anew: NAME.png and NAME.nc."""
+    from bayesgen import _checks, _output
+    from bayesgen.experiments import REPRODUCTIONS
+
+    experiment = REPRODUCTIONS[_checks.one_of("name", name, tuple(REPRODUCTIONS))]
+    folder = _output.writable(out)
+    result = experiment(command=shlex.join(["bayesgen", *sys.argv[1:]]))
+    figure = experiment.plot(result)
+    _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+    _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{result.attrs['title']}: wrote {folder / name}.png and {folder / name}.nc")
+
+
+@app.command()
 def info() -> None:
     """Versions, devices and threads, as bayesgen sees them."""
     from bayesgen.experiments.experiment import provenance

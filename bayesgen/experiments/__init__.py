@@ -3,5 +3,20 @@
 from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.order_selection import order_selection
+from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 
-__all__ = ["Experiment", "corruption", "order_selection"]
+# What `bayesgen reproduce NAME` runs.
+REPRODUCTIONS = {
+    "fig1abc": flexible_polynomial,
+    "fig5": soft_against_hard,
+    "occam": order_selection,
+}
+
+__all__ = [
+    "REPRODUCTIONS",
+    "Experiment",
+    "corruption",
+    "flexible_polynomial",
+    "order_selection",
+    "soft_against_hard",
+]

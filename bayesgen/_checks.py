@@ -45,6 +45,11 @@ def as_tensor(name: str, value: Any) -> Tensor:
         return value
     if isinstance(value, float):  # torch's default dtype is global state; Python's float is double
         return torch.tensor(value, dtype=torch.float64)
+    if isinstance(value, list | tuple):  # as Python's floats are: double
+        try:
+            value = np.asarray(value)
+        except ValueError as err:
+            raise TypeError(f"{name} must be a tensor or an array, got {err}") from None
     if isinstance(value, np.ndarray) and not value.flags.writeable:
         value = value.copy()  # a tensor would share memory that must not be written to
     try:

@@ -314,7 +314,10 @@ def _map(input_range: Any, x: Tensor) -> AffineMap | None:
             )
     else:
         try:
-            low, high = (torch.as_tensor(end).to(x).expand(x.shape[1]) for end in input_range)
+            low, high = (
+                _checks.as_tensor("input_range", end).to(x).expand(x.shape[1])
+                for end in input_range
+            )
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(
                 'input_range must be None, "data" or (low, high) with numbers or one of each for '

@@ -116,6 +116,49 @@ def corruption(
 
 
 @app.command()
+def select(
+    csv: Annotated[Path | None, typer.Option(help="A table with a header line.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to explain.")] = None,
+    demo: Annotated[str | None, typer.Option(help="bishop: x + cos πx and noise.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for ranking.csv, ranking.png and fits.png.")
+    ] = Path("results/select"),
+) -> None:
+    """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
+    from bayesgen import _checks, _output, plots
+    from bayesgen.select import figure, table
+
+    if (csv is None) == (demo is None):
+        raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")
+    if demo is not None:
+        _checks.one_of("demo", demo, ("bishop",))
+        data = table.bishop()
+    elif csv is not None:
+        if target is None:
+            raise ValueError("target must be given with --csv: the column to explain")
+        data = table.read(csv, target)
+    folder = _output.writable(out)
+    with _threads(threads), _progress() as report:
+        selection = table.select(data, report)
+    ranking = selection.ranking
+    _output.write(folder / "ranking.csv", ranking.to_csv)
+    fits, bars = figure.figure(selection), plots.comparison(ranking)
+    _output.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
+    _output.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
+    console = Console(highlight=False, soft_wrap=True)
+    shown = ranking.drop(columns=["error", "bound"])
+    title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs)}"
+    console.print(_table(shown, title, {"probability": ".3f", "log_evidence": ",.2f"}))
+    for note in data.notes:
+        console.print(f"note: {_plain(note)}")
+    console.print(
+        "Evidence in nats, of inputs and target standardised; hyperparameters of maximum "
+        f"evidence.\nWrote ranking.csv, ranking.png and fits.png to {folder}"
+    )
+
+
+@app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="fig1abc, fig5 or occam.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
@@ -240,12 +283,13 @@ def _tell(result: xr.Dataset, table: pd.DataFrame, folder: Path) -> None:
 
 def _table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(str(frame.index.name), justify="right")
+    words = frame.index.dtype.kind not in "if"
+    table.add_column(str(frame.index.name), justify="left" if words else "right")
     for name in frame.columns:
         table.add_column(str(name), justify="right", vertical="bottom")
     for index, row in frame.iterrows():
         cells = [format(value, formats.get(str(name), ".3f")) for name, value in row.items()]
-        table.add_row(f"{index:g}", *cells)
+        table.add_row(_plain(index) if words else f"{index:g}", *cells)
     return table
 
 

@@ -64,6 +64,7 @@ class Evidence:
     method: str = "exact"
     jitter: Tensor = _ZERO
     fingerprint: Tensor = _UNKNOWN
+    _conditional: Callable[[int, int, int], Evidence] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
@@ -129,6 +130,43 @@ class Evidence:
         same_data("this", self, "other", other)
         return self.log_marginal_likelihood - other.log_marginal_likelihood
 
+    def conditional(self, m: int, *, orderings: int = 20, seed: int = 0) -> Evidence:
+        """The evidence of the data after the first m points: log p(D_{>m} | D_{≤m}).
+
+        By the chain rule Σ_{i>m} log p(yᵢ | y_<i), averaged over orderings of the data, at the
+        hyperparameters as they were learnt. It is the evidence under a data-dependent prior, the
+        posterior P_m after m points: fit = E_Q[Σ_{i>m} log p(yᵢ | θ)] and complexity =
+        KL(Q ‖ P_m), averages too; the error holds the standard error of the average.
+
+        Args:
+            m: 0 ≤ m < n; 0 gives the evidence itself.
+            orderings: how many, the first that of the data, the others random.
+            seed: of the others.
+
+        Raises:
+            ValueError: m or orderings out of range; an Evidence that does not know its model (only
+                those of exact posteriors do).
+
+        Source: Lotfi et al. (2022), section 5.
+
+        Example:
+            >>> import bayesgen as bg
+            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+            >>> evidence = bg.Polynomial(3).fit(x, torch.sin(3 * x)).evidence
+            >>> evidence.conditional(10).n
+            20
+        """
+        if self._conditional is None:
+            raise ValueError(
+                "only the Evidence of an exact posterior (GaussianProcess or LinearModel with "
+                "Gaussian noise) knows how its data came one after another"
+            )
+        if isinstance(m, bool) or not isinstance(m, int) or not 0 <= m < self.n:
+            raise ValueError(f"m must be an integer in 0..{self.n - 1}, got {m!r}")
+        if not isinstance(orderings, int) or orderings < 1:
+            raise ValueError(f"orderings must be an integer of at least 1, got {orderings!r}")
+        return self._conditional(m, orderings, seed)
+
     def __getitem__(self, index: Any) -> Evidence:
         """The Evidence of some of the labellings, indexed as a tensor of the batch shape."""
         return combine(lambda part: part[index], self)
@@ -193,7 +231,9 @@ def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
         torch.Size([2])
     """
     names = ("fit", "complexity", "effective_dimension", "error", "jitter", "fingerprint")
-    parts = {name: function(*(getattr(e, name) for e in evidences)) for name in names}
+    parts: dict[str, Any] = {
+        name: function(*(getattr(e, name) for e in evidences)) for name in names
+    }
     return Evidence(n=evidences[0].n, method=evidences[0].method, **parts)
 
 

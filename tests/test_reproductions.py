@@ -18,7 +18,7 @@ def test_structured_data_are_fitted_and_noise_is_interpolated():
 def test_the_regularised_model_is_best_or_within_its_band():
     rmse = experiments.soft_against_hard(sizes=[10, 40, 100], repetitions=60).test_rmse
     mean, sd = rmse.mean("repetition"), rmse.std("repetition")
-    ours = dict(model="degree 15, regularised")
+    ours = {"model": "degree 15, regularised"}
     assert (mean.sel(ours) - sd.sel(ours) <= mean.min("model")).all()
     assert (mean.sel(ours) < mean.sel(model="degree 15")).all()
 

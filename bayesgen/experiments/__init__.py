@@ -6,7 +6,7 @@ from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 
 # What `bayesgen reproduce NAME` runs.
-REPRODUCTIONS = {
+REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1abc": flexible_polynomial,
     "fig5": soft_against_hard,
     "occam": order_selection,

@@ -15,7 +15,7 @@ from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models.linear import Polynomial
 
 # Weight of Σ 2ʲ wⱼ² beside ‖y − Φw‖²: small enough that 20 values of noise are interpolated.
-PENALTY = 1e-12
+PENALTY = 1e-10
 
 
 def _noise(x: Tensor) -> Tensor:

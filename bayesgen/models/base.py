@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesgen.evidence import Evidence
+from bayesgen.evidence import Evidence, combine
+from bayesgen.models import conditional
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,25 @@ class Posterior(ABC):
         self.observed = observed
         evidence = replace(evidence, fingerprint=observed.fingerprint())
         self.evidence = evidence if observed.batched else evidence[0]
+
+    def learning_curve(self, *, orderings: int = 1, labelling: int = 0, seed: int = 0) -> Tensor:
+        """log p(yᵢ | y_<i) in nats, (orderings, n): what each point adds, given those before it.
+
+        Every row sums to the log marginal likelihood. The first ordering is that of the data.
+
+        Args:
+            orderings: how many, at least 1.
+            labelling: which one, of a batch.
+            seed: of the random orderings.
+
+        Raises:
+            TypeError: a posterior whose evidence is not exact.
+
+        Source: Lotfi et al. (2022), eq. 3; Dawid (1984).
+        """
+        if not isinstance(self, ExactPosterior):
+            raise TypeError("a learning curve wants an exact posterior, with Gaussian noise")
+        return conditional.learning_curve(self, labelling, orderings, seed)
 
     def _plain(self, values: Tensor) -> Tensor:
         """(B, m, C) in the layout of the targets: without the axes they did not have."""
@@ -133,3 +154,24 @@ class Posterior(ABC):
     def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """Named posterior draws for `to_arviz`, each (count, ...)."""
         return {"f": self.latent_samples(count, labelling=labelling, seed=seed)}
+
+
+class ExactPosterior(Posterior):
+    """A posterior with Gaussian noise, whose evidence obeys the chain rule exactly."""
+
+    def _observe(self, observed: Observed, evidence: Evidence) -> None:
+        super()._observe(observed, evidence)
+
+        def after(m: int, orderings: int, seed: int) -> Evidence:
+            whole = self.evidence if observed.batched else self.evidence[None]
+            each = [
+                conditional.conditional(self, whole[b], b, m, orderings, seed)
+                for b in range(len(observed.y))
+            ]
+            return combine(lambda *parts: self._each(torch.stack(parts)), *each)
+
+        self.evidence = replace(self.evidence, _conditional=after)
+
+    @abstractmethod
+    def gaussians(self, labelling: int) -> Iterator[conditional.Gaussian]:
+        """The centred targets of one labelling with their covariance, grouped by noise."""

@@ -13,7 +13,7 @@ from bayesgen.evidence import combine
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
 from bayesgen.models import laplace_fit, profile
-from bayesgen.models.base import Observed, Posterior
+from bayesgen.models.base import Observed
 from bayesgen.models.feature_gram import FeatureGram
 from bayesgen.models.linear_posterior import LinearPosterior, Weights
 from bayesgen.models.profile import Progress
@@ -91,7 +91,7 @@ class LinearModel:
         *,
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> Posterior:
+    ) -> Any:
         """Condition on data, learning the hyperparameters that are free by maximum evidence.
 
         Scale and noise have their global optimum from one spectrum; the decay is searched from a

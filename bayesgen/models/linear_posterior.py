@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +13,8 @@ from torch.distributions import Normal
 
 from bayesgen import _checks
 from bayesgen.evidence import Evidence
-from bayesgen.models.base import Observed, Posterior
+from bayesgen.models.base import ExactPosterior, Observed
+from bayesgen.models.conditional import Gaussian
 from bayesgen.models.feature_gram import FeatureGram
 
 
@@ -58,7 +61,7 @@ class _Root(NamedTuple):
     left: Tensor  # (n, r)
 
 
-class LinearPosterior(Posterior):
+class LinearPosterior(ExactPosterior):
     """Posterior of a linear model, for one labelling or a batch of B; made by `LinearModel.fit`.
 
     Attributes:
@@ -72,6 +75,15 @@ class LinearPosterior(Posterior):
         self._gram, self._found, self.spectra = gram, found, spectra
         self.features = gram.features
         self._observe(observed, found.evidence)
+        worst = float(found.evidence.error.max())
+        if worst > 1e-2:
+            warnings.warn(
+                f"rounding leaves the evidence uncertain by {worst:.2g} nats, and weights and "
+                "predictions with it: the features differ too much in size; scale the inputs, or "
+                'take a basis that does (kind="legendre")',
+                RuntimeWarning,
+                stacklevel=4,
+            )
         self.at_bound = self._each(found.at_bound)
         self._roots: dict[tuple[float, ...], _Root] = {}
         self._weights = torch.stack([self._mean_weights(b) for b in range(len(observed.y))])
@@ -221,6 +233,15 @@ class LinearPosterior(Posterior):
     def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`."""
         return self._gram.Phi @ self._draw(labelling, count, seed)
+
+    def gaussians(self, labelling: int) -> Iterator[Gaussian]:
+        """See `ExactPosterior.gaussians`."""
+        root, y = self._root(labelling), self.observed.y[labelling]
+        rooted = self._gram.Phi * root.root_v
+        matrix = self._found.scale[labelling] * (rooted @ rooted.mT)
+        noise = self._found.noise[labelling].expand(len(y))
+        matrix.diagonal().add_(noise)
+        yield Gaussian(matrix, noise, y)
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""

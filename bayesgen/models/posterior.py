@@ -13,7 +13,8 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
 from bayesgen.gram import KernelGram
-from bayesgen.models.base import Observed, Posterior
+from bayesgen.models.base import ExactPosterior, Observed
+from bayesgen.models.conditional import Gaussian
 from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
 
 MeanFunction = Callable[[Tensor], Tensor]
@@ -22,7 +23,7 @@ MeanFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2000
 
 
-class GPPosterior(Posterior):
+class GPPosterior(ExactPosterior):
     """Posterior of a Gaussian process, for one labelling or a batch of B.
 
     Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
@@ -283,6 +284,15 @@ class GPPosterior(Posterior):
         variance = self.predict(self._gram.x, latent=True).variance
         shape = (-1, *self.observed.y.shape[1:])
         return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
+
+    def gaussians(self, labelling: int) -> Iterator[Gaussian]:
+        """See `ExactPosterior.gaussians`."""
+        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        theta, scale = self._theta[labelling], self._scale[labelling]
+        for group in noise_groups(noise):
+            matrix = covariance(self._gram, theta, scale, group.noise)
+            y = self._y[labelling][:, group.outputs]
+            yield Gaussian(matrix, group.noise.expand(len(y)), y)
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""

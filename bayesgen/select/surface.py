@@ -53,8 +53,8 @@ def surface(
     y = _checks.targets("y", y, len(x), like=x)
     if y.ndim == 3:
         raise ValueError(f"y must have shape (n,) or (n, C), got {tuple(y.shape)}")
-    s = _checks.positive("scales", torch.as_tensor(scales).to(x)).reshape(-1)
-    v = _checks.positive("noises", torch.as_tensor(noises).to(x)).reshape(-1)
+    s = _checks.positive("scales", _checks.as_tensor("scales", scales).to(x)).reshape(-1)
+    v = _checks.positive("noises", _checks.as_tensor("noises", noises).to(x)).reshape(-1)
     gram = FeatureGram(model.basis.on(x), x, model.prior)
     known = sorted(set(gram.features.orders.tolist()))
     chosen = known if orders is None else sorted(orders)

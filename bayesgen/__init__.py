@@ -11,6 +11,7 @@ from bayesgen import (
     pacbayes,
     plots,
     priors,
+    select,
     solvers,
 )
 from bayesgen.comparison import compare
@@ -53,5 +54,6 @@ __all__ = [
     "pacbayes",
     "plots",
     "priors",
+    "select",
     "solvers",
 ]

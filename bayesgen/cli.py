@@ -147,9 +147,20 @@ def select(
     _output.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
     _output.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
     console = Console(highlight=False, soft_wrap=True)
-    shown = ranking.drop(columns=["error", "bound"])
+    names = {
+        "log_evidence": "log p(D)",
+        "per_observation": "per row",
+        "delta": "Δ",
+        "probability": "prob.",
+        "fit": "fit",
+        "complexity": "KL",
+        "n_eff": "N_eff",
+    }
+    shown = ranking[list(names)].rename(columns=names)
     title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs)}"
-    console.print(_table(shown, title, {"probability": ".3f", "log_evidence": ",.2f"}))
+    console.print(
+        _table(shown, title, dict.fromkeys(("log p(D)", "Δ", "fit", "KL", "N_eff"), ",.1f"))
+    )
     for note in data.notes:
         console.print(f"note: {_plain(note)}")
     console.print(
@@ -286,9 +297,12 @@ def _table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
     words = frame.index.dtype.kind not in "if"
     table.add_column(str(frame.index.name), justify="left" if words else "right")
     for name in frame.columns:
-        table.add_column(str(name), justify="right", vertical="bottom")
+        table.add_column(str(name), justify="right", vertical="bottom", no_wrap=words)
     for index, row in frame.iterrows():
-        cells = [format(value, formats.get(str(name), ".3f")) for name, value in row.items()]
+        cells = [
+            "–" if value != value else format(value, formats.get(str(name), ".3f"))
+            for name, value in row.items()
+        ]
         table.add_row(_plain(index) if words else f"{index:g}", *cells)
     return table
 

@@ -1,5 +1,7 @@
 """Choosing between models by their evidence."""
 
+from bayesgen.select.optimise import Optimum, optimise
 from bayesgen.select.surface import surface
+from bayesgen.select.table import Selection, Table, from_frame, read, select
 
-__all__ = ["surface"]
+__all__ = ["Optimum", "Selection", "Table", "from_frame", "optimise", "read", "select", "surface"]

@@ -154,15 +154,15 @@ def candidates(x: Tensor) -> dict[str, Any]:
 
     models = {
         "linear": polynomial(1),
-        "polynomial, best degree, isotropic": polynomial(10, hyperparameters=chosen),
-        "polynomial 30, order-dependent": polynomial(30, priors.geometric(2.0)),
-        "Fourier 30, order-dependent": Fourier(30, priors.power(2.0)),
-        "GP, RBF": GaussianProcess(gpytorch.kernels.RBFKernel()),
-        "GP, Matérn 5/2": GaussianProcess(gpytorch.kernels.MaternKernel(nu=2.5)),
+        "polynomial, best degree": polynomial(10, hyperparameters=chosen),
+        "polynomial 30, decaying": polynomial(30, priors.geometric(2.0)),
+        "Fourier 30, decaying": Fourier(30, priors.power(2.0)),
+        "GP RBF": GaussianProcess(gpytorch.kernels.RBFKernel()),
+        "GP Matérn 5/2": GaussianProcess(gpytorch.kernels.MaternKernel(nu=2.5)),
     }
     if D > 1:
         ard = gpytorch.kernels.RBFKernel(ard_num_dims=D)
-        models["GP, RBF, a length-scale each"] = GaussianProcess(ard)
+        models["GP RBF, ARD"] = GaussianProcess(ard)
     return models
 
 

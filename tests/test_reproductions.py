@@ -9,7 +9,7 @@ from bayesgen.select import surface
 
 
 def test_structured_data_are_fitted_and_noise_is_interpolated():
-    result = experiments.flexible_polynomial(n=16)
+    result = experiments.flexible_polynomial()
     assert (result.train_rmse < 1e-3).all()
     gap = (result.fitted - result.truth)[:2]
     assert float(np.sqrt((gap**2).mean())) < 0.05

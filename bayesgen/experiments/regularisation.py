@@ -14,8 +14,8 @@ from bayesgen import bases, plots, priors
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models.linear import Polynomial
 
-# Weight of Σ 2ʲ wⱼ² beside ‖y − Φw‖²: small enough that 20 values of noise are interpolated.
-PENALTY = 1e-10
+# Weight of Σ 2ʲ wⱼ² beside ‖y − Φw‖²: small enough that 16 values of noise are interpolated.
+PENALTY = 1e-9
 
 
 def _noise(x: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @experiment(plot=plots.flexible_polynomial)
 def flexible_polynomial(
-    *, n: int = 20, degree: int = 150, command: str | None = None
+    *, n: int = 16, degree: int = 150, command: str | None = None
 ) -> xr.Dataset:
     """One polynomial of degree 150, penalty Σ 2ʲ wⱼ², fits structure well and interpolates noise.
 

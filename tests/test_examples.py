@@ -14,3 +14,18 @@ def test_custom_kernel_gives_the_built_in_numbers(capsys):
         for mine, built_in in zip(row, rows[0], strict=True):
             if mine[0].isdigit() or mine[0] == "-":
                 assert float(mine) == pytest.approx(float(built_in), rel=1e-5)
+
+
+def test_conditional_evidence_ranks_as_new_data_do(capsys):
+    table = runpy.run_path(str(EXAMPLES / "conditional_evidence.py"))["main"]()
+    best = table["test log density"].idxmax()
+    assert table["conditional, m = 10"].idxmax() == best
+    assert table["log evidence"].idxmax() != best
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_evidence_and_loo_disagree_about_a_vague_prior(capsys):
+    table = runpy.run_path(str(EXAMPLES / "evidence_and_loo.py"))["main"]()
+    gap = table.loc["quintic"] - table.loc["quintic, vague prior"]
+    assert gap.log_evidence > 20
+    assert abs(gap.elpd_loo) < 5

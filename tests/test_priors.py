@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bayesgen import bases, priors
+
+F64 = torch.float64
+
+
+@given(rate=st.floats(0.1, 100), scale=st.floats(1e-3, 1e3), d=st.integers(1, 20))
+def test_geometric_is_its_formula(rate, scale, d):
+    j = torch.arange(d)
+    want = scale * rate ** -j.double()
+    torch.testing.assert_close(priors.geometric(rate, scale).variance(j), want)
+
+
+@given(exponent=st.floats(-3, 10), d=st.integers(1, 20))
+def test_power_is_its_formula(exponent, d):
+    j = torch.arange(d)
+    want = (1 + j.double()) ** -exponent
+    torch.testing.assert_close(priors.power(exponent).variance(j), want)
+
+
+def test_what_stands_for_a_prior():
+    j = torch.arange(3)
+    assert priors.resolve(2.0).variance(j).tolist() == [2, 2, 2]
+    assert priors.resolve([1.0, 0.3, 0.0]).variance(j).tolist() == pytest.approx([1, 0.3, 0])
+    assert priors.resolve(lambda j: 2.0**-j).variance(j).tolist() == [1, 0.5, 0.25]
+    same = priors.isotropic(3.0)
+    assert priors.resolve(same) is same
+    with pytest.raises(ValueError, match="got a tensor of shape"):
+        priors.resolve(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="got inf at index 1"):
+        priors.resolve(lambda j: 1.0 / (1 - j)).variance(j)
+
+
+def test_the_penalty_it_stands_for():
+    """Variance γ⁻ʲ with noise σ² minimises ‖y − Φw‖² + σ² Σ γʲ wⱼ²."""
+    import bayesgen as bg
+
+    x = torch.linspace(-1, 1, 20, dtype=F64)
+    y, noise = torch.sin(3 * x), 0.05
+    model = bg.Polynomial(5, priors.geometric(3.0), noise, hyperparameters="fixed")
+    w = model.fit(x, y).weights.requires_grad_()
+    j = torch.arange(6, dtype=F64)
+    loss = (y - (x[:, None] ** j) @ w).square().sum() + noise * (3.0**j * w**2).sum()
+    (gradient,) = torch.autograd.grad(loss, w)
+    assert gradient.abs().max() < 1e-9
+
+
+def test_fourier_series_and_random_features():
+    x = torch.linspace(0, 2, 7, dtype=F64)
+    features = bases.Fourier(2, period=2.0).on(x[:, None])
+    want = [torch.ones_like(x)]
+    for j in (1, 2):
+        want += [torch.sin(math.pi * j * x), torch.cos(math.pi * j * x)]
+    torch.testing.assert_close(features(x), torch.stack(want, 1))
+    assert features.orders.tolist() == [0, 1, 1, 2, 2]
+    default = bases.Fourier(1).on(x[:, None])
+    torch.testing.assert_close(default(x)[:, 1], torch.sin(2 * math.pi * (x - 1) / 4))
+    many = bases.RandomFeatures(20_000, lengthscale=0.7).on(x[:, None])(x)
+    rbf = torch.exp(-0.5 * (x[:, None] - x) ** 2 / 0.49)
+    torch.testing.assert_close(many @ many.T, rbf, atol=0.04, rtol=0)
+
+
+def test_a_users_basis():
+    with pytest.raises(ValueError, match=r"must return a tensor \(n, d\)"):
+        bases.resolve(lambda x: x[:, 0]).on(torch.ones(3, 1))
+    with pytest.raises(TypeError, match="basis must be None"):
+        bases.resolve("powers")
+    assert bases.resolve(lambda x: torch.cat([x, x**2], 1)).on(
+        torch.ones(3, 1)
+    ).orders.tolist() == [
+        0,
+        1,
+    ]

@@ -40,6 +40,7 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	@test -n "$(DATA)" || { echo "make bench DATA=DIR, DIR with CIFAR-10's binary files" >&2; exit 2; }
 	$(BIN)/python benchmarks/evidence_gradient.py
+	$(BIN)/python benchmarks/model_selection.py
 	$(BIN)/python benchmarks/corruption_study.py --data-dir $(DATA)
 
 clean:

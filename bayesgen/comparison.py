@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -18,6 +18,31 @@ from bayesgen.pacbayes import maurer
 NULL = "null"
 
 
+class Comparison(pd.DataFrame):
+    """What `compare` returns: a DataFrame that prints every column, as short as it can be read."""
+
+    _FORMATS: ClassVar = {
+        "log_evidence": "{:,.2f}",
+        "per_observation": "{:.3f}",
+        "delta": "{:,.2f}",
+        "probability": "{:.3f}",
+        "fit": "{:,.2f}",
+        "complexity": "{:,.2f}",
+        "n_eff": "{:,.1f}",
+        "error": "{:.0e}",
+        "bound": "{:.3f}",
+    }
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame  # a part of it is a plain table
+
+    def __repr__(self) -> str:
+        formats: Any = {name: text.format for name, text in self._FORMATS.items()}
+        table: str = self.to_string(formatters=formats, na_rep="–", index_names=False)
+        return table
+
+
 def compare(
     models: Mapping[str, Any],
     *,
@@ -25,7 +50,7 @@ def compare(
     null: Evidence | None = None,
     delta: float = 0.05,
     tolerance: float = 1.0,
-) -> pd.DataFrame:
+) -> Comparison:
     """Rank models of the same data by their log marginal likelihood, best first.
 
     Args:
@@ -91,7 +116,7 @@ def compare(
     table.insert(2, "delta", table.log_evidence - table.log_evidence.iloc[0])
     table.insert(3, "probability", table.pop("probability"))
     table.index.name = "model"
-    return table
+    return Comparison(table)
 
 
 def _evidence(name: str, model: Any) -> Evidence:

@@ -1,6 +1,6 @@
 """Laplace evidence of GP classification against scikit-learn, and a whole evidence surface.
 
-usage: python benchmarks/model_selection.py [--n 2000] [--threads 2] [--repeats 3]
+usage: python benchmarks/model_selection.py [--n 2000] [--threads 2] [--repeats 5]
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with threadpool_limits(arguments.threads):

@@ -36,6 +36,10 @@ def test_the_table():
     assert odds == pytest.approx(math.exp(float(factor)), rel=1e-6)
     sure = bg.compare(models, prior={"line": 1, "order-dependent": 0, "gp": 0})
     assert sure.probability["line"] == 1
+    lines = repr(table).splitlines()
+    assert len(lines) == 5
+    assert "bound" in lines[0]
+    assert all(len(line) < 110 for line in lines)
     assert table.bound.isna().all()  # everything was learnt on the data
 
 

@@ -10,8 +10,8 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 import bayesgen as bg
-from bayesgen import mode
 from bayesgen.gram import gram
+from bayesgen.mode import newton
 from bayesgen.models.laplace_fit import LaplaceEvidence
 
 F64 = torch.float64
@@ -195,7 +195,7 @@ def test_a_batch_of_labellings_equals_one_by_one():
 
 
 def test_no_convergence_is_an_error_with_the_gradient_norm(monkeypatch):
-    monkeypatch.setattr(mode, "_MOST", 1)
+    monkeypatch.setattr(newton, "_MOST", 1)
     x = inputs(20)
     with pytest.raises(bg.NotConvergedError, match=r"gradient norm \d"):
         fixed("poisson", x, targets("poisson", x))

@@ -202,6 +202,12 @@ def _mode(
     trace = curvature.trace()
     largest = solvers.largest_eigenvalue(lambda v: K @ v, K.new_ones(n, 1))
     rounding = solvers.rounding_norm(n, largest, K.dtype)
+    if not complexity >= -1e-6 * (1 + abs(float(fit))):  # a divergence; NaN included
+        raise NotConvergedError(
+            "the prior covariance is too ill-conditioned for this likelihood: rounding leaves the "
+            f"complexity at {float(complexity):.3g} nats, gradient norm {gradient_norm:.3g}; a "
+            "smaller outputscale or a larger noise is wanted"
+        )
     slope = curvature.determinant_slope()
     pulled = max(float((slope * (K @ slope)).sum()), 0.0) ** 0.5
     evidence = Evidence(
@@ -230,7 +236,7 @@ def _line_search(
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     df, length = K @ da, 1.0
     slack = 1e2 * torch.finfo(value.dtype).eps * (1 + value.abs())
-    for _ in range(30):
+    for _ in range(60):
         new_a, new_f = a + length * da, f + length * df
         new = problem.value(new_f) - 0.5 * (new_a * new_f).sum()
         if torch.isfinite(new) and new >= value - slack:

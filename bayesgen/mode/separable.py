@@ -133,8 +133,10 @@ class _Diagonal(Curvature):
         _, diagonal = self._positive()
         positive = self.W.clamp(min=0)
         variance = (1 - diagonal) / positive.clamp(min=torch.finfo(self.K.dtype).tiny)
-        # Where |third| is of W's size or below, what cancels in 1 − B⁻¹ is multiplied away again.
-        direct = (self.third.abs() > 1e3 * positive).nonzero()[:, 0]
+        # What cancels in 1 − B⁻¹ is an error of eps/W: it matters where W is small against 1/Kᵢᵢ,
+        # and only if it is not multiplied away again by a |third| of W's size.
+        loud = (self.third.abs() > 1e3 * positive) & (positive * self.K.diagonal() < 1)
+        direct = (loud | (self.W < 0)).nonzero()[:, 0]
         if len(direct):
             columns = self.K[:, direct]
             pulled = self._times_positive(columns)

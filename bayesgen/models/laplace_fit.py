@@ -29,6 +29,12 @@ class Learn:
     noise: bool
 
 
+Arguments = tuple[Tensor, Tensor, Tensor | None]
+
+# Nats of rounding beyond which a search does not trust a value.
+_UNSURE = 0.1
+
+
 class LaplaceEvidence:
     """log Z of one labelling as a function of (θ, log s, log σ²), with its exact gradient.
 
@@ -46,6 +52,7 @@ class LaplaceEvidence:
     def __init__(self, gram: Gram, likelihood: Likelihood, y: Tensor) -> None:
         self.gram, self.likelihood, self.y = gram, likelihood, y
         self._starts: list[Tensor] | None = None
+        self.best: tuple[float, Arguments, list[Mode]] | None = None
 
     def modes(self, theta: Tensor, scale: Tensor, log_noise: Tensor | None) -> list[Mode]:
         """The modes at one setting, one for each independent problem."""
@@ -61,6 +68,11 @@ class LaplaceEvidence:
         problems = mode.problems(likelihood, self.y)
         found = self._find(K, problems)
         value = sum(float(m.evidence.log_marginal_likelihood) for m in found)
+        error = sum(float(m.evidence.error) for m in found)
+        if error > _UNSURE:
+            raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")
+        if self.best is None or value > self.best[0]:
+            self.best = value, (theta, scale, log_noise), found
         G = found[0].covariance_gradient(K)
         for other in found[1:]:
             G += other.covariance_gradient(K)
@@ -173,12 +185,16 @@ def _climb(
     flags = np.array([learn.kernel] * p + [learn.scale] + [learn.noise] * (noise is not None))
     bounds: optimise.Bounds = [(None, None)] * p + [(-18.0, 18.0)] * (len(start) - p)
 
-    def split(values: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+    def split(values: np.ndarray) -> Arguments:
         log_noise = None if noise is None else y.new_tensor(values[p + 1])
         return y.new_tensor(values[:p]), y.new_tensor(values[p]).exp(), log_noise
 
     try:
-        at = split(optimise.ascend(lambda v: objective(*split(v)), start, flags, bounds))
+        optimise.ascend(lambda v: objective(*split(v)), start, flags, bounds)
+        if objective.best is not None:
+            _, at, found = objective.best
+            return Setting(gram, *at), found
+        at = split(start)  # nothing to learn, or nothing near that could be trusted
         return Setting(gram, *at), objective.modes(*at)
     except NotConvergedError as err:
         return err

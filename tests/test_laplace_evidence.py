@@ -243,3 +243,25 @@ def test_data_that_strain_newton():
     full = bg.GaussianProcess(kernel, likelihood="bernoulli").fit(x, (x > 0).long())
     gap = float(small.evidence.log_marginal_likelihood - full.evidence.log_marginal_likelihood)
     assert abs(gap) < max(0.01, float(small.evidence.error))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_of_weights_have_the_posteriors_moments(name):
+    x = inputs(25)
+    posterior = bg.LinearModel(None, 1.5, likelihood=name, hyperparameters="fixed").fit(
+        x, targets(name, x)
+    )
+    draws, covariance = posterior.sample_weights(8000), posterior.weight_covariance()
+    size = float(covariance.diagonal(dim1=-2, dim2=-1).max())
+    torch.testing.assert_close(draws.mean(0), posterior.weights, atol=0.06 * size**0.5, rtol=0)
+    if name == "softmax":
+        for c, block in enumerate(covariance):
+            torch.testing.assert_close(draws[..., c].T.cov(), block, atol=0.09 * size, rtol=0)
+    else:
+        torch.testing.assert_close(draws.T.cov(), covariance, atol=0.09 * size, rtol=0)
+    f = posterior.parameters(4000)["f"]
+    variance = posterior.marginals()[1]
+    if variance.ndim == 3:
+        variance = variance.diagonal(dim1=-2, dim2=-1)
+    size = float(variance.max())
+    torch.testing.assert_close(f.var(0), variance, atol=0.15 * size, rtol=0)

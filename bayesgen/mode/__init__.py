@@ -5,13 +5,14 @@ from torch import Tensor
 from bayesgen.likelihoods.likelihood import Likelihood, Separable
 from bayesgen.mode.newton import Mode, NotConvergedError, Problem, find
 from bayesgen.mode.separable import SeparableProblem
-from bayesgen.mode.softmax import SoftmaxProblem
+from bayesgen.mode.softmax import SoftmaxCurvature, SoftmaxProblem
 
 __all__ = [
     "Mode",
     "NotConvergedError",
     "Problem",
     "SeparableProblem",
+    "SoftmaxCurvature",
     "SoftmaxProblem",
     "find",
     "problems",

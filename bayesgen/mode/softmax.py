@@ -25,14 +25,14 @@ class SoftmaxProblem:
 
     def curvature(self, K: Tensor, f: Tensor) -> Curvature:
         """See `Problem`; W = diag(π) − ΠΠᵀ is never negative."""
-        return _Softmax(K, f.softmax(-1))
+        return SoftmaxCurvature(K, f.softmax(-1))
 
     def majorant(self, K: Tensor, f: Tensor) -> Curvature:
         """See `Problem`."""
         return self.curvature(K, f)
 
 
-class _Softmax(Curvature):
+class SoftmaxCurvature(Curvature):
     """W = diag(π) − ΠΠᵀ by one Cholesky factorisation for each class and one for their sum.
 
     With E_c = (K + D_c⁻¹)⁻¹ and S = Σ E_c: R = E − E 1 S⁻¹ 1ᵀ E and
@@ -61,24 +61,38 @@ class _Softmax(Curvature):
         self.sum = torch.linalg.cholesky(self.E.sum(0))
 
     def times(self, v: Tensor) -> Tensor:
+        """See `Curvature.times`."""
         Ev = torch.einsum("cij,jc->ic", self.E, v)
         shared = torch.cholesky_solve(Ev.sum(1, keepdim=True), self.sum)
         return Ev - (self.E @ shared)[..., 0].mT
 
+    def root(self, noise: Tensor) -> Tensor:
+        """W^½ε = √π ⊙ ε − π √πᵀε, row by row: of covariance W."""
+        root = self.probabilities.sqrt()
+        return root * noise - self.probabilities * (root * noise).sum(-1, keepdim=True)
+
+    def pull(self, f: Tensor, rooted: Tensor) -> Tensor:
+        """R f + (I − RK) W^½ε, of covariance R where f ~ N(0, K)."""
+        return rooted + self.times(f - self.K @ rooted)
+
     def logdet(self) -> Tensor:
+        """See `Curvature.logdet`."""
         return self.log_determinants + 2 * self.sum.diagonal().log().sum()
 
     def blocks(self) -> Tensor:
+        """See `Curvature.blocks`."""
         return torch.stack([E - self._half(E).mT @ self._half(E) for E in self.E])
 
     def _half(self, matrix: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.sum, matrix, upper=False)
 
     def effective_dimension(self) -> Tensor:
+        """See `Curvature.effective_dimension`."""
         p, cov = self.probabilities, self.covariances(self.K, self.K.diagonal())
         return (cov.diagonal(dim1=-2, dim2=-1) * p).sum() - torch.einsum("ia,iab,ib", p, cov, p)
 
     def determinant_slope(self) -> Tensor:
+        """See `Curvature.determinant_slope`."""
         # h = tr Σᵢ W(f); ∂h/∂π = diag Σᵢ − 2Σᵢπ, ∂π_a/∂f_c = π_a (δ_ac − π_c).
         p, cov = self.probabilities, self.covariances(self.K, self.K.diagonal())
         q = cov.diagonal(dim1=-2, dim2=-1) - 2 * torch.einsum("iab,ib->ia", cov, p)

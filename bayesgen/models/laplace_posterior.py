@@ -13,7 +13,7 @@ from bayesgen import _checks
 from bayesgen.evidence import combine
 from bayesgen.gram import Gram, KernelGram
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
-from bayesgen.mode import Mode
+from bayesgen.mode import Mode, SoftmaxCurvature
 from bayesgen.models.base import Observed, Posterior
 from bayesgen.models.feature_gram import FeatureGram
 
@@ -145,6 +145,20 @@ class LaplacePosterior(Posterior):
         result = torch.stack(each)
         return self._each(result[:, 0] if result.shape[1] == 1 else result)
 
+    def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
+        """Independent draws of a linear model's weights, laid out as `weights`, count before.
+
+        Args:
+            count: at least 1.
+            seed: of the draws.
+
+        Raises:
+            AttributeError: the model is a Gaussian process.
+        """
+        each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
+        draws = torch.stack(each, 1)
+        return torch.stack([self._outputs(draw) for draw in draws])
+
     # ------------------------------------------------------------------ predictions
 
     def mode(self) -> Tensor:
@@ -217,6 +231,14 @@ class LaplacePosterior(Posterior):
             parts.append(m.f + (z @ root.mT).reshape(count, C, n).mT)
         return torch.cat(parts, -1)
 
+    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+        """The latent functions, and the weights of a linear model."""
+        gram = self._settings[labelling].gram
+        if not isinstance(gram, FeatureGram):
+            return super().parameters(count, labelling=labelling, seed=seed)
+        draws = self._draw_weights(labelling, count, seed)
+        return {"w": draws, "f": gram.Phi @ draws}
+
     def marginals(self) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
         return self._latent(0, self._settings[0].gram.x)
@@ -230,6 +252,34 @@ class LaplacePosterior(Posterior):
         return self._with_noise(labelling).log_density(self.observed.y[labelling], f)
 
     # ------------------------------------------------------------------ inside
+
+    def _draw_weights(self, b: int, count: int, seed: int) -> Tensor:
+        """(count, d, C).
+
+        Classes are coupled, and a root of their whole covariance would be (dC, dC). Matheron's
+        rule needs none: w̄ + w₀ − sSΦᵀg with w₀ from the prior and g = RΦw₀ + (I − RK)W^½ε, whose
+        covariance is R. Where W may be negative there is one latent function, and its root is
+        small.
+        """
+        gram, s = self._linear()[b]
+        generator = torch.Generator().manual_seed(seed)
+        v = s.scale * gram.log_variance(s.theta).exp()
+        mean, d, C = v[:, None] * (gram.Phi.mT @ self._a(b)), len(v), self._a(b).shape[1]
+        z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(v)
+        first = self._modes[b][0].curvature
+        if not isinstance(first, SoftmaxCurvature):
+            covariance = self.weight_covariance()
+            covariance = covariance[b] if self.observed.batched else covariance
+            values, vectors = torch.linalg.eigh(covariance.expand(C, d, d))
+            root = vectors * values.clamp(min=0).sqrt()[:, None, :]
+            return mean + torch.einsum("cij,sjc->sic", root, z)
+        prior = v.sqrt()[:, None] * z
+        n = len(gram.x)
+        noise = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(v)
+        pulled = [
+            first.pull(gram.Phi @ w, first.root(e)) for w, e in zip(prior, noise, strict=True)
+        ]
+        return mean + prior - v[:, None] * (gram.Phi.mT @ torch.stack(pulled))
 
     def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""

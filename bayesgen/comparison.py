@@ -57,7 +57,7 @@ def compare(
         models: name → posterior, or `Evidence`.
         prior: name → prior probability of each model (normalised); equal by default.
         null: Evidence of the null row; by default that of the constant model (of uniform guessing
-            for labels) on the data of the first posterior.
+            for labels) on the models' data, unknown (NaN) where no posterior has made any of them.
         delta: the bounds hold together with probability 1 − delta.
         tolerance: τ of the loss 1 − exp(−(y − f)²/2τ²) that is bounded for real targets, in their
             units; to be chosen without the data. For labels the loss is the 0–1 loss.
@@ -73,7 +73,7 @@ def compare(
     Raises:
         TypeError: a model that is neither.
         ValueError: no models; different data (by n and the fingerprint of y); a batch of
-            labellings; a prior that does not fit; only Evidences and no null.
+            labellings; a prior that does not fit.
 
     Source: Kass & Raftery (1995); MacKay (1992).
 
@@ -95,21 +95,17 @@ def compare(
     for name, evidence in evidences.items():
         same_data(first, evidences[first], name, evidence)
     if null is None:
-        posteriors = [model for model in models.values() if isinstance(model, Posterior)]
-        if not posteriors:
-            raise ValueError(
-                "null must be given (an Evidence) where no posterior "
-                "is among the models: an Evidence does not keep its data"
-            )
-        null = null_evidence(posteriors[0])
-    same_data(first, evidences[first], NULL, null)
+        known = [e._observed for e in evidences.values() if e._observed is not None]
+        null = null_evidence(known[0]) if known else None
+    if null is not None:
+        same_data(first, evidences[first], NULL, null)
     chances = _probabilities(evidences, prior)
     share = delta / len(models)
     rows = {
         name: [*_parts(e), chances[name], _bound(models[name], share, tolerance)]
         for name, e in evidences.items()
     }
-    rows[NULL] = [*_parts(null), math.nan, math.nan]
+    rows[NULL] = [*([math.nan] * 6 if null is None else _parts(null)), math.nan, math.nan]
     names = ["log_evidence", "per_observation", "fit", "complexity", "n_eff", "error"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "probability", "bound"])
     table = table.sort_values("log_evidence", ascending=False, kind="stable")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,8 @@ class Evidence:
     method: str = "exact"
     jitter: Tensor = _ZERO
     fingerprint: Tensor = _UNKNOWN
+    # What a posterior's Evidence knows beyond its numbers: the data, and how they came one by one.
+    _observed: Any = None
     _conditional: Callable[[int, int, int], Evidence] | None = None
 
     def __post_init__(self) -> None:
@@ -169,7 +171,12 @@ class Evidence:
 
     def __getitem__(self, index: Any) -> Evidence:
         """The Evidence of some of the labellings, indexed as a tensor of the batch shape."""
-        return combine(lambda part: part[index], self)
+        part, after = combine(lambda values: values[index], self), self._conditional
+        return replace(
+            part,
+            _observed=self._observed[index] if isinstance(index, int) and self._observed else None,
+            _conditional=None if after is None else lambda *given: after(*given)[index],
+        )
 
     def __repr__(self) -> str:
         def show(value: Tensor, spec: str = ".6g") -> str:

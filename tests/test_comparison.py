@@ -122,13 +122,29 @@ def test_what_cannot_be_compared():
         bg.compare({})
     with pytest.raises(TypeError, match=r"models\['a'\] must be a posterior"):
         bg.compare({"a": 3.0})
-    with pytest.raises(ValueError, match="null must be given"):
-        bg.compare({"a": a.evidence})
     with pytest.raises(ValueError, match="prior must name the models"):
         bg.compare({"a": a}, prior={"b": 1.0})
     with pytest.raises(ValueError, match="batch of"):
         bg.compare({"a": bg.Polynomial(2).fit(x, torch.stack([y, y])[..., None])})
-    assert list(bg.compare({"a": a.evidence}, null=a.evidence).index) == ["a", "null"]
+
+
+def test_an_evidence_alone_will_do():
+    x, y = data()
+    a = bg.Polynomial(2).fit(x, y)
+    table = bg.compare({"a": a.evidence})
+    assert table.log_evidence["null"] == bg.compare({"a": a}).log_evidence["null"]
+    batch = bg.Polynomial(2).fit(x, torch.stack([2 * y, y])[..., None])
+    of_one = bg.compare({"a": a, "b": batch.evidence[1]})
+    assert of_one.delta["b"] == pytest.approx(0, abs=1e-9)
+    assert float(batch.evidence[1].conditional(3).fit) == pytest.approx(
+        float(a.evidence.conditional(3).fit)
+    )
+    bare = bg.Evidence(fit=-10.0, complexity=2.0, n=5, effective_dimension=1.0)
+    lone = bg.compare({"a": bare})
+    assert list(lone.index) == ["a", "null"]
+    assert math.isnan(lone.log_evidence["null"])
+    given = bg.compare({"a": bare}, null=bare)
+    assert given.delta["null"] == 0
 
 
 @pytest.mark.parametrize(

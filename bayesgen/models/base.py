@@ -32,6 +32,12 @@ class Observed:
     shape: torch.Size
     batched: bool
     kind: str = "real"
+    likelihood: Any = None
+
+    def __getitem__(self, labelling: int) -> Observed:
+        """The data of one labelling."""
+        y = self.y[labelling][None]
+        return replace(self, y=y, shape=self.shape[1:], batched=False)
 
     @property
     def n(self) -> int:
@@ -64,7 +70,8 @@ class Posterior(ABC):
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         self.observed = observed
         evidence = replace(evidence, fingerprint=observed.fingerprint())
-        self.evidence = evidence if observed.batched else evidence[0]
+        evidence = evidence if observed.batched else evidence[0]
+        self.evidence = replace(evidence, _observed=observed)
 
     def learning_curve(self, *, orderings: int = 1, labelling: int = 0, seed: int = 0) -> Tensor:
         """log p(yᵢ | y_<i) in nats, (orderings, n): what each point adds, given those before it.

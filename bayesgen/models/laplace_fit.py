@@ -148,7 +148,7 @@ def best(
     shape = torch.as_tensor(y).shape
     # Labels and counts have no output axis of their own, real targets may.
     batched = len(shape) == (3 if likelihood.density else 2)
-    observed = Observed(inner, shape, batched, likelihood.name)
+    observed = Observed(inner, shape, batched, likelihood.name, likelihood)
     settings, modes = [], []
     for labelling in inner:
         candidates = []

@@ -9,28 +9,27 @@ import torch
 
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Bernoulli, Softmax
-from bayesgen.models.base import Posterior
+from bayesgen.models.base import Observed
 from bayesgen.models.linear import LinearModel
 
 
-def null(posterior: Posterior) -> Evidence:
-    """Evidence of the constant or uniform model on the data that a posterior has seen.
+def null(observed: Observed) -> Evidence:
+    """Evidence of the constant or uniform model on some data.
 
     Labels: every class as likely as every other, −n ln C. Anything else: one constant a row and
     output under the same likelihood, its scale and noise of maximum evidence.
 
     Args:
-        posterior: of one labelling.
+        observed: the data, of one labelling.
 
     Raises:
         ValueError: a batch of labellings.
     """
-    observed = posterior.observed
     if observed.batched:
         raise ValueError(
             f"one labelling is wanted, got a batch of {len(observed.y)}: fit them one by one"
         )
-    likelihood = getattr(posterior, "likelihood", None)
+    likelihood = observed.likelihood
     if isinstance(likelihood, Bernoulli | Softmax):
         classes = 2 if isinstance(likelihood, Bernoulli) else observed.y.shape[-1]
         fit = observed.y.new_tensor(-observed.n * math.log(classes))

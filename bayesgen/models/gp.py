@@ -16,6 +16,7 @@ from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
 from bayesgen.models import laplace_fit, lengthscale, optimise
+from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.laplace_posterior import LaplacePosterior
 from bayesgen.models.objective import evidence_at, is_per_point, spread
 from bayesgen.models.optimise import Free
@@ -323,17 +324,7 @@ class _Problem:
 
 
 def _free(hyperparameters: str | Iterable[str]) -> Free:
-    if hyperparameters == "evidence":
-        return Free(True, True, True)
-    if hyperparameters == "fixed":
-        return Free(False, False, False)
-    names = {hyperparameters} if isinstance(hyperparameters, str) else set(hyperparameters)
-    unknown = sorted(str(name) for name in names if name not in _NAMES)
-    if unknown:
-        raise ValueError(
-            'hyperparameters must be "evidence", "fixed" or some of the names '
-            f"{', '.join(_NAMES)}, got {', '.join(unknown)}"
-        )
+    names = to_learn(hyperparameters, _NAMES, frozenset(_NAMES))
     return Free(*(name in names for name in _NAMES))
 
 

@@ -15,6 +15,7 @@ from bayesgen.likelihoods import resolve as resolve_likelihood
 from bayesgen.models import laplace_fit, profile
 from bayesgen.models.base import Observed
 from bayesgen.models.feature_gram import FeatureGram
+from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.linear_posterior import LinearPosterior, Weights
 from bayesgen.models.profile import Progress
 from bayesgen.priors import Prior
@@ -384,15 +385,4 @@ def _better(old: Weights | None, new: Weights) -> Weights:
 
 
 def _free(hyperparameters: str | Iterable[str]) -> frozenset[str]:
-    if hyperparameters == "evidence":
-        return _DEFAULT
-    if hyperparameters == "fixed":
-        return frozenset()
-    names = {hyperparameters} if isinstance(hyperparameters, str) else set(hyperparameters)
-    unknown = sorted(str(name) for name in names if name not in _NAMES)
-    if unknown:
-        raise ValueError(
-            'hyperparameters must be "evidence", "fixed" or some of the names '
-            f"{', '.join(_NAMES)}, got {', '.join(unknown)}"
-        )
-    return frozenset(names)
+    return to_learn(hyperparameters, _NAMES, _DEFAULT)

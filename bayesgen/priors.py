@@ -70,6 +70,10 @@ class Prior:
         orders = torch.as_tensor(orders)
         return self.scale * self.log_variance(orders).exp()
 
+    def __call__(self, orders: Any) -> Tensor:
+        """`variance`: a prior is a function of the order."""
+        return self.variance(orders)
+
 
 def isotropic(scale: float = 1.0) -> Prior:
     """The same variance at every order: weight decay.
@@ -171,7 +175,11 @@ def resolve(value: Any) -> Prior:
         name = "a function of the order" if name == "<lambda>" else name
 
         def of_order(orders: Tensor, _: Tensor | None) -> Tensor:
-            return _log(function(orders), len(orders))
+            try:
+                values = function(orders)
+            except (TypeError, ValueError, RuntimeError):  # of one order at a time
+                values = [float(function(j)) for j in orders.tolist()]
+            return _log(values, len(orders))
 
         return Prior(name, 1.0, of_order)
     if isinstance(value, int | float) and not isinstance(value, bool):

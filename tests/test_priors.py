@@ -29,6 +29,8 @@ def test_what_stands_for_a_prior():
     assert priors.resolve(2.0).variance(j).tolist() == [2, 2, 2]
     assert priors.resolve([1.0, 0.3, 0.0]).variance(j).tolist() == pytest.approx([1, 0.3, 0])
     assert priors.resolve(lambda j: 2.0**-j).variance(j).tolist() == [1, 0.5, 0.25]
+    scalar = priors.resolve(lambda j: math.exp(-j) if j > 0 else 2.0)
+    assert scalar(j).tolist() == pytest.approx([2, math.exp(-1), math.exp(-2)])
     same = priors.isotropic(3.0)
     assert priors.resolve(same) is same
     with pytest.raises(ValueError, match="got a tensor of shape"):

@@ -1,4 +1,9 @@
-"""Bounds on the risk of a randomised predictor, each a small function of tensors."""
+"""Bounds on the risk of a randomised predictor, each a small function of tensors.
+
+Everywhere: n independent observations; P chosen before them; Q any posterior; risk the empirical
+Gibbs risk, E_Q of the mean loss; kl = KL(Q ‖ P) in nats; with probability at least 1 − δ over the
+data the true Gibbs risk is at most what is returned, for all Q at once.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,257 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
+
+Range = tuple[float, float]
+
+
+def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: float = 0.05) -> Tensor:
+    """The evidence as a bound on the expected negative log-likelihood, bounded in [a, b].
+
+        a + (b − a)/(1 − e^{a−b}) [1 − e^a (Z δ)^{1/n}],
+
+    which is `catoni` at risk + KL/n = −(ln Z)/n. In logarithms: Z may underflow.
+
+    Args:
+        log_marginal_likelihood: ln Z in nats, any shape; of a likelihood whose negative logarithm
+            lies in [a, b] for every observation.
+        n: number of observations.
+        loss_range: (a, b).
+        delta: δ in (0, 1).
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Germain et al. (2016), corollary 4.
+
+    Example:
+        >>> round(float(germain(-200.0, 400, (0.0, 4.0))), 4)
+        1.6217
+    """
+    a, b = _range(loss_range)
+    logs = torch.as_tensor(log_marginal_likelihood, dtype=torch.float64)
+    if not torch.isfinite(logs).all():
+        raise ValueError(f"log_marginal_likelihood must be finite, got {logs}")
+    exponent = a + (logs + math.log(_delta(delta))) / _n(n)
+    return a - (b - a) / -math.expm1(a - b) * torch.expm1(exponent)
+
+
+def catoni(
+    risk: Any, kl: Any, n: int, loss_range: Range = (0.0, 1.0), delta: float = 0.05
+) -> Tensor:
+    """Catoni's bound at the constant that makes it the evidence's, for a loss in [a, b].
+
+        a + (b − a)/(1 − e^{a−b}) [1 − exp(a − risk − (KL + ln 1/δ)/n)]
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, loss_range, delta: number of observations, (a, b), δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Catoni (2007); Germain et al. (2016), corollary 2.
+
+    Example:
+        >>> round(float(catoni(0.1, 20.0, 1000)), 4)
+        0.1831
+    """
+    risk, kl = _risk(risk, loss_range), _kl(kl)
+    return germain(-_n(n) * risk - kl, n, loss_range, delta)
+
+
+def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float = 0.1) -> Tensor:
+    """Catoni's bound at the best λ, paid for by a union over a geometric grid; loss in [0, 1].
+
+        min_λ Φ⁻¹(risk + ((1+α)/λ) [KL + ln 1/δ + 2 ln(2 + ln λ / ln(1+α))]),
+        Φ⁻¹(x) = (1 − e^{−λx/n})/(1 − e^{−λ/n}),  λ > 1
+
+    It holds for every λ > 1 at once; the minimum is taken over 2,000 of them.
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, delta: number of observations, δ.
+        alpha: α > 0, the grid's ratio less one; matters at small n.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Catoni (2007), theorem 1.2.6.
+    """
+    risk, kl, n = _risk(risk, (0.0, 1.0)), _kl(kl), _n(n)
+    step = float(_checks.positive("alpha", alpha))
+    lam = torch.logspace(1e-6, math.log10(100.0 * n + 10), 2000, dtype=torch.float64)
+    paid = kl[..., None] - math.log(_delta(delta))
+    paid = paid + 2 * (2 + lam.log() / math.log1p(step)).log()
+    x = risk[..., None] + (1 + step) / lam * paid
+    values = torch.expm1(-lam / n * x) / torch.expm1(-lam / n)
+    return values.amin(-1).clamp(max=1.0)
+
+
+def alquier(
+    risk: Any,
+    kl: Any,
+    n: int,
+    loss_range: Range = (0.0, 1.0),
+    delta: float = 0.05,
+    form: str = "sqrt",
+) -> Tensor:
+    """Alquier's bound for a loss in [a, b], at λ = n or λ = √n.
+
+        "n": risk + (KL + ln 1/δ)/n + ½(b − a)²;
+        "sqrt": risk + (KL + ln 1/δ + ½(b − a)²)/√n
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, loss_range, delta: number of observations, (a, b), δ.
+        form: "n" or "sqrt".
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Alquier et al. (2016); Germain et al. (2016), eq. 8 and 9.
+    """
+    a, b = _range(loss_range)
+    risk, kl, n = _risk(risk, loss_range), _kl(kl), _n(n)
+    paid = kl - math.log(_delta(delta))
+    if _checks.one_of("form", form, ("n", "sqrt")) == "n":
+        return risk + paid / n + 0.5 * (b - a) ** 2
+    return risk + (paid + 0.5 * (b - a) ** 2) / math.sqrt(n)
+
+
+def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.05) -> Tensor:
+    """A bound for unbounded losses that are sub-gamma under P; an oracle bound, no certificate.
+
+        risk + (KL + ln 1/δ)/n + s²/(2(1 − c))
+
+    The variance factor s² and the scale c are those of the data distribution: knowing them takes
+    the true weights and noise.
+
+    Args:
+        risk: E_Q of the empirical loss, any real number.
+        kl, n, delta: as in the module.
+        s2: s² > 0.
+        c: 0 ≤ c < 1.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Germain et al. (2016), corollary 5.
+    """
+    risk = torch.as_tensor(risk, dtype=torch.float64)
+    if not torch.isfinite(risk).all():
+        raise ValueError(f"risk must be finite, got {risk}")
+    if not 0 <= c < 1:
+        raise ValueError(f"c must lie in [0, 1), got {c}")
+    spread = float(_checks.positive("s2", s2)) / (2 * (1 - c))
+    return risk + (_kl(kl) - math.log(_delta(delta))) / _n(n) + spread
+
+
+def mcallester(
+    risk: Any, kl: Any, n: int, loss_range: Range = (0.0, 1.0), delta: float = 0.05
+) -> Tensor:
+    """risk + (b − a) √((KL + ln(2√n/δ))/2n), for a loss in [a, b].
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, loss_range, delta: number of observations, (a, b), δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: McAllester (1999), with Maurer's (2004) constant.
+
+    Example:
+        >>> round(float(mcallester(0.1, 20.0, 1000)), 4)
+        0.2165
+    """
+    a, b = _range(loss_range)
+    return _risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
+
+
+def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
+    """(√(risk + B) + √B)², B = (KL + ln(2√n/δ))/2n, for a loss in [0, 1].
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, delta: number of observations, δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Pérez-Ortiz et al. (2021), eq. 8.
+    """
+    half = _budget(kl, n, delta) / 2
+    return ((_risk(risk, (0.0, 1.0)) + half).sqrt() + half.sqrt()) ** 2
+
+
+def thiemann(
+    risk: Any, kl: Any, n: int, delta: float = 0.05, lam: float | Tensor | None = None
+) -> Tensor:
+    """risk/(1 − λ/2) + (KL + ln(2√n/δ))/(nλ(1 − λ/2)), for a loss in [0, 1] and all λ at once.
+
+    At the best λ, the default, it is `quadratic`.
+
+    Args:
+        risk, kl: tensors that broadcast, or floats.
+        n, delta: number of observations, δ.
+        lam: λ in (0, 2); None takes the best.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Thiemann et al. (2017), theorem 3.
+    """
+    risk, budget = _risk(risk, (0.0, 1.0)), _budget(kl, n, delta)
+    best = 2 / ((2 * risk / budget + 1).sqrt() + 1)
+    lam = best if lam is None else torch.as_tensor(lam, dtype=torch.float64)
+    if not ((lam > 0) & (lam < 2)).all():
+        raise ValueError(f"lam must lie in (0, 2), got {lam}")
+    return risk / (1 - lam / 2) + budget / (lam * (1 - lam / 2))
+
+
+def countable(
+    risk: Any, log_prior: Any, n: int, delta: float = 0.05, loss_range: Range = (0.0, 1.0)
+) -> Tensor:
+    """risk + (b − a) √((ln 1/P(h) + ln 1/δ)/2n), for one hypothesis h of a countable set.
+
+    Args:
+        risk: empirical risk of h, in [a, b].
+        log_prior: ln P(h) ≤ 0, in nats; see `solomonoff`.
+        n, delta, loss_range: number of observations, δ, (a, b).
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Wilson (2025), theorem 3.1; Lotfi et al. (2022).
+
+    Example:
+        >>> round(float(countable(0.05, solomonoff(1000.0), 50_000)), 4)
+        0.1343
+    """
+    a, b = _range(loss_range)
+    logs = torch.as_tensor(log_prior, dtype=torch.float64)
+    if not (torch.isfinite(logs) & (logs <= 0)).all():
+        raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
+    paid = -logs - math.log(_delta(delta))
+    return _risk(risk, loss_range) + (b - a) * (paid / (2 * _n(n))).sqrt()
+
+
+def solomonoff(code_length_bits: Any) -> Tensor:
+    """ln P(h) = −(C ln 2 + 2 ln C) of a hypothesis whose self-delimiting code takes C bits.
+
+    Args:
+        code_length_bits: C ≥ 1.
+
+    Raises:
+        ValueError: C below 1.
+
+    Source: Lotfi et al. (2022), section 3; Wilson (2025), with P(h) ≥ 2^−K.
+    """
+    bits = torch.as_tensor(code_length_bits, dtype=torch.float64)
+    if not (torch.isfinite(bits) & (bits >= 1)).all():
+        raise ValueError(f"code_length_bits must be finite and at least 1, got {bits}")
+    return -(bits * math.log(2) + 2 * bits.log())
 
 
 def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -37,17 +293,7 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(maurer(0.1, 20.0, n=1000)), 4)
         0.1839
     """
-    risk = torch.as_tensor(risk, dtype=torch.float64)
-    kl = torch.as_tensor(kl, dtype=torch.float64)
-    if not ((risk >= 0) & (risk <= 1)).all():
-        raise ValueError(f"risk must lie in [0, 1], got {risk}")
-    if not (torch.isfinite(kl) & (kl >= 0)).all():
-        raise ValueError(f"kl must be finite and at least 0, got {kl}")
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer of at least 1, got {n!r}")
-    if not 0 < _checks.share("delta", delta) < 1:
-        raise ValueError(f"delta must lie in (0, 1), got {delta}")
-    budget = (kl + math.log(2 * math.sqrt(n) / delta)) / n
+    risk, budget = _risk(risk, (0.0, 1.0)), _budget(kl, n, delta)
     low, high = torch.broadcast_tensors(risk, torch.ones_like(budget))
     for _ in range(80):  # kl is increasing in its second argument from the risk on
         middle = 0.5 * (low + high)
@@ -58,3 +304,42 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
 
 def _binary_kl(p: Tensor, q: Tensor) -> Tensor:
     return torch.xlogy(p, p / q) + torch.xlogy(1 - p, (1 - p) / (1 - q))
+
+
+def _budget(kl: Any, n: int, delta: float) -> Tensor:
+    """(KL + ln(2√n/δ))/n."""
+    return (_kl(kl) + math.log(2 * math.sqrt(_n(n)) / _delta(delta))) / n
+
+
+def _risk(risk: Any, loss_range: Range) -> Tensor:
+    a, b = _range(loss_range)
+    risk = torch.as_tensor(risk, dtype=torch.float64)
+    if not ((risk >= a) & (risk <= b)).all():
+        raise ValueError(f"risk must lie in [{a:g}, {b:g}], got {risk}")
+    return risk
+
+
+def _kl(kl: Any) -> Tensor:
+    kl = torch.as_tensor(kl, dtype=torch.float64)
+    if not (torch.isfinite(kl) & (kl >= 0)).all():
+        raise ValueError(f"kl must be finite and at least 0, got {kl}")
+    return kl
+
+
+def _n(n: int) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be an integer of at least 1, got {n!r}")
+    return n
+
+
+def _delta(delta: float) -> float:
+    if not 0 < _checks.share("delta", delta) < 1:
+        raise ValueError(f"delta must lie in (0, 1), got {delta}")
+    return delta
+
+
+def _range(loss_range: Range) -> Range:
+    a, b = loss_range
+    if not (math.isfinite(a) and math.isfinite(b) and a < b):
+        raise ValueError(f"loss_range must be (a, b) with a < b, both finite, got {loss_range}")
+    return a, b

@@ -70,10 +70,6 @@ class Likelihood(ABC):
         """
 
     @abstractmethod
-    def latents(self, y: Tensor) -> int:
-        """How many latent functions targets in their inner form call for."""
-
-    @abstractmethod
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """log p(y | f) of each row, (..., n), for f of shape (..., n, C)."""
 
@@ -121,10 +117,6 @@ class Separable(Likelihood):
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """See `Likelihood.log_density`."""
         return self.element(y, f).sum(-1)
-
-    def latents(self, y: Tensor) -> int:
-        """See `Likelihood.latents`."""
-        return y.shape[-1]
 
     def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
         """The first three derivatives in f."""

@@ -46,10 +46,6 @@ class Softmax(Likelihood):
         coded = torch.nn.functional.one_hot(labels.reshape(-1, len(like)), C)
         return coded.to(like)
 
-    def latents(self, y: Tensor) -> int:
-        """See `Likelihood.latents`."""
-        return y.shape[-1]
-
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
         """See `Likelihood.log_density`."""
         return (y * f).sum(-1) - f.logsumexp(-1)

@@ -94,8 +94,8 @@ class Mode:
         curvature: W there.
         evidence: the Evidence, batch shape ().
         steps: Newton steps taken.
-        factorisations: of (n, n) matrices, for each latent function.
         gradient_norm: ‖∇ log p(y | f) − a‖.
+        pulled: u = (I + WK)⁻¹v, (n, C), with v the determinant's slope in f.
     """
 
     f: Tensor
@@ -103,18 +103,17 @@ class Mode:
     curvature: Curvature
     evidence: Evidence
     steps: int
-    factorisations: int
     gradient_norm: float
+    pulled: Tensor
 
-    def covariance_gradient(self, K: Tensor) -> Tensor:
+    def covariance_gradient(self) -> Tensor:
         """G = ∂ log Z/∂K, (n, n): ∂ log Z/∂θ = ⟨G, ∂K/∂θ⟩, the mode's own motion included.
 
-            G = ½ Σ_c [a_c a_cᵀ − R_cc + u_c a_cᵀ + a_c u_cᵀ],  u = (I + WK)⁻¹ v,
+            G = ½ Σ_c [a_c a_cᵀ − R_cc + u_c a_cᵀ + a_c u_cᵀ],
 
-        v the determinant's slope in f. Rasmussen & Williams (2006), eq. 5.22–5.24.
+        u as `pulled`. Rasmussen & Williams (2006), eq. 5.22–5.24.
         """
-        u = self._pulled(K)
-        blocks = self.curvature.blocks()
+        u, blocks = self.pulled, self.curvature.blocks()
         G = (blocks.sum(0) if len(blocks) > 1 else blocks[0]) * -0.5
         G.addmm_(self.a, self.a.mT, alpha=0.5)
         G.addmm_(u, self.a.mT, alpha=0.5)
@@ -122,11 +121,19 @@ class Mode:
 
     def mode_weights(self, K: Tensor) -> Tensor:
         """Σ v, (n, C): how log Z answers to a change of ∇ log p(y | f) at a fixed f."""
-        return K @ self._pulled(K)
+        return K @ self.pulled
 
-    def _pulled(self, K: Tensor) -> Tensor:
-        slope = self.curvature.determinant_slope()
-        return slope - self.curvature.times(K @ slope)
+
+def factorise(K: Tensor, D: Tensor) -> solvers.Factor:
+    """Cholesky factor of I + D^½ K D^½, D ≥ 0 of shape (n,)."""
+    root = D.sqrt()
+
+    def matrix() -> Tensor:
+        result = K * root[:, None]
+        result.mul_(root).diagonal().add_(1)
+        return result
+
+    return solvers.cholesky(matrix)
 
 
 def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
@@ -151,7 +158,7 @@ def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
     a, f = _better_start(K, problem, start)
     value = problem.value(f) - 0.5 * (a * f).sum()
     curvature: Curvature | None = None
-    factorisations, last, best = 0, math.inf, math.inf
+    last, best = math.inf, math.inf
     for step in range(_MOST):
         residual = problem.gradient(f) - a
         spread = K @ residual
@@ -162,12 +169,10 @@ def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
         best = min(best, size)
         if curvature is None or size > _SLOW * last:
             curvature = problem.curvature(K, f)
-            factorisations += 1
         tried = curvature or problem.majorant(K, f)
         moved = _line_search(K, problem, a, f, value, residual - tried.times(spread))
         if moved is None and curvature is not None:
             tried = problem.majorant(K, f)
-            factorisations += 1
             moved = _line_search(K, problem, a, f, value, residual - tried.times(spread))
             curvature = None
         if moved is None:
@@ -181,7 +186,7 @@ def find(K: Tensor, problem: Problem, start: Tensor) -> Mode:
     final = problem.curvature(K, f)
     if final is None:
         raise _failure(residual, step, "it stands where the curvature is not positive definite")
-    return _mode(K, problem, a, f, final, size, step, factorisations + 1, float(residual.norm()))
+    return _mode(K, problem, a, f, final, size, step, float(residual.norm()))
 
 
 def _mode(
@@ -192,7 +197,6 @@ def _mode(
     curvature: Curvature,
     size: float,
     steps: int,
-    factorisations: int,
     gradient_norm: float,
 ) -> Mode:
     n = len(f)
@@ -209,16 +213,18 @@ def _mode(
             "smaller outputscale or a larger noise is wanted"
         )
     slope = curvature.determinant_slope()
-    pulled = max(float((slope * (K @ slope)).sum()), 0.0) ** 0.5
+    spread = K @ slope
+    reach = max(float((slope * spread).sum()), 0.0) ** 0.5
     evidence = Evidence(
         fit,
         complexity,
         n,
         dof,
-        error=0.5 * rounding * (a.square().sum() + trace) + size * (size + pulled),
+        error=0.5 * rounding * (a.square().sum() + trace) + size * (size + reach),
         method="Laplace, by Newton in function space",
     )
-    return Mode(f, a, curvature, evidence, steps, factorisations, gradient_norm)
+    pulled = slope - curvature.times(spread)
+    return Mode(f, a, curvature, evidence, steps, gradient_norm, pulled)
 
 
 def _better_start(K: Tensor, problem: Problem, start: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesgen import solvers
 from bayesgen.likelihoods.likelihood import Separable
-from bayesgen.mode.newton import Curvature
+from bayesgen.mode.newton import Curvature, factorise
 
 
 class SeparableProblem:
@@ -47,20 +46,15 @@ class _Diagonal(Curvature):
     def __init__(self, K: Tensor, W: Tensor, third: Tensor) -> None:
         self.K, self.W, self.third = K, W, third
         self.root = W.clamp(min=0).sqrt()
-        self.factor = solvers.cholesky(self._matrix)
+        self.factor = factorise(K, W.clamp(min=0))
+        self.logdet_positive = self.factor.logdet()
         self.negative = (W < 0).nonzero()[:, 0]
         self.R: Tensor | None = None
-        self._logdet: Tensor | None = None
 
     @classmethod
     def of(cls, K: Tensor, W: Tensor, third: Tensor) -> _Diagonal | None:
         result = cls(K, W, third)
         return result if not len(result.negative) or result._correct() else None
-
-    def _matrix(self) -> Tensor:
-        matrix = self.K * self.root[:, None]
-        matrix.mul_(self.root).diagonal().add_(1)
-        return matrix
 
     def _correct(self) -> bool:
         """V = Σ₊W₋^½ and K⁻¹V over the points with W < 0; whether M is positive definite."""
@@ -88,21 +82,14 @@ class _Diagonal(Curvature):
         return result
 
     def logdet(self) -> Tensor:
-        result = self._logdet_positive
+        result = self.logdet_positive
         if len(self.negative):
             result = result + 2 * self.lower.diagonal().log().sum()
         return result
 
-    @property
-    def _logdet_positive(self) -> Tensor:
-        if self._logdet is None:
-            self._logdet = self.factor.logdet()
-        return self._logdet
-
     def _positive(self) -> tuple[Tensor, Tensor]:
         """R₊ = W₊^½ B⁻¹ W₊^½, over the factor's own memory, and the diagonal of B⁻¹."""
         if self.R is None:
-            _ = self._logdet_positive
             inverse = self.factor.into_inverse()
             self.diagonal = inverse.diagonal().clone()
             self.R = inverse.mul_(self.root[:, None]).mul_(self.root)

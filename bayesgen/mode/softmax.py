@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesgen import solvers
-from bayesgen.mode.newton import Curvature
+from bayesgen.mode.newton import Curvature, factorise
 
 
 class SoftmaxProblem:
@@ -44,17 +43,11 @@ class SoftmaxCurvature(Curvature):
         self.K, self.probabilities = K, probabilities
         n, C = probabilities.shape
         self._own: Tensor | None = None
+        self._blocks: Tensor | None = None
         self.E = K.new_empty(C, n, n)
         self.log_determinants = K.new_zeros(())
         for c, p in enumerate(probabilities.mT):
-            root = p.sqrt()
-
-            def matrix(root: Tensor = root) -> Tensor:
-                result = K * root[:, None]
-                result.mul_(root).diagonal().add_(1)
-                return result
-
-            factor = solvers.cholesky(matrix)
+            root, factor = p.sqrt(), factorise(K, p)
             self.log_determinants += factor.logdet()
             self.E[c] = factor.into_inverse()
             self.E[c].mul_(root[:, None]).mul_(root)
@@ -66,14 +59,14 @@ class SoftmaxCurvature(Curvature):
         shared = torch.cholesky_solve(Ev.sum(1, keepdim=True), self.sum)
         return Ev - (self.E @ shared)[..., 0].mT
 
-    def root(self, noise: Tensor) -> Tensor:
-        """W^½ε = √π ⊙ ε − π √πᵀε, row by row: of covariance W."""
-        root = self.probabilities.sqrt()
-        return root * noise - self.probabilities * (root * noise).sum(-1, keepdim=True)
+    def pulls(self, f: Tensor, noise: Tensor) -> Tensor:
+        """R f + (I − RK) W^½ε, of covariance R where f ~ N(0, K), ε ~ N(0, I); (count, n, C).
 
-    def pull(self, f: Tensor, rooted: Tensor) -> Tensor:
-        """R f + (I − RK) W^½ε, of covariance R where f ~ N(0, K)."""
-        return rooted + self.times(f - self.K @ rooted)
+        W^½ε = √π ⊙ ε − π √πᵀε, row by row, has covariance W.
+        """
+        scaled = self.probabilities.sqrt() * noise
+        rooted = scaled - self.probabilities * scaled.sum(-1, keepdim=True)
+        return torch.stack([r + self.times(v - self.K @ r) for v, r in zip(f, rooted, strict=True)])
 
     def logdet(self) -> Tensor:
         """See `Curvature.logdet`."""
@@ -81,7 +74,12 @@ class SoftmaxCurvature(Curvature):
 
     def blocks(self) -> Tensor:
         """See `Curvature.blocks`."""
-        return torch.stack([E - self._half(E).mT @ self._half(E) for E in self.E])
+        if self._blocks is None:
+            self._blocks = self.E.clone()
+            for block, E in zip(self._blocks, self.E, strict=True):
+                half = self._half(E)
+                block.addmm_(half.mT, half, alpha=-1)
+        return self._blocks
 
     def _half(self, matrix: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.sum, matrix, upper=False)

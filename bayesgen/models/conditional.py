@@ -64,7 +64,7 @@ def conditional(
     values = learning_curve(posterior, labelling, orderings, seed)[:, m:].sum(1)
     fits, dofs = torch.zeros_like(values), torch.zeros_like(values)
     for part in posterior.gaussians(labelling):
-        inverse = torch.cholesky_inverse(solvers.cholesky(part.covariance.clone).lower)
+        inverse = solvers.cholesky(part.covariance.clone).into_inverse()
         alpha = inverse @ part.y
         share = 1 - part.noise * inverse.diagonal()  # posterior variance over σ²
         C = part.y.shape[1]

@@ -73,9 +73,9 @@ class LaplaceEvidence:
             raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")
         if self.best is None or value > self.best[0]:
             self.best = value, (theta, scale, log_noise), found
-        G = found[0].covariance_gradient(K)
+        G = found[0].covariance_gradient()
         for other in found[1:]:
-            G += other.covariance_gradient(K)
+            G += other.covariance_gradient()
         gradient = [*(scale * self.gram.pull(theta, G)).tolist(), float((G * K).sum())]
         if log_noise is not None:
             gradient.append(_noise_slope(K, problems, found, likelihood, log_noise))

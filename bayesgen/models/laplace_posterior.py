@@ -220,15 +220,14 @@ class LaplacePosterior(Posterior):
         K = setting.scale * setting.gram.matrix(setting.theta)
         parts = []
         for m in self._modes[labelling]:
-            n, C = m.f.shape
-            z = torch.randn(count, n * C, generator=generator, dtype=torch.float64).to(K)
-            covariance = torch.block_diag(*[K] * C)
-            columns = covariance.mT.reshape(-1, C, n).mT  # each a (n, C) of one latent function
-            pulled = torch.stack([m.curvature.times(c) for c in columns])  # (nC, n, C)
-            pulled = pulled.mT.reshape(n * C, n * C)
-            values, vectors = torch.linalg.eigh(covariance - covariance @ pulled.mT)
-            root = vectors * values.clamp(min=0).sqrt()
-            parts.append(m.f + (z @ root.mT).reshape(count, C, n).mT)
+            shape = (count, *m.f.shape)
+            z = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
+            if isinstance(m.curvature, SoftmaxCurvature):  # Matheron's rule, as for the weights
+                noise = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
+                f = _root(K) @ z
+                parts.append(m.f + f - K @ m.curvature.pulls(f, noise))
+            else:
+                parts.append(m.f + _root(K - K @ m.curvature.times(K)) @ z)
         return torch.cat(parts, -1)
 
     def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
@@ -270,16 +269,13 @@ class LaplacePosterior(Posterior):
         if not isinstance(first, SoftmaxCurvature):
             covariance = self.weight_covariance()
             covariance = covariance[b] if self.observed.batched else covariance
-            values, vectors = torch.linalg.eigh(covariance.expand(C, d, d))
-            root = vectors * values.clamp(min=0).sqrt()[:, None, :]
+            root = _root(covariance.expand(C, d, d))
             return mean + torch.einsum("cij,sjc->sic", root, z)
         prior = v.sqrt()[:, None] * z
         n = len(gram.x)
         noise = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(v)
-        pulled = [
-            first.pull(gram.Phi @ w, first.root(e)) for w, e in zip(prior, noise, strict=True)
-        ]
-        return mean + prior - v[:, None] * (gram.Phi.mT @ torch.stack(pulled))
+        pulled = first.pulls(gram.Phi @ prior, noise)
+        return mean + prior - v[:, None] * (gram.Phi.mT @ pulled)
 
     def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
@@ -319,3 +315,9 @@ class LaplacePosterior(Posterior):
 
     def __repr__(self) -> str:
         return f"LaplacePosterior({self.likelihood.name}, {self.evidence!r})"
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """A root of a covariance (..., n, n) that may be singular."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt()[..., None, :]

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 import typer
 import xarray as xr
+from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -109,9 +110,7 @@ def corruption(
             progress=report,
             command=shlex.join(["bayesgen", *sys.argv[1:]]),
         )
-    _output.write(folder / "corruption.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
-    figure = experiments.corruption.plot(result)
-    _output.write(folder / "corruption.png", lambda p: figure.savefig(p, dpi=120))
+    _keep(result, experiments.corruption.plot(result), folder, "corruption")
     _tell(result, summary(result), folder)
 
 
@@ -183,9 +182,7 @@ def reproduce(
     experiment = REPRODUCTIONS[_checks.one_of("name", name, tuple(REPRODUCTIONS))]
     folder = _output.writable(out)
     result = experiment(command=shlex.join(["bayesgen", *sys.argv[1:]]))
-    figure = experiment.plot(result)
-    _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
-    _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
+    _keep(result, experiment.plot(result), folder, name)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{result.attrs['title']}: wrote {folder / name}.png and {folder / name}.nc")
 
@@ -270,6 +267,14 @@ def _progress() -> Iterator[Any]:
 
         yield report
         bar.update(task, description="done", completed=1, total=1)
+
+
+def _keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
+    """NAME.nc and NAME.png."""
+    from bayesgen import _output
+
+    _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+    _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
 
 
 def _tell(result: xr.Dataset, table: pd.DataFrame, folder: Path) -> None:

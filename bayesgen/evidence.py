@@ -223,6 +223,19 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
         )
 
 
+def better(old: Evidence, new: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function (a, b) → a where `old` has at least as much evidence, else b.
+
+    Labelling by labelling, for any tensors whose first axes are the batch shape (B,).
+    """
+    won = new.log_marginal_likelihood > old.log_marginal_likelihood
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(won.reshape(-1, *[1] * (b.ndim - 1)), b, a)
+
+    return pick
+
+
 def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
     """The Evidence whose every part is `function` of the same part of the given ones.
 

@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
 
+def tidy(axes: Axes) -> None:
+    """The look that all figures share: a light grid, no box."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _curve(axes: Axes, values: xr.DataArray, colour: str, label: str, *, style: str = "-") -> None:
     """Mean over seeds as a line, their range as a band."""
     level = values.level.values
@@ -87,8 +93,7 @@ def corruption(result: xr.Dataset) -> Figure:
     for axes in (dimension, errors):
         axes.set_xlabel("share of labels redrawn")
     for axes in (evidence, parts, dimension, errors):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     figure.suptitle(
         f"{result.attrs['data']}, n = {n:,}, {result.attrs['kernel']} kernel, "
         f"{result.attrs['targets']} targets, {result.sizes['seed']} seed(s)",
@@ -147,8 +152,7 @@ def comparison(table: pd.DataFrame) -> Figure:
     parts.set_title("fit − complexity = evidence", fontsize=10)
     parts.legend(frameon=False, fontsize=8)
     for axes in (total, parts):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     return figure
 
 
@@ -168,8 +172,7 @@ def order_selection(result: xr.Dataset) -> Figure:
             axes.plot(result.order[best], curve[best], "o", color=colour, ms=5)
         axes.set_title(f"{basis} basis (dots: best order)", fontsize=10)
         axes.set_xlabel("order")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     top = float(result.log_marginal_likelihood.max())
     # Orders that cannot follow the data at all lie far below; what matters is the other end.
     low = float(result.log_marginal_likelihood.isel(order=slice(4, None)).min())
@@ -198,8 +201,7 @@ def flexible_polynomial(result: xr.Dataset) -> Figure:
         axes.set_ylim(float(one.y.min()) - room, float(one.y.max()) + room)
         axes.set_title(f"{name.item()}: training RMSE {float(one.train_rmse):.1g}", fontsize=10)
         axes.set_xlabel("x")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"Degree {result.attrs['degree']}, penalty on Σ 2ʲ wⱼ²", fontsize=10)
     return figure
@@ -222,8 +224,7 @@ def soft_against_hard(result: xr.Dataset) -> Figure:
         axes.set_yscale("log")
         axes.set_title(f"data: {target}", fontsize=10)
         axes.set_xlabel("n")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     figure.axes[0].set_ylabel("test RMSE, mean ± 1 sd")
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure

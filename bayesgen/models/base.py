@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesgen.evidence import Evidence, combine
+from bayesgen.gram import Gram
 from bayesgen.models import conditional
 
 
@@ -88,9 +89,7 @@ class Posterior(ABC):
 
         Source: Lotfi et al. (2022), eq. 3; Dawid (1984).
         """
-        if not isinstance(self, ExactPosterior):
-            raise TypeError("a learning curve wants an exact posterior, with Gaussian noise")
-        return conditional.learning_curve(self, labelling, orderings, seed)
+        raise TypeError("a learning curve wants an exact posterior, with Gaussian noise")
 
     def _plain(self, values: Tensor) -> Tensor:
         """(B, m, C) in the layout of the targets: without the axes they did not have."""
@@ -166,6 +165,8 @@ class Posterior(ABC):
 class ExactPosterior(Posterior):
     """A posterior with Gaussian noise, whose evidence obeys the chain rule exactly."""
 
+    _gram: Gram
+
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         super()._observe(observed, evidence)
 
@@ -178,6 +179,20 @@ class ExactPosterior(Posterior):
             return combine(lambda *parts: self._each(torch.stack(parts)), *each)
 
         self.evidence = replace(self.evidence, _conditional=after)
+
+    def learning_curve(self, *, orderings: int = 1, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.learning_curve`."""
+        return conditional.learning_curve(self, labelling, orderings, seed)
+
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        variance: Tensor = self.predict(self._gram.x, latent=True).variance
+        shape = (-1, *self.observed.y.shape[1:])
+        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
+
+    @abstractmethod
+    def fitted(self) -> Tensor:
+        """Posterior mean at the training inputs, of the targets' shape."""
 
     @abstractmethod
     def gaussians(self, labelling: int) -> Iterator[conditional.Gaussian]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks, bases, priors
-from bayesgen.evidence import combine
+from bayesgen.evidence import better, combine
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
 from bayesgen.models import laplace_fit, profile
@@ -369,11 +369,7 @@ def _better(old: Weights | None, new: Weights) -> Weights:
     """Labelling by labelling, whichever has more evidence."""
     if old is None:
         return new
-    won = new.evidence.log_marginal_likelihood > old.evidence.log_marginal_likelihood
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(won.reshape(-1, *[1] * (b.ndim - 1)), b, a)
-
+    pick = better(old.evidence, new.evidence)
     return Weights(
         pick(old.theta, new.theta),
         pick(old.scale, new.scale),

@@ -71,6 +71,8 @@ class LinearPosterior(ExactPosterior):
         spectra: decompositions the fit took.
     """
 
+    _gram: FeatureGram
+
     def __init__(self, gram: FeatureGram, observed: Observed, found: Weights, spectra: int) -> None:
         self._gram, self._found, self.spectra = gram, found, spectra
         self.features = gram.features
@@ -246,12 +248,6 @@ class LinearPosterior(ExactPosterior):
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""
         return Normal(f, self._found.noise[labelling].sqrt())
-
-    def marginals(self) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`."""
-        variance = self.predict(self._gram.x, latent=True).variance
-        shape = (-1, *self.observed.y.shape[1:])
-        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
 
     def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """The weights and the function."""

@@ -39,6 +39,8 @@ class GPPosterior(ExactPosterior):
         spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
     """
 
+    _gram: KernelGram
+
     def __init__(
         self,
         gram: KernelGram,
@@ -235,19 +237,23 @@ class GPPosterior(ExactPosterior):
         cross = self._gram.cross(x_new)
         for b, theta in enumerate(self._theta):
             right = self._scale[b] * cross(theta).mT
-            for group in noise_groups(
-                self._noise[b : b + 1] if len(self._noise) > 1 else self._noise
-            ):
+            for group in noise_groups(self._noise_of(b)):
                 lower = self._lower(b, group)
                 yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
+
+    def _noise_of(self, b: int) -> Tensor:
+        """σ² of one labelling, broadcastable with (1, n, C)."""
+        return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
+
+    def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
+        theta, scale = self._theta[b], self._scale[b]
+        return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
 
     def _lower(self, b: int, group: NoiseGroup) -> Tensor:
         """The factor of one labelling's covariance; the last one is kept for the next chunk."""
         key = (b, group.outputs.start)
         if self._factor is None or self._factor[0] != key:
-            factor = solvers.cholesky(
-                lambda: covariance(self._gram, self._theta[b], self._scale[b], group.noise)
-            )
+            factor = self._factorised(b, group)
             self._factor = (key, factor.lower)
         return self._factor[1]
 
@@ -262,16 +268,12 @@ class GPPosterior(ExactPosterior):
         """
         generator = torch.Generator().manual_seed(seed)
         n, C = self._y.shape[1:]
-        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        noise = self._noise_of(labelling)
         mean = self._y[labelling] - noise[0] * self._alpha[labelling] + self._mean(self._gram.x)
         z = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(mean)
         for group in noise_groups(noise):
-            matrix = covariance(
-                self._gram, self._theta[labelling], self._scale[labelling], group.noise
-            )
-            values, vectors = solvers.eigh(matrix)
-            variance = group.noise.expand(n)
-            inverse = (vectors / values) @ vectors.mT
+            factor = self._factorised(labelling, group)
+            variance, inverse = group.noise.expand(n), factor.into_inverse()
             cov = -(variance[:, None] * inverse * variance)
             cov.diagonal().add_(variance)
             values, vectors = solvers.eigh(cov)
@@ -279,15 +281,9 @@ class GPPosterior(ExactPosterior):
             z[..., group.outputs] = root @ z[..., group.outputs]
         return mean + z
 
-    def marginals(self) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`."""
-        variance = self.predict(self._gram.x, latent=True).variance
-        shape = (-1, *self.observed.y.shape[1:])
-        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
-
     def gaussians(self, labelling: int) -> Iterator[Gaussian]:
         """See `ExactPosterior.gaussians`."""
-        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        noise = self._noise_of(labelling)
         theta, scale = self._theta[labelling], self._scale[labelling]
         for group in noise_groups(noise):
             matrix = covariance(self._gram, theta, scale, group.noise)
@@ -296,7 +292,7 @@ class GPPosterior(ExactPosterior):
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""
-        noise = self._noise if len(self._noise) == 1 else self._noise[labelling : labelling + 1]
+        noise = self._noise_of(labelling)
         return Normal(f, noise[0].sqrt())
 
     def __repr__(self) -> str:

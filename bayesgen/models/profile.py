@@ -13,7 +13,7 @@ import torch
 from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
-from bayesgen.evidence import Evidence, combine
+from bayesgen.evidence import Evidence, better, combine
 from bayesgen.spectrum import Spectrum
 
 Progress = Callable[[int, int, str], None]
@@ -189,11 +189,7 @@ def _report(progress: Progress | None, search: _Search) -> None:
 
 def _better(old: ProfileMaximum, new: ProfileMaximum) -> ProfileMaximum:
     """Labelling by labelling, whichever has more evidence."""
-    won = new.evidence.log_marginal_likelihood > old.evidence.log_marginal_likelihood
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(won.reshape(-1, *[1] * (b.ndim - 1)), b, a)
-
+    pick = better(old.evidence, new.evidence)
     return ProfileMaximum(
         pick(old.parameter, new.parameter),
         pick(old.scale, new.scale),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from bayesgen.plots import BLUE, GREEN, GREY, VERMILION
+from bayesgen.plots import BLUE, GREEN, GREY, VERMILION, tidy
 from bayesgen.select.table import Selection, profile
 
 _BEST = 3
@@ -36,8 +36,7 @@ def figure(selection: Selection) -> Figure:
             axes.plot(curve.x, curve["mean"], color=colour)
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, lw=0)
             axes.set_xlabel(table.inputs[i])
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+            tidy(axes)
             if i == 0:
                 value = selection.ranking.log_evidence[name]
                 axes.set_title(f"{name}\nlog p(D) = {value:.1f}", fontsize=9)

@@ -128,6 +128,13 @@ def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
     return tensor.long()
 
 
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """An integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
 def share(name: str, value: Any) -> float:
     """A number in [0, 1]."""
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
+from bayesgen.convolutional import ConvolutionalMap
 
 # More features than this of a polynomial in several inputs are a mistake, not a model.
 _MOST = 50_000
@@ -157,7 +158,7 @@ class Polynomial(Basis):
         input_range: Any = "default",
         interactions: bool = True,
     ) -> None:
-        self.degree = _whole("degree", degree, 0)
+        self.degree = _checks.whole("degree", degree, 0)
         self.kind = _checks.one_of("kind", kind, tuple(KINDS))
         default = isinstance(input_range, str) and input_range == "default"
         self.input_range = ("data" if kind != "powers" else None) if default else input_range
@@ -208,7 +209,7 @@ class Fourier(Basis):
     """
 
     def __init__(self, order: int, *, period: Any = None) -> None:
-        self.order = _whole("order", order, 0)
+        self.order = _checks.whole("order", order, 0)
         self.period = None if period is None else _checks.positive("period", period)
 
     def on(self, x: Tensor) -> Features:
@@ -264,7 +265,7 @@ class RandomFeatures(Basis):
     def __init__(
         self, d: int, *, lengthscale: float = 1.0, activation: str = "cos", seed: int = 0
     ) -> None:
-        self.d = _whole("d", d, 1)
+        self.d = _checks.whole("d", d, 1)
         self.lengthscale = float(_checks.positive("lengthscale", lengthscale))
         self.activation = _checks.one_of("activation", activation, tuple(ACTIVATIONS))
         self.seed = seed
@@ -280,6 +281,31 @@ class RandomFeatures(Basis):
 
     def __repr__(self) -> str:
         return f"RandomFeatures(d={self.d}, activation={self.activation!r})"
+
+
+class Convolutional(Basis):
+    """d = filters · grid² random convolutional features of images; all of order 0.
+
+    Args:
+        filters: how many; further arguments as for `bayesgen.convolutional.ConvolutionalMap`.
+
+    Example:
+        >>> basis = Convolutional(6, image=(1, 8, 8), patch=3)
+        >>> x = torch.rand(5, 64, dtype=torch.float64)
+        >>> basis.on(x)(x).shape
+        torch.Size([5, 54])
+    """
+
+    def __init__(self, filters: int, **settings: Any) -> None:
+        self.map = ConvolutionalMap(filters, **settings)
+
+    def on(self, x: Tensor) -> Features:
+        """See `Basis.on`; only the number of inputs is taken from x."""
+        orders = torch.zeros(self.map.d, dtype=torch.int64)
+        return Features(self.map, orders, None, x.shape[1])
+
+    def __repr__(self) -> str:
+        return f"Convolutional({self.map})"
 
 
 def resolve(basis: Any) -> Basis:
@@ -326,9 +352,3 @@ def _map(input_range: Any, x: Tensor) -> AffineMap | None:
         if not (high > low).all():
             raise ValueError(f"input_range must have low < high, got {input_range!r}")
     return AffineMap((high + low) / 2, (high - low) / 2)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
+from bayesgen.convolutional import ConvolutionalMap
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -60,6 +61,31 @@ class StationaryKernel(FunctionKernel):
 
     def _call(self, x1: Tensor, x2: Tensor) -> Tensor:
         return super()._call(x1 / self.lengthscale, x2 / self.lengthscale)
+
+
+class ConvolutionalFeatures(gpytorch.kernels.Kernel):
+    """The kernel φ(x)ᵀφ(x') of random convolutional features, without hyperparameters.
+
+    Args:
+        filters: how many; further arguments as for `bayesgen.convolutional.ConvolutionalMap`.
+
+    Example:
+        >>> kernel = ConvolutionalFeatures(6, image=(1, 8, 8), patch=3)
+        >>> kernel(torch.rand(5, 64, dtype=torch.float64)).to_dense().shape
+        torch.Size([5, 5])
+    """
+
+    has_lengthscale = False
+
+    def __init__(self, filters: int, **settings: Any) -> None:
+        super().__init__()
+        self.map = ConvolutionalMap(filters, **settings)
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        """k(x1, x2), (n1, n2); with diag, k(x1ᵢ, x2ᵢ), (n,)."""
+        left = self.map(x1)
+        right = left if torch.equal(x1, x2) else self.map(x2)
+        return (left * right).sum(-1) if diag else left @ right.mT
 
 
 def stationary(function: KernelFunction) -> StationaryKernel:

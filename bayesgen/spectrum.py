@@ -8,40 +8,17 @@ the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bayesgen import _checks, solvers
+from bayesgen.decomposition import METHODS, Decomposition, Rounding, decompose
 from bayesgen.evidence import Evidence
 from bayesgen.maximise import Maximum, maximise
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A discrete measure Σ wᵢ δ(λᵢ) on the eigenvalues of an operator.
-
-    Attributes:
-        nodes: λᵢ, (m,) or (..., m).
-        weights: wᵢ ≥ 0, broadcastable with the nodes.
-    """
-
-    nodes: Tensor
-    weights: Tensor
-
-    def integrate(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
-        return (self.weights * function(self.nodes)).sum(-1)
-
-    def resolvent(self, shifts: Tensor) -> Tensor:
-        """Σ wᵢ/(λᵢ + ρ) for many shifts ρ, (G,), as (..., G); one product if nodes are shared."""
-        if self.nodes.ndim == 1:
-            return self.weights @ (1 / (self.nodes[:, None] + shifts))
-        shifted = self.nodes[..., None, :] + shifts[:, None]
-        return (self.weights[..., None, :] / shifted).sum(-1)
+from bayesgen.measure import Measure, SquaredProduct
 
 
 class Derivatives(NamedTuple):
@@ -56,19 +33,6 @@ class Derivatives(NamedTuple):
     value: Tensor
     gradient: Tensor
     hessian: Tensor
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """What rounding may have done to K, in the spectral norm.
-
-    Attributes:
-        matrix: ‖δK‖ where K itself was rounded and decomposed.
-        root: ‖δΦ‖ where its square root Φ was: small eigenvalues then keep their digits.
-    """
-
-    matrix: float = 0.0
-    root: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +72,7 @@ class Spectrum:
     vectors: Tensor | None = None
     projections: Tensor | None = None
     y: Tensor | None = None
-    rounding: Rounding = Rounding()
+    rounding: Rounding = field(default_factory=Rounding)
 
     # ------------------------------------------------------------------ makers
 
@@ -133,7 +97,7 @@ class Spectrum:
         _checks.psd(float(values[0]), float(values[-1]), len(K), K.dtype, "K")
         rounding = Rounding(matrix=solvers.rounding_norm(len(K), float(values[-1]), K.dtype))
         method = "exact, by dense eigendecomposition"
-        return cls._from_basis(values.clamp(min=0), vectors, len(K), columns, method, rounding)
+        return cls.of_basis(values.clamp(min=0), vectors, len(K), columns, method, rounding)
 
     @classmethod
     def features(cls, Phi: Any, y: Any = None) -> Spectrum:
@@ -150,18 +114,46 @@ class Spectrum:
         Raises:
             ValueError: Φ is not a finite (n, d) matrix; y does not match it.
         """
-        Phi = _checks.inputs("Phi", Phi)
-        n = len(Phi)
-        columns = None if y is None else _checks.targets("y", y, n, like=Phi)
-        if Phi.shape[1] > n:
-            Phi = torch.linalg.qr(Phi.mT, mode="r").R.mT
-        vectors, singular, _ = torch.linalg.svd(Phi, full_matrices=False)
-        rounding = Rounding(root=n**0.5 * torch.finfo(Phi.dtype).eps * float(singular[0]))
-        method = "exact, by SVD of features"
-        return cls._from_basis(singular.square(), vectors, n, columns, method, rounding)
+        return cls._of_features(Phi, y, "svd")
 
     @classmethod
-    def _from_basis(
+    def tall(cls, Phi: Any, y: Any = None) -> Spectrum:
+        """Spectrum of K = ΦΦᵀ for many more points than features, by way of ΦᵀΦ, (d, d).
+
+        Several times cheaper than the singular value decomposition of `features`, at the price of
+        digits: eigenvalues below eps·λ_max are noise and left out, and the rounding error is
+        that of a matrix. For features of one size, such as pooled activations, and a noise well
+        above that floor; not for raw powers.
+
+        Args:
+            Phi: features, (n, d), d ≤ n.
+            y: as in `dense`.
+
+        Raises:
+            ValueError: Φ is not a finite (n, d) matrix with d ≤ n; y does not match it.
+
+        Example:
+            >>> Phi = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None] ** torch.arange(3)
+            >>> tall, svd = Spectrum.tall(Phi), Spectrum.features(Phi)
+            >>> bool((tall.logdet(1.0, 0.1) - svd.logdet(1.0, 0.1)).abs() < 1e-10)
+            True
+        """
+        return cls._of_features(Phi, y, "gram")
+
+    @classmethod
+    def _of_features(cls, Phi: Any, y: Any, decomposition: str) -> Spectrum:
+        Phi = _checks.inputs("Phi", Phi)
+        columns = None if y is None else _checks.targets("y", y, len(Phi), like=Phi)
+        return cls.of_decomposition(decompose(Phi, decomposition), columns)
+
+    @classmethod
+    def of_decomposition(cls, parts: Decomposition, y: Tensor | None) -> Spectrum:
+        """Spectrum of ΦΦᵀ from Φ's singular vectors, with targets (n,), (n, C) or (B, n, C)."""
+        values = parts.singular.square()
+        return cls.of_basis(values, parts.left, len(parts.left), y, parts.method, parts.rounding)
+
+    @classmethod
+    def of_basis(
         cls,
         values: Tensor,
         vectors: Tensor,
@@ -215,7 +207,7 @@ class Spectrum:
         zeros, ones = singular.new_zeros(min(spare, 1)), torch.ones_like(singular)
         nodes = torch.cat([singular.square(), zeros])
         density = Measure(nodes, torch.cat([ones, zeros + spare]))
-        method = "exact, by SVD of features"
+        method = METHODS["svd"]
         if projections is None or dropped is None:
             return cls(density, n, None, 0, method, rounding=rounding)
         weights = (vectors.mT @ projections).square().sum(-1)
@@ -339,19 +331,60 @@ class Spectrum:
             scale: outputscale s, () or (B,).
             noise: σ², () or (B,).
         """
-        if self.vectors is None or self.projections is None or self.y is None:
-            raise ValueError("this spectrum was built without targets: pass y to its maker")
-        B = len(self.y)
+        vectors, projections, y = self._basis()
+        B = len(y)
         scale, noise = (v.expand(B, 1)[..., None] for v in self._settings(scale, noise))
-        nodes = self.density.nodes[: self.vectors.shape[1], None]
+        nodes = self.density.nodes[: vectors.shape[1], None]
         inside = 1 / (scale * nodes + noise)
-        if self.vectors.shape[1] < self.n:
+        if vectors.shape[1] < self.n:
             outside, inside = 1 / noise, inside - 1 / noise
         else:
             outside = torch.zeros_like(noise)
-        coefficients = (self.projections * inside).movedim(0, 1)
-        back = self.vectors @ coefficients.reshape(self.vectors.shape[1], -1)
-        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside * self.y
+        coefficients = (projections * inside).movedim(0, 1)
+        back = vectors @ coefficients.reshape(vectors.shape[1], -1)
+        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside * y
+
+    def marginals(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
+        """Posterior mean (B, n, C) and variance (B, n, 1) of f at the points. Differentiable.
+
+            m = U diag(sλ/(sλ + σ²)) Uᵀy,   v = diag(U diag(sλσ²/(sλ + σ²)) Uᵀ)
+
+        Args:
+            scale: outputscale s, () or (B,).
+            noise: σ², () or (B,).
+
+        Source: Rasmussen & Williams (2006), eq. 2.25–2.26, in the eigenbasis of K.
+
+        Example:
+            >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
+            >>> mean, variance = Spectrum.dense(torch.eye(2).double(), y).marginals(1.0, 1.0)
+            >>> mean[0, :, 0], variance[0, :, 0]
+            (tensor([0.5000, 0.0000], dtype=...), tensor([0.5000, 0.5000], dtype=...))
+        """
+        vectors, projections, y = self._basis()
+        B = len(y)
+        scale, noise = (v.expand(B, 1) for v in self._settings(scale, noise))
+        signal = scale * self.density.nodes[: vectors.shape[1]]
+        shrunk = signal / (signal + noise)
+        coefficients = (shrunk[..., None] * projections).movedim(0, 1)
+        mean = vectors @ coefficients.reshape(vectors.shape[1], -1)
+        variance = SquaredProduct.apply(vectors, (shrunk * noise).mT)
+        return mean.reshape(self.n, B, self.outputs).movedim(0, 1), variance.mT[..., None]
+
+    def load(self, y: Any) -> Spectrum:
+        """The same spectrum with other targets, (n,), (n, C) or (B, n, C)."""
+        if self.vectors is None:
+            raise ValueError("this spectrum was built without eigenvectors: it cannot take targets")
+        y = _checks.targets("y", y, self.n, like=self.density.nodes)
+        values = self.density.nodes[: self.vectors.shape[1]]
+        return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
+
+    def labelling(self, b: int) -> Spectrum:
+        """The same spectrum with the targets of labelling b alone."""
+        _, projections, y = self._basis()
+        weights = self.loaded().weights.reshape(len(y), -1)[b]
+        targets = Measure(self.density.nodes, weights)
+        return replace(self, targets=targets, projections=projections[b : b + 1], y=y[b : b + 1])
 
     def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
         """The (s, σ²) of largest evidence, for every labelling at once, in O(n) each.
@@ -389,6 +422,12 @@ class Spectrum:
         scale = _checks.positive("scale", scale, like=like)
         noise = _checks.positive("noise", noise, like=like)
         return scale[..., None], noise[..., None]
+
+    def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvectors, projections and targets, or an error that says there are none."""
+        if self.vectors is None or self.projections is None or self.y is None:
+            raise ValueError("this spectrum was built without targets: pass y to its maker")
+        return self.vectors, self.projections, self.y
 
     def loaded(self) -> Measure:
         """The measure weighted by the targets, or an error that says there are none."""

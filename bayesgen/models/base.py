@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import Gram
 from bayesgen.models import conditional
+from bayesgen.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Posterior(ABC):
         return values.sum(-1)
 
     @abstractmethod
-    def marginals(self) -> tuple[Tensor, Tensor]:
-        """Mean (n, C) and variances, (n, C) or (n, C, C), of f at the training inputs."""
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """Mean (n, C) and variances, (n, 1), (n, C) or (n, C, C), of f at the training inputs."""
 
     def gibbs_risk(self, tolerance: float = 1.0) -> float | None:
         """Expected training loss of a function drawn from the posterior, of one labelling.
@@ -134,6 +135,80 @@ class Posterior(ABC):
         from bayesgen.models.risk import gibbs_risk
 
         return gibbs_risk(self, tolerance)
+
+    def certificate(
+        self,
+        delta: float = 0.05,
+        loss: str = "zero_one",
+        bound: str = "maurer",
+        *,
+        predictor: str = "gibbs",
+        noise: str | None = None,
+        grid: Mapping[str, Sequence[float]] | None = None,
+        clip: Any = None,
+        subgamma: tuple[float, float] | None = None,
+        labelling: int | None = None,
+    ) -> Any:
+        """A PAC-Bayes bound on this posterior's risk on new data, with everything it assumes.
+
+        KL(Q ‖ P) is the complexity of the Evidence; the Gibbs risk is an integral in closed form
+        or by quadrature. What the data chose is paid for or refused: kernel, decay and order
+        shape the prior, and so does the outputscale unless the loss is the 0–1 loss, which does
+        not know it. The noise only shapes the posterior: where the fit had learnt it, it is tuned
+        again, to this bound, free of charge, and `Certificate.posterior` is the one certified.
+
+        Args:
+            delta: δ in (0, 1): the bound holds for a share of at least 1 − δ of training samples.
+            loss: "zero_one" (one-hot targets, a sign, or class labels), "squared" or "nll".
+            bound: "maurer", "mcallester", "quadratic", "thiemann", "catoni", "catoni_union" or
+                "alquier".
+            predictor: "gibbs", a function drawn anew for each prediction; or "vote", the
+                deterministic classifier, by twice the Gibbs bound or the C-bound, whichever is
+                smaller (both are Maurer's at δ/2).
+            noise: "tune" or "keep"; by default tuned where it was learnt.
+            grid: values stated beforehand, e.g. {"lengthscale": [1.0, 2.0, 4.0]}: the posterior
+                is recomputed at the nearest ones, and the bound pays the logarithm of their number.
+            clip: where unbounded losses are clipped, chosen without the data: c for "squared",
+                a range (a, b) in nats for "nll".
+            subgamma: (s², c) for the oracle bound on the unclipped "nll"; it returns an
+                `OracleBound`, which is no certificate.
+            labelling: which one, of a batch.
+
+        Returns:
+            A `bayesgen.pacbayes.Certificate`: `bound`, `risk`, `complexity`, `delta`, `vacuous`;
+            `print` tells its story.
+
+        Raises:
+            ValueError: hyperparameters that were learnt and are not paid for; a loss without a
+                range; targets that are no labels; an argument out of range; an Evidence too
+                uncertain.
+
+        Source: Maurer (2004); Germain et al. (2016).
+
+        Example:
+            >>> import gpytorch, bayesgen as bg
+            >>> data = bg.data.restrict(bg.data.load("digits"), (3, 8))
+            >>> kernel = gpytorch.kernels.RBFKernel()
+            >>> kernel.lengthscale = 2.0
+            >>> gp = bg.GaussianProcess(kernel, hyperparameters=("scale", "noise"))
+            >>> certificate = gp.fit(data.x_train, 2 * data.y_train.double() - 1).certificate()
+            >>> certificate.risk < certificate.bound < 0.2
+            True
+        """
+        from bayesgen.pacbayes.certificates import certify_posterior
+
+        return certify_posterior(
+            self,
+            delta=delta,
+            loss=loss,
+            bound=bound,
+            predictor=predictor,
+            noise=noise,
+            grid=grid,
+            clip=clip,
+            subgamma=subgamma,
+            labelling=labelling,
+        )
 
     def to_arviz(self, *, draws: int = 1000, labelling: int | None = None, seed: int = 0) -> Any:
         """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
@@ -166,6 +241,8 @@ class ExactPosterior(Posterior):
     """A posterior with Gaussian noise, whose evidence obeys the chain rule exactly."""
 
     _gram: Gram
+    # The posterior of one labelling at other hyperparameters; each model has names of its own.
+    at: Callable[..., ExactPosterior]
 
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         super()._observe(observed, evidence)
@@ -184,15 +261,38 @@ class ExactPosterior(Posterior):
         """See `Posterior.learning_curve`."""
         return conditional.learning_curve(self, labelling, orderings, seed)
 
-    def marginals(self) -> tuple[Tensor, Tensor]:
+    @abstractmethod
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
-        variance: Tensor = self.predict(self._gram.x, latent=True).variance
-        shape = (-1, *self.observed.y.shape[1:])
-        return self.fitted().reshape(shape)[0], variance.reshape(shape)[0]
 
     @abstractmethod
     def fitted(self) -> Tensor:
         """Posterior mean at the training inputs, of the targets' shape."""
+
+    @abstractmethod
+    def spectrum(self, labelling: int = 0) -> Spectrum:
+        """Spectrum of K at unit outputscale, with one labelling's targets less the prior mean.
+
+        Raises:
+            ValueError: the noise differs between points: then no spectrum serves.
+        """
+
+    @abstractmethod
+    def prior_mean(self) -> Tensor:
+        """The prior's mean at the training inputs, (n, C)."""
+
+    @abstractmethod
+    def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """What this posterior, of one labelling, is as a prior for data still to come.
+
+        Args:
+            x_new: (m, d).
+            y_new: (m, C).
+
+        Returns:
+            The spectrum of the covariance of f(x_new), the outputscale in it, with the targets
+            less the mean; and that mean, (m, C).
+        """
 
     @abstractmethod
     def gaussians(self, labelling: int) -> Iterator[conditional.Gaussian]:

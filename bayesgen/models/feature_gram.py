@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from bayesgen.bases import Features
+from bayesgen.decomposition import Decomposition, decompose
 from bayesgen.gram import Gram
 from bayesgen.priors import Prior
 
@@ -20,15 +22,37 @@ class FeatureGram(Gram):
         x: the inputs, (n, D).
         prior: variances by order, its scale left out.
         order: features above this order are switched off; None keeps all.
+        decomposition: "svd" or "gram"; see `bayesgen.models.LinearModel`.
     """
 
     def __init__(
-        self, features: Features, x: Tensor, prior: Prior, order: int | None = None
+        self,
+        features: Features,
+        x: Tensor,
+        prior: Prior,
+        order: int | None = None,
+        decomposition: str = "svd",
     ) -> None:
         self.features, self.x, self.prior = features, x, prior
         self.Phi = features(x)
+        self.decomposition = decomposition
         self.order = int(features.orders.max()) if order is None else order
         self.off = features.orders > self.order
+        self._last: tuple[Tensor, Decomposition] | None = None
+
+    def up_to(self, order: int) -> FeatureGram:
+        """The same features, those above another order switched off."""
+        if order == self.order:
+            return self
+        other = copy.copy(self)
+        other.order, other.off, other._last = order, self.features.orders > order, None
+        return other
+
+    def decompose(self, theta: Tensor) -> Decomposition:
+        """Singular vectors of Φ diag(v)^½; the last are kept."""
+        if self._last is None or not torch.equal(self._last[0], theta):
+            self._last = (theta.clone(), decompose(self.rooted(theta), self.decomposition))
+        return self._last[1]
 
     def start(self) -> Tensor:
         """θ as the prior has it, (1,) or (0,)."""

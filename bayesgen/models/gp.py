@@ -133,11 +133,22 @@ class GaussianProcess:
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if self.likelihood is not None:
             laplace = self._by_laplace(self.likelihood, x, y, free, progress)
-            laplace.learnt = free.names()
+            laplace.learnt = self._learnt(free, x)
             return laplace
         posterior = self._exact(x, y, free, progress)
-        posterior.learnt = free.names()
+        posterior.learnt = self._learnt(free, x)
         return posterior
+
+    def _learnt(self, free: Free, x: Tensor) -> frozenset[str]:
+        """What a fit did learn: nothing of a kernel without parameters, nor of a given noise."""
+        kernel, _, scale_is_free = kernels.resolve(self.kernel, x)
+        given = self.noise is not None and self.noise.ndim > 0
+        kept = {
+            "kernel": not kernels.free_parameters(kernel),
+            "scale": not scale_is_free,
+            "noise": given,
+        }
+        return free.names() - {name for name, held in kept.items() if held}
 
     def _exact(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> GPPosterior:
         y = _checks.targets("y", y, len(x), like=x)
@@ -248,6 +259,7 @@ class _Problem:
             top.evidence,
             at_bound=top.at_bound,
             spectra=1,
+            spectrum=spectrum,
         )
 
     def by_lengthscale(
@@ -305,6 +317,7 @@ class _Problem:
         *,
         at_bound: Tensor | None = None,
         spectra: int = 0,
+        spectrum: Spectrum | None = None,
     ) -> GPPosterior:
         if at_bound is None:
             at_bound = torch.zeros_like(scale, dtype=torch.bool)
@@ -320,6 +333,7 @@ class _Problem:
             spectra=spectra,
             mean=self.mean,
             target_shape=self.shape,
+            spectrum=spectrum,
         )
 
 

@@ -238,9 +238,9 @@ class LaplacePosterior(Posterior):
         draws = self._draw_weights(labelling, count, seed)
         return {"w": draws, "f": gram.Phi @ draws}
 
-    def marginals(self) -> tuple[Tensor, Tensor]:
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
-        return self._latent(0, self._settings[0].gram.x)
+        return self._latent(labelling, self._settings[labelling].gram.x)
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
         """See `Posterior.observe`."""

@@ -46,6 +46,9 @@ class LinearModel:
             prior), "noise", "order" (features above the best order are dropped).
         tolerance: what a search over the decay may leave ungained, in nats per observation.
         max_spectra: decompositions that search may take at most.
+        decomposition: "svd" of the features; or "gram", by way of ΦᵀΦ, for many more points than
+            features, which must be of one size: several times cheaper, and eigenvalues below
+            eps·λ_max are lost (see `Spectrum.tall`).
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range, by name.
@@ -70,7 +73,9 @@ class LinearModel:
         hyperparameters: str | Iterable[str] = "evidence",
         tolerance: float = 1e-4,
         max_spectra: int = 40,
+        decomposition: str = "svd",
     ) -> None:
+        self.decomposition = _checks.one_of("decomposition", decomposition, ("svd", "gram"))
         self.basis = bases.resolve(basis)
         self.prior = priors.resolve(prior_variance)
         self.noise = None if noise is None else _checks.positive("noise", noise)
@@ -117,7 +122,8 @@ class LinearModel:
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         features = self.basis.on(x)
         if self.likelihood is not None:
-            grams = [FeatureGram(features, x, self.prior, k) for k in _orders(features, free)]
+            whole = FeatureGram(features, x, self.prior)
+            grams = [whole.up_to(k) for k in _orders(features, free)]
             result = laplace_fit.best(
                 grams,
                 self.likelihood,
@@ -140,7 +146,7 @@ class LinearModel:
         observed = Observed(
             y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1]), y.shape, y.ndim == 3
         )
-        gram = FeatureGram(features, x, self.prior)
+        gram = FeatureGram(features, x, self.prior, decomposition=self.decomposition)
         scale = None if "scale" in free else x.new_tensor(self.prior.scale)
         noise = None if "noise" in free or self.noise is None else self.noise.to(x)
         chosen: Weights | None = None
@@ -148,7 +154,7 @@ class LinearModel:
         spectra = 0
         if "decay" in free and self.prior.decay is not None:
             for k in orders:
-                part = FeatureGram(features, x, self.prior, k)
+                part = gram.up_to(k)
                 found, taken = self._by_decay(part, observed.y, scale, noise, k, progress)
                 chosen, spectra = _better(chosen, found), spectra + taken
         else:
@@ -297,11 +303,11 @@ def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterat
     theta = gram.start()
     on = gram.log_variance(theta) > -torch.inf
     of_kept = gram.features.orders[on]
-    rooted = gram.rooted(theta)
     orders = list(orders)
     if len(orders) == 1:
-        yield Spectrum.features(rooted[:, of_kept <= orders[0]], y)
+        yield Spectrum.of_decomposition(gram.up_to(orders[0]).decompose(theta), y)
         return
+    rooted = gram.rooted(theta)
     Q, R = torch.linalg.qr(rooted)
     shared = Q.shape[1]
     inside = None if y is None else Q.mT @ y
@@ -321,7 +327,7 @@ class _Decays:
         self.gram, self.y, self.prior = gram, y, prior
 
     def spectrum(self, t: float) -> Spectrum:
-        return Spectrum.features(self.gram.rooted(self.y.new_tensor([t])), self.y)
+        return Spectrum.of_decomposition(self.gram.decompose(self.y.new_tensor([t])), self.y)
 
     def slope(
         self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor

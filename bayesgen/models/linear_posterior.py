@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from bayesgen import _checks
+from bayesgen.decomposition import Decomposition, decompose
 from bayesgen.evidence import Evidence
 from bayesgen.models.base import ExactPosterior, Observed
 from bayesgen.models.conditional import Gaussian
 from bayesgen.models.feature_gram import FeatureGram
+from bayesgen.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,20 @@ class EvidenceGradient(NamedTuple):
 
 
 class _Root(NamedTuple):
-    """Singular vectors of Φ diag(v)^½ for one labelling."""
+    """Φ diag(v)^½ of one labelling, decomposed."""
 
     gram: FeatureGram
     root_v: Tensor  # (d,), 0 where a weight is off
-    singular: Tensor  # (r,)
-    right: Tensor  # (d, r)
-    left: Tensor  # (n, r)
+    right: Tensor  # (d, r), 0 where a weight is off
+    parts: Decomposition
+
+    @property
+    def singular(self) -> Tensor:
+        return self.parts.singular
+
+    @property
+    def left(self) -> Tensor:
+        return self.parts.left
 
 
 class LinearPosterior(ExactPosterior):
@@ -245,6 +254,75 @@ class LinearPosterior(ExactPosterior):
         matrix.diagonal().add_(noise)
         yield Gaussian(matrix, noise, y)
 
+    def spectrum(self, labelling: int = 0) -> Spectrum:
+        """See `ExactPosterior.spectrum`."""
+        return Spectrum.of_decomposition(self._root(labelling).parts, self.observed.y[labelling])
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`: the outputs share a variance."""
+        root, s, noise = (
+            self._root(labelling),
+            self._found.scale[labelling],
+            self._found.noise[labelling],
+        )
+        signal = s * root.singular.square()
+        variance = root.left.square() @ (signal * noise / (signal + noise))
+        return self._gram.Phi @ self._weights[labelling], variance[:, None]
+
+    def prior_mean(self) -> Tensor:
+        """See `ExactPosterior.prior_mean`: zero."""
+        return torch.zeros_like(self.observed.y[0])
+
+    def at(
+        self,
+        *,
+        labelling: int = 0,
+        decay: Any = None,
+        order: int | None = None,
+        scale: Any = None,
+        noise: Any = None,
+    ) -> LinearPosterior:
+        """The posterior of one labelling at other hyperparameters; those not given are kept.
+
+        Args:
+            labelling: which one, of a batch.
+            decay: γ of a geometric, p of a power prior.
+            order: features above it are off.
+            scale: outputscale s.
+            noise: σ².
+        """
+        found, y, like = self._found, self.observed.y[labelling], self._gram.x
+        theta = found.theta[labelling]
+        if decay is not None:
+            if self._gram.prior.decay is None:
+                raise ValueError(f"the prior ({self._gram.prior.name}) has no decay to set")
+            theta = like.new_tensor([self._gram.prior.coordinate(float(decay))])
+        top = int(found.order[labelling]) if order is None else order
+        spectrum = Spectrum.of_decomposition(self._gram.up_to(top).decompose(theta), y)
+        scales = _checks.positive("scale", found.scale[labelling] if scale is None else scale)
+        noises = _checks.positive("noise", found.noise[labelling] if noise is None else noise)
+        scales, noises = scales.to(like).reshape(1), noises.to(like).reshape(1)
+        moved = Weights(
+            theta[None],
+            scales,
+            noises,
+            torch.tensor([top]),
+            spectrum.evidence(scales, noises),
+            torch.zeros_like(scales, dtype=torch.bool),
+        )
+        posterior = LinearPosterior(self._gram, self.observed[labelling], moved, self.spectra)
+        given = {"decay": decay, "order": order, "scale": scale, "noise": noise}
+        posterior.learnt = self.learnt - {k for k, value in given.items() if value is not None}
+        return posterior
+
+    def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """See `ExactPosterior.as_prior`."""
+        Phi = self._new_features(x_new)
+        mean = Phi @ self._weights[0]
+        root = self._root(0)
+        parts = decompose(self._shrunk(0, Phi * root.root_v), root.parts.by)
+        return Spectrum.of_decomposition(parts, y_new - mean), mean
+
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""
         return Normal(f, self._found.noise[labelling].sqrt())
@@ -264,15 +342,15 @@ class LinearPosterior(ExactPosterior):
         """Singular vectors for labelling b's prior, shared where priors are the same."""
         key = (float(self._found.order[b]), *self._found.theta[b].tolist())
         if key not in self._roots:
-            gram = FeatureGram(self.features, self._gram.x, self._gram.prior, int(key[0]))
+            gram = self._gram.up_to(int(key[0]))
             log_v = gram.log_variance(self._found.theta[b])
             root_v, on = (0.5 * log_v).exp(), log_v > -torch.inf
-            left, singular, right = torch.linalg.svd(
-                gram.Phi[:, on] * root_v[on], full_matrices=False
-            )
-            embedded = right.new_zeros(len(on), len(singular))
-            embedded[on] = right.mT
-            self._roots[key] = _Root(gram, root_v, singular, embedded, left)
+            parts = gram.decompose(self._found.theta[b])
+            embedded = parts.right
+            if not on.all():
+                embedded = parts.right.new_zeros(len(on), len(parts.singular))
+                embedded[on] = parts.right
+            self._roots[key] = _Root(gram, root_v, embedded, parts)
         return self._roots[key]
 
     def _mean_weights(self, b: int) -> Tensor:
@@ -284,13 +362,17 @@ class LinearPosterior(ExactPosterior):
 
     def _draw(self, b: int, count: int, seed: int) -> Tensor:
         """Weights, (count, d, C), through the symmetric square root of their covariance."""
-        root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+        root = self._root(b)
         generator = torch.Generator().manual_seed(seed)
         d, C = self._weights.shape[1:]
         z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(self._weights)
+        return self._weights[b] + root.root_v[:, None] * self._shrunk(b, z.mT).mT
+
+    def _shrunk(self, b: int, rows: Tensor) -> Tensor:
+        """Rows (..., d) times √s [I + V diag(√(σ²/(sλ + σ²)) − 1) Vᵀ], a root of Cov(w)/diag(v)."""
+        root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
         shrink = (noise / (s * root.singular**2 + noise)).sqrt() - 1
-        z = z + root.right @ (shrink[:, None] * (root.right.mT @ z))
-        return self._weights[b] + s.sqrt() * root.root_v[:, None] * z
+        return s.sqrt() * (rows + ((rows @ root.right) * shrink) @ root.right.mT)
 
     def __repr__(self) -> str:
         return f"LinearPosterior({self._weights.shape[1]} features, {self.evidence!r})"

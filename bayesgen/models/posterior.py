@@ -12,10 +12,11 @@ from torch.distributions import MultivariateNormal, Normal
 
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
-from bayesgen.gram import KernelGram
+from bayesgen.gram import KernelGram, LengthscaleGram
 from bayesgen.models.base import ExactPosterior, Observed
 from bayesgen.models.conditional import Gaussian
 from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
+from bayesgen.spectrum import Spectrum
 
 MeanFunction = Callable[[Tensor], Tensor]
 
@@ -55,6 +56,7 @@ class GPPosterior(ExactPosterior):
         spectra: int,
         mean: MeanFunction,
         target_shape: torch.Size,
+        spectrum: Spectrum | None = None,
     ) -> None:
         self._gram, self._theta, self._alpha, self._y = gram, theta, alpha, y
         self._scale, self._noise, self._mean = scale, noise, mean
@@ -64,6 +66,8 @@ class GPPosterior(ExactPosterior):
         self.at_bound = self._each(at_bound)
         self.spectra = spectra
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
+        # The last spectrum, with all labellings' targets, and the parameters it is of.
+        self._spectrum = None if spectrum is None else (self._theta[0], spectrum)
 
     # ------------------------------------------------------------------ hyperparameters
 
@@ -289,6 +293,103 @@ class GPPosterior(ExactPosterior):
             matrix = covariance(self._gram, theta, scale, group.noise)
             y = self._y[labelling][:, group.outputs]
             yield Gaussian(matrix, group.noise.expand(len(y)), y)
+
+    def spectrum(self, labelling: int = 0) -> Spectrum:
+        """See `ExactPosterior.spectrum`; the last one is kept."""
+        if is_per_point(self._noise):
+            raise ValueError("a noise given for each point leaves no spectrum that serves all")
+        return self._spectrum_at(self._theta[labelling]).labelling(labelling)
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, one variance for all outputs of one noise.
+
+        From the spectrum where it is known.
+        """
+        noise = self._noise_of(labelling)
+        known = self._spectrum
+        if known is not None and torch.equal(known[0], self._theta[labelling]):
+            one = known[1].labelling(labelling)
+            mean, spread = one.marginals(self._scale[labelling], noise.reshape(()))
+            return mean[0] + self.prior_mean(), spread[0]
+        y, alpha = self._y[labelling], self._alpha[labelling]
+        mean = y - noise[0] * alpha + self.prior_mean()
+        groups = noise_groups(noise)
+        columns = []
+        for group in groups:
+            inverse = self._factorised(labelling, group).into_inverse().diagonal()
+            variance = group.noise.expand(len(y))
+            columns.append((variance - variance.square() * inverse).clamp(min=0))
+        return mean, torch.stack(columns, -1)
+
+    def prior_mean(self) -> Tensor:
+        """See `ExactPosterior.prior_mean`."""
+        return self._mean(self._gram.x).expand(self._y.shape[1:])
+
+    def at(
+        self,
+        *,
+        labelling: int = 0,
+        lengthscale: Any = None,
+        scale: Any = None,
+        noise: Any = None,
+    ) -> GPPosterior:
+        """The posterior of one labelling at other hyperparameters; those not given are kept.
+
+        Args:
+            labelling: which one, of a batch.
+            lengthscale: of a kernel with one length-scale.
+            scale: outputscale s.
+            noise: σ².
+
+        Raises:
+            ValueError: a length-scale where the kernel's parameters are others; noise per point.
+        """
+        theta = self._theta[labelling]
+        if lengthscale is not None:
+            if not isinstance(self._gram, LengthscaleGram):
+                raise ValueError(
+                    "lengthscale can be set where it is all there is to learn of a kernel; "
+                    f"{type(self._gram.base).__name__} has other parameters"
+                )
+            theta = _checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
+        if is_per_point(self._noise):
+            raise ValueError("a posterior with a noise for each point cannot be moved")
+        given_noise = self._noise[labelling, 0, 0] if noise is None else noise
+        given_scale = self._scale[labelling] if scale is None else scale
+        spectrum = self._spectrum_at(theta).labelling(labelling)
+        scales = _checks.positive("scale", given_scale, like=self._y).reshape(1)
+        noises = _checks.positive("noise", given_noise, like=self._y).reshape(1)
+        moved = GPPosterior(
+            self._gram,
+            self._y[labelling][None],
+            theta=theta[None],
+            scale=scales,
+            noise=noises[:, None, None],
+            alpha=spectrum.solve(scales, noises),
+            evidence=spectrum.evidence(scales, noises),
+            at_bound=torch.zeros_like(scales, dtype=torch.bool),
+            spectra=self.spectra,
+            mean=self._mean,
+            target_shape=self._shape[self._batched :],
+            spectrum=spectrum,
+        )
+        given = {"kernel": lengthscale, "scale": scale, "noise": noise}
+        moved.learnt = self.learnt - {name for name, value in given.items() if value is not None}
+        return moved
+
+    def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """See `ExactPosterior.as_prior`."""
+        x_new = self._new(x_new)
+        mean = self.mean(x_new).reshape(y_new.shape)
+        (_, _, half) = next(self._half_solves(x_new))
+        covariance = self._scale[0] * self._gram.full(self._theta[0], x_new) - half.mT @ half
+        covariance = 0.5 * (covariance + covariance.mT)
+        return Spectrum.dense(covariance, y_new - mean), mean
+
+    def _spectrum_at(self, theta: Tensor) -> Spectrum:
+        if self._spectrum is None or not torch.equal(self._spectrum[0], theta):
+            self._spectrum = (theta, Spectrum.dense(self._gram.matrix(theta), self._y))
+        return self._spectrum[1]
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""

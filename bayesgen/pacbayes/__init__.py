@@ -13,11 +13,16 @@ from bayesgen.pacbayes.bounds import (
     subgamma,
     thiemann,
 )
+from bayesgen.pacbayes.certificate import Certificate, OracleBound
+from bayesgen.pacbayes.search import certify
 
 __all__ = [
+    "Certificate",
+    "OracleBound",
     "alquier",
     "catoni",
     "catoni_union",
+    "certify",
     "countable",
     "germain",
     "maurer",

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
-
-Range = tuple[float, float]
+from bayesgen.pacbayes import _door
+from bayesgen.pacbayes._door import Range
+from bayesgen.pacbayes.inverse_kl import upper_risk
 
 
 def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: float = 0.05) -> Tensor:
@@ -41,36 +42,47 @@ def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: floa
         >>> round(float(germain(-200.0, 400, (0.0, 4.0))), 4)
         1.6217
     """
-    a, b = _range(loss_range)
     logs = torch.as_tensor(log_marginal_likelihood, dtype=torch.float64)
     if not torch.isfinite(logs).all():
         raise ValueError(f"log_marginal_likelihood must be finite, got {logs}")
-    exponent = a + (logs + math.log(_delta(delta))) / _n(n)
-    return a - (b - a) / -math.expm1(a - b) * torch.expm1(exponent)
+    a, b = _door.interval(loss_range)
+    spent = -(logs + _door.log_delta(delta)) / _checks.whole("n", n) - a
+    return a + (b - a) * _catoni(spent, b - a)
 
 
 def catoni(
-    risk: Any, kl: Any, n: int, loss_range: Range = (0.0, 1.0), delta: float = 0.05
+    risk: Any,
+    kl: Any,
+    n: int,
+    loss_range: Range = (0.0, 1.0),
+    delta: float = 0.05,
+    constant: float | None = None,
 ) -> Tensor:
-    """Catoni's bound at the constant that makes it the evidence's, for a loss in [a, b].
+    """Catoni's bound for a loss in [a, b], at a constant C chosen beforehand.
 
-        a + (b − a)/(1 − e^{a−b}) [1 − exp(a − risk − (KL + ln 1/δ)/n)]
+        a + (b − a)/(1 − e^{−C}) [1 − exp(−C (risk − a)/(b − a) − (KL + ln 1/δ)/n)]
+
+    At C = b − a, the default, risk and KL enter as in the evidence: risk + KL/n.
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, loss_range, delta: number of observations, (a, b), δ.
+        constant: C > 0; one that the data chose voids the bound (`catoni_union` pays for it).
 
     Raises:
         ValueError: an argument out of range.
 
-    Source: Catoni (2007); Germain et al. (2016), corollary 2.
+    Source: Catoni (2007), theorem 1.2.1; Germain et al. (2016), theorem 3 and corollary 2.
 
     Example:
         >>> round(float(catoni(0.1, 20.0, 1000)), 4)
         0.1831
     """
-    risk, kl = _risk(risk, loss_range), _kl(kl)
-    return germain(-_n(n) * risk - kl, n, loss_range, delta)
+    a, b = _door.interval(loss_range)
+    C = b - a if constant is None else float(_checks.positive("constant", constant))
+    share = (_door.risk(risk, loss_range) - a) / (b - a)
+    paid = (_door.nats("kl", kl) - _door.log_delta(delta)) / _checks.whole("n", n)
+    return a + (b - a) * _catoni(C * share + paid, C)
 
 
 def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float = 0.1) -> Tensor:
@@ -91,10 +103,10 @@ def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float =
 
     Source: Catoni (2007), theorem 1.2.6.
     """
-    risk, kl, n = _risk(risk, (0.0, 1.0)), _kl(kl), _n(n)
+    risk, kl, n = _door.risk(risk), _door.nats("kl", kl), _checks.whole("n", n)
     step = float(_checks.positive("alpha", alpha))
     lam = torch.logspace(1e-6, math.log10(100.0 * n + 10), 2000, dtype=torch.float64)
-    paid = kl[..., None] - math.log(_delta(delta))
+    paid = kl[..., None] - _door.log_delta(delta)
     paid = paid + 2 * (2 + lam.log() / math.log1p(step)).log()
     x = risk[..., None] + (1 + step) / lam * paid
     values = torch.expm1(-lam / n * x) / torch.expm1(-lam / n)
@@ -124,9 +136,9 @@ def alquier(
 
     Source: Alquier et al. (2016); Germain et al. (2016), eq. 8 and 9.
     """
-    a, b = _range(loss_range)
-    risk, kl, n = _risk(risk, loss_range), _kl(kl), _n(n)
-    paid = kl - math.log(_delta(delta))
+    a, b = _door.interval(loss_range)
+    risk, kl, n = _door.risk(risk, loss_range), _door.nats("kl", kl), _checks.whole("n", n)
+    paid = kl - _door.log_delta(delta)
     if _checks.one_of("form", form, ("n", "sqrt")) == "n":
         return risk + paid / n + 0.5 * (b - a) ** 2
     return risk + (paid + 0.5 * (b - a) ** 2) / math.sqrt(n)
@@ -157,7 +169,7 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
     spread = float(_checks.positive("s2", s2)) / (2 * (1 - c))
-    return risk + (_kl(kl) - math.log(_delta(delta))) / _n(n) + spread
+    return risk + (_door.nats("kl", kl) - _door.log_delta(delta)) / _checks.whole("n", n) + spread
 
 
 def mcallester(
@@ -178,8 +190,8 @@ def mcallester(
         >>> round(float(mcallester(0.1, 20.0, 1000)), 4)
         0.2165
     """
-    a, b = _range(loss_range)
-    return _risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
+    a, b = _door.interval(loss_range)
+    return _door.risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
 
 
 def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -195,7 +207,7 @@ def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
     Source: Pérez-Ortiz et al. (2021), eq. 8.
     """
     half = _budget(kl, n, delta) / 2
-    return ((_risk(risk, (0.0, 1.0)) + half).sqrt() + half.sqrt()) ** 2
+    return ((_door.risk(risk) + half).sqrt() + half.sqrt()) ** 2
 
 
 def thiemann(
@@ -215,7 +227,7 @@ def thiemann(
 
     Source: Thiemann et al. (2017), theorem 3.
     """
-    risk, budget = _risk(risk, (0.0, 1.0)), _budget(kl, n, delta)
+    risk, budget = _door.risk(risk), _budget(kl, n, delta)
     best = 2 / ((2 * risk / budget + 1).sqrt() + 1)
     lam = best if lam is None else torch.as_tensor(lam, dtype=torch.float64)
     if not ((lam > 0) & (lam < 2)).all():
@@ -242,12 +254,12 @@ def countable(
         >>> round(float(countable(0.05, solomonoff(1000.0), 50_000)), 4)
         0.1343
     """
-    a, b = _range(loss_range)
+    a, b = _door.interval(loss_range)
     logs = torch.as_tensor(log_prior, dtype=torch.float64)
     if not (torch.isfinite(logs) & (logs <= 0)).all():
         raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
-    paid = -logs - math.log(_delta(delta))
-    return _risk(risk, loss_range) + (b - a) * (paid / (2 * _n(n))).sqrt()
+    paid = -logs - _door.log_delta(delta)
+    return _door.risk(risk, loss_range) + (b - a) * (paid / (2 * _checks.whole("n", n))).sqrt()
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
@@ -293,53 +305,15 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(maurer(0.1, 20.0, n=1000)), 4)
         0.1839
     """
-    risk, budget = _risk(risk, (0.0, 1.0)), _budget(kl, n, delta)
-    low, high = torch.broadcast_tensors(risk, torch.ones_like(budget))
-    for _ in range(80):  # kl is increasing in its second argument from the risk on
-        middle = 0.5 * (low + high)
-        inside = _binary_kl(risk, middle) <= budget
-        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return high
-
-
-def _binary_kl(p: Tensor, q: Tensor) -> Tensor:
-    return torch.xlogy(p, p / q) + torch.xlogy(1 - p, (1 - p) / (1 - q))
+    return upper_risk(risk, _budget(kl, n, delta))
 
 
 def _budget(kl: Any, n: int, delta: float) -> Tensor:
     """(KL + ln(2√n/δ))/n."""
-    return (_kl(kl) + math.log(2 * math.sqrt(_n(n)) / _delta(delta))) / n
+    log_delta = _door.log_delta(delta)
+    return (_door.nats("kl", kl) + math.log(2 * math.sqrt(_checks.whole("n", n))) - log_delta) / n
 
 
-def _risk(risk: Any, loss_range: Range) -> Tensor:
-    a, b = _range(loss_range)
-    risk = torch.as_tensor(risk, dtype=torch.float64)
-    if not ((risk >= a) & (risk <= b)).all():
-        raise ValueError(f"risk must lie in [{a:g}, {b:g}], got {risk}")
-    return risk
-
-
-def _kl(kl: Any) -> Tensor:
-    kl = torch.as_tensor(kl, dtype=torch.float64)
-    if not (torch.isfinite(kl) & (kl >= 0)).all():
-        raise ValueError(f"kl must be finite and at least 0, got {kl}")
-    return kl
-
-
-def _n(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer of at least 1, got {n!r}")
-    return n
-
-
-def _delta(delta: float) -> float:
-    if not 0 < _checks.share("delta", delta) < 1:
-        raise ValueError(f"delta must lie in (0, 1), got {delta}")
-    return delta
-
-
-def _range(loss_range: Range) -> Range:
-    a, b = loss_range
-    if not (math.isfinite(a) and math.isfinite(b) and a < b):
-        raise ValueError(f"loss_range must be (a, b) with a < b, both finite, got {loss_range}")
-    return a, b
+def _catoni(spent: Tensor, constant: float) -> Tensor:
+    """(1 − e^{−spent})/(1 − e^{−C})."""
+    return torch.expm1(-spent) / math.expm1(-constant)

@@ -1,0 +1,55 @@
+"""Discrete spectral measures, and the products with eigenvectors that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Rows a pass where squares of eigenvectors are wanted.
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A discrete measure Σ wᵢ δ(λᵢ) on the eigenvalues of an operator.
+
+    Attributes:
+        nodes: λᵢ, (m,) or (..., m).
+        weights: wᵢ ≥ 0, broadcastable with the nodes.
+    """
+
+    nodes: Tensor
+    weights: Tensor
+
+    def integrate(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
+        return (self.weights * function(self.nodes)).sum(-1)
+
+    def resolvent(self, shifts: Tensor) -> Tensor:
+        """Σ wᵢ/(λᵢ + ρ) for many shifts ρ, (G,), as (..., G); one product if nodes are shared."""
+        if self.nodes.ndim == 1:
+            return self.weights @ (1 / (self.nodes[:, None] + shifts))
+        shifted = self.nodes[..., None, :] + shifts[:, None]
+        return (self.weights[..., None, :] / shifted).sum(-1)
+
+
+class SquaredProduct(torch.autograd.Function):
+    """U∘U times weights (m, k), by blocks of rows: the squares are never held whole."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, weights: Tensor) -> Tensor:
+        """Vectors (n, m), weights (m, k): (n, k)."""
+        ctx.vectors = vectors
+        return torch.cat([rows.square() @ weights for rows in vectors.split(_ROWS)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        """In the weights alone."""
+        (gradient,) = gradients
+        parts = zip(ctx.vectors.split(_ROWS), gradient.split(_ROWS), strict=True)
+        total = sum(rows.square().mT @ part for rows, part in parts)
+        return None, torch.as_tensor(total)

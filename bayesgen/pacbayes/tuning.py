@@ -1,0 +1,141 @@
+"""The posterior of smallest bound: the (s, σ²) of a Gaussian model that shape Q and cost nothing.
+
+Under a prior N(offset, s₀K) the posteriors at all noises σ² are fair choices of Q, and where the
+loss does not change with the size of f those at all outputscales s are too: dividing prior and
+posterior by √s changes neither risk nor KL. Neither minimum is the evidence's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from bayesgen.pacbayes.loss import Loss
+from bayesgen.spectrum import Spectrum
+
+# (risk in [0, 1], KL + payments in nats) → bound in [0, 1], differentiable.
+Theorem = Callable[[Tensor, Tensor], Tensor]
+
+# Ratios σ²/s tried before anything is refined, as shares of the largest eigenvalue.
+_RATIOS = torch.logspace(-6, 0, 9, dtype=torch.float64)
+# Mean margins tried, in posterior standard deviations, where s is free.
+_MARGINS = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Posteriors of one prior on one labelling, and what they are judged by.
+
+    Attributes:
+        spectrum: of K, with the targets less the offset, of one labelling.
+        offset: the prior's mean, (n, C).
+        loss: the loss.
+        theorem: the bound.
+        scale: s to keep; None where it is free.
+    """
+
+    spectrum: Spectrum
+    offset: Tensor
+    loss: Loss
+    theorem: Theorem
+    scale: float | None
+
+    def marginals(self, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (n, C) and variance (n, 1) of f under the posterior at (s, σ²)."""
+        mean, variance = self.spectrum.marginals(scale, noise)
+        return self.offset + mean[0], variance[0]
+
+    def complexity(self, scale: Tensor, noise: Tensor) -> Tensor:
+        """KL(Q ‖ P) there, ()."""
+        return self.spectrum.evidence(scale, noise).complexity.reshape(()).clamp(min=0)
+
+    def bound(self, scale: Tensor, noise: Tensor) -> Tensor:
+        """The bound there, scaled to [0, 1]; differentiable."""
+        risk = self.loss.expected(*self.marginals(scale, noise)).mean().clamp(0, 1)
+        return self.theorem(risk, self.complexity(scale, noise))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An outputscale s, a noise σ², and the bound there."""
+
+    scale: float
+    noise: float
+    bound: float
+
+
+def coarse(problem: Problem) -> Setting:
+    """The best of a coarse grid: a start for `refine`, and enough to rank priors by."""
+    largest = problem.spectrum.largest
+    best: Setting | None = None
+    with torch.no_grad():
+        for ratio in _RATIOS.to(largest) * largest:
+            for scale in _scales(problem, ratio):
+                value = float(problem.bound(scale, ratio * scale))
+                if best is None or value < best.bound:
+                    best = Setting(float(scale), float(ratio * scale), value)
+    assert best is not None
+    return best
+
+
+def refine(problem: Problem, start: Setting, steps: int = 60) -> Setting:
+    """A local minimum of the bound, by L-BFGS on its exact gradient in (log s, log σ²/s).
+
+    Args:
+        problem: prior, labelling, loss and theorem.
+        start: where from; never worse than it.
+        steps: evaluations at most.
+    """
+    like = problem.spectrum.largest
+    first = np.array([math.log(start.noise / start.scale), math.log(start.scale)])
+    free = 2 if problem.scale is None else 1
+    best = start
+
+    def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal best
+        log_ratio, log_scale = (
+            like.new_tensor(v, requires_grad=True) for v in (*point, *first[free:])
+        )
+        scale, noise = log_scale.exp(), (log_ratio + log_scale).exp()
+        value = problem.bound(scale, noise)
+        value.backward()
+        if float(value.detach()) < best.bound:
+            best = Setting(float(scale.detach()), float(noise.detach()), float(value.detach()))
+        gradient = [0.0 if v.grad is None else float(v.grad) for v in (log_ratio, log_scale)]
+        return float(value.detach()), np.array(gradient[:free])
+
+    box = [(first[i] - 12, first[i] + 12) for i in range(free)]
+    minimize(
+        objective,
+        first[:free],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=box,
+        options={"maxfun": steps, "ftol": 1e-9},
+    )
+    return best
+
+
+def _scales(problem: Problem, ratio: Tensor) -> list[Tensor]:
+    """Outputscales to try at one ratio σ²/s."""
+    if problem.scale is not None:
+        return [ratio.new_tensor(problem.scale)]
+    # At s the mean stays and the standard deviation grows as √s: the margin falls as 1/√s.
+    mean, variance = problem.marginals(ratio.new_ones(()), ratio)
+    size = float(_margin(mean, problem.loss).mean().abs() / variance.mean().sqrt())
+    return [ratio.new_tensor(max((size / margin) ** 2, 1e-12)) for margin in _MARGINS]
+
+
+def _margin(mean: Tensor, loss: Loss) -> Tensor:
+    """How far the observed class leads the average of the others, (n,)."""
+    labels = loss.labels
+    if labels is None or mean.shape[-1] == 1:
+        return mean.abs().sum(-1)
+    own = mean.gather(-1, labels[:, None])[:, 0]
+    return own - (mean.sum(-1) - own) / (mean.shape[-1] - 1)

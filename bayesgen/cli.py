@@ -115,6 +115,70 @@ def corruption(
 
 
 @app.command()
+def certify(
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")
+    ] = "digits",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the data's official files; else a download.")
+    ] = None,
+    train: Annotated[int | None, typer.Option(help="Training points; all by default.")] = None,
+    test: Annotated[int | None, typer.Option(help="Test points; all by default.")] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Classes to tell apart: 0/1, or 0,1,2,3,4/5,6,7,8,9; all by default."),
+    ] = None,
+    levels: Annotated[
+        str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")
+    ] = "0:1:0.2",
+    seeds: Annotated[int, typer.Option(help="Corruptions of each level.")] = 1,
+    kernel: Annotated[
+        str, typer.Option(help="rbf, matern12, matern32, matern52, or convolutional (images).")
+    ] = "rbf",
+    delta: Annotated[float, typer.Option(help="Each bound may fail with this probability.")] = 0.05,
+    bound: Annotated[
+        str, typer.Option(help="maurer, mcallester, quadratic, catoni, catoni_union or alquier.")
+    ] = "maurer",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for certify.nc and certify.png.")] = Path(
+        "results/certify"
+    ),
+) -> None:
+    """PAC-Bayes certificates of Gaussian processes, and their evidence, as labels are corrupted."""
+    from bayesgen import _output, experiments
+    from bayesgen.experiments.certify import summary
+
+    chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
+    folder = _output.writable(out)
+    with _threads(threads), _progress() as report:
+        result = experiments.certify(
+            data,
+            levels=chosen,
+            seeds=seeds,
+            kernel=kernel,
+            groups=parts,
+            delta=delta,
+            bound=bound,
+            train=train,
+            test=test,
+            data_dir=data_dir,
+            progress=report,
+            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+        )
+    _keep(result, experiments.certify.plot(result), folder, "certify")
+    console = Console(highlight=False, soft_wrap=True)
+    attrs = result.attrs
+    title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
+    console.print(_table(summary(result), title, {"KL": ",.1f"}))
+    guessing = 1 - 1 / attrs["classes"]
+    console.print(
+        f"{attrs['bound_name']}; ln {attrs['priors']} nats paid for the choice of prior, the noise "
+        f"tuned for free. Guessing has a risk of {guessing:.3g}.\n"
+        f"Wrote {folder / 'certify.png'} and {folder / 'certify.nc'}"
+    )
+
+
+@app.command()
 def select(
     csv: Annotated[Path | None, typer.Option(help="A table with a header line.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to explain.")] = None,
@@ -170,7 +234,7 @@ def select(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="fig1abc, fig5 or occam.")],
+    name: Annotated[str, typer.Argument(help="fig1abc, fig5, occam or germain.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
         "results/reproduce"
     ),
@@ -223,6 +287,24 @@ def parse_levels(text: str) -> list[float]:
         raise ValueError(f"{wanted}; 0 ≤ START ≤ STOP ≤ 1 and STEP > 0")
     count = int((stop - start) / step + 1e-9) + 1
     return [round(start + i * step, 12) for i in range(count)]
+
+
+def parse_groups(text: str) -> list[list[int]]:
+    """Groups of classes from 0/1 or 0,1,2/3,4.
+
+    Raises:
+        ValueError: another form.
+
+    Example:
+        >>> parse_groups("0,1/2")
+        [[0, 1], [2]]
+    """
+    try:
+        return [[int(label) for label in part.split(",")] for part in text.split("/")]
+    except ValueError:
+        raise ValueError(
+            f"groups must be classes such as 0/1 or 0,1,2,3,4/5,6,7,8,9, got {text!r}"
+        ) from None
 
 
 def _device(name: str, dtype: str) -> torch.device:

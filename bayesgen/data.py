@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,12 +144,33 @@ def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
         >>> restrict(load("digits"), (3, 8)).classes
         ('3', '8')
     """
-    if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"classes must be two or more different labels, got {classes}")
-    for label in classes:
+    return merge(data, tuple((c,) for c in classes))
+
+
+def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
+    """Groups of classes as the new classes 0, 1, …; points of other classes are left out.
+
+    Args:
+        data: any data set.
+        groups: at least two, of different labels.
+
+    Raises:
+        ValueError: fewer than two groups, an empty one, a label twice, or one that the data set
+            does not have.
+
+    Example:
+        >>> merge(load("digits"), (range(5), range(5, 10))).classes
+        ('0, 1, 2, 3, 4', '5, 6, 7, 8, 9')
+    """
+    parts = [list(group) for group in groups]
+    every = [label for part in parts for label in part]
+    if len(set(every)) != len(every) or len(parts) < 2 or not all(parts):
+        raise ValueError(f"classes must be two or more different labels, got {groups}")
+    for label in every:
         _checks.class_labels("classes", [label], data.num_classes)
     table = torch.full((data.num_classes,), -1, device=data.y_train.device)
-    table[list(classes)] = torch.arange(len(classes), device=table.device)
+    for new, part in enumerate(parts):
+        table[part] = new
     new_train, new_test = table[data.y_train], table[data.y_test]
     keep_train, keep_test = new_train >= 0, new_test >= 0
     return replace(
@@ -158,7 +179,7 @@ def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
         y_train=new_train[keep_train],
         x_test=data.x_test[keep_test],
         y_test=new_test[keep_test],
-        classes=tuple(data.classes[c] for c in classes),
+        classes=tuple(", ".join(data.classes[c] for c in part) for part in parts),
     )
 
 

@@ -131,6 +131,10 @@ _NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {
 }
 
 
+# The names that `named` knows.
+NAMES = tuple(_NAMED)
+
+
 def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor, bool]:
     """A kernel of unit outputscale, as `like` in dtype and device; its outputscale; is that free?
 

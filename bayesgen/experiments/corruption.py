@@ -108,9 +108,7 @@ def corruption(
         >>> bool(result.test_error[0, 0] < result.test_error[1, 0])
         True
     """
-    chosen = _levels(levels)
-    numbers = _seeds(seeds)
-    _checks.one_of("kind", kind, tuple(KINDS))
+    chosen, numbers = grid(levels, seeds, kind)
     prior, prior_name = _kernel(kernel)
     encode = TARGETS[_checks.one_of("targets", targets, tuple(TARGETS))]
     if noise is not None and targets == "dirichlet":
@@ -130,12 +128,7 @@ def corruption(
     elif not isinstance(data, Dataset):
         raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
     C, shape = data.num_classes, (len(chosen), len(numbers))
-    draws = [
-        corrupt_labels(data.y_train, level, num_classes=C, seed=seed, kind=kind)
-        for level in chosen
-        for seed in numbers
-    ]
-    labels = torch.stack([new for new, _ in draws])
+    labels, masks = corruptions(data.y_train, chosen, numbers, C, kind)
     coded = encode(labels, C, data.x_train.dtype, noise)
     posterior = _fit(prior, coded, data, progress)
     twin = _interpolating(posterior, coded.y, data)
@@ -146,7 +139,7 @@ def corruption(
         "test_error": _error(posterior.mean(data.x_test), data.y_test),
         "train_error_interpolating": _error(twin.fitted(), labels),
         "log_marginal_likelihood_interpolating": twin.evidence.log_marginal_likelihood,
-        "altered": torch.stack([mask for _, mask in draws]).double().mean(-1),
+        "altered": masks.double().mean(-1),
         "at_bound": posterior.at_bound,
         "scale": posterior.scale,
     }
@@ -275,6 +268,27 @@ def _kernel(kernel: Any) -> tuple[Any, str]:
     if isinstance(kernel, str):
         return kernels.named(kernel), kernel
     return kernel, getattr(kernel, "__name__", type(kernel).__name__)
+
+
+def grid(
+    levels: Sequence[float] | None, seeds: int | Sequence[int], kind: str
+) -> tuple[list[float], list[int]]:
+    """Levels and seeds of a corruption study, checked."""
+    _checks.one_of("kind", kind, tuple(KINDS))
+    return _levels(levels), _seeds(seeds)
+
+
+def corruptions(
+    labels: Tensor, levels: list[float], seeds: list[int], num_classes: int, kind: str
+) -> tuple[Tensor, Tensor]:
+    """Labels (levels × seeds, n), level by level, and which of them are altered."""
+    draws = [
+        corrupt_labels(labels, level, num_classes=num_classes, seed=seed, kind=kind)
+        for level in levels
+        for seed in seeds
+    ]
+    new, masks = zip(*draws, strict=True)
+    return torch.stack(new), torch.stack(masks)
 
 
 def _levels(levels: Sequence[float] | None) -> list[float]:

@@ -1,4 +1,4 @@
-"""PAC-Bayes bounds: functions of tensors, nats in, a bound out."""
+"""PAC-Bayes bounds as functions of tensors, and certificates of posteriors and networks."""
 
 from bayesgen.pacbayes.bounds import (
     alquier,
@@ -8,27 +8,56 @@ from bayesgen.pacbayes.bounds import (
     germain,
     maurer,
     mcallester,
+    occam,
     quadratic,
     solomonoff,
     subgamma,
     thiemann,
 )
-from bayesgen.pacbayes.certificate import Certificate, OracleBound
+from bayesgen.pacbayes.capacity import (
+    fat_shattering,
+    fat_shattering_dimension,
+    rademacher,
+    rademacher_norm,
+    rademacher_sampled,
+    rademacher_trace,
+    vc,
+)
+from bayesgen.pacbayes.certificate import Certificate, OracleBound, Payment
+from bayesgen.pacbayes.compression import Compressed, compress, decode
+from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
 from bayesgen.pacbayes.search import certify
+from bayesgen.pacbayes.vote import c_bound
 
 __all__ = [
     "Certificate",
+    "Compressed",
     "OracleBound",
+    "Payment",
     "alquier",
+    "c_bound",
     "catoni",
     "catoni_union",
     "certify",
+    "compress",
     "countable",
+    "decode",
+    "fat_shattering",
+    "fat_shattering_dimension",
     "germain",
+    "lower_risk",
     "maurer",
     "mcallester",
+    "monte_carlo",
+    "occam",
     "quadratic",
+    "rademacher",
+    "rademacher_norm",
+    "rademacher_sampled",
+    "rademacher_trace",
     "solomonoff",
     "subgamma",
     "thiemann",
+    "upper_risk",
+    "vc",
 ]

@@ -255,11 +255,28 @@ def countable(
         0.1343
     """
     a, b = _door.interval(loss_range)
-    logs = torch.as_tensor(log_prior, dtype=torch.float64)
-    if not (torch.isfinite(logs) & (logs <= 0)).all():
-        raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
-    paid = -logs - _door.log_delta(delta)
+    paid = _description(log_prior, delta)
     return _door.risk(risk, loss_range) + (b - a) * (paid / (2 * _checks.whole("n", n))).sqrt()
+
+
+def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
+    """kl⁻¹(risk, (ln 1/P(h) + ln 1/δ)/n): `countable` for a loss in [0, 1], never looser.
+
+    Args:
+        risk: empirical risk of h, in [0, 1].
+        log_prior: ln P(h) ≤ 0, in nats; see `solomonoff`.
+        n, delta: number of observations, δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Langford (2005), theorem 4.6, with Chernoff's bound for the binomial tail.
+
+    Example:
+        >>> round(float(occam(0.05, solomonoff(1000.0), 50_000)), 4)
+        0.0954
+    """
+    return upper_risk(risk, _description(log_prior, delta) / _checks.whole("n", n))
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
@@ -306,6 +323,14 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
         0.1839
     """
     return upper_risk(risk, _budget(kl, n, delta))
+
+
+def _description(log_prior: Any, delta: float) -> Tensor:
+    """ln 1/P(h) + ln 1/δ."""
+    logs = torch.as_tensor(log_prior, dtype=torch.float64)
+    if not (torch.isfinite(logs) & (logs <= 0)).all():
+        raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
+    return -logs - _door.log_delta(delta)
 
 
 def _budget(kl: Any, n: int, delta: float) -> Tensor:

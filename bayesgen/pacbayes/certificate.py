@@ -79,6 +79,7 @@ class Statement:
         who = {
             "gibbs": "a function drawn from the posterior",
             "vote": "the classifier that takes the posterior's majority vote",
+            "network": "the network",
         }[self.predictor]
         cost = [f"KL(Q‖P) = {self.complexity:,.1f} nats for what the posterior learnt"]
         cost += [f"{p.nats:.1f} nats for {p.reason}" for p in self.payments]

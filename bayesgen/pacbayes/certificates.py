@@ -61,7 +61,8 @@ _GRIDS = {
 }
 # An error of KL beyond this share of it leaves no KL to speak of.
 _TOO_UNCERTAIN = 0.1
-# Errors below this many nats an observation are rounding, and enter as they are.
+# Errors below this many nats an observation, or this share of the KL, are rounding, and enter as
+# they are.
 _ROUNDING = 1e-6
 
 
@@ -234,7 +235,7 @@ def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tup
         ValueError: an error of more than a tenth of the KL, which would leave nothing to certify.
     """
     kl, error = max(float(evidence.complexity), 0.0), float(evidence.error)
-    if error <= _ROUNDING * evidence.n:
+    if error <= _ROUNDING * max(evidence.n, kl):
         return kl + error, delta, ()
     if error > _TOO_UNCERTAIN * kl:
         raise ValueError(

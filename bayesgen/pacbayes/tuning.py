@@ -22,8 +22,8 @@ from bayesgen.spectrum import Spectrum
 # (risk in [0, 1], KL + payments in nats) → bound in [0, 1], differentiable.
 Theorem = Callable[[Tensor, Tensor], Tensor]
 
-# Ratios σ²/s tried before anything is refined, as shares of the largest eigenvalue.
-_RATIOS = torch.logspace(-6, 0, 9, dtype=torch.float64)
+# Ratios σ²/s are tried from this share of the largest eigenvalue on, before anything is refined.
+_LOWEST = 1e-6
 # Mean margins tried, in posterior standard deviations, where s is free.
 _MARGINS = (0.5, 1.0, 2.0, 4.0)
 
@@ -72,10 +72,9 @@ class Setting:
 
 def coarse(problem: Problem) -> Setting:
     """The best of a coarse grid: a start for `refine`, and enough to rank priors by."""
-    largest = problem.spectrum.largest
     best: Setting | None = None
     with torch.no_grad():
-        for ratio in _RATIOS.to(largest) * largest:
+        for ratio in _ratios(problem):
             for scale in _scales(problem, ratio):
                 value = float(problem.bound(scale, ratio * scale))
                 if best is None or value < best.bound:
@@ -120,6 +119,19 @@ def refine(problem: Problem, start: Setting, steps: int = 60) -> Setting:
         options={"maxfun": steps, "ftol": 1e-9},
     )
     return best
+
+
+def _ratios(problem: Problem) -> Tensor:
+    """Ratios σ²/s to try, up to where the posterior is the prior in all but name."""
+    largest = problem.spectrum.largest
+    highest = largest
+    if problem.scale is not None:
+        # The mean's share of the KL is at most ‖y‖² λ s/(2σ⁴): there it is 1/200 nats.
+        power = problem.spectrum.loaded().weights.sum()
+        highest = torch.maximum(largest, 10 * (power * largest / problem.scale).sqrt())
+    decades = math.log10(float(highest / largest)) - math.log10(_LOWEST)
+    steps = torch.linspace(0, decades, max(9, round(1.3 * decades)), dtype=torch.float64)
+    return _LOWEST * largest * 10 ** steps.to(largest)
 
 
 def _scales(problem: Problem, ratio: Tensor) -> list[Tensor]:

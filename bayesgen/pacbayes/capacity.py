@@ -1,0 +1,188 @@
+"""Uniform-convergence bounds, for the record: they speak of a class and not of what was learnt.
+
+With probability at least 1 − δ over n independent observations they hold for every classifier of a
+class at once. A class that can fit random labels has a vacuous one on every data set (Zhang et al.
+2017): beside a PAC-Bayes bound, their lines are flat.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesgen import _checks
+from bayesgen.pacbayes import _door
+
+
+class Complexity(NamedTuple):
+    """A Monte-Carlo estimate of an empirical Rademacher complexity.
+
+    Attributes:
+        value: mean over the draws.
+        error: its standard error.
+    """
+
+    value: float
+    error: float
+
+
+def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
+    """risk + √((D (ln(2n/D) + 1) + ln(4/δ))/n), for a class of VC dimension D and the 0–1 loss.
+
+    Args:
+        risk: training error, in [0, 1].
+        dimension: D ≥ 1; d + 1 for hyperplanes in d dimensions. From D = n on the growth function
+            is 2ⁿ and the bound at least 1.
+        n, delta: number of observations, δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Vapnik (1998), eq. 4.42 and 4.43, in its plain additive form.
+
+    Example:
+        >>> round(float(vc(0.05, 11, 50_000)), 4)
+        0.0981
+    """
+    risk, n = _door.risk(risk), _checks.whole("n", n)
+    D = torch.as_tensor(dimension, dtype=torch.float64)
+    if not (torch.isfinite(D) & (D >= 1)).all():
+        raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
+    growth = torch.where(n > D, D * ((2 * n / D).log() + 1), D.new_tensor(2 * n * math.log(2)))
+    return risk + ((growth + math.log(4) - _door.log_delta(delta)) / n).sqrt()
+
+
+def rademacher(
+    margin_risk: Any, complexity: Any, margin: float, n: int, delta: float = 0.05
+) -> Tensor:
+    """margin_risk + 2R̂/γ + 3√(ln(2/δ)/2n), for two classes and a margin γ stated beforehand.
+
+    Args:
+        margin_risk: share of training points with y f(x) ≤ γ, in [0, 1].
+        complexity: R̂, the class's empirical Rademacher complexity.
+        margin: γ > 0.
+        n, delta: number of observations, δ.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Mohri, Rostamizadeh & Talwalkar (2018), theorem 5.8.
+
+    Example:
+        >>> round(float(rademacher(0.1, 0.01, 1.0, 10_000)), 4)
+        0.1607
+    """
+    gamma = float(_checks.positive("margin", margin))
+    tail = 3 * math.sqrt((math.log(2) - _door.log_delta(delta)) / (2 * _checks.whole("n", n)))
+    return _door.risk(margin_risk) + 2 * _door.nats("complexity", complexity) / gamma + tail
+
+
+def rademacher_trace(K: Any, norm: Any) -> Tensor:
+    """B √(tr K)/n: at least R̂ of the functions of norm at most B in K's Hilbert space.
+
+    Args:
+        K: Gram matrix of the training inputs, (n, n).
+        norm: B > 0, stated beforehand.
+
+    Source: Bartlett & Mendelson (2002), lemma 22.
+
+    Example:
+        >>> rademacher_trace(torch.eye(4, dtype=torch.float64), 1.0)
+        tensor(0.5000, dtype=torch.float64)
+    """
+    K = _gram(K)
+    return _checks.positive("norm", norm, like=K) * K.diagonal().sum().sqrt() / len(K)
+
+
+def rademacher_norm(x: Any, norm: Any) -> Tensor:
+    """B max ‖xᵢ‖/√n: the looser form for linear functions wᵀx with ‖w‖ ≤ B.
+
+    Args:
+        x: inputs, (n, d).
+        norm: B > 0, stated beforehand.
+
+    Source: Mohri, Rostamizadeh & Talwalkar (2018), theorem 5.10.
+
+    Example:
+        >>> rademacher_norm(torch.eye(4, dtype=torch.float64), 1.0)
+        tensor(0.5000, dtype=torch.float64)
+    """
+    x = _checks.inputs("x", x)
+    return _checks.positive("norm", norm, like=x) * x.norm(dim=1).max() / math.sqrt(len(x))
+
+
+def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0) -> Complexity:
+    """R̂ = E_σ sup_‖f‖≤B (1/n) Σ σᵢ f(xᵢ) = (B/n) E √(σᵀKσ), by independent signs σ.
+
+    The supremum is in closed form, so only the signs are sampled. At most the trace form.
+
+    Args:
+        K: Gram matrix, (n, n); of linear functions, x xᵀ.
+        norm: B > 0.
+        draws: sign vectors, at least 2.
+        seed: of the draws.
+
+    Source: Bartlett & Mendelson (2002), definition 2.
+
+    Example:
+        >>> rademacher_sampled(torch.eye(4, dtype=torch.float64), 1.0).value
+        0.5
+    """
+    K, n = _gram(K), len(K)
+    B = float(_checks.positive("norm", norm))
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(2, (n, _checks.whole("draws", draws, 2)), generator=generator)
+    signs = (2 * signs - 1).to(K)
+    values = B / n * (signs * (K @ signs)).sum(0).clamp(min=0).sqrt()
+    return Complexity(float(values.mean()), float(values.std() / math.sqrt(draws)))
+
+
+def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
+    """margin_risk + √((2/n) (D ln(34en/D) log₂(578n) + ln(4/δ))), D the dimension at scale γ/16.
+
+    Args:
+        margin_risk: share of training points with y f(x) < γ, in [0, 1].
+        dimension: D ≥ 1; see `fat_shattering_dimension`. From 34n on the bound is at least 1.
+        n, delta: number of observations, δ.
+
+    Source: Bartlett (1998), theorem 2.
+
+    Example:
+        >>> float(fat_shattering(0.1, 50.0, 50_000)) > 0.5
+        True
+    """
+    risk, n = _door.risk(margin_risk), _checks.whole("n", n)
+    D = torch.as_tensor(dimension, dtype=torch.float64)
+    if not (torch.isfinite(D) & (D >= 1)).all():
+        raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
+    D = D.clamp(max=34.0 * n)
+    capacity = D * (34 * math.e * n / D).log() * math.log2(578 * n)
+    return risk + (2 / n * (capacity + math.log(4) - _door.log_delta(delta))).sqrt()
+
+
+def fat_shattering_dimension(radius: Any, norm: Any, scale: Any) -> Tensor:
+    """(B R/γ)², at least 1: the fat-shattering dimension at scale γ of wᵀx, ‖w‖ ≤ B, ‖x‖ ≤ R.
+
+    Args:
+        radius: R > 0.
+        norm: B > 0.
+        scale: γ > 0; theorem 2 of Bartlett (1998) wants a sixteenth of the margin.
+
+    Source: Bartlett & Shawe-Taylor (1999), theorem 1.6.
+
+    Example:
+        >>> fat_shattering_dimension(1.0, 2.0, 0.5)
+        tensor(16., dtype=torch.float64)
+    """
+    R, B = _checks.positive("radius", radius), _checks.positive("norm", norm)
+    return (B * R / _checks.positive("scale", scale)).square().clamp(min=1.0)
+
+
+def _gram(K: Any) -> Tensor:
+    K = _checks.real("K", K)
+    if K.ndim != 2 or not K.numel():
+        raise ValueError(f"K must have shape (n, n), got {tuple(K.shape)}")
+    return _checks.gram(K, len(K), "K")

@@ -1,0 +1,66 @@
+"""Random maps from a few coordinates to all weights of a network, made from a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Projection = Callable[[Tensor], Tensor]
+Maker = Callable[[int, int, Tensor, torch.Generator, Tensor], Projection]
+
+# Non-zero entries in a row of a sparse projection.
+_SPARSE = 4
+
+
+def kronecker(
+    D: int, k: int, gains: Tensor, generator: torch.Generator, like: Tensor
+) -> Projection:
+    """P = diag(gains) (A ⊗ B), cut to D × k: z as a matrix Z, P z = gains · vec(A Z Bᵀ).
+
+    A (a, r) and B (b, c) have independent normal entries scaled to columns of unit length, with
+    ab ≥ D and rc ≥ k, all about square: O(√(Dk)) numbers to draw and to multiply by.
+
+    Args:
+        D: weights.
+        k: coordinates.
+        gains: of each weight, (D,).
+        generator: of the entries, on the CPU.
+        like: its dtype and device are those of P.
+
+    Source: Lotfi et al. (2022), section 4.1.
+    """
+    a, r = math.isqrt(D - 1) + 1, math.isqrt(k - 1) + 1
+    b, c = -(-D // a), -(-k // r)
+    A = torch.randn(a, r, generator=generator, dtype=torch.float64) / math.sqrt(r)
+    B = torch.randn(b, c, generator=generator, dtype=torch.float64) / math.sqrt(c)
+    A, B, gains = A.to(like), B.to(like), gains.to(like)
+
+    def project(z: Tensor) -> Tensor:
+        Z = torch.nn.functional.pad(z, (0, r * c - k)).reshape(r, c)
+        return gains * (A @ Z @ B.mT).reshape(-1)[:D]
+
+    return project
+
+
+def sparse(D: int, k: int, gains: Tensor, generator: torch.Generator, like: Tensor) -> Projection:
+    """Rows of four entries ±½ at random coordinates.
+
+    Args:
+        D, k, gains, generator, like: as for `kronecker`.
+
+    Source: Li et al. (2018), section S7, after Achlioptas (2003).
+    """
+    index = torch.randint(k, (_SPARSE, D), generator=generator).to(like.device)
+    signs = 2.0 * torch.randint(2, (_SPARSE, D), generator=generator) - 1
+    signs = (signs * gains / math.sqrt(_SPARSE)).to(like)
+
+    def project(z: Tensor) -> Tensor:
+        return (z[index] * signs).sum(0)
+
+    return project
+
+
+PROJECTIONS: dict[str, Maker] = {"kronecker": kronecker, "sparse": sparse}

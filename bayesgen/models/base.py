@@ -155,7 +155,8 @@ class Posterior(ABC):
         or by quadrature. What the data chose is paid for or refused: kernel, decay and order
         shape the prior, and so does the outputscale unless the loss is the 0–1 loss, which does
         not know it. The noise only shapes the posterior: where the fit had learnt it, it is tuned
-        again, to this bound, free of charge, and `Certificate.posterior` is the one certified.
+        again, to this bound, free of charge, and `Certificate.posterior` is the one certified. The
+        KL is then that of the outputs' differences, all that the 0–1 loss knows.
 
         Args:
             delta: δ in (0, 1): the bound holds for a share of at least 1 − δ of training samples.

@@ -17,7 +17,7 @@ from bayesgen.pacbayes import loss as losses
 from bayesgen.pacbayes.certificate import Certificate, OracleBound, Payment, Statement
 from bayesgen.pacbayes.inverse_kl import monte_carlo
 from bayesgen.pacbayes.loss import Loss
-from bayesgen.pacbayes.tuning import Problem, coarse, refine
+from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
 from bayesgen.pacbayes.vote import vote
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def certify_posterior(
         return statement(posterior, b, kind, asked)
     free_scale = kind.scale_free and losses.is_trivial(posterior.prior_mean())
     kept = None if free_scale else float(_part(posterior, "scale", b))
-    problem = Problem(
+    problem = Problem.of(
         posterior.spectrum(b),
         posterior.prior_mean(),
         kind,
@@ -158,22 +158,51 @@ def certify_posterior(
     )
     best = refine(problem, coarse(problem))
     moved = posterior.at(labelling=b, scale=best.scale, noise=best.noise)
-    return statement(moved, 0, kind, asked, free=free_words(free_scale))
+    return tuned_certificate(problem, best, asked, moved)
 
 
-def statement(
-    posterior: ExactPosterior, b: int, kind: Loss, asked: Terms, *, free: str = ""
+def tuned_certificate(
+    problem: Problem,
+    best: Setting,
+    asked: Terms,
+    posterior: ExactPosterior | None,
+    notes: tuple[str, ...] = (),
 ) -> Certificate:
-    """The certificate of one labelling's posterior as it is."""
+    """The certificate at a setting of a tuned problem; `posterior` is the one it stands for."""
+    scale, noise = (problem.offset.new_tensor(v) for v in (best.scale, best.noise))
+    mean, variance = problem.marginals(scale, noise)
+    settings = {"scale": best.scale, "noise": best.noise}
+    free = "The noise only shapes the posterior: it was tuned to this bound, free of charge."
+    if problem.scale is None:
+        free = (
+            "The noise only shapes the posterior, and the 0–1 loss knows no outputscale: both were "
+            "tuned to this bound, free of charge."
+        )
+    return certificate(
+        mean,
+        variance,
+        problem.evidence(scale, noise),
+        problem.loss,
+        asked,
+        settings=settings if posterior is None else _settings(posterior, 0),
+        free=free,
+        posterior=posterior,
+        notes=notes,
+    )
+
+
+def statement(posterior: ExactPosterior, b: int, kind: Loss, asked: Terms) -> Certificate:
+    """The certificate of one labelling's posterior as it is, the KL that of its Evidence."""
     evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
     mean, variance = posterior.marginals(b)
-    settings = {
-        name: float(value)
-        for name in ("lengthscale", "decay", "order", "scale", "noise")
-        if (value := _setting(posterior, name, b)) is not None
-    }
     return certificate(
-        mean, variance, evidence, kind, asked, settings=settings, free=free, posterior=posterior
+        mean,
+        variance,
+        evidence,
+        kind,
+        asked,
+        settings=_settings(posterior, b),
+        posterior=posterior,
     )
 
 
@@ -251,16 +280,6 @@ def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tup
     return kl + reach * error, delta - share, (note,)
 
 
-def free_words(scale_too: bool) -> str:
-    """What tuning did, for the story."""
-    if scale_too:
-        return (
-            "The noise only shapes the posterior, and the 0–1 loss knows no outputscale: both were "
-            "tuned to this bound, free of charge."
-        )
-    return "The noise only shapes the posterior: it was tuned to this bound, free of charge."
-
-
 def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
     """σ² of one labelling; None where it differs between points."""
     noise: Tensor = posterior.noise  # type: ignore[attr-defined]
@@ -285,6 +304,13 @@ def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
     except (AttributeError, IndexError):
         return None
     return value if value.numel() == 1 else None
+
+
+def _settings(posterior: ExactPosterior, b: int) -> dict[str, float]:
+    """What there is to say of the hyperparameters of one labelling."""
+    names = ("lengthscale", "decay", "order", "scale", "noise")
+    found = {name: _setting(posterior, name, b) for name in names}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _shared(variance: Tensor) -> Tensor:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
-from bayesgen.evidence import Evidence
 from bayesgen.models.base import ExactPosterior
 from bayesgen.pacbayes import loss as losses
 from bayesgen.pacbayes.certificate import Certificate, Payment
-from bayesgen.pacbayes.certificates import Terms, certificate, free_words, statement, terms
+from bayesgen.pacbayes.certificates import Terms, terms, tuned_certificate
 from bayesgen.pacbayes.loss import Loss
 from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
 from bayesgen.spectrum import Spectrum
@@ -223,26 +222,15 @@ def _finish(
     notes: tuple[str, ...] = (),
 ) -> Certificate:
     """Tune Q to the bound, quickly, and certify it with the full rule."""
-    if start is None:
-        start = coarse(_problem(one, losses.zero_one(y, _QUICK), asked))
-    setting = refine(_problem(one, losses.zero_one(y, _QUICK), asked), start)
-    kind = losses.zero_one(y)
-    free = free_words(scale_too=one.scale is None)
-    if one.posterior is not None:
-        return statement(one.posterior(setting.scale, setting.noise), 0, kind, asked, free=free)
-    at = (one.spectrum.largest.new_tensor(v) for v in (setting.scale, setting.noise))
-    scale, noise = at
-    evidence: Evidence = one.spectrum.evidence(scale, noise)
-    evidence = evidence[0] if evidence.batch_shape else evidence
-    mean, variance = _problem(one, kind, asked).marginals(scale, noise)
-    settings = {"scale": setting.scale, "noise": setting.noise}
-    return certificate(
-        mean, variance, evidence, kind, asked, settings=settings, free=free, notes=notes
-    )
+    quick = _problem(one, losses.zero_one(y, _QUICK), asked)
+    setting = refine(quick, coarse(quick) if start is None else start)
+    full = _problem(one, losses.zero_one(y), asked)
+    moved = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    return tuned_certificate(full, setting, asked, moved, notes)
 
 
 def _problem(one: _Candidate, kind: Loss, asked: Terms) -> Problem:
-    return Problem(one.spectrum, one.offset, kind, asked.bound(one.spectrum.n), one.scale)
+    return Problem.of(one.spectrum, one.offset, kind, asked.bound(one.spectrum.n), one.scale)
 
 
 def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:

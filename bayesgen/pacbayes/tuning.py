@@ -3,6 +3,10 @@
 Under a prior N(offset, s₀K) the posteriors at all noises σ² are fair choices of Q, and where the
 loss does not change with the size of f those at all outputscales s are too: dividing prior and
 posterior by √s changes neither risk nor KL. Neither minimum is the evidence's.
+
+The 0–1 loss also knows only the differences of the outputs, C − 1 contrasts. Their sum, which is
+independent of them, is dropped before prior and posterior are compared: no risk changes, and the
+KL falls, by half for two classes coded one-hot.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from bayesgen.evidence import Evidence
 from bayesgen.pacbayes.loss import Loss
 from bayesgen.spectrum import Spectrum
 
@@ -33,7 +38,8 @@ class Problem:
     """Posteriors of one prior on one labelling, and what they are judged by.
 
     Attributes:
-        spectrum: of K, with the targets less the offset, of one labelling.
+        spectrum: of K, with the contrasts of the targets less the offset, of one labelling.
+        contrasts: orthonormal columns, (C, C − 1), or (C, C) where the loss knows every output.
         offset: the prior's mean, (n, C).
         loss: the loss.
         theorem: the bound.
@@ -41,24 +47,45 @@ class Problem:
     """
 
     spectrum: Spectrum
+    contrasts: Tensor
     offset: Tensor
     loss: Loss
     theorem: Theorem
     scale: float | None
 
-    def marginals(self, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (n, C) and variance (n, 1) of f under the posterior at (s, σ²)."""
-        mean, variance = self.spectrum.marginals(scale, noise)
-        return self.offset + mean[0], variance[0]
+    @classmethod
+    def of(
+        cls,
+        spectrum: Spectrum,
+        offset: Tensor,
+        loss: Loss,
+        theorem: Theorem,
+        scale: float | None,
+    ) -> Problem:
+        """From a spectrum with the targets less the offset."""
+        C = spectrum.outputs
+        if loss.labels is None or C == 1:
+            return cls(spectrum, torch.eye(C).to(offset), offset, loss, theorem, scale)
+        contrasts = _helmert(C).to(offset)
+        assert spectrum.y is not None
+        return cls(
+            spectrum.load(spectrum.y[0] @ contrasts), contrasts, offset, loss, theorem, scale
+        )
 
-    def complexity(self, scale: Tensor, noise: Tensor) -> Tensor:
-        """KL(Q ‖ P) there, ()."""
-        return self.spectrum.evidence(scale, noise).complexity.reshape(()).clamp(min=0)
+    def marginals(self, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (n, C) and variance (n, 1) of f under the posterior at (s, σ²); up to its sum."""
+        mean, variance = self.spectrum.marginals(scale, noise)
+        return self.offset + mean[0] @ self.contrasts.mT, variance[0]
+
+    def evidence(self, scale: Tensor, noise: Tensor) -> Evidence:
+        """Of the contrasts; its complexity is the KL that is paid."""
+        evidence = self.spectrum.evidence(scale, noise)
+        return evidence[0] if evidence.batch_shape else evidence
 
     def bound(self, scale: Tensor, noise: Tensor) -> Tensor:
         """The bound there, scaled to [0, 1]; differentiable."""
         risk = self.loss.expected(*self.marginals(scale, noise)).mean().clamp(0, 1)
-        return self.theorem(risk, self.complexity(scale, noise))
+        return self.theorem(risk, self.evidence(scale, noise).complexity.clamp(min=0))
 
 
 @dataclass(frozen=True)
@@ -151,3 +178,11 @@ def _margin(mean: Tensor, loss: Loss) -> Tensor:
         return mean.abs().sum(-1)
     own = mean.gather(-1, labels[:, None])[:, 0]
     return own - (mean.sum(-1) - own) / (mean.shape[-1] - 1)
+
+
+def _helmert(C: int) -> Tensor:
+    """Orthonormal columns that span what is orthogonal to (1, …, 1), (C, C − 1)."""
+    rows = torch.arange(1, C, dtype=torch.float64)
+    matrix = torch.ones(C, C - 1, dtype=torch.float64).triu()
+    matrix[range(1, C), range(C - 1)] = -rows
+    return matrix / (rows * (rows + 1)).sqrt()

@@ -156,7 +156,7 @@ def report() -> None:
         "posterior's mean, on the clean test set; nan where no posterior is kept. The architecture "
         "of the convolutional features (patch, grid, threshold, colour) was chosen on the test "
         "images, never on the training sample: the bounds are clean, the test errors a little "
-        "optimistic. Seconds are of the rung, random labels and other work on the machine included.",
+        "optimistic. Seconds are of the whole rung, random labels included.",
     )
 
 

@@ -125,3 +125,52 @@ def test_maurer_holds_in_simulation():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(RISK, st.floats(0, 20))
+def test_inverse_kl_is_the_inverse(risk, budget):
+    q = float(pacbayes.upper_risk(risk, budget))
+    assert risk <= q <= 1
+    if risk < q < 1 - 1e-12:
+        kl = (risk * math.log(risk / q) if risk else 0.0) + (
+            (1 - risk) * math.log((1 - risk) / (1 - q)) if risk < 1 else 0.0
+        )
+        assert kl == pytest.approx(budget, rel=1e-8, abs=1e-13)
+    assert float(pacbayes.lower_risk(1 - risk, budget)) == pytest.approx(1 - q, abs=1e-12)
+
+
+def test_inverse_kl_at_the_ends_and_its_derivatives():
+    assert float(pacbayes.upper_risk(0.0, 0.3)) == pytest.approx(-math.expm1(-0.3), rel=1e-14)
+    assert float(pacbayes.upper_risk(1.0, 0.3)) == 1
+    assert float(pacbayes.upper_risk(0.4, 0.0)) == 0.4
+    assert float(pacbayes.upper_risk(0.3, 1e6)) == 1
+    risk = torch.tensor([0.01, 0.3, 0.7], dtype=torch.float64, requires_grad=True)
+    budget = torch.tensor([0.02, 0.1, 0.05], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(pacbayes.upper_risk, (risk, budget))
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    pacbayes.upper_risk(ends, torch.tensor([0.1, 0.1])).sum().backward()
+    assert torch.isfinite(ends.grad).all()
+
+
+@given(RISK, KL, N, DELTA)
+def test_catoni_at_its_best_constant_is_below_mcallester(risk, kl, n, delta):
+    constants = [2.0**k for k in range(-12, 7)]
+    best = min(float(pacbayes.catoni(risk, kl, n, delta=delta, constant=c)) for c in constants)
+    # Its infimum over all constants is kl⁻¹(risk, (KL + ln 1/δ)/n).
+    exact = float(pacbayes.upper_risk(risk, (kl - math.log(delta)) / n))
+    assert best >= exact - 1e-9
+    assert exact <= float(pacbayes.mcallester(risk, kl, n, delta=delta)) + 1e-9
+    assert best <= float(pacbayes.quadratic(risk, kl, n, delta)) + 0.02
+
+
+def test_monte_carlo_holds_in_simulation():
+    generator = torch.Generator().manual_seed(0)
+    wrong = (torch.rand(2000, 40, generator=generator) < 0.3).double().mean(1)
+    assert (pacbayes.monte_carlo(wrong, 40, 0.1) < 0.3).double().mean() <= 0.1
+
+
+def test_occam_is_never_looser_than_countable():
+    for risk in (0.0, 0.1, 0.4):
+        for nats in (1.0, 50.0, 500.0):
+            a = pacbayes.occam(risk, -nats, 1000)
+            assert a <= pacbayes.countable(risk, -nats, 1000) + 1e-12

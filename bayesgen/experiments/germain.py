@@ -64,7 +64,7 @@ def germain(
 
     Example:
         >>> result = germain(sizes=(10, 100))
-        >>> int(result.degree[int((result.risk + result.kl).argmin())])
+        >>> int(result.degree[(result.risk + result.kl).values.argmin()])
         3
     """
     return xr.Dataset(

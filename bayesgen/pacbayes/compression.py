@@ -134,7 +134,7 @@ def compress(
         projection: "kronecker" or "sparse".
         epochs, quantised_epochs: passes over the data before and after quantisation.
         batch: observations a step.
-        learning_rate: Adam's, at the start; a tenth of it after quantisation.
+        learning_rate: Adam's, at the start; a third of it after quantisation.
         entropy: pull towards frequent levels, in squared level distances a bit.
         seed: of w₀, P and the order of the data.
         progress: called as progress(done, expected, what) after each epoch.
@@ -182,7 +182,7 @@ def compress(
     train = _Training(space, x, y, batch, seed, progress, total)
     z = train.run(z, epochs, rate)
     codebook, symbols = _quantiles(z, levels), None
-    z, codebook = train.run_quantised(z, codebook, quantised_epochs, rate / 10, entropy)
+    z, codebook = train.run_quantised(z, codebook, quantised_epochs, rate / 3, entropy)
     codebook = codebook.half().to(x)  # what the code holds
     symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
     code = (
@@ -339,7 +339,7 @@ class _Training:
                 loss = nn.functional.cross_entropy(scores, self.y[rows])
                 if not torch.isfinite(loss):
                     raise ValueError(
-                        f"the loss became {float(loss)} in epoch {self.done + 1}; lower "
+                        f"the loss became {float(loss.detach())} in epoch {self.done + 1}; lower "
                         "learning_rate"
                     )
                 optimiser.zero_grad()

@@ -49,7 +49,7 @@ def upper_risk(risk: Any, budget: Any) -> Tensor:
     # One more step at the root, where it changes nothing but carries the implicit derivatives.
     inside = (q > p.detach()) & (q < 1)
     at = torch.where(inside, q, torch.full_like(q, 0.5))
-    safe = torch.where(inside, p, torch.full_like(p, 0.25))
+    safe = torch.where(inside, p, torch.full_like(p, 0.25)).clamp(min=1e-15)  # ln 0 has no slope
     step = (binary_kl(safe, at) - B) * at * (1 - at) / (at - safe.detach())
     return q - torch.where(inside, step - step.detach(), torch.zeros_like(q))
 

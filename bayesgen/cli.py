@@ -28,6 +28,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# Options that several commands share.
+Data = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the data's official files; else a download.")
+]
+Train = Annotated[int | None, typer.Option(help="Training points; all by default.")]
+Test = Annotated[int | None, typer.Option(help="Test points; all by default.")]
+Seeds = Annotated[int, typer.Option(help="Corruptions of each level.")]
+Levels = Annotated[str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")]
+
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -53,18 +63,12 @@ def _group() -> None:
 
 @app.command()
 def corruption(
-    data: Annotated[
-        str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")
-    ] = "digits",
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with the data's official files; else a download.")
-    ] = None,
-    train: Annotated[int | None, typer.Option(help="Training points; all by default.")] = None,
-    test: Annotated[int | None, typer.Option(help="Test points; all by default.")] = None,
-    levels: Annotated[
-        str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")
-    ] = "0:1:0.1",
-    seeds: Annotated[int, typer.Option(help="Corruptions of each level.")] = 3,
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = None,
+    test: Test = None,
+    levels: Levels = "0:1:0.1",
+    seeds: Seeds = 3,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
     targets: Annotated[str, typer.Option(help="one-hot or dirichlet.")] = "one-hot",
@@ -116,22 +120,16 @@ def corruption(
 
 @app.command()
 def certify(
-    data: Annotated[
-        str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")
-    ] = "digits",
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with the data's official files; else a download.")
-    ] = None,
-    train: Annotated[int | None, typer.Option(help="Training points; all by default.")] = None,
-    test: Annotated[int | None, typer.Option(help="Test points; all by default.")] = None,
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = None,
+    test: Test = None,
     groups: Annotated[
         str | None,
         typer.Option(help="Classes to tell apart: 0/1, or 0,1,2,3,4/5,6,7,8,9; all by default."),
     ] = None,
-    levels: Annotated[
-        str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")
-    ] = "0:1:0.2",
-    seeds: Annotated[int, typer.Option(help="Corruptions of each level.")] = 1,
+    levels: Levels = "0:1:0.2",
+    seeds: Seeds = 1,
     kernel: Annotated[
         str, typer.Option(help="rbf, matern12, matern32, matern52, or convolutional (images).")
     ] = "rbf",

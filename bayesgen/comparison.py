@@ -12,7 +12,6 @@ import torch
 from bayesgen.evidence import Evidence, same_data
 from bayesgen.models.base import Posterior
 from bayesgen.models.null import null as null_evidence
-from bayesgen.models.risk import DRAWS
 from bayesgen.pacbayes import maurer
 
 NULL = "null"
@@ -156,15 +155,13 @@ def _probabilities(
 
 
 def _bound(model: Any, delta: float, tolerance: float) -> float:
-    """Maurer's bound on the Gibbs risk, where the prior did not see the data."""
+    """A certificate of labels, Maurer's bound of reals, where the prior did not see the data."""
     if not isinstance(model, Posterior) or model.learnt - {"noise"}:
         return math.nan
-    risk = model.gibbs_risk(tolerance)
+    if model.observed.kind in ("bernoulli", "softmax"):
+        return float(model.certificate(delta).bound)
+    risk, evidence = model.gibbs_risk(tolerance), model.evidence
     if risk is None:
         return math.nan
-    evidence = model.evidence
-    if model.observed.kind == "softmax":  # estimated by sampling: its own bound takes half of δ
-        delta = delta / 2
-        risk += math.sqrt(math.log(1 / delta) / (2 * evidence.n * DRAWS))
     kl = float(evidence.complexity.clamp(min=0))
     return float(maurer(min(max(risk, 0.0), 1.0), kl, evidence.n, delta))

@@ -9,30 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bayesgen import _checks, solvers
 from bayesgen.decomposition import METHODS, Decomposition, Rounding, decompose
+from bayesgen.derivatives import Derivatives, derivatives
 from bayesgen.evidence import Evidence
 from bayesgen.maximise import Maximum, maximise
 from bayesgen.measure import Measure, SquaredProduct
-
-
-class Derivatives(NamedTuple):
-    """Log marginal likelihood with derivatives in (log s, log σ²).
-
-    Attributes:
-        value: (...), nats.
-        gradient: (..., 2).
-        hessian: (..., 2, 2).
-    """
-
-    value: Tensor
-    gradient: Tensor
-    hessian: Tensor
 
 
 @dataclass(frozen=True)
@@ -297,32 +284,8 @@ class Spectrum:
         Source: Rasmussen & Williams (2006), eq. 5.9, differentiated once more, in the eigenbasis.
         """
         scale, noise = self._settings(scale, noise)
-        targets, outputs = self.loaded(), self.outputs
-
-        def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            total = scale * nodes + noise
-            return scale * nodes / total, noise / total, 1 / total
-
-        def moments(measure: Measure, power: int) -> list[Tensor]:
-            signal, rest, inverse = shares(measure.nodes)
-            weights = measure.weights * inverse**power
-            powers = (signal, rest, signal * signal, signal * rest, rest * rest)
-            return [(weights * p).sum(-1) for p in powers]
-
-        t = moments(targets, 1)
-        c = moments(self.density, 0)
-        first = [0.5 * (t[j] - outputs * c[j]) for j in range(2)]
-        second = [0.5 * (2 * t[j] - outputs * c[j]) for j in range(2, 5)]
-        gradient = torch.stack(first, -1)
-        hessian = torch.stack(
-            [
-                torch.stack([first[0] - second[0], -second[1]], -1),
-                torch.stack([-second[1], first[1] - second[2]], -1),
-            ],
-            -2,
-        )
         value = self.log_marginal_likelihood(scale[..., 0], noise[..., 0])
-        return Derivatives(value, gradient, hessian)
+        return derivatives(value, self.density, self.loaded(), self.outputs, scale, noise)
 
     def solve(self, scale: Any, noise: Any) -> Tensor:
         """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, labelling by labelling.

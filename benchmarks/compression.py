@@ -58,7 +58,6 @@ def main() -> None:
                 projection="sparse",
                 epochs=options.epochs,
                 quantised_epochs=options.epochs // 2 + 1,
-                learning_rate=0.3,
                 progress=lambda done, of, what: print(f"{done}/{of} {what}", flush=True),
             )
         )

@@ -7,7 +7,8 @@ import torch
 import bayesgen as bg
 from bayesgen import losses, pacbayes
 from bayesgen.evidence import Evidence
-from bayesgen.pacbayes.certificates import THEOREMS, sure_complexity
+from bayesgen.pacbayes.assemble import sure_complexity
+from bayesgen.pacbayes.terms import THEOREMS
 from bayesgen.spectrum import Spectrum
 
 

@@ -49,7 +49,7 @@ def net():
 def test_the_bytes_are_the_hypothesis(digits, net, projection):
     settings = {"dimension": 120, "levels": 5, "epochs": 15, "quantised_epochs": 10, "batch": 64}
     small = pacbayes.compress(
-        net, digits.x_train, digits.y_train, projection=projection, learning_rate=0.3, **settings
+        net, digits.x_train, digits.y_train, projection=projection, **settings
     )
     fresh = nn.Sequential(nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
     decoded = pacbayes.decode(small.code, fresh, projection)

@@ -21,8 +21,9 @@ from bayesgen.models import GaussianProcess, LinearModel
 from bayesgen.models.base import ExactPosterior
 from bayesgen.models.profile import Progress
 from bayesgen.pacbayes.certificate import Certificate
-from bayesgen.pacbayes.certificates import THEOREMS, statement, terms
+from bayesgen.pacbayes.certificates import statement
 from bayesgen.pacbayes.loss import zero_one
+from bayesgen.pacbayes.terms import THEOREMS, terms
 
 # Length-scales stated beforehand, as multiples of the square root of the number of inputs, the
 # order of distance between points whose inputs lie in [0, 1].

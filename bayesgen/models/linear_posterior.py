@@ -87,7 +87,7 @@ class LinearPosterior(ExactPosterior):
         self.features = gram.features
         self._observe(observed, found.evidence)
         worst = float(found.evidence.error.max())
-        if worst > 1e-2:
+        if worst > max(1e-2, 1e-5 * observed.n):
             warnings.warn(
                 f"rounding leaves the evidence uncertain by {worst:.2g} nats, and weights and "
                 "predictions with it: the features differ too much in size; scale the inputs, or "

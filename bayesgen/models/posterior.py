@@ -335,12 +335,6 @@ class GPPosterior(ExactPosterior):
     ) -> GPPosterior:
         """The posterior of one labelling at other hyperparameters; those not given are kept.
 
-        Args:
-            labelling: which one, of a batch.
-            lengthscale: of a kernel with one length-scale.
-            scale: outputscale s.
-            noise: σ².
-
         Raises:
             ValueError: a length-scale where the kernel's parameters are others; noise per point.
         """
@@ -354,11 +348,12 @@ class GPPosterior(ExactPosterior):
             theta = _checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
         if is_per_point(self._noise):
             raise ValueError("a posterior with a noise for each point cannot be moved")
-        given_noise = self._noise[labelling, 0, 0] if noise is None else noise
-        given_scale = self._scale[labelling] if scale is None else scale
         spectrum = self._spectrum_at(theta).labelling(labelling)
-        scales = _checks.positive("scale", given_scale, like=self._y).reshape(1)
-        noises = _checks.positive("noise", given_noise, like=self._y).reshape(1)
+        now = {"scale": self._scale[labelling], "noise": self._noise[labelling, 0, 0]}
+        scales, noises = (
+            _checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
+            for name, v in (("scale", scale), ("noise", noise))
+        )
         moved = GPPosterior(
             self._gram,
             self._y[labelling][None],

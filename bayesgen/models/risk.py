@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bayesgen import _checks
+from bayesgen import _checks, losses
 
 if TYPE_CHECKING:
     from bayesgen.models.base import Posterior
@@ -26,8 +26,7 @@ def gibbs_risk(posterior: Posterior, tolerance: float) -> float | None:
         return None
     mean, variance = posterior.marginals()
     if kind == "bernoulli":
-        margin = (2 * y - 1) * mean / variance.clamp(min=1e-300).sqrt()
-        return float(torch.special.ndtr(-margin).mean())
+        return float(losses.zero_one(mean, variance, y[:, 0].long()).mean())
     if kind == "softmax":
         generator = torch.Generator().manual_seed(0)
         values, vectors = torch.linalg.eigh(variance)
@@ -37,6 +36,4 @@ def gibbs_risk(posterior: Posterior, tolerance: float) -> float | None:
             z = torch.randn(DRAWS, y.shape[1], generator=generator, dtype=torch.float64).to(y)
             wrong += float(((mean[row] + z @ root[row].mT).argmax(-1) != label).double().mean())
         return wrong / len(y)
-    width = tau**2 + variance
-    kept = tau / width.sqrt() * (-0.5 * (y - mean) ** 2 / width).exp()
-    return 1 - float(kept.mean())
+    return float(losses.saturating(mean, variance, y, tau).mean())

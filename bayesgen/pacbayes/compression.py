@@ -113,7 +113,7 @@ def compress(
     epochs: int = 10,
     quantised_epochs: int = 5,
     batch: int = 256,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.3,
     entropy: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -149,7 +149,7 @@ def compress(
         >>> import bayesgen as bg
         >>> data = bg.data.load("digits", dtype=torch.float32)
         >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-        >>> small = compress(net, data.x_train, data.y_train, dimension=100, epochs=10)
+        >>> small = compress(net, data.x_train, data.y_train, dimension=100, batch=64)
         >>> small.certificate().bound < 0.9
         True
     """

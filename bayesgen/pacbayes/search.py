@@ -15,8 +15,9 @@ from bayesgen import _checks
 from bayesgen.models.base import ExactPosterior
 from bayesgen.pacbayes import loss as losses
 from bayesgen.pacbayes.certificate import Certificate, Payment
-from bayesgen.pacbayes.certificates import Terms, terms, tuned_certificate
+from bayesgen.pacbayes.certificates import tuned_certificate
 from bayesgen.pacbayes.loss import Loss
+from bayesgen.pacbayes.terms import Terms, terms
 from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
 from bayesgen.spectrum import Spectrum
 
@@ -132,7 +133,7 @@ def _search(
     progress: Progress | None,
 ) -> list[Certificate]:
     """One pass over the priors; a few of each labelling's best are kept and refined."""
-    coded = y if y.ndim == 3 else y.reshape(1, len(y), -1)
+    coded = _batch(y)
     finalists: list[list[tuple[Setting, str]]] = [[] for _ in coded]
     words = f"the choice among {len(named)} priors stated beforehand"
     last: tuple[str, list[_Candidate]] = ("", [])
@@ -182,7 +183,7 @@ def _with_split(
         raise ValueError("cooling must hold at least one share of the prior's covariance")
     x = _checks.inputs("x", x)
     y = _checks.targets("y", y, len(x), like=x)
-    coded = y if y.ndim == 3 else y.reshape(1, len(x), -1)
+    coded = _batch(y)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     m = round(split * len(x))
     if not 1 <= m < len(x):
@@ -281,6 +282,11 @@ def _targets(y: Any, x: Any, named: dict[str, Any]) -> Tensor:
         raise ValueError(f"x must be given for the models {', '.join(only)}")
     first: Spectrum = next(iter(named.values()))
     return _checks.targets("y", y, first.n, like=first.density.nodes)
+
+
+def _batch(y: Tensor) -> Tensor:
+    """(B, n, C)."""
+    return y if y.ndim == 3 else y.reshape(1, len(y), -1)
 
 
 def _named(models: Any) -> dict[str, Any]:

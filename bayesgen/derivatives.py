@@ -1,0 +1,54 @@
+"""Gradient and Hessian of the evidence in outputscale and noise, from two spectral measures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesgen.measure import Measure
+
+
+class Derivatives(NamedTuple):
+    """Log marginal likelihood with derivatives in (log s, log σ²).
+
+    Attributes:
+        value: (...), nats.
+        gradient: (..., 2).
+        hessian: (..., 2, 2).
+    """
+
+    value: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+def derivatives(
+    value: Tensor, density: Measure, targets: Measure, outputs: int, scale: Tensor, noise: Tensor
+) -> Derivatives:
+    """See `Spectrum.derivatives`; scale and noise have a trailing axis for the nodes."""
+
+    def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        total = scale * nodes + noise
+        return scale * nodes / total, noise / total, 1 / total
+
+    def moments(measure: Measure, power: int) -> list[Tensor]:
+        signal, rest, inverse = shares(measure.nodes)
+        weights = measure.weights * inverse**power
+        powers = (signal, rest, signal * signal, signal * rest, rest * rest)
+        return [(weights * p).sum(-1) for p in powers]
+
+    t = moments(targets, 1)
+    c = moments(density, 0)
+    first = [0.5 * (t[j] - outputs * c[j]) for j in range(2)]
+    second = [0.5 * (2 * t[j] - outputs * c[j]) for j in range(2, 5)]
+    gradient = torch.stack(first, -1)
+    hessian = torch.stack(
+        [
+            torch.stack([first[0] - second[0], -second[1]], -1),
+            torch.stack([-second[1], first[1] - second[2]], -1),
+        ],
+        -2,
+    )
+    return Derivatives(value, gradient, hessian)

@@ -183,6 +183,37 @@ def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
     )
 
 
+def subset(
+    data: Dataset, train: int | None = None, test: int | None = None, *, seed: int = 0
+) -> Dataset:
+    """So many points of each part, drawn without replacement; None keeps all.
+
+    Args:
+        data: any data set.
+        train, test: how many.
+        seed: of the draw.
+
+    Raises:
+        ValueError: more points than there are.
+
+    Example:
+        >>> subset(restrict(load("digits"), (3, 8)), 100)
+        Dataset(digits: 100 training and 79 test points, d = 64, C = 2)
+    """
+    generator = np.random.default_rng(seed)
+    keep = [
+        torch.from_numpy(_draw(name, np.arange(len(y)), np.arange(len(y)), count, generator)[0])
+        for name, y, count in (("train", data.y_train, train), ("test", data.y_test, test))
+    ]
+    return replace(
+        data,
+        x_train=data.x_train[keep[0]],
+        y_train=data.y_train[keep[0]],
+        x_test=data.x_test[keep[1]],
+        y_test=data.y_test[keep[1]],
+    )
+
+
 def _draw(
     name: str, x: np.ndarray, y: np.ndarray, count: int | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -107,10 +107,10 @@ class Spectrum:
     def tall(cls, Phi: Any, y: Any = None) -> Spectrum:
         """Spectrum of K = ΦΦᵀ for many more points than features, by way of ΦᵀΦ, (d, d).
 
-        Several times cheaper than the singular value decomposition of `features`, at the price of
-        digits: eigenvalues below eps·λ_max are noise and left out, and the rounding error is
-        that of a matrix. For features of one size, such as pooled activations, and a noise well
-        above that floor; not for raw powers.
+        Cheaper than the singular value decomposition of `features`, at the price of digits:
+        eigenvalues below eps·λ_max are noise and left out, and the rounding error is that of a
+        matrix. For features of one size, such as pooled activations, and a noise well above that
+        floor; not for raw powers.
 
         Args:
             Phi: features, (n, d), d ≤ n.

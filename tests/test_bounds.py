@@ -46,6 +46,14 @@ def test_monotone_in_kl_delta_and_risk(bound, risk, kl, n, delta, more):
     assert bound(min(1.0, risk * more), kl, n, delta=delta) >= base - 1e-12
 
 
+@pytest.mark.parametrize("bound", UNIT)
+@given(risk=RISK, kl=KL, n=N, delta=DELTA, more=st.integers(2, 20))
+def test_monotone_in_n(bound, risk, kl, n, delta, more):
+    # The union's λ are a grid, another one for each n.
+    slack = 1e-4 if bound is pacbayes.catoni_union else 1e-12
+    assert bound(risk, kl, more * n, delta=delta) <= bound(risk, kl, n, delta=delta) + slack
+
+
 @pytest.mark.parametrize("bound", [b for b in UNIT if b is not pacbayes.catoni])
 def test_limits(bound):
     far = bound(0.2, 3.0, 10**12, delta=0.05)

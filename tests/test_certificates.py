@@ -8,6 +8,7 @@ import bayesgen as bg
 from bayesgen import losses, pacbayes
 from bayesgen.evidence import Evidence
 from bayesgen.pacbayes.assemble import sure_complexity
+from bayesgen.pacbayes.search import Updated
 from bayesgen.pacbayes.terms import THEOREMS
 from bayesgen.spectrum import Spectrum
 
@@ -111,6 +112,11 @@ def test_learnt_priors_are_refused_or_rounded_and_paid(digits, parity):
     made = posterior.certificate(grid={"lengthscale": [1.0, 2.0, 4.0, 8.0]})
     assert made.settings["lengthscale"] in (1.0, 2.0, 4.0, 8.0)
     assert made.payments[0].nats == pytest.approx(math.log(4))
+    prior = {1.0: 0.7, 2.0: 0.1, 4.0: 0.1, 8.0: 0.1}
+    skewed = posterior.certificate(grid={"lengthscale": prior})
+    assert skewed.payments[0].nats == pytest.approx(-math.log(prior[made.settings["lengthscale"]]))
+    with pytest.raises(ValueError, match="sum to at most 1"):
+        posterior.certificate(grid={"lengthscale": {1.0: 0.7, 2.0: 0.7}})
     nearest = min((1.0, 2.0, 4.0, 8.0), key=lambda v: abs(math.log(v / posterior.lengthscale)))
     assert made.settings["lengthscale"] == nearest
     fixed = bg.GaussianProcess(rbf(nearest), hyperparameters=("scale", "noise"))
@@ -278,6 +284,9 @@ def test_a_split_prior_is_the_conditional_evidence(kind):
     torch.testing.assert_close(after.fit.squeeze(), whole.fit, rtol=1e-7, atol=1e-8)
     mean, variance = spectrum.marginals(1.0, 0.3)
     full = model.fit(x, y)
+    later = Updated(model.fit(x[:m], y[:m]), x[m:, None], spectrum.solve(1.0, 0.3)[0])
+    new = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(later.mean(new)[:, 0], full.mean(new), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(
         (offset + mean[0])[:, 0], full.predict(x[m:], latent=True).mean, rtol=1e-6, atol=1e-8
     )
@@ -293,6 +302,8 @@ def test_a_split_learns_what_it_likes_on_its_share(digits, parity):
     assert "100 other observations" in str(made)
     whole = pacbayes.certify(bg.GaussianProcess(rbf(2.0)), digits.x_train, parity)
     assert made.bound < whole.bound
+    signs = torch.where(made.posterior.mean(digits.x_test)[:, 0] > 0, 1, 0)
+    assert (signs != digits.y_test % 2).double().mean() < 0.15
     random = 2 * torch.randint(2, (200,), generator=torch.Generator().manual_seed(0)).double() - 1
     assert pacbayes.certify(free, digits.x_train, random, split=0.5).vacuous
 

@@ -87,7 +87,8 @@ def certify(
         lengthscales: stated beforehand; by default eight multiples of √(number of inputs).
         groups: classes to tell apart, each a group of the data's own; see `bayesgen.data.merge`.
         delta, bound: for the certificates; the vote's is by the C-bound or twice the Gibbs bound.
-        kind, train, test, data_dir: as for `bayesgen.experiments.corruption`.
+        train, test: points to keep of the groups; all by default.
+        kind, data_dir: as for `bayesgen.experiments.corruption`.
         progress: called as progress(done, expected, what).
         command: what to record as the command that made the result.
 
@@ -109,11 +110,12 @@ def certify(
     _checks.one_of("bound", bound, tuple(THEOREMS))
     chosen, numbers = grid(levels, seeds, kind)
     if isinstance(data, str):
-        data = datasets.load(data, train=train, test=test, data_dir=data_dir)
+        data = datasets.load(data, data_dir=data_dir)
     elif not isinstance(data, Dataset):
         raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
     if groups is not None:
         data = datasets.merge(data, groups)
+    data = datasets.subset(data, train, test)
     C = data.num_classes
     labels, altered = corruptions(data.y_train, chosen, numbers, C, kind)
     test_labels, _ = corruptions(data.y_test, chosen, numbers, C, kind)

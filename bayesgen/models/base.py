@@ -144,7 +144,7 @@ class Posterior(ABC):
         *,
         predictor: str = "gibbs",
         noise: str | None = None,
-        grid: Mapping[str, Sequence[float]] | None = None,
+        grid: Mapping[str, Sequence[float] | Mapping[float, float]] | None = None,
         clip: Any = None,
         subgamma: tuple[float, float] | None = None,
         labelling: int | None = None,
@@ -168,7 +168,8 @@ class Posterior(ABC):
                 smaller (both are Maurer's at δ/2).
             noise: "tune" or "keep"; by default tuned where it was learnt.
             grid: values stated beforehand, e.g. {"lengthscale": [1.0, 2.0, 4.0]}: the posterior
-                is recomputed at the nearest ones, and the bound pays the logarithm of their number.
+                is recomputed at the nearest ones, and the bound pays the logarithm of their number,
+                or −ln of a value's probability where a dict value → probability is given.
             clip: where unbounded losses are clipped, chosen without the data: c for "squared",
                 a range (a, b) in nats for "nll".
             subgamma: (s², c) for the oracle bound on the unclipped "nll"; it returns an
@@ -281,6 +282,14 @@ class ExactPosterior(Posterior):
     @abstractmethod
     def prior_mean(self) -> Tensor:
         """The prior's mean at the training inputs, (n, C)."""
+
+    @abstractmethod
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Posterior covariance of f(x1) and f(x2), of one labelling and any output, (m1, m2)."""
+
+    @abstractmethod
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior mean at new points, of the targets' layout."""
 
     @abstractmethod
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:

@@ -47,8 +47,8 @@ class LinearModel:
         tolerance: what a search over the decay may leave ungained, in nats per observation.
         max_spectra: decompositions that search may take at most.
         decomposition: "svd" of the features; or "gram", by way of ΦᵀΦ, for many more points than
-            features, which must be of one size: several times cheaper, and eigenvalues below
-            eps·λ_max are lost (see `Spectrum.tall`).
+            features, which must be of one size: cheaper, and eigenvalues below eps·λ_max are
+            lost (see `Spectrum.tall`).
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range, by name.

@@ -319,9 +319,17 @@ class LinearPosterior(ExactPosterior):
         """See `ExactPosterior.as_prior`."""
         Phi = self._new_features(x_new)
         mean = Phi @ self._weights[0]
-        root = self._root(0)
-        parts = decompose(self._shrunk(0, Phi * root.root_v), root.parts.by)
+        parts = decompose(self._reached(Phi), self._root(0).parts.by)
         return Spectrum.of_decomposition(parts, y_new - mean), mean
+
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """See `ExactPosterior.covariance`."""
+        left, right = (self._reached(self._new_features(x)) for x in (x1, x2))
+        return left @ right.mT
+
+    def _reached(self, Phi: Tensor) -> Tensor:
+        """Φ times a root of the weights' covariance, of the first labelling."""
+        return self._shrunk(0, Phi * self._root(0).root_v)
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
         """See `Posterior.observe`."""

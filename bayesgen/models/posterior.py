@@ -13,6 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
 from bayesgen.gram import KernelGram, LengthscaleGram
+from bayesgen.kernels import evaluate
 from bayesgen.models.base import ExactPosterior, Observed
 from bayesgen.models.conditional import Gaussian
 from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
@@ -335,8 +336,7 @@ class GPPosterior(ExactPosterior):
     ) -> GPPosterior:
         """The posterior of one labelling at other hyperparameters; those not given are kept.
 
-        Raises:
-            ValueError: a length-scale where the kernel's parameters are others; noise per point.
+        A length-scale only of a kernel where it is all there is to learn; no noise per point.
         """
         theta = self._theta[labelling]
         if lengthscale is not None:
@@ -376,10 +376,16 @@ class GPPosterior(ExactPosterior):
         """See `ExactPosterior.as_prior`."""
         x_new = self._new(x_new)
         mean = self.mean(x_new).reshape(y_new.shape)
-        (_, _, half) = next(self._half_solves(x_new))
-        covariance = self._scale[0] * self._gram.full(self._theta[0], x_new) - half.mT @ half
-        covariance = 0.5 * (covariance + covariance.mT)
-        return Spectrum.dense(covariance, y_new - mean), mean
+        covariance = self.covariance(x_new, x_new)
+        return Spectrum.dense(0.5 * (covariance + covariance.mT), y_new - mean), mean
+
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """See `ExactPosterior.covariance`."""
+        x1, x2 = self._new(x1), self._new(x2)
+        (_, _, left), (_, _, right) = (next(self._half_solves(x)) for x in (x1, x2))
+        with torch.no_grad():
+            prior = evaluate(self._gram.kernel(self._theta[0]), x1, x2)
+        return self._scale[0] * prior - left.mT @ right
 
     def _spectrum_at(self, theta: Tensor) -> Spectrum:
         if self._spectrum is None or not torch.equal(self._spectrum[0], theta):

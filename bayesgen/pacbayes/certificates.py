@@ -21,6 +21,8 @@ from bayesgen.pacbayes.loss import Loss
 from bayesgen.pacbayes.terms import Terms, terms
 from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
 
+Grid = Mapping[str, Sequence[float] | Mapping[float, float]]
+
 # Which of a posterior's learnt hyperparameters a grid's entry stands for.
 _GRIDS = {
     "lengthscale": "kernel",
@@ -39,7 +41,7 @@ def certify_posterior(
     bound: str,
     predictor: str,
     noise: str | None,
-    grid: Mapping[str, Sequence[float]] | None,
+    grid: Grid | None,
     clip: Any,
     subgamma: tuple[float, float] | None,
     labelling: int | None,
@@ -92,7 +94,7 @@ def tuned_certificate(
     problem: Problem,
     best: Setting,
     asked: Terms,
-    posterior: ExactPosterior | None,
+    posterior: Any,
     notes: tuple[str, ...] = (),
 ) -> Certificate:
     """The certificate at a setting of a tuned problem; `posterior` is the one it stands for."""
@@ -111,7 +113,7 @@ def tuned_certificate(
         problem.evidence(scale, noise),
         problem.loss,
         asked,
-        settings=settings if posterior is None else _settings(posterior, 0),
+        settings=_settings(posterior, 0) if isinstance(posterior, ExactPosterior) else settings,
         free=free,
         posterior=posterior,
         notes=notes,
@@ -190,7 +192,7 @@ def _refusal(owed: set[str], kind: Loss) -> str:
 
 
 def _rounded(
-    posterior: ExactPosterior, b: int, grid: Mapping[str, Sequence[float]], owed: set[str]
+    posterior: ExactPosterior, b: int, grid: Grid, owed: set[str]
 ) -> tuple[ExactPosterior, Payment]:
     """The posterior at the grid's points nearest to what was learnt, and what the grid costs."""
     if not isinstance(grid, Mapping) or not grid:
@@ -198,7 +200,7 @@ def _rounded(
             "grid must map hyperparameters to values stated beforehand, e.g. "
             f'{{"lengthscale": [1.0, 2.0, 4.0]}}, got {grid!r}'
         )
-    moves, count = {}, 1
+    moves, nats, words = {}, 0.0, []
     for name, values in grid.items():
         _checks.one_of("grid", name, tuple(_GRIDS))
         now = _setting(posterior, name, b)
@@ -207,19 +209,35 @@ def _rounded(
                 f"grid names {name!r}, which is no single number of this posterior; search models "
                 "with fixed priors with bayesgen.pacbayes.certify"
             )
-        points = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
-        if not len(points) or not (torch.isfinite(points) & (points >= 0)).all():
-            raise ValueError(f"grid[{name!r}] must hold positive numbers, got {values!r}")
-        at = points[((points + 1e-300).log() - (now.double() + 1e-300).log()).abs().argmin()]
-        moves[name] = int(at) if name == "order" else float(at)
-        count *= len(points)
+        points, chances = _grid_points(name, values)
+        index = int(((points + 1e-300).log() - (now.double() + 1e-300).log()).abs().argmin())
+        moves[name] = int(points[index]) if name == "order" else float(points[index])
+        nats -= math.log(float(chances[index]))
+        words.append(f"{len(points)} values of the {name}")
     left = owed - {_GRIDS[name] for name in grid}
     if left:
         raise ValueError(
             f"grid must also name what stands for {', '.join(sorted(left))}, which were learnt"
         )
-    payment = Payment(f"one of {count} priors stated beforehand", math.log(count))
+    payment = Payment(f"one of {' × '.join(words)} stated beforehand", nats)
     return posterior.at(labelling=b, **moves), payment
+
+
+def _grid_points(
+    name: str, values: Sequence[float] | Mapping[float, float]
+) -> tuple[Tensor, Tensor]:
+    """A grid's values and their prior probabilities, uniform unless given."""
+    points = torch.as_tensor(list(values), dtype=torch.float64).reshape(-1)
+    if not len(points) or not (torch.isfinite(points) & (points >= 0)).all():
+        raise ValueError(f"grid[{name!r}] must hold positive numbers, got {values!r}")
+    if not isinstance(values, Mapping):
+        return points, torch.full_like(points, 1 / len(points))
+    chances = torch.as_tensor(list(values.values()), dtype=torch.float64)
+    if not (chances > 0).all() or float(chances.sum()) > 1 + 1e-9:
+        raise ValueError(
+            f"grid[{name!r}] must give positive probabilities that sum to at most 1, got {values!r}"
+        )
+    return points, chances
 
 
 def _oracle(

@@ -32,6 +32,26 @@ _FINALISTS = 2
 
 
 @dataclass(frozen=True)
+class Updated:
+    """A posterior whose prior was itself a posterior, of a share of the data.
+
+    Attributes:
+        first: of the share that made the prior.
+        x: the other inputs, (m, d).
+        weights: s (sK + σ²I)⁻¹ (y − mean), (m, C), K its covariance there.
+    """
+
+    first: ExactPosterior
+    x: Tensor
+    weights: Tensor
+
+    def mean(self, x_new: Tensor) -> Tensor:
+        """Posterior mean at new points, (m', C)."""
+        mean = self.first.mean(x_new)
+        return mean.reshape(len(mean), -1) + self.first.covariance(x_new, self.x) @ self.weights
+
+
+@dataclass(frozen=True)
 class _Candidate:
     """One prior on the points that the bound rests on.
 
@@ -41,7 +61,7 @@ class _Candidate:
         offset: its mean, (n, C).
         scale: s to keep, None where it is free.
         cost: −ln of its probability among the priors stated.
-        posterior: at other settings, from (s, σ²); None where there is none to give.
+        posterior: the one at (s, σ²), to predict with; None where there is none to give.
     """
 
     name: str
@@ -49,7 +69,7 @@ class _Candidate:
     offset: Tensor
     scale: float | None
     cost: float
-    posterior: Callable[[float, float], ExactPosterior] | None
+    posterior: Callable[[float, float], ExactPosterior | Updated] | None
 
 
 def certify(
@@ -93,7 +113,8 @@ def certify(
 
     Returns:
         A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the posterior that
-        is certified (None with `split`, or where a `Spectrum` was given).
+        is certified; with `split` an `Updated`, which has a `mean` alone, and None where a
+        `Spectrum` was given.
 
     Raises:
         TypeError: a model of another kind.
@@ -200,8 +221,14 @@ def _with_split(
             posterior = _fitted(name, model, x[first], labels[first], None)
             spectrum, offset = posterior.as_prior(x[rest], labels[rest])
             for share in shares:
+                cost = costs[name] + math.log(len(shares))
                 one = _Candidate(
-                    name, spectrum, offset, share, costs[name] + math.log(len(shares)), None
+                    name,
+                    spectrum,
+                    offset,
+                    share,
+                    cost,
+                    partial(_updated, posterior, x[rest], spectrum),
                 )
                 made = _finish(
                     one, labels[rest], None, _paying(asked, one.cost, words), notes=(note,)
@@ -260,6 +287,12 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
             )
         )
     return made
+
+
+def _updated(
+    first: ExactPosterior, x: Tensor, spectrum: Spectrum, scale: float, noise: float
+) -> Updated:
+    return Updated(first, x, scale * spectrum.solve(scale, noise)[0])
 
 
 def _at(posterior: ExactPosterior, b: int, scale: float, noise: float) -> ExactPosterior:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bayesgen import _checks
@@ -110,20 +109,33 @@ class ConvolutionalMap:
         if self.mirror:
             mirrored = pooling.flip(1).reshape(self.grid**2, -1).mT.to(x)
             banks.append((weights.flip(-1).flatten(1), mirrored))
-        size = max(1, _PASS // (self.filters * rows * columns))
+        size = min(len(x), max(1, _PASS // (self.filters * rows * columns)))
         # Half of the patches pass a threshold near zero, with a response of order 1/√inputs.
         scale = math.sqrt(2 * weights[0].numel() / self.d) / len(banks)
-        parts = []
-        for images in x.reshape(-1, *self.image).split(size):
-            patches = F.unfold(images, self.patch)
-            patches = patches - patches.mean(1, keepdim=True)
-            patches /= (patches.square().sum(1, keepdim=True) + self.epsilon).sqrt()
-            pooled: Tensor | float = 0.0
+        images = x.reshape(-1, *self.image)
+        # Everything large is written into the same memory at each pass: with other threads about,
+        # allocators keep what is freed and grow by the size of a pass each time.
+        result = x.new_empty(len(x), self.filters, self.grid**2)
+        every = x.new_empty(size, weights[0].numel(), rows * columns)
+        responses = x.new_empty(size, self.filters, rows * columns)
+        pooled = x.new_empty(size, self.filters, self.grid**2)
+        for start in range(0, len(x), size):
+            part = images[start : start + size]
+            count = len(part)
+            patches, response = every[:count], responses[:count]
+            views = part.unfold(2, self.patch, 1).unfold(3, self.patch, 1)
+            shape = (count, self.image[0], self.patch, self.patch, rows, columns)
+            patches.view(shape).copy_(views.permute(0, 1, 4, 5, 2, 3))
+            patches -= patches.mean(1, keepdim=True)
+            patches /= (torch.linalg.vector_norm(patches, dim=1, keepdim=True) ** 2).add_(
+                self.epsilon
+            ).sqrt_()
+            target = result[start : start + count].zero_()
             for bank, cells in banks:
-                response = torch.matmul(bank, patches).sub_(self.threshold).relu_()
-                pooled = pooled + torch.matmul(response, cells)
-            parts.append(torch.as_tensor(pooled).flatten(1))
-        return scale * torch.cat(parts)
+                torch.matmul(bank, patches, out=response)
+                response.sub_(self.threshold).relu_()
+                target += torch.matmul(response, cells, out=pooled[:count])
+        return result.mul_(scale).flatten(1)
 
     def weights(self) -> Tensor:
         """The filters, (filters, channels, patch, patch), float64, of unit length and mean zero."""

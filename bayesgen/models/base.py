@@ -283,6 +283,11 @@ class ExactPosterior(Posterior):
     def prior_mean(self) -> Tensor:
         """The prior's mean at the training inputs, (n, C)."""
 
+    def _moved(self, other: ExactPosterior, **given: Any) -> Any:
+        """Another posterior of the same data; what was given to it was not learnt."""
+        other.learnt = self.learnt - {name for name, value in given.items() if value is not None}
+        return other
+
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Posterior covariance of f(x1) and f(x2), of one labelling and any output, (m1, m2)."""

@@ -311,9 +311,10 @@ class LinearPosterior(ExactPosterior):
             torch.zeros_like(scales, dtype=torch.bool),
         )
         posterior = LinearPosterior(self._gram, self.observed[labelling], moved, self.spectra)
-        given = {"decay": decay, "order": order, "scale": scale, "noise": noise}
-        posterior.learnt = self.learnt - {k for k, value in given.items() if value is not None}
-        return posterior
+        result: LinearPosterior = self._moved(
+            posterior, decay=decay, order=order, scale=scale, noise=noise
+        )
+        return result
 
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
         """See `ExactPosterior.as_prior`."""

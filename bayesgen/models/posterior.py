@@ -302,10 +302,7 @@ class GPPosterior(ExactPosterior):
         return self._spectrum_at(self._theta[labelling]).labelling(labelling)
 
     def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, one variance for all outputs of one noise.
-
-        From the spectrum where it is known.
-        """
+        """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, or from the spectrum where it is known."""
         noise = self._noise_of(labelling)
         known = self._spectrum
         if known is not None and torch.equal(known[0], self._theta[labelling]):
@@ -314,9 +311,8 @@ class GPPosterior(ExactPosterior):
             return mean[0] + self.prior_mean(), spread[0]
         y, alpha = self._y[labelling], self._alpha[labelling]
         mean = y - noise[0] * alpha + self.prior_mean()
-        groups = noise_groups(noise)
         columns = []
-        for group in groups:
+        for group in noise_groups(noise):
             inverse = self._factorised(labelling, group).into_inverse().diagonal()
             variance = group.noise.expand(len(y))
             columns.append((variance - variance.square() * inverse).clamp(min=0))
@@ -368,9 +364,8 @@ class GPPosterior(ExactPosterior):
             target_shape=self._shape[self._batched :],
             spectrum=spectrum,
         )
-        given = {"kernel": lengthscale, "scale": scale, "noise": noise}
-        moved.learnt = self.learnt - {name for name, value in given.items() if value is not None}
-        return moved
+        result: GPPosterior = self._moved(moved, kernel=lengthscale, scale=scale, noise=noise)
+        return result
 
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
         """See `ExactPosterior.as_prior`."""

@@ -127,9 +127,11 @@ class ConvolutionalMap:
             shape = (count, self.image[0], self.patch, self.patch, rows, columns)
             patches.view(shape).copy_(views.permute(0, 1, 4, 5, 2, 3))
             patches -= patches.mean(1, keepdim=True)
-            patches /= (torch.linalg.vector_norm(patches, dim=1, keepdim=True) ** 2).add_(
-                self.epsilon
-            ).sqrt_()
+            patches /= (
+                (torch.linalg.vector_norm(patches, dim=1, keepdim=True) ** 2)
+                .add_(self.epsilon)
+                .sqrt_()
+            )
             target = result[start : start + count].zero_()
             for bank, cells in banks:
                 torch.matmul(bank, patches, out=response)

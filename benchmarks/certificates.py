@@ -59,25 +59,32 @@ class Rung(NamedTuple):
     models: Callable[[bg.data.Dataset], dict[str, Any]]
     split: float | None = None  # share of the data for the prior
     levels: tuple[float, ...] = (0.0,)
+    mean: str = "posterior"
 
 
 PAIR, BOTH = (0, 1), (0.0, 1.0)
 RUNGS = {
     "binary, RBF, n = 10,000": Rung(PAIR, 10_000, rbf(24.0, 32.0, 48.0), levels=BOTH),
     "binary, convolutional, n = 10,000": Rung(PAIR, 10_000, convolutional(512), levels=BOTH),
+    "binary, convolutional, free mean, n = 10,000": Rung(
+        PAIR, 10_000, convolutional(512), levels=BOTH, mean="free"
+    ),
     "binary, convolutional, split": Rung(PAIR, 10_000, convolutional(512), 0.5),
     "ten, RBF, n = 4,000": Rung(None, 4_000, rbf(12.0, 16.0, 24.0, 32.0, 48.0, 64.0)),
     "ten, convolutional, n = 4,000": Rung(None, 4_000, convolutional(512), levels=BOTH),
     "ten, RBF, n = 10,000": Rung(None, 10_000, rbf(24.0, 32.0, 48.0)),
     "ten, convolutional, n = 10,000": Rung(None, 10_000, convolutional(512)),
     "ten, convolutional, n = 50,000": Rung(None, 50_000, convolutional(512)),
+    "ten, convolutional, free mean, n = 50,000": Rung(
+        None, 50_000, convolutional(512), mean="free"
+    ),
     "ten, convolutional, split": Rung(None, 50_000, convolutional(512), 0.5),
 }
 
 
 def run(name: str, data_dir: str) -> None:
     """One rung, on clean and on random labels."""
-    classes, n, make, split, levels = RUNGS[name]
+    classes, n, make, split, levels, mean = RUNGS[name]
     data = bg.data.load("cifar10", data_dir=data_dir, train=None if classes else n)
     if classes:
         data = bg.data.restrict(data, classes)
@@ -91,6 +98,7 @@ def run(name: str, data_dir: str) -> None:
         make(data),
         data.x_train,
         y,
+        mean=mean,
         split=split,
         progress=lambda i, n, what: print(what, flush=True),
     )
@@ -152,11 +160,11 @@ def report() -> None:
         "python benchmarks/certificates.py --data-dir DIR",
         rows,
         "Binary: airplane against automobile. Random: every label redrawn. Split: half of the data "
-        "makes the prior, the bound rests on the other half. Test error: of the certified "
-        "posterior's mean, on the clean test set; nan where no posterior is kept. The architecture "
-        "of the convolutional features (patch, grid, threshold, colour) was chosen on the test "
-        "images, never on the training sample: the bounds are clean, the test errors a little "
-        "optimistic. Seconds are of the whole rung, random labels included.",
+        "makes the prior, the bound rests on the other half. Free mean: Q is no posterior, its "
+        "mean is fitted to the bound. Test error: of Q's mean, on the clean test set. The "
+        "architecture of the convolutional features (patch, grid, threshold, colour) was chosen on "
+        "the test images, never on the training sample: the bounds are clean, the test errors a "
+        "little optimistic. Seconds are of the whole rung, random labels included.",
     )
 
 

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from bayesgen import _checks
 from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import Gram
 from bayesgen.models import conditional
 from bayesgen.spectrum import Spectrum
+
+# New points a pass: bounds the cross-covariances.
+CHUNK = 2000
 
 
 @dataclass(frozen=True)
@@ -291,6 +295,22 @@ class ExactPosterior(Posterior):
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Posterior covariance of f(x1) and f(x2), of one labelling and any output, (m1, m2)."""
+
+    def prior_at(self, x_new: Tensor, weights: Tensor) -> Tensor:
+        """The function k(·, X)α at new points, (m, C); k of unit outputscale, of one labelling.
+
+        Args:
+            x_new: (m, d).
+            weights: α, (n, C).
+        """
+        x_new = _checks.real("x_new", _checks.inputs("x_new", x_new), like=self._gram.x)
+        gram, theta = self._prior()
+        blocks = x_new.split(CHUNK)
+        return torch.cat([gram.cross(rows)(theta) @ weights for rows in blocks])
+
+    @abstractmethod
+    def _prior(self) -> tuple[Gram, Tensor]:
+        """The first labelling's prior covariance, and its parameters."""
 
     @abstractmethod
     def mean(self, x_new: Any) -> Tensor:

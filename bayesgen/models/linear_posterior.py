@@ -14,6 +14,7 @@ from torch.distributions import Normal
 from bayesgen import _checks
 from bayesgen.decomposition import Decomposition, decompose
 from bayesgen.evidence import Evidence
+from bayesgen.gram import Gram
 from bayesgen.models.base import ExactPosterior, Observed
 from bayesgen.models.conditional import Gaussian
 from bayesgen.models.feature_gram import FeatureGram
@@ -327,6 +328,9 @@ class LinearPosterior(ExactPosterior):
         """See `ExactPosterior.covariance`."""
         left, right = (self._reached(self._new_features(x)) for x in (x1, x2))
         return left @ right.mT
+
+    def _prior(self) -> tuple[Gram, Tensor]:
+        return self._root(0).gram, self._found.theta[0]
 
     def _reached(self, Phi: Tensor) -> Tensor:
         """Φ times a root of the weights' covariance, of the first labelling."""

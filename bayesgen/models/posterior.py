@@ -12,17 +12,14 @@ from torch.distributions import MultivariateNormal, Normal
 
 from bayesgen import _checks, solvers
 from bayesgen.evidence import Evidence
-from bayesgen.gram import KernelGram, LengthscaleGram
+from bayesgen.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import evaluate
-from bayesgen.models.base import ExactPosterior, Observed
+from bayesgen.models.base import CHUNK, ExactPosterior, Observed
 from bayesgen.models.conditional import Gaussian
 from bayesgen.models.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.spectrum import Spectrum
 
 MeanFunction = Callable[[Tensor], Tensor]
-
-# New points a pass: bounds the cross-covariances to (_CHUNK, n).
-_CHUNK = 2000
 
 
 class GPPosterior(ExactPosterior):
@@ -129,8 +126,8 @@ class GPPosterior(ExactPosterior):
         weights = self._scale[:, None, None] * self._alpha
         B, _, C = weights.shape
         result = weights.new_empty(B, len(x_new), C)
-        for start in range(0, len(x_new), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        for start in range(0, len(x_new), CHUNK):
+            rows = slice(start, start + CHUNK)
             cross = self._gram.cross(x_new[rows])
             for k, theta in enumerate(distinct):
                 of = (which == k).nonzero()[:, 0]
@@ -170,8 +167,8 @@ class GPPosterior(ExactPosterior):
         x_new = self._new(x_new)
         extra = self._observation_noise(latent)
         variance = torch.empty(len(self._alpha), len(x_new), self._alpha.shape[-1]).to(self._y)
-        for start in range(0, len(x_new), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        for start in range(0, len(x_new), CHUNK):
+            rows = slice(start, start + CHUNK)
             for b, of, half in self._half_solves(x_new[rows]):
                 prior = self._scale[b] * self._gram.diagonal(self._theta[b], x_new[rows])
                 reduced = (prior - half.square().sum(0)).clamp(min=0)
@@ -381,6 +378,9 @@ class GPPosterior(ExactPosterior):
         with torch.no_grad():
             prior = evaluate(self._gram.kernel(self._theta[0]), x1, x2)
         return self._scale[0] * prior - left.mT @ right
+
+    def _prior(self) -> tuple[Gram, Tensor]:
+        return self._gram, self._theta[0]
 
     def _spectrum_at(self, theta: Tensor) -> Spectrum:
         if self._spectrum is None or not torch.equal(self._spectrum[0], theta):

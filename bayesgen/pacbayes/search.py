@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
+from bayesgen.evidence import Evidence
 from bayesgen.models.base import ExactPosterior
 from bayesgen.pacbayes import loss as losses
+from bayesgen.pacbayes.assemble import certificate
 from bayesgen.pacbayes.certificate import Certificate, Payment
 from bayesgen.pacbayes.certificates import tuned_certificate
 from bayesgen.pacbayes.loss import Loss
+from bayesgen.pacbayes.predictors import Fitted, Updated
+from bayesgen.pacbayes.sharpen import sharpen
 from bayesgen.pacbayes.terms import Terms, terms
 from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
 from bayesgen.spectrum import Spectrum
@@ -29,26 +33,6 @@ COOLING = (1.0, 0.25, 0.0625, 0.015625)
 _QUICK = 24
 # Priors refined for each labelling after the coarse grid has ranked them.
 _FINALISTS = 2
-
-
-@dataclass(frozen=True)
-class Updated:
-    """A posterior whose prior was itself a posterior, of a share of the data.
-
-    Attributes:
-        first: of the share that made the prior.
-        x: the other inputs, (m, d).
-        weights: s (sK + σ²I)⁻¹ (y − mean), (m, C), K its covariance there.
-    """
-
-    first: ExactPosterior
-    x: Tensor
-    weights: Tensor
-
-    def mean(self, x_new: Tensor) -> Tensor:
-        """Posterior mean at new points, (m', C)."""
-        mean = self.first.mean(x_new)
-        return mean.reshape(len(mean), -1) + self.first.covariance(x_new, self.x) @ self.weights
 
 
 @dataclass(frozen=True)
@@ -81,6 +65,7 @@ def certify(
     bound: str = "maurer",
     predictor: str = "gibbs",
     log_prior: Mapping[str, float] | None = None,
+    mean: str = "posterior",
     split: float | None = None,
     cooling: Sequence[float] = COOLING,
     seed: int = 0,
@@ -106,6 +91,8 @@ def certify(
         delta, bound, predictor: as for `Posterior.certificate`.
         log_prior: name → ln of its prior probability; uniform by default. They may sum to less
             than one.
+        mean: "posterior", Q is a posterior at some (s, σ²); or "free", its mean is any function in
+            the span of the data, fitted to the bound itself: lower, and slower.
         split: share of the data for the prior, in (0, 1).
         cooling: shares of P's covariance to try with `split`, stated beforehand.
         seed: of the split.
@@ -113,8 +100,8 @@ def certify(
 
     Returns:
         A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the posterior that
-        is certified; with `split` an `Updated`, which has a `mean` alone, and None where a
-        `Spectrum` was given.
+        is certified; with `split` or a free mean something that has a `mean(x_new)` alone, and
+        None where a `Spectrum` was given.
 
     Raises:
         TypeError: a model of another kind.
@@ -134,12 +121,15 @@ def certify(
         >>> certify(models, data.x_train, y).payments[0].reason
         'the choice among 3 priors stated beforehand'
     """
+    _checks.one_of("mean", mean, ("posterior", "free"))
+    if mean == "free" and split is not None:
+        raise ValueError('mean="free" is for priors stated beforehand, not with split')
     asked = terms(delta, bound, predictor)
     named = _named(models)
     costs = _costs(named, log_prior)
     if split is None:
         y = _targets(y, x, named)
-        found = _search(named, x, y, costs, asked, progress)
+        found = _search(named, x, y, costs, asked, mean == "free", progress)
     else:
         found = _with_split(named, x, y, costs, asked, split, cooling, seed, progress)
     return found if torch.as_tensor(y).ndim == 3 else found[0]
@@ -151,6 +141,7 @@ def _search(
     y: Tensor,
     costs: dict[str, float],
     asked: Terms,
+    free: bool,
     progress: Progress | None,
 ) -> list[Certificate]:
     """One pass over the priors; a few of each labelling's best are kept and refined."""
@@ -176,7 +167,8 @@ def _search(
             for start, of in chosen[b]:
                 if of != name:
                     continue
-                made = _finish(one, coded[b], start, _paying(asked, one.cost, words))
+                finish = _finish_free if free else _finish
+                made = finish(one, coded[b], start, _paying(asked, one.cost, words))
                 now = best[b]
                 if now is None or made.bound < now.bound:
                     best[b] = made
@@ -255,6 +247,26 @@ def _finish(
     full = _problem(one, losses.zero_one(y), asked)
     moved = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
     return tuned_certificate(full, setting, asked, moved, notes)
+
+
+def _finish_free(one: _Candidate, y: Tensor, start: Setting, asked: Terms) -> Certificate:
+    """The mean of Q fitted to the bound, from the best posterior on."""
+    quick = _problem(one, losses.zero_one(y, _QUICK), asked)
+    setting = refine(quick, start)
+    found = sharpen(quick, setting)
+    kl = found.complexity
+    error = one.spectrum.evidence(setting.scale, setting.noise).error.max()
+    near = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    return certificate(
+        found.mean,
+        found.variance,
+        Evidence(-kl, kl, one.spectrum.n, torch.zeros_like(kl), error=error),
+        losses.zero_one(y),
+        asked,
+        settings={"scale": setting.scale, "noise": setting.noise},
+        free="Q's mean was fitted to this bound, free of charge: it only shapes Q.",
+        posterior=Fitted(near, found.weights) if isinstance(near, ExactPosterior) else None,
+    )
 
 
 def _problem(one: _Candidate, kind: Loss, asked: Terms) -> Problem:

@@ -465,6 +465,8 @@ def test_bad_input_to_certify_is_named(digits, parity):
             pacbayes.certify(*arguments, **more)
     with pytest.raises(TypeError, match="must be a GaussianProcess"):
         pacbayes.certify({"a": 3.0}, x, parity)
+    with pytest.raises(TypeError, match="must have Gaussian noise, got a bernoulli"):
+        pacbayes.certify(bg.GaussianProcess(rbf(2.0), likelihood="bernoulli"), x, parity)
 
 
 def test_a_batch_wants_its_labelling_named(regression):

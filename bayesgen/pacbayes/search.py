@@ -314,7 +314,7 @@ def _at(posterior: ExactPosterior, b: int, scale: float, noise: float) -> ExactP
 def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> ExactPosterior:
     posterior = model.fit(x, y) if learn is None else model.fit(x, y, hyperparameters=learn)
     if not isinstance(posterior, ExactPosterior):
-        raise TypeError(f"models[{name!r}] must have Gaussian noise; label codings do for classes")
+        raise TypeError(f"models[{name!r}] must make exact posteriors, of Gaussian noise")
     return posterior
 
 
@@ -348,6 +348,11 @@ def _named(models: Any) -> dict[str, Any]:
             raise TypeError(
                 f"models[{name!r}] must be a GaussianProcess, a LinearModel or a Spectrum, got "
                 f"{type(model).__name__}"
+            )
+        if getattr(model, "likelihood", None) is not None:
+            raise TypeError(
+                f"models[{name!r}] must have Gaussian noise, got a {model.likelihood.name} "
+                "likelihood; codings of labels (bayesgen.likelihoods.one_hot) do for classes"
             )
     return named
 

@@ -44,12 +44,15 @@ class Features:
         orders: of the features, (d,), int64.
         map: the affine map of the inputs that goes before, None where they are used as given.
         inputs: D.
+        looked: what the basis took from the training inputs, in words; "" for nothing. A prior that
+            looked at the data is no prior to a PAC-Bayes bound.
     """
 
     function: Callable[[Tensor], Tensor]
     orders: Tensor
     map: AffineMap | None
     inputs: int
+    looked: str = ""
 
     def __call__(self, x: Any) -> Tensor:
         """Φ, (n, d).
@@ -193,7 +196,9 @@ class Polynomial(Basis):
                 Phi = Phi * single[:, i, table[:, i].to(u.device)]
             return Phi
 
-        return Features(function, table.sum(1), _map(self.input_range, x), D)
+        of_data = isinstance(self.input_range, str)
+        looked = "the range of the inputs (pass input_range)" if of_data else ""
+        return Features(function, table.sum(1), _map(self.input_range, x), D, looked)
 
     def __repr__(self) -> str:
         return f"Polynomial(degree={self.degree}, kind={self.kind!r})"
@@ -229,7 +234,8 @@ class Fourier(Basis):
             return torch.cat([u.new_ones(len(u), 1), waves.reshape(len(u), -1)], 1)
 
         orders = torch.cat([torch.zeros(1, dtype=torch.int64), j.repeat_interleave(2 * D)])
-        return Features(function, orders, known, D)
+        looked = "" if self.period is not None else "the range of the inputs (pass period)"
+        return Features(function, orders, known, D, looked)
 
     def __repr__(self) -> str:
         return f"Fourier(order={self.order})"

@@ -67,7 +67,7 @@ def compare(
         models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`: a PAC-Bayes
         bound (Maurer 2004) on the Gibbs risk, δ shared by the models. The bound asks for a prior
         chosen before the data: it is NaN where kernel, scale, decay or order were learnt on them,
-        or only an Evidence was given.
+        a basis took their range, or only an Evidence was given.
 
     Raises:
         TypeError: a model that is neither.
@@ -156,7 +156,7 @@ def _probabilities(
 
 def _bound(model: Any, delta: float, tolerance: float) -> float:
     """A certificate of labels, Maurer's bound of reals, where the prior did not see the data."""
-    if not isinstance(model, Posterior) or model.learnt - {"noise"}:
+    if not isinstance(model, Posterior) or model.learnt - {"noise"} or model.looked:
         return math.nan
     if model.observed.kind in ("bernoulli", "softmax"):
         return float(model.certificate(delta).bound)

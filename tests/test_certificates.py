@@ -129,19 +129,53 @@ def test_learnt_priors_are_refused_or_rounded_and_paid(digits, parity):
 def test_linear_models_owe_their_decay_and_order():
     x = torch.linspace(-1, 1, 60, dtype=torch.float64)
     y = torch.where(torch.sin(4 * x) > 0, 1.0, -1.0).double()
-    posterior = bg.Polynomial(12, bg.priors.geometric(2.0), kind="legendre").fit(x, y)
+    legendre = {"kind": "legendre", "input_range": (-1.0, 1.0)}
+    posterior = bg.Polynomial(12, bg.priors.geometric(2.0), **legendre).fit(x, y)
     with pytest.raises(ValueError, match="decay had been learnt"):
         posterior.certificate()
     made = posterior.certificate(grid={"decay": [1.5, 2.0, 4.0]})
     assert made.settings["decay"] == pytest.approx(
         min((1.5, 2.0, 4.0), key=lambda v: abs(math.log(v / float(posterior.decay))))
     )
-    posterior = bg.Polynomial(12, kind="legendre", hyperparameters=("order", "noise")).fit(x, y)
+    posterior = bg.Polynomial(12, **legendre, hyperparameters=("order", "noise")).fit(x, y)
     made = posterior.certificate(grid={"order": list(range(13))})
     assert made.payments[0].nats == pytest.approx(math.log(13))
-    fixed = bg.Polynomial(6, 1.0, 0.3, kind="legendre", hyperparameters="fixed").fit(x, y)
+    fixed = bg.Polynomial(6, 1.0, 0.3, **legendre, hyperparameters="fixed").fit(x, y)
     kept = fixed.certificate()
     assert kept.complexity == pytest.approx(float(fixed.evidence.complexity))
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted"),
+    [
+        (bg.Polynomial(3, 1.0, 0.3, kind="legendre", hyperparameters="fixed"), "input_range"),
+        (bg.Fourier(3, 1.0, 0.3, hyperparameters="fixed"), "period"),
+        (
+            bg.Polynomial(3, kind="chebyshev", likelihood="bernoulli", hyperparameters="fixed"),
+            "input_range",
+        ),
+    ],
+)
+def test_a_basis_that_looked_at_the_inputs_is_refused(model, wanted):
+    x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+    y = x > 0 if model.likelihood is not None else torch.where(x > 0, 1.0, -1.0).double()
+    posterior = model.fit(x, y)
+    with pytest.raises(ValueError, match=rf"took from them.*pass {wanted}"):
+        posterior.certificate()
+    assert math.isnan(bg.compare({"a": posterior}).bound["a"])
+    if model.likelihood is None:
+        with pytest.raises(ValueError, match="took from them"):
+            pacbayes.certify(model, x, y)
+        assert pacbayes.certify(model, x, y, split=0.5).n == 15
+
+
+def test_with_a_prior_mean_the_outputscale_is_part_of_the_prior(digits, parity):
+    """What the data would make of it must not reach the bound."""
+    gp = bg.GaussianProcess(rbf(2.0), mean=0.5)
+    made = pacbayes.certify(gp, digits.x_train, parity)
+    assert made.settings["scale"] == 1.0
+    with pytest.raises(ValueError, match="scale had been learnt"):
+        gp.fit(digits.x_train, parity, hyperparameters=("scale", "noise")).certificate()
 
 
 def test_real_targets_want_a_range_and_a_paid_scale(regression):

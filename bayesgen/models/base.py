@@ -67,11 +67,13 @@ class Posterior(ABC):
         evidence: the `Evidence`, batch shape () or (B,).
         observed: the data.
         learnt: names of the hyperparameters that were learnt on them.
+        looked: what else the prior took from the data, in words; "" for nothing.
     """
 
     evidence: Evidence
     observed: Observed
     learnt: frozenset[str] = frozenset()
+    looked: str = ""
 
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         self.observed = observed

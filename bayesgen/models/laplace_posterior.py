@@ -53,6 +53,8 @@ class LaplacePosterior(Posterior):
         modes: list[list[Mode]],
     ) -> None:
         self.likelihood, self._settings, self._modes = likelihood, settings, modes
+        gram = settings[0].gram
+        self.looked = gram.features.looked if isinstance(gram, FeatureGram) else ""
         each = [
             combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
             for found in modes

@@ -85,7 +85,7 @@ class LinearPosterior(ExactPosterior):
 
     def __init__(self, gram: FeatureGram, observed: Observed, found: Weights, spectra: int) -> None:
         self._gram, self._found, self.spectra = gram, found, spectra
-        self.features = gram.features
+        self.features, self.looked = gram.features, gram.features.looked
         self._observe(observed, found.evidence)
         worst = float(found.evidence.error.max())
         if worst > max(1e-2, 1e-5 * observed.n):

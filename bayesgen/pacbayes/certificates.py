@@ -54,6 +54,7 @@ def certify_posterior(
     if posterior.observed.batched and labelling is None:
         raise ValueError(f"labelling must be given, 0..{batch - 1}: the posterior is of a batch")
     b = labelling or 0
+    refuse_a_look(posterior)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":
             raise ValueError(
@@ -88,6 +89,15 @@ def certify_posterior(
     best = refine(problem, coarse(problem))
     moved = posterior.at(labelling=b, scale=best.scale, noise=best.noise)
     return tuned_certificate(problem, best, asked, moved)
+
+
+def refuse_a_look(posterior: Posterior) -> None:
+    """Raise where a prior took more from the data than hyperparameters that can be paid for."""
+    if posterior.looked:
+        raise ValueError(
+            "a certificate wants a prior chosen before the data, but the basis took from them "
+            f"{posterior.looked}"
+        )
 
 
 def tuned_certificate(

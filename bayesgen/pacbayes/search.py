@@ -17,7 +17,7 @@ from bayesgen.models.base import ExactPosterior
 from bayesgen.pacbayes import loss as losses
 from bayesgen.pacbayes.assemble import certificate
 from bayesgen.pacbayes.certificate import Certificate, Payment
-from bayesgen.pacbayes.certificates import tuned_certificate
+from bayesgen.pacbayes.certificates import refuse_a_look, tuned_certificate
 from bayesgen.pacbayes.loss import Loss
 from bayesgen.pacbayes.predictors import Fitted, Updated
 from bayesgen.pacbayes.sharpen import sharpen
@@ -276,17 +276,20 @@ def _problem(one: _Candidate, kind: Loss, asked: Terms) -> Problem:
 def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:
     """The prior of one model on x, for each labelling; they share the decomposition."""
     if isinstance(model, Spectrum):
-        spectrum = model if model.targets is not None else model.load(y)
+        spectrum = model.load(y)
         offset = torch.zeros_like(y if y.ndim == 2 else y[0])
         count = len(y) if y.ndim == 3 else 1
         return [
             _Candidate(name, spectrum.labelling(b), offset, None, cost, None) for b in range(count)
         ]
     posterior = _fitted(name, model, x, y, ("scale", "noise"))
+    refuse_a_look(posterior)
+    offset = posterior.prior_mean()
+    if not losses.is_trivial(offset):  # then the outputscale is a part of the prior, as given
+        posterior = _fitted(name, model, x, y, ("noise",))
+    scale: Tensor = posterior.scale  # type: ignore[attr-defined]
     made = []
     for b in range(len(posterior.observed.y)):
-        scale: Tensor = posterior.scale  # type: ignore[attr-defined]
-        offset = posterior.prior_mean()
         kept = None if losses.is_trivial(offset) else float(scale.reshape(-1)[b])
         made.append(
             _Candidate(

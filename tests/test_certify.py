@@ -22,6 +22,8 @@ def test_bounds_move_with_the_labels_and_rademacher_does_not():
     assert bound[0] < 0.35 < bound[1] < bound[2]
     assert bound[2] > 0.5  # vacuous on random labels
     assert (rademacher == 1).all()
+    for name in ("rademacher_trace", "fat_shattering", "vc"):
+        assert (result[name] == 1).all()
     assert (result.test_gibbs_risk < result.bound).all()
     assert (result.gibbs_risk < result.bound).all()
     assert (result.paid > result.complexity).all()

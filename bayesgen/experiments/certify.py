@@ -41,8 +41,11 @@ _VARIABLES = {
     "paid": ("nats", "KL and payments"),
     "rademacher": (
         "1",
-        "uniform bound by the Rademacher complexity, of a class that fits any labels",
+        "margin bound by the sampled Rademacher complexity of a ball that fits any",
     ),
+    "rademacher_trace": ("1", "the same by the trace form"),
+    "fat_shattering": ("1", "margin bound by the ball's fat-shattering dimension"),
+    "vc": ("1", "uniform bound by the VC dimension of the kernel's hyperplanes"),
     "log_marginal_likelihood": ("nats", "evidence of the certified prior at its best s and σ²"),
     "lengthscale": ("input units", "length-scale of the certified prior"),
     "scale": ("1", "outputscale of the certified posterior"),
@@ -72,8 +75,8 @@ def certify(
 
     For each labelling the best certificate among priors with length-scales stated beforehand, its
     noise tuned for free and the choice of prior paid for (`bayesgen.pacbayes.certify`). Beside it
-    a uniform bound by the Rademacher complexity of the ball of functions that holds an
-    interpolant of every labelling: it cannot tell labels apart.
+    uniform bounds, by Rademacher complexity, fat-shattering and VC dimension, of the ball of
+    functions that holds an interpolant of every labelling: they cannot tell labels apart.
 
     The sample is independent draws from the corrupted distribution, and that is what a bound on it
     speaks of: test labels are corrupted likewise.
@@ -94,7 +97,8 @@ def certify(
 
     Returns:
         Dataset of dims (level, seed) with bound, vote_bound, gibbs_risk, test_gibbs_risk,
-        test_risk, complexity, paid, rademacher, log_marginal_likelihood, scale, noise and, where
+        test_risk, complexity, paid, rademacher, rademacher_trace, fat_shattering, vc,
+        log_marginal_likelihood, scale, noise and, where
         there is one, lengthscale.
 
     Raises:
@@ -140,7 +144,7 @@ def certify(
             "test_risk": float((mean.argmax(-1) != test_labels[b]).double().mean()),
             "complexity": one.complexity,
             "paid": one.paid,
-            "rademacher": uniform[b],
+            **uniform[b],
             "log_marginal_likelihood": float(
                 posterior.spectrum().maximise().evidence.log_marginal_likelihood
             ),
@@ -234,8 +238,8 @@ def _latent(posterior: ExactPosterior, x: Tensor) -> tuple[Tensor, Tensor]:
     return latent.mean, latent.variance[:, :1]
 
 
-def _uniform(found: list[Certificate], delta: float) -> list[float]:
-    """The margin bound of the smallest ball that holds an interpolant of every labelling.
+def _uniform(found: list[Certificate], delta: float) -> list[dict[str, float]]:
+    """Uniform bounds of the smallest ball that holds an interpolant of every labelling.
 
     Of the first class against the rest, in the space of the first labelling's kernel. The ball is
     given for free, although the labels chose it.
@@ -247,16 +251,24 @@ def _uniform(found: list[Certificate], delta: float) -> list[float]:
     fits, norms = [], []
     for one in spectra:
         y = one.y[:, :, :1]
-        loaded = first.load(y[0])
         noise = INTERPOLATION * values.mean()
-        alpha = loaded.solve(1.0, noise)
+        alpha = first.load(y[0]).solve(1.0, noise)
         fitted = y - noise * alpha
         norms.append(float((alpha * fitted).sum().clamp(min=0).sqrt()))
         fits.append(2 * (y * fitted).sum(-1)[0] / y.abs().max())
-    capacity = pacbayes.rademacher_sampled(K, max(norms), draws=200).value
-    margin = 0.5
-    bounds = [
-        pacbayes.rademacher(float((f <= margin).double().mean()), capacity, margin, first.n, delta)
-        for f in fits
-    ]
-    return [float(b.clamp(max=1.0)) for b in bounds]
+    n, norm, margin = first.n, max(norms), 0.5
+    sampled = pacbayes.rademacher_sampled(K, norm, draws=200).value
+    trace = float(pacbayes.rademacher_trace(K, norm))
+    radius = float(K.diagonal().max().sqrt())
+    fat = float(pacbayes.fat_shattering_dimension(radius, norm, margin / 16))
+    rows = []
+    for f in fits:
+        risk, error = (float((f <= at).double().mean()) for at in (margin, 0.0))
+        row = {
+            "rademacher": pacbayes.rademacher(risk, sampled, margin, n, delta),
+            "rademacher_trace": pacbayes.rademacher(risk, trace, margin, n, delta),
+            "fat_shattering": pacbayes.fat_shattering(risk, fat, n, delta),
+            "vc": pacbayes.vc(error, len(values), n, delta),
+        }
+        rows.append({name: float(value.clamp(max=1.0)) for name, value in row.items()})
+    return rows

@@ -120,6 +120,14 @@ def test_learnt_priors_are_refused_or_rounded_and_paid(digits, parity):
     assert skewed.payments[0].nats == pytest.approx(-math.log(prior[made.settings["lengthscale"]]))
     with pytest.raises(ValueError, match="sum to at most 1"):
         posterior.certificate(grid={"lengthscale": {1.0: 0.7, 2.0: 0.7}})
+    any_power = posterior.certificate(grid="geometric")
+    k = round(2 * math.log2(float(posterior.lengthscale)))
+    assert any_power.settings["lengthscale"] == pytest.approx(2 ** (k / 2))
+    assert any_power.payments[0].nats == pytest.approx(
+        2 * math.log(1 + abs(k)) + math.log(math.pi**2 / 3 - 1)
+    )
+    chances = [1 / (math.pi**2 / 3 - 1) / (1 + abs(j)) ** 2 for j in range(-10_000, 10_001)]
+    assert 0.999 < sum(chances) < 1
     nearest = min((1.0, 2.0, 4.0, 8.0), key=lambda v: abs(math.log(v / posterior.lengthscale)))
     assert made.settings["lengthscale"] == nearest
     fixed = bg.GaussianProcess(rbf(nearest), hyperparameters=("scale", "noise"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,7 +150,7 @@ class Posterior(ABC):
         *,
         predictor: str = "gibbs",
         noise: str | None = None,
-        grid: Mapping[str, Sequence[float] | Mapping[float, float]] | None = None,
+        grid: Mapping[str, Any] | str | None = None,
         clip: Any = None,
         subgamma: tuple[float, float] | None = None,
         labelling: int | None = None,
@@ -176,6 +176,8 @@ class Posterior(ABC):
             grid: values stated beforehand, e.g. {"lengthscale": [1.0, 2.0, 4.0]}: the posterior
                 is recomputed at the nearest ones, and the bound pays the logarithm of their number,
                 or −ln of a value's probability where a dict value → probability is given.
+                "geometric", for one or as the whole grid, is all powers of √2, the k-th with a
+                probability falling as 1/(1 + |k|)².
             clip: where unbounded losses are clipped, chosen without the data: c for "squared",
                 a range (a, b) in nats for "nll".
             subgamma: (s², c) for the oracle bound on the unclipped "nll"; it returns an

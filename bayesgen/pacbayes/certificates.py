@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bayesgen import _checks
@@ -16,12 +14,11 @@ from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes import loss as losses
 from bayesgen.pacbayes.assemble import certificate, sure_complexity
 from bayesgen.pacbayes.certificate import Certificate, OracleBound, Payment, Statement
+from bayesgen.pacbayes.grid import Grid, nearest
 from bayesgen.pacbayes.laplace import of_laplace
 from bayesgen.pacbayes.loss import Loss
 from bayesgen.pacbayes.terms import Terms, terms
 from bayesgen.pacbayes.tuning import Problem, Setting, coarse, refine
-
-Grid = Mapping[str, Sequence[float] | Mapping[float, float]]
 
 # Which of a posterior's learnt hyperparameters a grid's entry stands for.
 _GRIDS = {
@@ -194,9 +191,9 @@ def _refusal(owed: set[str], kind: Loss) -> str:
     free = "the noise" if kind.noise_free else "nothing"
     return (
         f"a certificate wants a prior and a loss chosen before the data, but {names} had been "
-        f"learnt on them (of the hyperparameters {free} is free here). Pass grid={{{entries}}}, "
-        "values stated beforehand: the posterior is recomputed at the nearest and the bound pays "
-        "ln(#grid); or fit with them fixed; or search stated priors with "
+        f"learnt on them (of the hyperparameters {free} is free here). Pass grid={{{entries}}} or "
+        'grid="geometric", values stated beforehand: the posterior is recomputed at the nearest, '
+        "and the bound pays ln(#grid); or fit with them fixed; or search stated priors with "
         "bayesgen.pacbayes.certify, which can also learn them on a share of the data (split=)"
     )
 
@@ -205,9 +202,13 @@ def _rounded(
     posterior: ExactPosterior, b: int, grid: Grid, owed: set[str]
 ) -> tuple[ExactPosterior, Payment]:
     """The posterior at the grid's points nearest to what was learnt, and what the grid costs."""
+    if grid == "geometric":
+        grid = {name: "geometric" for name, of in _GRIDS.items() if of in owed}
+        if not grid:
+            raise ValueError('grid="geometric" is for hyperparameters that were learnt: none were')
     if not isinstance(grid, Mapping) or not grid:
         raise ValueError(
-            "grid must map hyperparameters to values stated beforehand, e.g. "
+            'grid must be "geometric" or map hyperparameters to values stated beforehand, e.g. '
             f'{{"lengthscale": [1.0, 2.0, 4.0]}}, got {grid!r}'
         )
     moves, nats, words = {}, 0.0, []
@@ -219,35 +220,17 @@ def _rounded(
                 f"grid names {name!r}, which is no single number of this posterior; search models "
                 "with fixed priors with bayesgen.pacbayes.certify"
             )
-        points, chances = _grid_points(name, values)
-        index = int(((points + 1e-300).log() - (now.double() + 1e-300).log()).abs().argmin())
-        moves[name] = int(points[index]) if name == "order" else float(points[index])
-        nats -= math.log(float(chances[index]))
-        words.append(f"{len(points)} values of the {name}")
+        point = nearest(name, values, float(now))
+        moves[name] = int(point.value) if name == "order" else point.value
+        nats += point.nats
+        words.append(point.words)
     left = owed - {_GRIDS[name] for name in grid}
     if left:
         raise ValueError(
             f"grid must also name what stands for {', '.join(sorted(left))}, which were learnt"
         )
-    payment = Payment(f"one of {' × '.join(words)} stated beforehand", nats)
+    payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
     return posterior.at(labelling=b, **moves), payment
-
-
-def _grid_points(
-    name: str, values: Sequence[float] | Mapping[float, float]
-) -> tuple[Tensor, Tensor]:
-    """A grid's values and their prior probabilities, uniform unless given."""
-    points = torch.as_tensor(list(values), dtype=torch.float64).reshape(-1)
-    if not len(points) or not (torch.isfinite(points) & (points >= 0)).all():
-        raise ValueError(f"grid[{name!r}] must hold positive numbers, got {values!r}")
-    if not isinstance(values, Mapping):
-        return points, torch.full_like(points, 1 / len(points))
-    chances = torch.as_tensor(list(values.values()), dtype=torch.float64)
-    if not (chances > 0).all() or float(chances.sum()) > 1 + 1e-9:
-        raise ValueError(
-            f"grid[{name!r}] must give positive probabilities that sum to at most 1, got {values!r}"
-        )
-    return points, chances
 
 
 def _oracle(

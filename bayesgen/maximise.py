@@ -13,7 +13,8 @@ from bayesgen import _checks
 from bayesgen.evidence import Evidence
 
 if TYPE_CHECKING:
-    from bayesgen.spectrum import Measure, Spectrum
+    from bayesgen.measure import Measure
+    from bayesgen.spectrum import Spectrum
 
 # The coarse grid of the maximisation: points for each factor of ten.
 _PER_DECADE = 6

@@ -169,9 +169,12 @@ def certify(
     title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
     console.print(_table(summary(result), title, {"KL": ",.1f"}))
     guessing = 1 - 1 / attrs["classes"]
+    choice = "one prior, stated beforehand"
+    if attrs["priors"] > 1:
+        choice = f"ln {attrs['priors']} nats paid for the choice of prior"
     console.print(
-        f"{attrs['bound_name']}; ln {attrs['priors']} nats paid for the choice of prior, the noise "
-        f"tuned for free. Guessing has a risk of {guessing:.3g}.\n"
+        f"{attrs['bound_name']}; {choice}; the noise tuned for free. Guessing has a risk of "
+        f"{guessing:.3g}.\n"
         f"Wrote {folder / 'certify.png'} and {folder / 'certify.nc'}"
     )
 

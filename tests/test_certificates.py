@@ -236,6 +236,9 @@ def test_the_vote_says_which_bound_it_gives(digits, parity):
     )
     gibbs, vote = gp.certificate(), gp.certificate(predictor="vote")
     assert vote.predictor == "vote"
+    assert vote.bound == pytest.approx(gibbs.vote)
+    with pytest.raises(ValueError, match="is for class labels"):
+        gp.certificate(loss="squared", clip=1.0, predictor="vote", grid={"scale": [1.0]})
     assert "Twice the Gibbs" in vote.theorem or "C-bound" in vote.theorem
     assert vote.bound <= 2 * gibbs.bound + 0.05
     assert "majority vote" in str(vote)

@@ -46,10 +46,13 @@ def certificate(
     kl, delta, uncertain = sure_complexity(evidence, asked.delta)
     words, notes = asked.theorem.words, notes + uncertain
     risk, total = expected.mean().clamp(0, 1), kl + asked.paid
-    if asked.predictor == "vote":
-        value, words = vote(expected, total, delta, kind)
-    else:
+    by_vote = None if kind.labels is None else vote(expected, total, delta)
+    if asked.predictor == "gibbs":
         value = float(asked.theorem.function(risk, total, evidence.n, delta))
+    elif by_vote is not None:
+        value, words = by_vote
+    else:
+        raise ValueError('predictor="vote" is for class labels, loss="zero_one"')
     return Certificate(
         bound=kind.unscaled(min(value, 1.0)),
         risk=kind.unscaled(float(risk)),
@@ -64,6 +67,7 @@ def certificate(
         guessing=None if kind.guessing is None else kind.unscaled(kind.guessing),
         settings=settings,
         notes=notes,
+        vote=None if by_vote is None else by_vote[0],
         posterior=posterior,
     )
 

@@ -38,6 +38,8 @@ class Statement:
         guessing: the risk of knowing nothing, None where there is no such number.
         settings: hyperparameters of the posterior that is certified.
         notes: what else a reader should know.
+        vote: of class labels, what the majority vote's risk is at most, at the same δ; None where
+            it is not known.
         posterior: the posterior that is certified: its noise may have been tuned.
     """
 
@@ -54,6 +56,7 @@ class Statement:
     guessing: float | None = None
     settings: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    vote: float | None = None
     posterior: Any = field(default=None, repr=False, compare=False)
 
     kind: ClassVar[str] = ""

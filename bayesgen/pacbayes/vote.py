@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from bayesgen.pacbayes import bounds
-
-if TYPE_CHECKING:
-    from bayesgen.pacbayes.loss import Loss
 
 
 def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
@@ -40,7 +35,7 @@ def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
     return torch.where(r < 0.5, value, torch.ones_like(value)).clamp(0.0, 1.0)
 
 
-def vote(wrong: Tensor, kl: float, delta: float, loss: Loss) -> tuple[float, str]:
+def vote(wrong: Tensor, kl: float, delta: float) -> tuple[float, str]:
     """A bound on the vote's risk, the smaller of twice the Gibbs bound and the C-bound; its source.
 
     Half of δ goes to the Gibbs risk, half to two voters' joint risk, whose posterior Q × Q is
@@ -50,13 +45,7 @@ def vote(wrong: Tensor, kl: float, delta: float, loss: Loss) -> tuple[float, str
         wrong: each observation's share of voters in error, (n,).
         kl: KL(Q ‖ P) with all payments, nats.
         delta: δ.
-        loss: the 0–1 loss.
-
-    Raises:
-        ValueError: another loss.
     """
-    if loss.labels is None:
-        raise ValueError('predictor="vote" is for class labels, loss="zero_one"')
     n = len(wrong)
     gibbs = bounds.maurer(wrong.mean().clamp(0, 1), kl, n, delta / 2)
     joint = bounds.maurer(wrong.square().mean().clamp(0, 1), 2 * kl, n, delta / 2)

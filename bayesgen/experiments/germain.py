@@ -12,6 +12,7 @@ from torch import Tensor
 from bayesgen import losses, pacbayes, plots
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import LinearModel, LinearPosterior, Polynomial
+from bayesgen.pacbayes.loss import expected_nll
 
 # The polynomials: y = sin x + ε on [0, 2π].
 DEGREES = tuple(range(1, 8))
@@ -119,7 +120,7 @@ def _bounds(sizes: list[int], seed: int) -> dict[str, tuple[str, list[float], di
         clipped = float(_clipped(posterior, x[:n], y[:n]))
         row = {
             "train_risk": train,
-            "expected_risk": float(_nll(posterior, x_new, y_new)),
+            "expected_risk": _nll(posterior, x_new, y_new),
             "clipped_train_risk": clipped,
             "clipped_expected_risk": float(_clipped(posterior, x_new, y_new)),
             "catoni": float(pacbayes.catoni(clipped, kl, n, _RANGE, _DELTA)),
@@ -137,11 +138,9 @@ def _marginals(posterior: LinearPosterior, x: Tensor, y: Tensor) -> tuple[Tensor
     return latent.mean[:, None], latent.variance[:, None], y[:, None]
 
 
-def _nll(posterior: LinearPosterior, x: Tensor, y: Tensor) -> Tensor:
+def _nll(posterior: LinearPosterior, x: Tensor, y: Tensor) -> float:
     """Gibbs risk, E_Q[−log p(y|f)], averaged over points."""
-    mean, variance, y = _marginals(posterior, x, y)
-    square = (y - mean).square() + variance
-    return 0.5 * ((2 * math.pi * posterior.noise).log() + square / posterior.noise).mean()
+    return expected_nll(*_marginals(posterior, x, y), posterior.noise)
 
 
 def _clipped(posterior: LinearPosterior, x: Tensor, y: Tensor) -> Tensor:

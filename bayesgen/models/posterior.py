@@ -373,8 +373,9 @@ class GPPosterior(ExactPosterior):
 
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         """See `ExactPosterior.covariance`."""
-        x1, x2 = self._new(x1), self._new(x2)
-        (_, _, left), (_, _, right) = (next(self._half_solves(x)) for x in (x1, x2))
+        same, x1, x2 = x2 is x1, self._new(x1), self._new(x2)
+        (_, _, left) = next(self._half_solves(x1))
+        right = left if same else next(self._half_solves(x2))[2]
         with torch.no_grad():
             prior = evaluate(self._gram.kernel(self._theta[0]), x1, x2)
         return self._scale[0] * prior - left.mT @ right

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bayesgen import _checks
+from bayesgen.evidence import Evidence
 from bayesgen.models.base import ExactPosterior, Posterior
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes import loss as losses
@@ -129,12 +130,11 @@ def tuned_certificate(
 
 def statement(posterior: ExactPosterior, b: int, kind: Loss, asked: Terms) -> Certificate:
     """The certificate of one labelling's posterior as it is, the KL that of its Evidence."""
-    evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
     mean, variance = posterior.marginals(b)
     return certificate(
         mean,
         variance,
-        evidence,
+        _evidence(posterior, b),
         kind,
         asked,
         settings=_settings(posterior, b),
@@ -152,6 +152,10 @@ def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
 
 
 # --------------------------------------------------------------------------- inside
+
+
+def _evidence(posterior: ExactPosterior, b: int) -> Evidence:
+    return posterior.evidence[b] if posterior.observed.batched else posterior.evidence
 
 
 def _part(posterior: ExactPosterior, name: str, b: int) -> Tensor:
@@ -251,7 +255,7 @@ def _oracle(
             "subgamma wants everything fixed before the data, got "
             f"{', '.join(sorted(posterior.learnt))} learnt on them"
         )
-    evidence = posterior.evidence[b] if posterior.observed.batched else posterior.evidence
+    evidence = _evidence(posterior, b)
     mean, variance = posterior.marginals(b)
     risk = losses.expected_nll(mean, variance, posterior.observed.y[b], noise)
     kl, delta, notes = sure_complexity(evidence, asked.delta)

@@ -181,8 +181,7 @@ def compress(
     total = epochs + quantised_epochs
     train = _Training(space, x, y, batch, seed, progress, total)
     z = train.run(z, epochs, rate)
-    codebook, symbols = _quantiles(z, levels), None
-    z, codebook = train.run_quantised(z, codebook, quantised_epochs, rate / 3, entropy)
+    z, codebook = train.run_quantised(z, _quantiles(z, levels), quantised_epochs, rate / 3, entropy)
     codebook = codebook.half().to(x)  # what the code holds
     symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
     code = (

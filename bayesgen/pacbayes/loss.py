@@ -16,7 +16,6 @@ from bayesgen.pacbayes import _door
 if TYPE_CHECKING:
     from bayesgen.models.base import Observed
 
-Marginals = tuple[Tensor, Tensor]
 LOSSES = ("zero_one", "squared", "nll")
 
 

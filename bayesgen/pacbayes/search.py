@@ -169,9 +169,7 @@ def _search(
                     continue
                 finish = _finish_free if free else _finish
                 made = finish(one, coded[b], start, _paying(asked, one.cost, words))
-                now = best[b]
-                if now is None or made.bound < now.bound:
-                    best[b] = made
+                best[b] = _lower(best[b], made)
         if progress is not None:
             progress(len(named) + i + 1, len(named) + len(wanted), f"refining {name}")
     return [c for c in best if c is not None]
@@ -225,13 +223,15 @@ def _with_split(
                 made = _finish(
                     one, labels[rest], None, _paying(asked, one.cost, words), notes=(note,)
                 )
-                now = best[b]
-                if now is None or made.bound < now.bound:
-                    best[b] = made
+                best[b] = _lower(best[b], made)
             if progress is not None:
                 done = i * len(coded) + b + 1
                 progress(done, len(named) * len(coded), f"prior {name} from {m:,} points")
     return [c for c in best if c is not None]
+
+
+def _lower(old: Certificate | None, new: Certificate) -> Certificate:
+    return new if old is None or new.bound < old.bound else old
 
 
 def _finish(
@@ -244,7 +244,7 @@ def _finish(
     """Tune Q to the bound, quickly, and certify it with the full rule."""
     quick = _problem(one, losses.zero_one(y, _QUICK), asked)
     setting = refine(quick, coarse(quick) if start is None else start)
-    full = _problem(one, losses.zero_one(y), asked)
+    full = replace(quick, loss=losses.zero_one(y))
     moved = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
     return tuned_certificate(full, setting, asked, moved, notes)
 
@@ -285,12 +285,13 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
     posterior = _fitted(name, model, x, y, ("scale", "noise"))
     refuse_a_look(posterior)
     offset = posterior.prior_mean()
-    if not losses.is_trivial(offset):  # then the outputscale is a part of the prior, as given
+    free = losses.is_trivial(offset)
+    if not free:  # then the outputscale is a part of the prior, as given
         posterior = _fitted(name, model, x, y, ("noise",))
     scale: Tensor = posterior.scale  # type: ignore[attr-defined]
     made = []
     for b in range(len(posterior.observed.y)):
-        kept = None if losses.is_trivial(offset) else float(scale.reshape(-1)[b])
+        kept = None if free else float(scale.reshape(-1)[b])
         made.append(
             _Candidate(
                 name,

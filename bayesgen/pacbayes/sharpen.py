@@ -30,15 +30,13 @@ class Sharpened:
     Attributes:
         mean, variance: marginals at the sample, (n, C) and (n, 1).
         complexity: KL(Q ‖ P), nats, ().
-        weights: α of the mean, offset + sKα at the sample, (n, C), s in it.
-        bound: scaled to [0, 1].
+        weights: α of the mean, offset + Kα at the sample, (n, C), the outputscale in it.
     """
 
     mean: Tensor
     variance: Tensor
     complexity: Tensor
     weights: Tensor
-    bound: float
 
 
 class _Family:
@@ -100,4 +98,4 @@ def sharpen(problem: Problem, start: Setting, steps: int = 80) -> Sharpened:
     mean, variance, kl = family.at(A, log_ratio)
     inverse = torch.where(family.values > 0, family.root / family.values.clamp(min=1e-300), 0.0)
     weights = family.vectors @ (inverse[:, None] * A) @ problem.contrasts.mT
-    return Sharpened(mean, variance, kl, weights, lowest)
+    return Sharpened(mean, variance, kl, weights)

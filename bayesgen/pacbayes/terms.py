@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Terms:
         return lambda risk, kl: self.theorem.function(risk, kl + self.paid, n, self.delta)
 
 
-def terms(delta: float, bound: str, predictor: str, payments: Sequence[Payment] = ()) -> Terms:
+def terms(delta: float, bound: str, predictor: str) -> Terms:
     """Terms, checked.
 
     Raises:
@@ -76,4 +76,4 @@ def terms(delta: float, bound: str, predictor: str, payments: Sequence[Payment] 
     _door.log_delta(delta)
     theorem = THEOREMS[_checks.one_of("bound", bound, tuple(THEOREMS))]
     _checks.one_of("predictor", predictor, ("gibbs", "vote"))
-    return Terms(delta, theorem, predictor, tuple(payments))
+    return Terms(delta, theorem, predictor)

@@ -67,7 +67,9 @@ def compare(
         models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`: a PAC-Bayes
         bound (Maurer 2004) on the Gibbs risk, δ shared by the models. The bound asks for a prior
         chosen before the data: it is NaN where kernel, scale, decay or order were learnt on them,
-        a basis took their range, or only an Evidence was given.
+        a basis took their range, or only an Evidence was given. Where a model's Evidence does not
+        pay for something that was fitted to the same data (trained features), a column `excludes`
+        names it: such a row wins by what it leaves out.
 
     Raises:
         TypeError: a model that is neither.
@@ -110,6 +112,9 @@ def compare(
     table = table.sort_values("log_evidence", ascending=False, kind="stable")
     table.insert(2, "delta", table.log_evidence - table.log_evidence.iloc[0])
     table.insert(3, "probability", table.pop("probability"))
+    unpaid = {name: ", ".join(e.complexity_excludes) for name, e in evidences.items()}
+    if any(unpaid.values()):
+        table["excludes"] = [unpaid.get(str(name), "") for name in table.index]
     table.index.name = "model"
     return Comparison(table)
 

@@ -42,6 +42,8 @@ class Evidence:
             factorisation to exist, 0 where none was. Never added silently: it is printed.
         fingerprint: a hash of the targets, int64 of the batch shape, 0 where it is not known;
             evidences are compared on the same data only.
+        complexity_excludes: what was fitted to the same data and is not paid for, in words, such
+            as "features": the log marginal likelihood is too high by it.
 
     Raises:
         ValueError: a part is not finite, the complexity is negative, shapes do not broadcast, or
@@ -64,6 +66,7 @@ class Evidence:
     method: str = "exact"
     jitter: Tensor = _ZERO
     fingerprint: Tensor = _UNKNOWN
+    complexity_excludes: tuple[str, ...] = ()
     # What a posterior's Evidence knows beyond its numbers: the data, and how they came one by one.
     _observed: Any = None
     _conditional: Callable[[int, int, int], Evidence] | None = None
@@ -194,6 +197,8 @@ class Evidence:
         )
         if (self.jitter > 0).any():
             text += f"; jitter {show(self.jitter.max(), '.2g')} was added to the diagonal"
+        if self.complexity_excludes:
+            text += f"; {' and '.join(self.complexity_excludes)} not paid for"
         return text + ")"
 
     @property
@@ -254,7 +259,10 @@ def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
     parts: dict[str, Any] = {
         name: function(*(getattr(e, name) for e in evidences)) for name in names
     }
-    return Evidence(n=evidences[0].n, method=evidences[0].method, **parts)
+    first = evidences[0]
+    return Evidence(
+        n=first.n, method=first.method, complexity_excludes=first.complexity_excludes, **parts
+    )
 
 
 def _as_real(name: str, value: Any, like: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from bayesgen.likelihoods.coding import DirichletTargets, dirichlet, one_hot
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, resolve
-from bayesgen.likelihoods.separable import Bernoulli, Poisson, StudentT
+from bayesgen.likelihoods.separable import Bernoulli, Gaussian, Poisson, StudentT
 from bayesgen.likelihoods.softmax import Softmax
 
 __all__ = [
     "Bernoulli",
     "DirichletTargets",
+    "Gaussian",
     "Likelihood",
     "Poisson",
     "Separable",

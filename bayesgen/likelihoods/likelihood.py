@@ -78,6 +78,16 @@ class Likelihood(ABC):
         """The distribution of observations given f (..., C latent functions last)."""
 
     @abstractmethod
+    def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+        """−∇∇ log p(y | f) of each row as V diag(w) Vᵀ, w > 0: values (n, K), vectors (n, C, K).
+
+        For y in its inner form, (n, ...), and f (n, C).
+
+        Raises:
+            ValueError: it is not positive semi-definite somewhere.
+        """
+
+    @abstractmethod
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """The distribution of new observations, f ~ N(mean, covariance) integrated out."""
 
@@ -130,6 +140,16 @@ class Separable(Likelihood):
                 )
                 parts.append(part)
         return Derivatives(*(part.detach() for part in parts))
+
+    def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Likelihood.roots`."""
+        values, C = -self.derivatives(y, f).second, f.shape[-1]
+        if (values < 0).any():
+            raise ValueError(
+                f"a {self.name} likelihood is not log-concave at {int((values < 0).sum())} of "
+                f"{values.numel()} outputs: it has no Gauss–Newton matrix there"
+            )
+        return values, torch.eye(C, dtype=f.dtype, device=f.device).expand(len(f), C, C)
 
     def curvature(self, y: Tensor, f: Tensor) -> Tensor:
         """A positive −∂²/∂f² with which a Newton step cannot lose: W itself where concave."""

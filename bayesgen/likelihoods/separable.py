@@ -13,6 +13,7 @@ from torch.distributions import (
     Categorical,
     Distribution,
     MixtureSameFamily,
+    Normal,
 )
 from torch.distributions import Poisson as PoissonDistribution
 from torch.distributions import StudentT as StudentTDistribution
@@ -29,6 +30,47 @@ def _hermite(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     z, w = mean.new_tensor(nodes), mean.new_tensor(weights / weights.sum())
     return mean[..., None] + variance.clamp(min=0).sqrt()[..., None] * z, w
+
+
+class Gaussian(Separable):
+    """Real targets, y = f + σ ε, the errors standard normal.
+
+    For networks; `GaussianProcess` and `LinearModel` are exact under it and need no such object.
+
+    Args:
+        noise: σ², a variance.
+
+    Raises:
+        ValueError: a noise that is not positive.
+
+    Example:
+        >>> f = torch.zeros(1, 1, 1, dtype=torch.float64)
+        >>> Gaussian(1.0).log_density(f, f)
+        tensor([[-0.9189]], dtype=torch.float64)
+    """
+
+    name = "gaussian"
+    density = True
+
+    def __init__(self, noise: Any = 1.0) -> None:
+        self.log_noise: Tensor = _checks.positive("noise", noise).log()
+
+    def targets(self, y: Any, like: Tensor) -> Tensor:
+        """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
+        return _real_targets(y, like)
+
+    def element(self, y: Tensor, f: Tensor) -> Tensor:
+        """See `Separable.element`."""
+        log_noise = self.log_noise.to(f)
+        return -0.5 * (math.log(2 * math.pi) + log_noise + (y - f) ** 2 * (-log_noise).exp())
+
+    def observe(self, f: Tensor) -> Distribution:
+        """See `Likelihood.observe`."""
+        return Normal(f, (0.5 * self.log_noise).exp().to(f))
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """Normal, the variances added."""
+        return Normal(mean, (covariance.clamp(min=0) + self.log_noise.exp().to(mean)).sqrt())
 
 
 @named("bernoulli")
@@ -150,8 +192,7 @@ class StudentT(Separable):
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
-        y = _checks.targets("y", y, len(like), like=like)
-        return y.reshape(-1, len(like), 1 if y.ndim == 1 else y.shape[-1])
+        return _real_targets(y, like)
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
         """See `Separable.element`."""
@@ -176,3 +217,8 @@ class StudentT(Separable):
     def _log_noise(self, f: Tensor) -> Tensor:
         assert self.log_noise is not None
         return self.log_noise.to(f)
+
+
+def _real_targets(y: Any, like: Tensor) -> Tensor:
+    y = _checks.targets("y", y, len(like), like=like)
+    return y.reshape(-1, len(like), 1 if y.ndim == 1 else y.shape[-1])

@@ -50,6 +50,12 @@ class Softmax(Likelihood):
         """See `Likelihood.log_density`."""
         return (y * f).sum(-1) - f.logsumexp(-1)
 
+    def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Of diag(π) − ππᵀ, C − 1 of each row; the direction 1 has no curvature."""
+        p = f.softmax(-1)
+        values, vectors = torch.linalg.eigh(torch.diag_embed(p) - p[..., None] * p[..., None, :])
+        return values[:, 1:].clamp(min=0), vectors[..., 1:]
+
     def observe(self, f: Tensor) -> Distribution:
         """See `Likelihood.observe`."""
         return Categorical(logits=f)

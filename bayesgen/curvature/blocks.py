@@ -1,0 +1,293 @@
+"""Block-diagonal curvatures: Kronecker factors of each layer, or the diagonal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import solvers
+from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms, standard_normal
+from bayesgen.curvature.rows import Part, forward, layer_rows, patches
+from bayesgen.curvature.sample import Progress, Sample, jacobians
+from bayesgen.curvature.weights import Leaf, Weights
+from bayesgen.measure import Measure
+from bayesgen.spectrum import Spectrum
+
+# A layer without a Kronecker form has a full block up to so many parameters, else its diagonal.
+_FULL = 1024
+
+
+class Block(Protocol):
+    """Curvature of some weights in its own eigenbasis.
+
+    Attributes:
+        columns: of θ, (p,).
+        values: eigenvalues, (p,).
+        turned: whether the eigenbasis is not that of the weights: then they share one precision.
+    """
+
+    columns: Tensor
+    values: Tensor
+    turned: bool
+
+    def rotate(self, rows: Tensor) -> Tensor:
+        """Coordinates (..., p) in the eigenbasis."""
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """And back, (..., p)."""
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """No basis but the weights' own."""
+
+    columns: Tensor
+    values: Tensor
+    turned: bool = False
+
+    def rotate(self, rows: Tensor) -> Tensor:
+        """See `Block`."""
+        return rows
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """See `Block`."""
+        return coordinates
+
+
+@dataclass(frozen=True)
+class Full:
+    """A dense block by its eigenvectors."""
+
+    columns: Tensor
+    values: Tensor
+    vectors: Tensor
+    turned: bool = True
+
+    def rotate(self, rows: Tensor) -> Tensor:
+        """See `Block`."""
+        return rows @ self.vectors
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """See `Block`."""
+        return coordinates @ self.vectors.mT
+
+
+@dataclass(frozen=True)
+class Kronecker:
+    """G ⊗ A by the eigenvectors of both."""
+
+    columns: Tensor
+    values: Tensor
+    left: Tensor
+    right: Tensor
+    turned: bool = True
+
+    def rotate(self, rows: Tensor) -> Tensor:
+        """See `Block`: vec(U_GᵀWU_A)."""
+        W = rows.reshape(*rows.shape[:-1], len(self.left), len(self.right))
+        return (self.left.mT @ W @ self.right).reshape(rows.shape)
+
+    def back(self, coordinates: Tensor) -> Tensor:
+        """See `Block`."""
+        Z = coordinates.reshape(*coordinates.shape[:-1], len(self.left), len(self.right))
+        return (self.left @ Z @ self.right.mT).reshape(coordinates.shape)
+
+
+class BlockDiagonal(Curvature):
+    """H block by block; see `Curvature`.
+
+    Args:
+        weights: of the network.
+        prior: the layout of the prior precisions; constant on every block that has a basis of its
+            own.
+        blocks: of H, which cover all weights.
+        method: in words.
+        outputs: C.
+        batch: observations a pass.
+
+    Raises:
+        ValueError: prior precisions that differ within such a block.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        prior: PriorShape,
+        blocks: list[Block],
+        method: str,
+        *,
+        outputs: int,
+        batch: int,
+    ) -> None:
+        self.weights, self.prior, self.blocks, self.method = weights, prior, blocks, method
+        self.outputs, self.batch = outputs, batch
+        for block in blocks:
+            if not block.turned:
+                continue
+            base, group = prior.base[block.columns], prior.group[block.columns]
+            if not (base == base[0]).all() or not (group == group[0]).all():
+                raise ValueError(
+                    'prior precisions that differ within a layer want curvature "ggn" or "diag": '
+                    "a layer's Kronecker factors share one"
+                )
+        if prior.count == 1:
+            values = torch.cat([b.values / prior.base[b.columns] for b in blocks])
+            measure = Measure(values, torch.ones_like(values))
+            self.spectrum = Spectrum(measure, len(values), None, 0, method)
+
+    def terms(self, precision: Tensor) -> Terms:
+        """See `Curvature.terms`."""
+        if self.spectrum is not None:
+            return spectral_terms(self.spectrum, precision)
+        alpha = self.prior.precision(precision).double()
+        logdet, freedom = alpha.new_zeros(()), alpha.new_zeros(self.prior.count)
+        for block in self.blocks:
+            ratio = block.values / alpha[block.columns]
+            logdet = logdet + ratio.log1p().sum()
+            freedom.index_add_(0, self.prior.group[block.columns], ratio / (1 + ratio))
+        return Terms(logdet, freedom, torch.zeros_like(logdet))
+
+    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+        """See `Curvature.covariance`."""
+        alpha, found = self.prior.precision(precision).double(), []
+        for J in jacobians(self.weights, x, self.outputs, self.batch):
+            total = J.new_zeros(len(J), self.outputs, self.outputs)
+            for block in self.blocks:
+                half = block.rotate(J[..., block.columns])
+                half = half * (block.values + alpha[block.columns]).rsqrt()
+                total += half @ half.mT
+            found.append(total)
+        return torch.cat(found)
+
+    def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Curvature.draw`."""
+        alpha = self.prior.precision(precision).double()
+        w = alpha.new_empty(count, self.weights.count)
+        for block in self.blocks:
+            z = standard_normal((count, len(block.values)), generator, alpha)
+            w[:, block.columns] = block.back(z * (block.values + alpha[block.columns]).rsqrt())
+        return w.to(self.weights.theta)
+
+
+def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
+    """The diagonal of the exact GGN, Σ (Λ^½J)²."""
+    total = torch.zeros(weights.count, dtype=torch.float64, device=sample.x.device)
+
+    def add(leaf: Leaf, rows: Tensor) -> None:
+        total[leaf.index()] += rows.double().square().sum((0, 1))
+
+    _each_layer(weights, sample, add, progress)
+    return [Diagonal(torch.arange(weights.count), total)]
+
+
+def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
+    """KFAC-expand of the exact GGN: for each weight matrix G ⊗ A/(nT), for each bias G.
+
+    A = Σ aaᵀ over observations and positions (T of them share a weight), G = Σ ggᵀ over those and
+    the roots of Λ. Other layers (norms, scalars) have their exact block, or its diagonal.
+
+    Source: Martens & Grosse (2015); Eschenhagen et al. (2023), section 3, as in curvlinops.
+    """
+    A: dict[str, Tensor] = {}
+    G: dict[str, Tensor] = {}
+    positions: dict[str, int] = {}
+    rest: dict[str, Tensor] = {}
+    every = range(0, len(sample.x), sample.batch)
+    for number, start in enumerate(every):
+        some = slice(start, start + sample.batch)
+        vectors, values = sample.vectors[some], sample.values[some].sqrt()
+        calls = forward(weights, sample.x[some], weights.leaves).gradients(vectors)
+        for leaf in weights.leaves:
+            if _factors(leaf.module):
+                _add_factors(leaf, calls[leaf.name], values, A, G, positions)
+            else:
+                rows = layer_rows(Part(leaf), calls[leaf.name], len(values), vectors)
+                _add(rest, leaf.name, _own(leaf, (rows * values[..., None]).double()))
+        if progress is not None:
+            progress(number + 1, len(every), "curvature")
+    blocks: list[Block] = []
+    for leaf in weights.leaves:
+        if _factors(leaf.module):
+            left_values, left = _eigen(G[leaf.name])
+            if "weight" in leaf.columns:
+                right_values, right = _eigen(A[leaf.name] / positions[leaf.name])
+                product = left_values[:, None] * right_values
+                columns = _span(leaf.columns["weight"])
+                blocks.append(Kronecker(columns, product.reshape(-1), left, right))
+            if "bias" in leaf.columns:
+                blocks.append(Full(_span(leaf.columns["bias"]), left_values, left))
+        elif rest[leaf.name].ndim == 2:
+            blocks.append(Full(leaf.index(), *_eigen(rest[leaf.name])))
+        else:
+            blocks.append(Diagonal(leaf.index(), rest[leaf.name]))
+    return blocks
+
+
+def _factors(module: nn.Module) -> bool:
+    """Whether a layer has a Kronecker form."""
+    if type(module) is nn.Conv2d:
+        return module.groups == 1 and module.padding_mode == "zeros"
+    return type(module) is nn.Linear
+
+
+def _add_factors(
+    leaf: Leaf,
+    calls: list[tuple[Tensor, Tensor]],
+    roots: Tensor,
+    A: dict[str, Tensor],
+    G: dict[str, Tensor],
+    positions: dict[str, int],
+) -> None:
+    for inputs, gradients in calls:
+        if type(leaf.module) is nn.Conv2d:
+            a = patches(leaf.module, inputs).mT  # (b, T, in·k²)
+            g = gradients.flatten(3).movedim(2, -1)  # (K, b, T, out)
+        else:
+            a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+            g = gradients.reshape(*gradients.shape[:2], -1, gradients.shape[-1])
+        g = (g * roots.mT[..., None, None]).reshape(-1, g.shape[-1])
+        rows = a.reshape(-1, a.shape[-1])
+        _add(A, leaf.name, (rows.mT @ rows).double())
+        _add(G, leaf.name, (g.mT @ g).double())
+        positions[leaf.name] = positions.get(leaf.name, 0) + len(rows)
+
+
+def _own(leaf: Leaf, rows: Tensor) -> Tensor:
+    flat = rows.reshape(-1, rows.shape[-1])
+    return flat.mT @ flat if leaf.size <= _FULL else flat.square().sum(0)
+
+
+def _each_layer(
+    weights: Weights,
+    sample: Sample,
+    use: Callable[[Leaf, Tensor], None],
+    progress: Progress | None,
+) -> None:
+    """use(layer, its rows of Λ^½J (b, K, p)) for every layer and batch."""
+    every = range(0, len(sample.x), sample.batch)
+    for number, start in enumerate(every):
+        some = slice(start, start + sample.batch)
+        vectors, values = sample.vectors[some], sample.values[some].sqrt()
+        calls = forward(weights, sample.x[some], weights.leaves).gradients(vectors)
+        for leaf in weights.leaves:
+            rows = layer_rows(Part(leaf), calls[leaf.name], len(values), vectors)
+            use(leaf, rows * values[..., None])
+        if progress is not None:
+            progress(number + 1, len(every), "curvature")
+
+
+def _add(store: dict[str, Tensor], name: str, value: Tensor) -> None:
+    store[name] = store[name] + value if name in store else value
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    values, vectors = solvers.eigh(matrix)
+    return values.clamp(min=0), vectors
+
+
+def _span(columns: slice) -> Tensor:
+    return torch.arange(columns.start, columns.stop)

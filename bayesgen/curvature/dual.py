@@ -1,0 +1,186 @@
+"""The exact GGN through function space: the (n·C)×(n·C) Gram matrix Λ^½ J S Jᵀ Λ^½.
+
+It has the non-zero eigenvalues of S^½ Jᵀ Λ J S^½, whatever the number of weights; the Jacobian
+passes by some layers at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms, standard_normal
+from bayesgen.curvature.sample import Progress, Sample, chunks, jacobian
+from bayesgen.curvature.weights import Weights
+from bayesgen.decomposition import Rounding
+from bayesgen.spectrum import Spectrum
+
+# Rows a block of the symmetric product: only blocks on and below the diagonal are computed.
+_BLOCK = 1024
+
+
+def add_gram(K: Tensor, left: Tensor) -> None:
+    """K += L Lᵀ, on and below the block diagonal."""
+    for start in range(0, len(left), _BLOCK):
+        stop = min(start + _BLOCK, len(left))
+        K[start:stop, :stop].addmm_(left[start:stop], left[:stop].mT)
+
+
+def mirror(K: Tensor) -> Tensor:
+    """The lower triangle copied to the upper one, in place."""
+    for start in range(0, len(K), _BLOCK):
+        stop = min(start + _BLOCK, len(K))
+        K[:start, start:stop] = K[start:stop, :start].mT
+        block = K[start:stop, start:stop]
+        block.copy_(block.tril() + block.tril(-1).mT)
+    return K
+
+
+class DualGGN(Curvature):
+    """H = JᵀΛJ by its (nK, nK) Gram matrix; see `Curvature`.
+
+    Args:
+        weights: of the network.
+        sample: the observations.
+        prior: the layout of the prior precisions.
+        progress: called as progress(done, expected, what) after each chunk of layers.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        sample: Sample,
+        prior: PriorShape,
+        progress: Progress | None = None,
+    ) -> None:
+        self.weights, self.sample, self.prior = weights, sample, prior
+        self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
+        self._factor: tuple[Tensor, Tensor] | None = None
+        self._blocks = self._grams(progress)
+        if prior.count == 1:
+            K = self._blocks[0]
+            n, eps = len(K), torch.finfo(K.dtype).eps
+            # Eigenvalues in float64 whatever the rows: what rounding there is comes from the sum.
+            values, vectors = solvers.eigh(K.double())
+            rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
+            method = f"exact {self.method}"
+            values = values.clamp(min=0)
+            self.spectrum = Spectrum.of_basis(values, vectors, n, None, method, rounding)
+            self._blocks = [torch.empty(0)]
+
+    def _grams(self, progress: Progress | None) -> list[Tensor]:
+        """For each group its rows, where they are few enough, or its Gram matrix."""
+        n, G = self.sample.count, self.prior.count
+        like, blocks = self.weights.theta, [None] * G
+        shrink = self.prior.base.rsqrt().to(like)
+        sizes = torch.bincount(self.prior.group, minlength=G)
+        grams: dict[int, Tensor] = {}
+        narrow: dict[int, list[Tensor]] = {}
+        every = list(chunks(self.weights, n, self.sample.memory))
+        for number, parts in enumerate(every):
+            J = jacobian(self.weights, self.sample, parts)
+            index = torch.cat([part.index() for part in parts])
+            J.mul_(shrink[index])
+            group = self.prior.group[index]
+            for g in group.unique().tolist():
+                columns = J if G == 1 else J[:, group == g]
+                if 2 * int(sizes[g]) < n and G > 1:
+                    narrow.setdefault(g, []).append(columns)
+                    continue
+                if g not in grams:
+                    grams[g] = like.new_zeros(n, n)
+                add_gram(grams[g], columns)
+            if progress is not None:
+                progress(number + 1, len(every), "curvature")
+        return [
+            mirror(grams[g]) if g in grams else torch.cat(narrow[g], 1) for g in range(len(blocks))
+        ]
+
+    def terms(self, precision: Tensor) -> Terms:
+        """See `Curvature.terms`."""
+        if self.spectrum is not None:
+            return spectral_terms(self.spectrum, precision)
+        A = self._matrix(precision)
+        top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
+        eps = torch.finfo(self.weights.theta.dtype).eps
+        A.diagonal().add_(1)
+        factor = solvers.cholesky(lambda: A)
+        logdet = factor.logdet()
+        inverse = factor.into_inverse()
+        freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
+        error = len(inverse) ** 0.5 * eps * top * inverse.diagonal().sum()
+        return Terms(logdet, freedom / precision.to(freedom), torch.as_tensor(error))
+
+    def _trace(self, inverse: Tensor, g: int) -> Tensor:
+        """tr A⁻¹K_g."""
+        block = self._blocks[g]
+        if block.shape[1] == len(inverse):
+            return (inverse * block).sum(dtype=torch.float64)
+        block = block.to(inverse)
+        return ((inverse @ block) * block).sum()
+
+    def _matrix(self, precision: Tensor) -> Tensor:
+        """Λ^½JSJᵀΛ^½ at prior precisions (G,), float64."""
+        n = self.sample.count
+        A = torch.zeros(n, n, dtype=torch.float64, device=self.weights.theta.device)
+        for g, block in enumerate(self._blocks):
+            if block.shape[1] == n:
+                A.add_(block, alpha=float(1 / precision[g]))
+            else:
+                wide = block.double()
+                A.addmm_(wide, wide.mT, alpha=float(1 / precision[g]))
+        return A
+
+    def solve(self, right: Tensor, precision: Tensor) -> Tensor:
+        """(I + Λ^½JSJᵀΛ^½)⁻¹ on (nK, k)."""
+        right = right.double()
+        if self.spectrum is not None:
+            vectors = self.spectrum.vectors
+            assert vectors is not None
+            values = self.spectrum.density.nodes / precision[0]
+            return vectors @ ((vectors.mT @ right) / (1 + values)[:, None])
+        if self._factor is None or not torch.equal(self._factor[0], precision):
+            A = self._matrix(precision)
+            A.diagonal().add_(1)
+            self._factor = (precision.clone(), torch.linalg.cholesky(A))
+        return torch.cholesky_solve(right, self._factor[1])
+
+    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+        """See `Curvature.covariance`: J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ."""
+        C, m = self.sample.vectors.shape[1], len(x)
+        root = self.prior.precision(precision).rsqrt().to(self.weights.theta)
+        eye = torch.eye(C, dtype=x.dtype, device=x.device).expand(m, C, C)
+        new = Sample(x, x.new_ones(m, C), eye, self.sample.batch, self.sample.memory)
+        cross = torch.zeros(self.sample.count, m * C, dtype=torch.float64, device=x.device)
+        own = torch.zeros(m, C, C, dtype=torch.float64, device=x.device)
+        for parts in chunks(self.weights, self.sample.count + m * C, self.sample.memory):
+            index = torch.cat([part.index() for part in parts])
+            there = jacobian(self.weights, new, parts).mul_(root[index])
+            here = jacobian(self.weights, self.sample, parts).mul_(root[index])
+            cross += here @ there.mT
+            each = there.reshape(m, C, -1).double()
+            own += each @ each.mT
+        solved = self.solve(cross, precision)
+        return own - torch.einsum("rmc,rme->mce", cross.reshape(-1, m, C), solved.reshape(-1, m, C))
+
+    def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Curvature.draw`, by Matheron's rule: w − SJᵀΛ^½A⁻¹(Λ^½Jw + ε), w ~ N(0, S)."""
+        theta = self.weights.theta
+        root = self.prior.precision(precision).rsqrt().to(theta)
+        w = standard_normal((count, len(theta)), generator, theta) * root
+        seen = torch.zeros(self.sample.count, count, dtype=theta.dtype, device=theta.device)
+        every = list(chunks(self.weights, self.sample.count, self.sample.memory))
+        only = len(every) == 1
+        for parts in every:
+            index = torch.cat([part.index() for part in parts])
+            J = jacobian(self.weights, self.sample, parts)
+            seen += J @ w[:, index].mT
+        noise = standard_normal((self.sample.count, count), generator, theta)
+        solved = self.solve(seen + noise, precision).to(theta)
+        for parts in every:
+            index = torch.cat([part.index() for part in parts])
+            if not only:
+                J = jacobian(self.weights, self.sample, parts)
+            w[:, index] -= (J.mT @ solved).mT * root[index] ** 2
+        return w

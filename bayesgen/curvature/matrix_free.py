@@ -1,0 +1,140 @@
+"""GGN and Hessian by their products alone, through curvlinops, and their spectra by Lanczos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from curvlinops import GGNLinearOperator, HessianLinearOperator
+from torch import Tensor, nn
+
+from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms
+from bayesgen.curvature.weights import Weights
+from bayesgen.likelihoods.likelihood import Likelihood
+from bayesgen.measure import Measure
+from bayesgen.spectrum import Spectrum
+
+_OPERATORS = {"ggn": GGNLinearOperator, "hessian": HessianLinearOperator}
+
+
+class NegativeLogLikelihood(nn.Module):
+    """−Σ log p(y | f) as the loss that curvlinops differentiates."""
+
+    reduction = "sum"
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, f: Tensor, y: Tensor) -> Tensor:
+        """f (b, C), y in the likelihood's inner form."""
+        return -self.likelihood.log_density(y, f).sum()
+
+
+def operator(
+    kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Tensor, Tensor]]
+) -> Any:
+    """The "ggn" or "hessian" of −log p(D | θ), (P, P), as a curvlinops operator.
+
+    Args:
+        kind: which.
+        weights: of the network.
+        likelihood: of its outputs.
+        data: batches (x, y), the same at every pass, y in the likelihood's inner form.
+    """
+    named = dict(weights.net.named_parameters())
+    parameters = [named[name] for name in weights.names]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return _OPERATORS[kind](
+        weights.net, NegativeLogLikelihood(likelihood), parameters, data, check_deterministic=False
+    )
+
+
+def matrix(op: Any, batch: int = 256) -> Tensor:
+    """The dense matrix of an operator (P, P), made symmetric."""
+    eye = torch.eye(op.shape[0], dtype=op.dtype, device=op.device)
+    columns = torch.cat([op @ part for part in eye.split(batch, 1)], 1)
+    return 0.5 * (columns + columns.mT)
+
+
+class _Scaled:
+    """S^½ A S^½ with S diagonal."""
+
+    def __init__(self, op: Any, root: Tensor) -> None:
+        self.op, self.root = op, root[:, None]
+        self.shape, self.dtype, self.device = op.shape, op.dtype, op.device
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return self.root * (self.op @ (self.root * v))
+
+
+class MatrixFree(Curvature):
+    """H by Lanczos quadrature: the evidence with its standard error; no covariances, no draws.
+
+    Args:
+        weights: of the network.
+        prior: one group.
+        op: H as an operator.
+        kind: in words.
+        probes, steps, seed: as for `Spectrum.lanczos`.
+
+    Raises:
+        ValueError: several groups of prior precisions.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        prior: PriorShape,
+        op: Any,
+        kind: str,
+        *,
+        probes: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        if prior.count != 1:
+            raise ValueError(
+                "one prior precision for all weights is wanted where the curvature is known by its "
+                'products alone; per layer take "kron", "diag", or fewer observations'
+            )
+        self.weights, self.prior = weights, prior
+        root = prior.base.rsqrt().to(weights.theta)
+        found = Spectrum.lanczos(_Scaled(op, root), probes=probes, steps=steps, seed=seed)
+        assert found.probes is not None
+        floor = 10 * found.rounding.matrix
+        below = found.density.nodes < -floor
+        self.negative = round(float(found.density.weights[below].sum()))
+        each = Measure(found.probes.nodes.clamp(min=0), found.probes.weights)
+        density = Measure(found.density.nodes.clamp(min=0), found.density.weights)
+        self.method = f"{kind} by {found.method}"
+        self.spectrum = Spectrum(
+            density,
+            found.n,
+            None,
+            0,
+            self.method,
+            rounding=found.rounding,
+            probes=each,
+        )
+
+    def terms(self, precision: Tensor) -> Terms:
+        """See `Curvature.terms`."""
+        assert self.spectrum is not None
+        return spectral_terms(self.spectrum, precision)
+
+    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+        """There is none."""
+        raise ValueError(_NO_BASIS)
+
+    def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
+        """There is none."""
+        raise ValueError(_NO_BASIS)
+
+
+_NO_BASIS = (
+    "a curvature known by its products alone gives the evidence but no predictive variances; fit "
+    'with curvature "kron", "diag" or "last_layer", or on fewer observations, for predictions'
+)

@@ -1,0 +1,132 @@
+"""A network's weights as one vector θ, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import _checks
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A module with trainable parameters of its own, and where they stand in θ.
+
+    Attributes:
+        name: of the module in the network.
+        module: itself.
+        columns: own name of each parameter → its columns of θ.
+    """
+
+    name: str
+    module: nn.Module
+    columns: dict[str, slice]
+
+    @property
+    def size(self) -> int:
+        """Number of its parameters."""
+        return sum(c.stop - c.start for c in self.columns.values())
+
+    def index(self) -> Tensor:
+        """Its columns of θ, in the order of its parameters."""
+        return torch.cat([torch.arange(c.start, c.stop) for c in self.columns.values()])
+
+
+class Weights:
+    """The trainable parameters of a frozen copy of a network.
+
+    BatchNorm and dropout are in evaluation mode: statistics as they stand, nothing dropped.
+
+    Attributes:
+        net: the copy; its parameters do not ask for gradients.
+        leaves: the modules that own them, in the order of θ.
+        theta: θ, (P,).
+
+    Args:
+        net: any module.
+        dtype: of the copy; None keeps the network's own.
+        only: names of the modules to keep; all by default.
+
+    Raises:
+        TypeError: not a module.
+        ValueError: no trainable parameters.
+    """
+
+    def __init__(
+        self, net: nn.Module, dtype: torch.dtype | None, only: Iterable[str] | None = None
+    ) -> None:
+        if not isinstance(net, nn.Module):
+            raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+        if not any(p.requires_grad for p in net.parameters()):
+            raise ValueError("net must have trainable parameters, got a module without any")
+        trainable = {name for name, p in net.named_parameters() if p.requires_grad}
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        if dtype is not None:
+            self.net.to(dtype)
+        wanted = None if only is None else set(only)
+        self.leaves: list[Leaf] = []
+        start, parts, names = 0, [], []
+        for prefix, module in self.net.named_modules():
+            if wanted is not None and prefix not in wanted:
+                continue
+            columns = {}
+            for own, parameter in module.named_parameters(recurse=False):
+                full = f"{prefix}.{own}" if prefix else own
+                if full not in trainable:
+                    continue
+                columns[own] = slice(start, start + parameter.numel())
+                start += parameter.numel()
+                parts.append(parameter.detach().reshape(-1))
+                names.append(full)
+            if columns:
+                self.leaves.append(Leaf(prefix, module, columns))
+        self.names = tuple(names)
+        self.theta = torch.cat(parts)
+
+    @property
+    def count(self) -> int:
+        """P."""
+        return len(self.theta)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Full name of each parameter → its columns of θ."""
+        return {
+            f"{leaf.name}.{own}" if leaf.name else own: columns
+            for leaf in self.leaves
+            for own, columns in leaf.columns.items()
+        }
+
+    def layers(self) -> Tensor:
+        """The number of the layer that each weight belongs to, (P,)."""
+        index = torch.empty(self.count, dtype=torch.int64)
+        for number, leaf in enumerate(self.leaves):
+            index[leaf.index()] = number
+        return index
+
+    def unpacked(self, theta: Tensor) -> dict[str, Tensor]:
+        """θ as named parameters, for `torch.func.functional_call`; leading axes stay in front."""
+        parameters = dict(self.net.named_parameters())
+        return {
+            name: theta[..., columns].reshape(*theta.shape[:-1], *parameters[name].shape)
+            for name, columns in self.slices.items()
+        }
+
+    def outputs(self, x: Tensor, batch: int) -> Tensor:
+        """The network's outputs, (n, C), batch by batch.
+
+        Raises:
+            ValueError: outputs of another shape, or that are not finite.
+        """
+        with torch.no_grad():
+            f = torch.cat([self.net(rows) for rows in x.split(batch)])
+        if f.ndim != 2 or len(f) != len(x):
+            raise ValueError(
+                f"net must map {len(x)} inputs to scores of shape ({len(x)}, C), "
+                f"got {tuple(f.shape)}"
+            )
+        return _checks.real("net(x)", f)

@@ -1,0 +1,285 @@
+"""Laplace's approximation to the evidence of a trained network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import _checks
+from bayesgen.curvature.base import Curvature, PriorShape
+from bayesgen.curvature.build import CURVATURES, Request, by_products_only, last_linear
+from bayesgen.curvature.sample import Progress
+from bayesgen.curvature.weights import Weights
+from bayesgen.evidence import Evidence
+from bayesgen.likelihoods import Gaussian
+from bayesgen.likelihoods.likelihood import Likelihood, resolve, with_noise
+from bayesgen.models.base import Observed
+from bayesgen.models.hyperparameters import to_learn
+from bayesgen.models.network_data import read, unit
+from bayesgen.models.network_posterior import Fitted, NetworkPosterior
+from bayesgen.models.precision import NetworkEvidence, Setting, maximise
+
+_NAMES = ("prior_precision", "noise")
+# A step to the mode that could gain so many nats an observation is worth a warning.
+_WORTH = 0.01
+
+
+class NotAtModeWarning(UserWarning):
+    """The weights are not where Laplace's approximation wants them."""
+
+
+class Laplace:
+    """Laplace's approximation to the posterior of a network's weights, about where they stand.
+
+        log p(D) ≈ log p(D | θ*) − ½ Σ αᵢθᵢ*² − ½ log|I + H diag(α)⁻¹|
+
+    for the prior N(0, diag(α)⁻¹), H the curvature of −log p(D | θ) at θ*. As fit − complexity:
+    fit = log p(D | θ*) − ½ N_eff, complexity = ½ [log|I + Hα⁻¹| − N_eff + Σ αᵢθᵢ*²], N_eff =
+    tr H(H + α)⁻¹. The network is not trained here; it is copied, put into evaluation mode
+    (BatchNorm's statistics are frozen as they stand, dropout is off), and left as it was.
+
+    A caution: where weights can be rescaled without any change of the function, as in front of a
+    BatchNorm, a prior on them is a prior on nothing, and the evidence follows their arbitrary
+    scale. Networks without such layers (`bayesgen.networks.PreResNet20(norm="none")`), or one
+    precision for each layer, are the cure.
+
+    Args:
+        net: a trained module from inputs (n, …) to outputs (n, C).
+        likelihood: "categorical", "bernoulli", "poisson" or "gaussian" of its outputs, or a
+            `bayesgen.likelihoods.Likelihood`.
+        prior_precision: α > 0, an inverse variance: one number; "layer" or "parameter" for one
+            each, starting at 1; or tensors (L,), one for each module with parameters of its own,
+            or (P,). Training with weight decay w on the mean loss is α = n·w.
+        noise: σ², a variance, of the Gaussian likelihood; None learns it.
+        curvature: "ggn" (exact, through function space or weight space, whichever is smaller;
+            by Lanczos quadrature with an error bar beyond 20,000 rows), "hessian" (likewise;
+            negative eigenvalues are counted, warned of, and set to zero), "kron", "diag", or
+            "last_layer" (the other weights are features that nothing pays for:
+            `Evidence.complexity_excludes` says so).
+        hyperparameters: "evidence" (prior precision, and noise where it was not given, maximise
+            the evidence), "fixed", or some of the names "prior_precision", "noise".
+        dtype: of the curvature; None takes the network's own. float32 halves the time and carries
+            its rounding in `Evidence.error`.
+        batch: observations a pass.
+        memory: bytes that rows of the Jacobian may take at a time.
+        probes, steps, seed: of Lanczos quadrature, see `Spectrum.lanczos`.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: MacKay (1992); Immer et al. (2021); Daxberger et al. (2021).
+
+    Example:
+        >>> import bayesgen as bg
+        >>> x = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+        >>> net = bg.networks.MLP(1, (), 1).double()
+        >>> trained = bg.train(net, x, 2 * x, "gaussian", epochs=200, learning_rate=0.3)
+        >>> posterior = Laplace(net, "gaussian", noise=0.01).fit(x, 2 * x)
+        >>> posterior.evidence.effective_dimension < 2
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        likelihood: str | Likelihood = "categorical",
+        prior_precision: Any = 1.0,
+        noise: Any = None,
+        curvature: str = "ggn",
+        hyperparameters: str | Iterable[str] = "evidence",
+        *,
+        dtype: torch.dtype | None = torch.float64,
+        batch: int = 32,
+        memory: float = 2e9,
+        probes: int = 16,
+        steps: int = 64,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(net, nn.Module):
+            raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+        if not any(p.requires_grad for p in net.parameters()):
+            raise ValueError("net must have trainable parameters, got a module without any")
+        self.net = net
+        found = resolve(likelihood)
+        given = noise is not None
+        self.likelihood: Likelihood = Gaussian(noise if given else 1.0) if found is None else found
+        if given and not isinstance(self.likelihood, Gaussian):
+            raise ValueError(f"noise must be None with a {self.likelihood.name} likelihood")
+        self.curvature = _checks.one_of("curvature", curvature, tuple(CURVATURES))
+        self.prior_precision = prior_precision
+        if not isinstance(prior_precision, str):
+            _checks.positive("prior_precision", prior_precision)
+        else:
+            _checks.one_of("prior_precision", prior_precision, ("layer", "parameter"))
+        default = {"prior_precision"}
+        if isinstance(self.likelihood, Gaussian) and not given:
+            default.add("noise")
+        self.free = to_learn(hyperparameters, _NAMES, frozenset(default))
+        if "noise" in self.free and not isinstance(self.likelihood, Gaussian):
+            raise ValueError(f"a {self.likelihood.name} likelihood has no noise to learn")
+        if isinstance(self.likelihood, Gaussian) and not given and "noise" not in self.free:
+            raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
+        self.dtype, self.memory = dtype, float(_checks.positive("memory", memory))
+        self.batch = _checks.whole("batch", batch)
+        self.probes, self.steps, self.seed = probes, steps, seed
+
+    def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
+        """The evidence of data under the network, and the posterior of its weights.
+
+        Args:
+            x: inputs (n, …), or a loader of batches (x, y). Only where the curvature is known by
+                its products alone are a loader's batches not gathered; they must then be the same
+                at every pass, which is checked.
+            y: targets, as the likelihood wants them: labels (n,), or real (n,) or (n, C).
+            progress: called as progress(done, expected, what).
+
+        Raises:
+            TypeError, ValueError: inputs on another device; outputs of the wrong width or not
+                finite; labels out of range; a loader that shuffles.
+
+        Warns:
+            NotAtModeWarning: a step to the mode could gain much; with the gradient's norm.
+        """
+        only = [last_linear(self.net)] if self.curvature == "last_layer" else None
+        weights = Weights(self.net, self.dtype, only)
+        # How many rows there are is not known before the outputs are: gather what may be gathered.
+        gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
+        data = read(weights, self.likelihood, x, y, self.batch, gather)
+        prior, start, structure = self._prior(weights)
+        request = Request(
+            weights,
+            unit(data.likelihood),
+            data.sample(self.batch, self.memory),
+            data.batches,
+            data.rows,
+            data.f.shape[1],
+            self.batch,
+            prior,
+            self.probes,
+            self.steps,
+            self.seed,
+            progress,
+        )
+        curvature = CURVATURES[self.curvature](request)
+        squares = prior.sums(prior.base * weights.theta.double().square())
+        objective = NetworkEvidence(curvature, squares, data.log_likelihood)
+        noise = torch.ones((), dtype=torch.float64)
+        if data.likelihood.log_noise is not None:
+            noise = data.likelihood.log_noise.double().exp()
+        best = maximise(
+            objective,
+            Setting(start, noise, torch.zeros_like(start, dtype=torch.bool)),
+            precision="prior_precision" in self.free,
+            noise="noise" in self.free,
+        )
+        if curvature.negative:
+            warnings.warn(
+                f"the Hessian has {curvature.negative} negative eigenvalue(s) of "
+                f"{weights.count}: the weights are no minimum, and those directions were given no "
+                "curvature",
+                NotAtModeWarning,
+                stacklevel=2,
+            )
+        alpha = prior.precision(best.precision)
+        gradient = data.gradient / best.noise - alpha * weights.theta.double()
+        _warn_of_gradient(gradient, alpha, len(data.f))
+        own = data.likelihood
+        if own.log_noise is not None:
+            own = with_noise(own, best.noise.log())
+        return NetworkPosterior(
+            Observed(data.y[None], data.shape, False, *_said(own)),
+            _assemble(objective, best, len(data.f), curvature, only is not None),
+            Fitted(own, data.x, data.f, curvature, best, structure),
+            float(gradient.norm()),
+            self.free,
+        )
+
+    def _prior(self, weights: Weights) -> tuple[PriorShape, Tensor, str]:
+        """The layout of the prior precisions, where they start, and its name."""
+        P, layers, given = weights.count, weights.layers(), self.prior_precision
+        L, ones = len(weights.leaves), torch.ones(P, dtype=torch.float64)
+        learnt = "prior_precision" in self.free
+        layouts = {
+            "scalar": PriorShape(ones, torch.zeros(P, dtype=torch.int64), 1),
+            "layer": PriorShape(ones, layers, L),
+            "parameter": PriorShape(ones, torch.arange(P), P),
+        }
+        if isinstance(given, str):
+            structure, start = given, torch.ones(layouts[given].count, dtype=torch.float64)
+        else:
+            start = _checks.as_tensor("prior_precision", given).double()
+            if start.numel() == 1:
+                structure, start = "scalar", start.reshape(1)
+            elif start.shape == (L,):
+                structure = "layer"
+            elif start.shape == (P,):
+                structure = "parameter"
+            else:
+                raise ValueError(
+                    f"prior_precision must be a number or of shape ({L},), one a layer, or "
+                    f"({P},), one a parameter, got {tuple(start.shape)}"
+                )
+        if structure != "scalar" and not learnt:  # nothing to tell apart: one group of given shape
+            base = layouts[structure].precision(start)
+            one = PriorShape(base, torch.zeros(P, dtype=torch.int64), 1)
+            return one, torch.ones(1, dtype=torch.float64), structure
+        if structure == "parameter" and self.curvature in ("ggn", "hessian", "kron"):
+            raise ValueError(
+                'one prior precision for each parameter is learnt with curvature "diag" or '
+                f'"last_layer", not "{self.curvature}"; as a fixed tensor "ggn" takes it too'
+            )
+        return layouts[structure], start, structure
+
+    def __repr__(self) -> str:
+        return (
+            f"Laplace({type(self.net).__name__}, {self.likelihood.name!r}, "
+            f"curvature={self.curvature!r})"
+        )
+
+
+def _many(x: Any) -> int:
+    """Observations of a loader, at least; one without a length is taken for a small one."""
+    data = getattr(x, "dataset", None)
+    return len(data) if data is not None and hasattr(data, "__len__") else 0
+
+
+def _said(likelihood: Likelihood) -> tuple[str, Likelihood | None]:
+    """What kind of data they are, and under which likelihood; a Gaussian's are real."""
+    if isinstance(likelihood, Gaussian):
+        return "real", None
+    return likelihood.name, likelihood
+
+
+def _assemble(
+    objective: NetworkEvidence, best: Setting, n: int, curvature: Curvature, features: bool
+) -> Evidence:
+    terms = objective.terms(best.precision, best.noise)
+    log_likelihood, _ = objective.log_likelihood(best.noise)
+    freedom = terms.freedom.sum()
+    pull = (best.precision * objective.squares).sum()
+    return Evidence(
+        log_likelihood - 0.5 * freedom,
+        0.5 * (terms.logdet - freedom + pull),
+        n,
+        freedom,
+        error=0.5 * terms.error,
+        method=f"Laplace, {curvature.method}",
+        complexity_excludes=("features",) if features else (),
+    )
+
+
+def _warn_of_gradient(gradient: Tensor, precision: Tensor, n: int) -> None:
+    gain = float(0.5 * (gradient.square() / precision).sum())
+    if gain > _WORTH * n:
+        warnings.warn(
+            "the network is not at a mode of its log posterior at this prior precision: gradient "
+            f"norm {float(gradient.norm()):.3g}, and a step to the mode might gain up to "
+            f"{gain:.3g} nats. Train on, with weight decay α/n on the mean loss, or learn the "
+            "precision while training (bayesgen.train(..., evidence_every=…))",
+            NotAtModeWarning,
+            stacklevel=3,
+        )

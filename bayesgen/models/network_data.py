@@ -1,0 +1,214 @@
+"""A network's data as Laplace's approximation reads them: tensors, or a loader that is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from bayesgen import _checks
+from bayesgen.curvature.sample import Sample
+from bayesgen.curvature.weights import Weights
+from bayesgen.likelihoods import Bernoulli, Gaussian, Poisson, Softmax
+from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+
+
+class Batches:
+    """Batches (x, y) of the network's dtype, y in the likelihood's inner form, at every pass.
+
+    Args:
+        source: tensors as a list of one pair, or a loader.
+        y: targets in their inner form, (n, ...), in the order of the source.
+        size: observations a batch, where the source is one pair of tensors; None keeps a loader's.
+        dtype: of x.
+    """
+
+    def __init__(self, source: Any, y: Tensor | None, size: int | None, dtype: torch.dtype) -> None:
+        self.source, self.y, self.size, self.dtype = source, y, size, dtype
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass."""
+        assert self.y is not None
+        start = 0
+        for x, _ in self.pairs():
+            yield x, self.y[start : start + len(x)]
+            start += len(x)
+
+    def pairs(self) -> Iterator[tuple[Tensor, Any]]:
+        """One pass, with the targets as they come."""
+        for x, y in self.source:
+            x = inputs(x)
+            pieces = [x] if self.size is None else x.split(self.size)
+            start = 0
+            for piece in pieces:
+                yield piece.to(self.dtype), y[start : start + len(piece)]
+                start += len(piece)
+
+
+@dataclass(frozen=True)
+class NetworkData:
+    """Observations with what the network makes of them.
+
+    Attributes:
+        x: inputs, (n, …); None where only batches are at hand.
+        y: targets in the likelihood's inner form, (n, ...).
+        f: outputs, (n, C).
+        shape: of the targets as they came.
+        likelihood: that knows the number of classes.
+        gradient: ∇ log p(D | θ) at unit noise, (P,), float64.
+        batches: the same observations, batch by batch.
+    """
+
+    x: Tensor | None
+    y: Tensor
+    f: Tensor
+    shape: torch.Size
+    likelihood: Likelihood
+    gradient: Tensor
+    batches: Batches
+
+    def log_likelihood(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(D | θ), and its derivative in log σ²; both float64."""
+        f = self.f.double()
+        if not isinstance(self.likelihood, Gaussian):
+            value = self.likelihood.log_density(self.y.to(f), f).sum()
+            return value, torch.zeros_like(value)
+        own = with_noise(self.likelihood, noise.log())
+        squares = (self.y.double() - f).square().sum()
+        return own.log_density(self.y.double(), f).sum(), 0.5 * (squares / noise - f.numel())
+
+    def sample(self, batch: int, memory: float) -> Sample | None:
+        """The observations as their curvature at unit noise sees them."""
+        if self.x is None:
+            return None
+        values, vectors = unit(self.likelihood).roots(self.y, self.f)
+        return Sample(self.x, values, vectors, batch, memory)
+
+    @property
+    def rows(self) -> int:
+        """Rows of Λ^½J."""
+        n, C = self.f.shape
+        return n * (C - 1 if isinstance(self.likelihood, Softmax) else C)
+
+
+def unit(likelihood: Likelihood) -> Likelihood:
+    """The likelihood with unit noise, where it has one."""
+    noise = likelihood.log_noise
+    return with_noise(likelihood, None if noise is None else torch.zeros_like(noise))
+
+
+def inputs(x: Any) -> Tensor:
+    """Inputs (n, …) of at least one row, real and finite."""
+    x = _checks.real("x", x)
+    if x.ndim < 2 or x.numel() == 0:
+        raise ValueError(f"x must have shape (n, …) with n ≥ 1, got {tuple(x.shape)}")
+    return x
+
+
+def read(
+    weights: Weights, likelihood: Likelihood, x: Any, y: Any, batch: int, gather: bool
+) -> NetworkData:
+    """Outputs, targets and gradient of some data.
+
+    Args:
+        weights: of the network.
+        likelihood: as it was given.
+        x, y: tensors; or a loader and None.
+        batch: observations a pass, for tensors.
+        gather: whether a loader's inputs are to be kept; else its passes must be alike.
+
+    Raises:
+        TypeError, ValueError: see `Laplace.fit`.
+    """
+    theta = weights.theta
+    source, size = (_loader(x), None) if y is None else ([(inputs(x), y)], batch)
+    batches = Batches(source, None, size, theta.dtype)
+    outputs, targets, kept, prints = [], [], [], []
+    for some, target in batches.pairs():
+        if some.device != theta.device:
+            raise ValueError(
+                f"x is on device {some.device} but the network is on {theta.device}; move one of "
+                "them explicitly"
+            )
+        outputs.append(weights.outputs(some, len(some)))
+        targets.append(_checks.as_tensor("y", target))
+        if gather:
+            kept.append(some)
+        else:
+            prints.append(_print(some))
+    if not outputs:
+        raise ValueError("x must hold at least one batch, got an empty loader")
+    if not gather and y is None and prints != [_print(some) for some, _ in batches.pairs()]:
+        raise ValueError(
+            "the loader must give the same batches at every pass, its second pass differs from "
+            "the first: set shuffle=False, and no random augmentation, for a curvature known by "
+            "its products alone"
+        )
+    f = torch.cat(outputs)
+    whole = _checks.as_tensor("y", y) if y is not None else torch.cat(targets)
+    likelihood = _matched(likelihood, whole, f)
+    inner = likelihood.targets(whole, f)
+    if len(inner) != 1:
+        raise ValueError(f"y must be of one labelling, got a batch in shape {tuple(whole.shape)}")
+    batches.y = inner[0]
+    return NetworkData(
+        torch.cat(kept) if gather else None,
+        inner[0],
+        f,
+        whole.shape,
+        likelihood,
+        _gradient(weights, unit(likelihood), batches),
+        batches,
+    )
+
+
+def _loader(x: Any) -> Any:
+    if isinstance(x, Tensor) or not isinstance(x, Iterable):
+        raise TypeError(
+            "y must be given with x, or x must be a loader of batches (x, y), "
+            f"got {type(x).__name__}"
+        )
+    if iter(x) is x:
+        raise TypeError("x must be a loader that can be read more than once, got an iterator")
+    return x
+
+
+def _matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
+    """The likelihood, knowing its classes; or an error that says how the outputs do not fit."""
+    C = f.shape[1]
+    if isinstance(likelihood, Softmax):
+        if C < 2 or likelihood.num_classes not in (None, C):
+            raise ValueError(
+                f"net must have {likelihood.num_classes or 'at least 2'} outputs for a "
+                f"categorical likelihood, got {C}"
+            )
+        return Softmax(C, samples=likelihood.samples, seed=likelihood.seed)
+    wanted = 1
+    if not isinstance(likelihood, Bernoulli | Poisson):
+        wanted = y.shape[-1] if y.ndim > 1 else 1
+    if wanted != C:
+        raise ValueError(
+            f"net must have {wanted} output(s) for a {likelihood.name} likelihood of targets of "
+            f"shape {tuple(y.shape)}, got {C}"
+        )
+    return likelihood
+
+
+def _gradient(weights: Weights, likelihood: Likelihood, batches: Batches) -> Tensor:
+    theta = weights.theta.clone().requires_grad_()
+    total = torch.zeros(weights.count, dtype=torch.float64, device=theta.device)
+    for x, y in batches:
+        with torch.enable_grad():
+            f = functional_call(weights.net, weights.unpacked(theta), (x,))
+            value = likelihood.log_density(y, f).sum()
+            total += torch.autograd.grad(value, theta)[0].double()
+    return total
+
+
+def _print(x: Tensor) -> str:
+    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,106 @@
+"""Small networks: fully connected, LeNet, three convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from bayesgen import _checks
+
+_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+def MLP(
+    inputs: int, hidden: Sequence[int] = (64, 64), outputs: int = 10, *, activation: str = "relu"
+) -> nn.Sequential:
+    """A fully connected network; inputs of more than one axis are flattened.
+
+    Args:
+        inputs: d.
+        hidden: width of each hidden layer; () for a linear model.
+        outputs: C.
+        activation: "relu", "tanh" or "gelu".
+
+    Raises:
+        ValueError: a width below 1, or another activation.
+
+    Example:
+        >>> import torch
+        >>> MLP(64, (32,), 10)(torch.zeros(5, 64)).shape
+        torch.Size([5, 10])
+    """
+    kind = _ACTIVATIONS[_checks.one_of("activation", activation, tuple(_ACTIVATIONS))]
+    widths = [_checks.whole("inputs", inputs), *(_checks.whole("hidden", h) for h in hidden)]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), kind()]
+    layers.append(nn.Linear(widths[-1], _checks.whole("outputs", outputs)))
+    return nn.Sequential(*layers)
+
+
+def LeNet(num_classes: int = 10, *, channels: int = 1, size: int = 28) -> nn.Sequential:
+    """LeNet-5 with rectifiers and maximum pooling, for square images.
+
+    Args:
+        num_classes: C.
+        channels: of the images.
+        size: of the images, at least 12.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: LeCun et al. (1998).
+
+    Example:
+        >>> import torch
+        >>> LeNet()(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+    _checks.whole("size", size, 12)
+    left = (size // 2 - 4) // 2
+    return nn.Sequential(
+        nn.Conv2d(_checks.whole("channels", channels), 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * left * left, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, _checks.whole("num_classes", num_classes)),
+    )
+
+
+def ConvNet(width: int = 16, num_classes: int = 10, *, channels: int = 3) -> nn.Sequential:
+    """Three strided convolutions, global average pooling, a linear layer; no normalisation.
+
+    Args:
+        width: channels of the first convolution; twice and four times as many follow.
+        num_classes: C.
+        channels: of the images, of any size.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Example:
+        >>> import torch
+        >>> ConvNet(8, channels=1)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+    _checks.whole("width", width)
+    return nn.Sequential(
+        nn.Conv2d(_checks.whole("channels", channels), width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4 * width, _checks.whole("num_classes", num_classes)),
+    )

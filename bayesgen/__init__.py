@@ -8,6 +8,7 @@ from bayesgen import (
     experiments,
     kernels,
     likelihoods,
+    networks,
     pacbayes,
     plots,
     priors,
@@ -22,28 +23,37 @@ from bayesgen.models import (
     Fourier,
     GaussianProcess,
     GPPosterior,
+    Laplace,
     LaplacePosterior,
     LinearModel,
     LinearPosterior,
+    NetworkPosterior,
+    NotAtModeWarning,
     Polynomial,
     RandomFeatures,
 )
 from bayesgen.spectrum import Spectrum
+from bayesgen.training import DivergedError, Training, train, train_ensemble
 
 __version__ = metadata.version("bayesgen")
 
 __all__ = [
+    "DivergedError",
     "Evidence",
     "Fourier",
     "GPPosterior",
     "GaussianProcess",
+    "Laplace",
     "LaplacePosterior",
     "LinearModel",
     "LinearPosterior",
+    "NetworkPosterior",
+    "NotAtModeWarning",
     "NotConvergedError",
     "Polynomial",
     "RandomFeatures",
     "Spectrum",
+    "Training",
     "bases",
     "compare",
     "corrupt_labels",
@@ -51,9 +61,12 @@ __all__ = [
     "experiments",
     "kernels",
     "likelihoods",
+    "networks",
     "pacbayes",
     "plots",
     "priors",
     "select",
     "solvers",
+    "train",
+    "train_ensemble",
 ]

@@ -83,6 +83,10 @@ class Curvature(ABC):
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of N(0, (H + diag α)⁻¹), (count, P)."""
 
+    @abstractmethod
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """½ gᵀ(H + diag α)⁻¹g, (P,): what a Newton step gains, or a bound on it from above."""
+
 
 def spectral_terms(spectrum: Spectrum, precision: Tensor) -> Terms:
     """`Terms` of one group from the spectrum of its curvature."""

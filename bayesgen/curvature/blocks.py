@@ -22,17 +22,19 @@ _FULL = 1024
 
 
 class Block(Protocol):
-    """Curvature of some weights in its own eigenbasis.
+    """Curvature of some weights in its own eigenbasis."""
 
-    Attributes:
-        columns: of θ, (p,).
-        values: eigenvalues, (p,).
-        turned: whether the eigenbasis is not that of the weights: then they share one precision.
-    """
+    @property
+    def columns(self) -> Tensor:
+        """Of θ, (p,)."""
 
-    columns: Tensor
-    values: Tensor
-    turned: bool
+    @property
+    def values(self) -> Tensor:
+        """Eigenvalues, (p,)."""
+
+    @property
+    def turned(self) -> bool:
+        """Whether the eigenbasis is not that of the weights: then they share one precision."""
 
     def rotate(self, rows: Tensor) -> Tensor:
         """Coordinates (..., p) in the eigenbasis."""
@@ -171,6 +173,14 @@ class BlockDiagonal(Curvature):
             z = standard_normal((count, len(block.values)), generator, alpha)
             w[:, block.columns] = block.back(z * (block.values + alpha[block.columns]).rsqrt())
         return w.to(self.weights.theta)
+
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """See `Curvature.gain`."""
+        alpha, total = self.prior.precision(precision).double(), 0.0
+        for block in self.blocks:
+            turned = block.rotate(gradient[block.columns]).square()
+            total += float(0.5 * (turned / (block.values + alpha[block.columns])).sum())
+        return total
 
 
 def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:

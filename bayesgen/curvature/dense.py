@@ -108,6 +108,13 @@ class Dense(Curvature):
         drawn = (z * (1 + values).rsqrt()) @ vectors.mT * root
         return drawn.to(self.weights.theta)
 
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """See `Curvature.gain`."""
+        values, vectors = self._at(precision)
+        root = self.prior.precision(precision).rsqrt().double()
+        turned = vectors.mT @ (root * gradient)
+        return float(0.5 * (turned.square() / (1 + values)).sum())
+
 
 def ggn_root(weights: Weights, sample: Sample) -> Tensor:
     """The triangular factor T of Λ^½J, TᵀT = H, (P, P) or smaller: by QR, some rows at a time."""

@@ -184,3 +184,12 @@ class DualGGN(Curvature):
                 J = jacobian(self.weights, self.sample, parts)
             w[:, index] -= (J.mT @ solved).mT * root[index] ** 2
         return w
+
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """See `Curvature.gain`; the Jacobian enters by one product."""
+        sample, step = self.sample, gradient / self.prior.precision(precision)
+        moved = self.weights.moved(sample.x, step, sample.batch).double()
+        turned = torch.einsum("nck,nc->nk", sample.vectors.double(), moved)
+        seen = (turned * sample.values.double().sqrt()).reshape(-1, 1)
+        inside = (seen * self.solve(seen, precision)).sum()
+        return float(0.5 * ((gradient * step).sum() - inside))

@@ -133,6 +133,10 @@ class MatrixFree(Curvature):
         """There is none."""
         raise ValueError(_NO_BASIS)
 
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """½ gᵀ diag(α)⁻¹g, the bound."""
+        return float(0.5 * (gradient.square() / self.prior.precision(precision)).sum())
+
 
 _NO_BASIS = (
     "a curvature known by its products alone gives the evidence but no predictive variances; fit "

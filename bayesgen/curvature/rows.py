@@ -209,7 +209,7 @@ def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tens
         def run(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(module, parameters, (row[None],))[0]
 
-        _, pull = vjp(run, own)
+        pull = vjp(run, own)[1]
         found: dict[str, Tensor] = vmap(pull)(cotangents)[0]
         return {name: g.reshape(len(cotangents), -1) for name, g in found.items()}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jvp
 
 from bayesgen import _checks
 
@@ -130,3 +131,14 @@ class Weights:
                 f"got {tuple(f.shape)}"
             )
         return _checks.real("net(x)", f)
+
+    def moved(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
+        """J(x) δ, (n, C): how the outputs answer to a small step δ (P,) of the weights."""
+
+        def along(rows: Tensor) -> Tensor:
+            def run(theta: Tensor) -> Tensor:
+                return functional_call(self.net, self.unpacked(theta), (rows,))
+
+            return jvp(run, (self.theta,), (step.to(self.theta),))[1]
+
+        return torch.cat([along(rows) for rows in x.split(batch)])

@@ -2,18 +2,23 @@
 
 from bayesgen.models.base import Posterior
 from bayesgen.models.gp import GaussianProcess
+from bayesgen.models.laplace import Laplace, NotAtModeWarning
 from bayesgen.models.laplace_posterior import LaplacePosterior
 from bayesgen.models.linear import Fourier, LinearModel, Polynomial, RandomFeatures
 from bayesgen.models.linear_posterior import LinearPosterior
+from bayesgen.models.network_posterior import NetworkPosterior
 from bayesgen.models.posterior import GPPosterior
 
 __all__ = [
     "Fourier",
     "GPPosterior",
     "GaussianProcess",
+    "Laplace",
     "LaplacePosterior",
     "LinearModel",
     "LinearPosterior",
+    "NetworkPosterior",
+    "NotAtModeWarning",
     "Polynomial",
     "Posterior",
     "RandomFeatures",

@@ -186,7 +186,16 @@ class Laplace:
             )
         alpha = prior.precision(best.precision)
         gradient = data.gradient / best.noise - alpha * weights.theta.double()
-        _warn_of_gradient(gradient, alpha, len(data.f))
+        gain = float(best.noise) * curvature.gain(gradient, best.precision * best.noise)
+        if gain > _WORTH * len(data.f):
+            warnings.warn(
+                "the network is not at a mode of its log posterior at this prior precision: "
+                f"gradient norm {float(gradient.norm()):.3g}, and a Newton step would gain "
+                f"{gain:.3g} nats. Train on, with weight decay α/n on the mean loss, or learn the "
+                "precision while training (bayesgen.train(..., evidence_every=…))",
+                NotAtModeWarning,
+                stacklevel=2,
+            )
         own = data.likelihood
         if own.log_noise is not None:
             own = with_noise(own, best.noise.log())
@@ -195,6 +204,7 @@ class Laplace:
             _assemble(objective, best, len(data.f), curvature, only is not None),
             Fitted(own, data.x, data.f, curvature, best, structure),
             float(gradient.norm()),
+            gain,
             self.free,
         )
 
@@ -270,16 +280,3 @@ def _assemble(
         method=f"Laplace, {curvature.method}",
         complexity_excludes=("features",) if features else (),
     )
-
-
-def _warn_of_gradient(gradient: Tensor, precision: Tensor, n: int) -> None:
-    gain = float(0.5 * (gradient.square() / precision).sum())
-    if gain > _WORTH * n:
-        warnings.warn(
-            "the network is not at a mode of its log posterior at this prior precision: gradient "
-            f"norm {float(gradient.norm()):.3g}, and a step to the mode might gain up to "
-            f"{gain:.3g} nats. Train on, with weight decay α/n on the mean loss, or learn the "
-            "precision while training (bayesgen.train(..., evidence_every=…))",
-            NotAtModeWarning,
-            stacklevel=3,
-        )

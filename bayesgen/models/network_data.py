@@ -151,7 +151,7 @@ def read(
         )
     f = torch.cat(outputs)
     whole = _checks.as_tensor("y", y) if y is not None else torch.cat(targets)
-    likelihood = _matched(likelihood, whole, f)
+    likelihood = matched(likelihood, whole, f)
     inner = likelihood.targets(whole, f)
     if len(inner) != 1:
         raise ValueError(f"y must be of one labelling, got a batch in shape {tuple(whole.shape)}")
@@ -178,7 +178,7 @@ def _loader(x: Any) -> Any:
     return x
 
 
-def _matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
+def matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
     """The likelihood, knowing its classes; or an error that says how the outputs do not fit."""
     C = f.shape[1]
     if isinstance(likelihood, Softmax):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Categorical, Distribution, Normal
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 
 from bayesgen import _checks
 from bayesgen.curvature.base import Curvature
@@ -54,6 +54,8 @@ class NetworkPosterior(Posterior):
         evidence: the `Evidence`.
         likelihood: with its noise.
         gradient_norm: ‖∇ log p(D, θ)‖ at θ*.
+        gain: nats that a Newton step to the mode would gain (a bound on them where the curvature
+            is known by its products alone).
         negative_eigenvalues: those of a Hessian that were set to zero.
         learnt: names of the hyperparameters that were learnt.
     """
@@ -66,11 +68,12 @@ class NetworkPosterior(Posterior):
         evidence: Evidence,
         fitted: Fitted,
         gradient_norm: float,
+        gain: float,
         learnt: frozenset[str],
     ) -> None:
         self._fitted = fitted
         self.likelihood, self.curvature = fitted.likelihood, fitted.curvature
-        self.gradient_norm, self.learnt = gradient_norm, learnt
+        self.gradient_norm, self.gain, self.learnt = gradient_norm, gain, learnt
         self.negative_eigenvalues = fitted.curvature.negative
         self._observe(observed, evidence[None])
 
@@ -221,20 +224,9 @@ class NetworkPosterior(Posterior):
         found = []
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
-            for step in some - weights.theta:
-                pieces = [self._linearised(rows, step) for rows in x.split(256)]
-                found.append(torch.cat(pieces).double())
+            steps = some - weights.theta
+            found += [(self._fitted.f + weights.moved(x, step)).double() for step in steps]
         return torch.stack(found)
-
-    def _linearised(self, x: Tensor, step: Tensor) -> Tensor:
-        """f(x; θ*) + J(x) δ."""
-        weights = self.curvature.weights
-
-        def run(theta: Tensor) -> Tensor:
-            return functional_call(weights.net, weights.unpacked(theta), (x,))
-
-        f, moved = jvp(run, (weights.theta,), (step,))
-        return f + moved
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
         """See `Posterior.observe`."""

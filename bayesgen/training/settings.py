@@ -1,0 +1,114 @@
+"""What all training loops share: the settings, checked; optimiser, schedule, order of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import _checks
+
+Progress = Callable[[int, int, str], None]
+OPTIMISERS = ("sgd", "adam")
+SCHEDULES = ("cosine", "constant")
+ARITHMETIC = ("native", "bf16", "tf32")
+_RATES = {"sgd": 0.1, "adam": 1e-3}
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite; the message says where, and what was kept."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a training loop.
+
+    Attributes:
+        epochs: passes over the data.
+        batch: observations a step; None for all of them.
+        optimiser: "sgd" (with momentum) or "adam".
+        learning_rate: at the start; None for 0.1 (SGD) or 0.001 (Adam).
+        momentum: of SGD.
+        schedule: "cosine" falls to zero, "constant" does not.
+        arithmetic: "native" (the network's dtype), "bf16" (autocast) or "tf32" (CUDA's matrix
+            products).
+        seed: of the order of the data.
+    """
+
+    epochs: int
+    batch: int | None
+    optimiser: str
+    learning_rate: float | None
+    momentum: float
+    schedule: str
+    arithmetic: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        _checks.whole("epochs", self.epochs)
+        if self.batch is not None:
+            _checks.whole("batch", self.batch)
+        _checks.one_of("optimiser", self.optimiser, OPTIMISERS)
+        if self.learning_rate is not None:
+            _checks.positive("learning_rate", self.learning_rate)
+        _checks.share("momentum", self.momentum)
+        _checks.one_of("schedule", self.schedule, SCHEDULES)
+        _checks.one_of("arithmetic", self.arithmetic, ARITHMETIC)
+        _checks.whole("seed", self.seed, 0)
+
+    def rate(self, epoch: float) -> float:
+        """Learning rate so many epochs on."""
+        start = self.learning_rate or _RATES[self.optimiser]
+        if self.schedule == "constant":
+            return start
+        return 0.5 * start * (1 + math.cos(math.pi * epoch / self.epochs))
+
+    def make(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimiser; parameter groups may have a `weight_decay` of their own."""
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=self.rate(0), momentum=self.momentum)
+        return torch.optim.Adam(groups, lr=self.rate(0))
+
+    def order(self, epoch: int, n: int) -> Iterator[Tensor]:
+        """Indices of each step's observations; the same for an epoch whenever it is run."""
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        size = self.batch or n
+        yield from torch.randperm(n, generator=generator).split(size)
+
+    def steps(self, n: int) -> int:
+        """Steps an epoch."""
+        return -(-n // (self.batch or n))
+
+    @contextmanager
+    def computing(self, device: torch.device) -> Iterator[None]:
+        """The arithmetic that was asked for, and as it was afterwards."""
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        cast: Any = nullcontext()
+        if self.arithmetic == "bf16":
+            cast = torch.autocast(device.type, torch.bfloat16)
+        if self.arithmetic == "tf32":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        try:
+            with cast:
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def check_net(net: nn.Module) -> torch.device:
+    """The device of a module with parameters.
+
+    Raises:
+        TypeError, ValueError: it is none, or has none.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("net must have trainable parameters, got a module without any")
+    return parameters[0].device

@@ -16,10 +16,13 @@ from bayesgen import (
     solvers,
 )
 from bayesgen.comparison import compare
+from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.labels import corrupt_labels
 from bayesgen.mode import NotConvergedError
 from bayesgen.models import (
+    DeepKernel,
+    DeepKernelPosterior,
     Fourier,
     GaussianProcess,
     GPPosterior,
@@ -28,16 +31,17 @@ from bayesgen.models import (
     LinearModel,
     LinearPosterior,
     NetworkPosterior,
-    NotAtModeWarning,
     Polynomial,
     RandomFeatures,
 )
 from bayesgen.spectrum import Spectrum
-from bayesgen.training import DivergedError, Training, train, train_ensemble
+from bayesgen.training import Training, train, train_ensemble
 
 __version__ = metadata.version("bayesgen")
 
 __all__ = [
+    "DeepKernel",
+    "DeepKernelPosterior",
     "DivergedError",
     "Evidence",
     "Fourier",

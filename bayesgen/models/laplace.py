@@ -14,6 +14,7 @@ from bayesgen.curvature.base import Curvature, PriorShape
 from bayesgen.curvature.build import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.sample import Progress
 from bayesgen.curvature.weights import Weights
+from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve, with_noise
@@ -26,10 +27,6 @@ from bayesgen.models.precision import NetworkEvidence, Setting, maximise
 _NAMES = ("prior_precision", "noise")
 # A step to the mode that could gain so many nats an observation is worth a warning.
 _WORTH = 0.01
-
-
-class NotAtModeWarning(UserWarning):
-    """The weights are not where Laplace's approximation wants them."""
 
 
 class Laplace:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from bayesgen import _checks
+from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network_data import inputs, matched
-from bayesgen.training.settings import DivergedError, Progress, Settings, check_net
+from bayesgen.training.settings import Progress, Settings, check_net
 
 
 def train_ensemble(

@@ -20,10 +20,6 @@ ARITHMETIC = ("native", "bf16", "tf32")
 _RATES = {"sgd": 0.1, "adam": 1e-3}
 
 
-class DivergedError(RuntimeError):
-    """The loss is no longer finite; the message says where, and what was kept."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """Settings of a training loop.

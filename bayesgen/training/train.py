@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.laplace import Laplace, NotAtModeWarning
+from bayesgen.models.laplace import Laplace
 from bayesgen.models.network_data import inputs, matched
 from bayesgen.training import checkpoint as checkpoints
-from bayesgen.training.settings import DivergedError, Progress, Settings, check_net
+from bayesgen.training.settings import Progress, Settings, check_net
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class _Run:
         """One pass; what it saw."""
         n, settings = len(self.x), self.settings
         steps, before = settings.steps(n), copy.deepcopy(self.net.state_dict())
-        loss_sum, wrong = 0.0, 0.0
+        loss_sum, wrong, seen = 0.0, 0.0, 0
         self.net.train()
         for step, index in enumerate(settings.order(epoch, n)):
             rate = settings.rate(epoch + step / steps)
@@ -242,13 +243,13 @@ class _Run:
                 )
             loss.backward()
             self.optimiser.step()
-            loss_sum += value * len(index)
+            loss_sum, seen = loss_sum + value * len(index), seen + len(index)
             if y.shape[-1] > 1 and not self.likelihood.density:
                 wrong += float((f.detach().argmax(-1) != y.argmax(-1)).sum())
             elif self.likelihood.name == "bernoulli":
                 wrong += float(((f.detach() > 0) != (y > 0.5)).sum())
             if progress is not None:
-                said = f"epoch {epoch + 1}: loss {loss_sum / (step * len(index) + len(index)):.3f}"
+                said = f"epoch {epoch + 1}: loss {loss_sum / seen:.3f}"
                 if self.evidence is not None:
                     said += f", log p(D)/n {float(self.evidence.per_observation):.3f}"
                 progress(epoch * steps + step + 1, settings.epochs * steps, said)

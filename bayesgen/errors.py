@@ -1,0 +1,11 @@
+"""What can go wrong in training, and what a fit warns of."""
+
+from __future__ import annotations
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite; the message says where, and what was kept."""
+
+
+class NotAtModeWarning(UserWarning):
+    """The weights are not where Laplace's approximation wants them."""

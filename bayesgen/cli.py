@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 import typer
 import xarray as xr
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from bayesgen._terminal import plain, table, tell, tell_models
+from bayesgen.errors import DivergedError
 
 app = typer.Typer(
     help="Models judged by their marginal likelihood.",
@@ -46,13 +47,13 @@ def main() -> None:
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        errors.print(f"[yellow]note:[/] {_plain(message)}")
+        errors.print(f"[yellow]note:[/] {plain(message)}")
 
     warnings.showwarning = note
     try:
         app()
-    except (ValueError, TypeError, OSError) as err:
-        errors.print(f"[red]error:[/] {_plain(err)}")
+    except (ValueError, TypeError, OSError, DivergedError) as err:
+        errors.print(f"[red]error:[/] {plain(err)}")
         sys.exit(2)
 
 
@@ -68,6 +69,9 @@ def corruption(
     train: Train = None,
     test: Test = None,
     levels: Levels = "0:1:0.1",
+    model: Annotated[
+        str, typer.Option(help="gp, or several of gp,polynomial,dkl,gp-laplace,mlp,resnet.")
+    ] = "gp",
     seeds: Seeds = 3,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
@@ -97,25 +101,31 @@ def corruption(
     place = _device(device, dtype)
     _checks.one_of("dtype", dtype, tuple(_DTYPES))
     folder = _output.writable(out)
+    several = [name.strip() for name in model.split(",")]
+    settings: dict[str, Any] = {
+        "levels": chosen,
+        "seeds": list(range(seed, seed + seeds)),
+        "kind": kind,
+        "train": train,
+        "test": test,
+        "data_dir": data_dir,
+        "dtype": _DTYPES[dtype],
+        "device": place,
+        "command": shlex.join(["bayesgen", *sys.argv[1:]]),
+    }
+    if several != ["gp"]:
+        if (kernel, targets, noise) != ("rbf", "one-hot", None):
+            raise ValueError("kernel, targets and noise are options of --model gp alone")
+        with _threads(threads), _progress() as report:
+            result = experiments.corruption_models(data, several, progress=report, **settings)
+        _keep(result, experiments.corruption_models.plot(result), folder, "corruption")
+        return tell_models(result, folder)
     with _threads(threads), _progress() as report:
         result = experiments.corruption(
-            data,
-            levels=chosen,
-            seeds=list(range(seed, seed + seeds)),
-            kernel=kernel,
-            targets=targets,
-            noise=noise,
-            kind=kind,
-            train=train,
-            test=test,
-            data_dir=data_dir,
-            dtype=_DTYPES[dtype],
-            device=place,
-            progress=report,
-            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+            data, kernel=kernel, targets=targets, noise=noise, progress=report, **settings
         )
     _keep(result, experiments.corruption.plot(result), folder, "corruption")
-    _tell(result, summary(result), folder)
+    return tell(result, summary(result), folder)
 
 
 @app.command()
@@ -167,7 +177,7 @@ def certify(
     console = Console(highlight=False, soft_wrap=True)
     attrs = result.attrs
     title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
-    console.print(_table(summary(result), title, {"KL": ",.1f"}))
+    console.print(table(summary(result), title, {"KL": ",.1f"}))
     guessing = 1 - 1 / attrs["classes"]
     choice = "one prior, stated beforehand"
     if attrs["priors"] > 1:
@@ -191,20 +201,21 @@ def select(
 ) -> None:
     """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
     from bayesgen import _checks, _output, plots
-    from bayesgen.select import figure, table
+    from bayesgen.select import figure
+    from bayesgen.select import table as tables
 
     if (csv is None) == (demo is None):
         raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")
     if demo is not None:
         _checks.one_of("demo", demo, ("bishop",))
-        data = table.bishop()
+        data = tables.bishop()
     elif csv is not None:
         if target is None:
             raise ValueError("target must be given with --csv: the column to explain")
-        data = table.read(csv, target)
+        data = tables.read(csv, target)
     folder = _output.writable(out)
     with _threads(threads), _progress() as report:
-        selection = table.select(data, report)
+        selection = tables.select(data, report)
     ranking = selection.ranking
     _output.write(folder / "ranking.csv", ranking.to_csv)
     fits, bars = figure.figure(selection), plots.comparison(ranking)
@@ -223,10 +234,10 @@ def select(
     shown = ranking[list(names)].rename(columns=names)
     title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs)}"
     console.print(
-        _table(shown, title, dict.fromkeys(("log p(D)", "Δ", "fit", "KL", "N_eff"), ",.1f"))
+        table(shown, title, dict.fromkeys(("log p(D)", "Δ", "fit", "KL", "N_eff"), ",.1f"))
     )
     for note in data.notes:
-        console.print(f"note: {_plain(note)}")
+        console.print(f"note: {plain(note)}")
     console.print(
         "Evidence in nats, of inputs and target standardised; hyperparameters of maximum "
         f"evidence.\nWrote ranking.csv, ranking.png and fits.png to {folder}"
@@ -235,7 +246,7 @@ def select(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="fig1abc, fig5, occam or germain.")],
+    name: Annotated[str, typer.Argument(help="fig1abc, fig5, occam, germain or rotation.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
         "results/reproduce"
     ),
@@ -257,14 +268,14 @@ def info() -> None:
     """Versions, devices and threads, as bayesgen sees them."""
     from bayesgen.experiments.experiment import provenance
 
-    table = Table(show_header=False, box=None)
+    shown = Table(show_header=False, box=None)
     facts = provenance("bayesgen info")
-    table.add_row("versions", facts["versions"])
-    table.add_row("python", f"{facts['python']} on {facts['platform']}")
-    table.add_row("threads", str(torch.get_num_threads()))
-    table.add_row("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
-    table.add_row("mps", "yes" if torch.backends.mps.is_available() else "none")
-    Console().print(table)
+    shown.add_row("versions", facts["versions"])
+    shown.add_row("python", f"{facts['python']} on {facts['platform']}")
+    shown.add_row("threads", str(torch.get_num_threads()))
+    shown.add_row("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
+    shown.add_row("mps", "yes" if torch.backends.mps.is_available() else "none")
+    Console().print(shown)
 
 
 def parse_levels(text: str) -> list[float]:
@@ -358,43 +369,3 @@ def _keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
 
     _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
     _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
-
-
-def _tell(result: xr.Dataset, table: pd.DataFrame, folder: Path) -> None:
-    """The table, how exact it is, and where the files are."""
-    attrs, labellings = result.attrs, result.level.size * result.seed.size
-    console = Console(highlight=False, soft_wrap=True)
-    title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
-    console.print(_table(table, title, {"N_eff": ",.0f"}))
-    notes = (
-        f"Rounding leaves the evidence uncertain by {float(result.evidence_error.max()):.1g} nats"
-    )
-    jitter = float(result.jitter.max())
-    if jitter:
-        notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
-    if attrs["spectra"]:
-        notes += f"; {attrs['spectra']} spectra served all {labellings} labellings"
-    ended = int(result.at_bound.sum())
-    if ended:
-        notes += f".\n{ended} of {labellings} want no noise at all, or nothing but noise (at_bound)"
-    console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
-
-
-def _table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    words = frame.index.dtype.kind not in "if"
-    table.add_column(str(frame.index.name), justify="left" if words else "right")
-    for name in frame.columns:
-        table.add_column(str(name), justify="right", vertical="bottom", no_wrap=words)
-    for index, row in frame.iterrows():
-        cells = [
-            "–" if value != value else format(value, formats.get(str(name), ".3f"))
-            for name, value in row.items()
-        ]
-        table.add_row(_plain(index) if words else f"{index:g}", *cells)
-    return table
-
-
-def _plain(message: object) -> str:
-    """Text that rich does not read as markup."""
-    return str(message).replace("[", r"\[")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
@@ -267,6 +269,80 @@ def germain(result: xr.Dataset) -> Figure:
     bounds.legend(frameon=False, fontsize=8)
     for axes in (parts, bounds):
         tidy(axes)
+    return figure
+
+
+def corruption_models(result: xr.Dataset) -> Figure:
+    """Evidence of labels, evidence of their codes, and errors, of several models.
+
+    Lines are means over seeds, bands their range.
+
+    Args:
+        result: what `bayesgen.experiments.corruption_models` returned.
+    """
+    n, C = result.attrs["n"], result.attrs["classes"]
+    figure = Figure(figsize=(10.0, 7.0), layout="constrained")
+    (labels, density), (training, testing) = figure.subplots(2, 2, sharex=True)
+    colours = (BLUE, ORANGE, GREEN, VERMILION, GREY, "#CC79A7")
+    for name, colour in zip(result.model.values, colours, strict=False):
+        one = result.sel(model=name)
+        place = labels if one.kind.item() == "labels" else density
+        unpaid = f"{name} ({one.excludes.item()} unpaid)" if one.excludes.item() else str(name)
+        _curve(place, one.log_marginal_likelihood / n, colour, unpaid)
+        _curve(training, one.train_error, colour, str(name))
+        _curve(testing, one.test_error, colour, str(name))
+    labels.axhline(-math.log(C), color="black", lw=0.8, ls=":", label="guessing")
+    labels.set_title("Evidence of the labels, log p(D) / n", fontsize=10)
+    density.set_title("Evidence (a density) of their one-hot codes, log p(D) / n", fontsize=10)
+    labels.set_ylabel("nats per observation")
+    training.set_title("Training error, of labels as corrupted", fontsize=10)
+    testing.set_title("Test error, of clean labels", fontsize=10)
+    training.set_ylabel("share of labels")
+    for axes in (training, testing):
+        axes.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
+        axes.set_xlabel("share of labels redrawn")
+        axes.set_ylim(-0.03, 1.03)
+    for axes in (labels, density, training, testing):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
+    figure.suptitle(
+        f"{result.attrs['data']}, n = {n:,}, {result.sizes['seed']} seed(s)", fontsize=10
+    )
+    return figure
+
+
+def rotation(result: xr.Dataset) -> Figure:
+    """Predicted against true angle, and which images each prior takes for similar.
+
+    Args:
+        result: what `bayesgen.experiments.rotation` returned.
+    """
+    figure = Figure(figsize=(8.6, 7.2), layout="constrained")
+    widest = result.attrs["widest"]
+    above, below = figure.subplots(2, 2)
+    colours = (ORANGE, BLUE)
+    for axes, name, colour in zip(above, result.model.values, colours, strict=True):
+        one = result.sel(model=name)
+        axes.plot([-widest, widest], [-widest, widest], color="black", lw=0.8, ls=":")
+        axes.errorbar(
+            one.angle, one.predicted, one.sd, fmt="o", ms=3, color=colour, alpha=0.4, elinewidth=0.5
+        )
+        axes.set_title(f"{name}: test RMSE {float(one.test_rmse):.1f}°", fontsize=10)
+        axes.set_xlabel("true angle, degrees")
+        axes.set_ylim(-1.6 * widest, 1.6 * widest)
+        tidy(axes)
+    above[0].set_ylabel("predicted, ± 1 sd, degrees")
+    for axes, name in zip(below, result.model.values, strict=True):
+        one = result.correlation.sel(model=name)
+        image = axes.imshow(
+            one, vmin=0, vmax=1, cmap="cividis", extent=(-widest, widest, widest, -widest)
+        )
+        axes.set_title(f"{name}: prior correlation of test images", fontsize=10)
+        axes.set_xlabel("angle, degrees")
+    below[0].set_ylabel("angle, degrees")
+    figure.colorbar(image, ax=list(below), shrink=0.8)
+    figure.suptitle(f"Rotated digits, n = {result.attrs['n']:,}", fontsize=10)
     return figure
 
 

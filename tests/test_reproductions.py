@@ -42,6 +42,19 @@ def test_isotropic_evidence_peaks_and_falls_order_dependent_levels_off():
         assert ordered[80] > isotropic[80]
 
 
+def test_a_deep_kernel_learns_what_is_similar():
+    result = bg.experiments.rotation(train=300, test=150, steps=40)
+    fixed, deep = result.test_rmse.values
+    assert deep < 0.7 * fixed
+    assert list(result.excludes.values) == ["", "features"]
+    # Images of one angle correlate under the learned prior, not under the fixed one.
+    near = np.abs(np.subtract.outer(result.shown.values, result.shown.values)) < 10
+    np.fill_diagonal(near, False)
+    mean = [c.values[near].mean() - c.values[~near].mean() for c in result.correlation]
+    assert mean[1] > mean[0] + 0.1
+    assert len(bg.experiments.rotation.plot(result).axes) == 5
+
+
 @pytest.mark.parametrize("name", ["fig1abc", "fig5"])
 def test_reproduce_writes_figure_and_data(monkeypatch, tmp_path, capsys, name):
     monkeypatch.setattr("sys.argv", ["bayesgen", "reproduce", name, "--out", str(tmp_path)])

@@ -2,10 +2,12 @@
 
 from bayesgen.experiments.certify import certify
 from bayesgen.experiments.corruption import corruption
+from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
+from bayesgen.experiments.rotation import rotation
 
 # What `bayesgen reproduce NAME` runs.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
@@ -13,6 +15,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig5": soft_against_hard,
     "occam": order_selection,
     "germain": germain,
+    "rotation": rotation,
 }
 
 __all__ = [
@@ -20,8 +23,10 @@ __all__ = [
     "Experiment",
     "certify",
     "corruption",
+    "corruption_models",
     "flexible_polynomial",
     "germain",
     "order_selection",
+    "rotation",
     "soft_against_hard",
 ]

@@ -1,0 +1,70 @@
+"""What the command line prints: tables, and the words that belong to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
+    """The table, how exact it is, and where the files are."""
+    attrs, labellings = result.attrs, result.level.size * result.seed.size
+    console = Console(highlight=False, soft_wrap=True)
+    title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
+    console.print(table(frame, title, {"N_eff": ",.0f"}))
+    notes = (
+        f"Rounding leaves the evidence uncertain by {float(result.evidence_error.max()):.1g} nats"
+    )
+    jitter = float(result.jitter.max())
+    if jitter:
+        notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
+    if attrs["spectra"]:
+        notes += f"; {attrs['spectra']} spectra served all {labellings} labellings"
+    ended = int(result.at_bound.sum())
+    if ended:
+        notes += f".\n{ended} of {labellings} want no noise at all, or nothing but noise (at_bound)"
+    console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
+
+
+def tell_models(result: xr.Dataset, folder: Path) -> None:
+    """Evidence of each model, and what it is the evidence of."""
+    from bayesgen.experiments.corruption_models import summary
+
+    attrs = result.attrs
+    console = Console(highlight=False, soft_wrap=True)
+    title = f"{attrs['data']}, n = {attrs['n']:,}: log p(D) / n in nats, means over seeds"
+    console.print(table(summary(result), title, {}))
+    for name in result.model.values:
+        one = result.sel(model=name)
+        note = f"{name}: {one.says.item()}; of {one.kind.item()}"
+        console.print(note + (", unpaid: features" if one.excludes.item() else ""))
+    console.print(
+        "Labels and densities of their codes are different data: compare within a kind.\n"
+        f"Wrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}"
+    )
+
+
+def table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
+    """A frame as a table, its index first."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    words = frame.index.dtype.kind not in "if"
+    made.add_column(str(frame.index.name), justify="left" if words else "right")
+    for name in frame.columns:
+        made.add_column(str(name), justify="right", vertical="bottom", no_wrap=words)
+    for index, row in frame.iterrows():
+        cells = [
+            "–" if value != value else format(value, formats.get(str(name), ".3f"))
+            for name, value in row.items()
+        ]
+        made.add_row(plain(index) if words else f"{index:g}", *cells)
+    return made
+
+
+def plain(message: object) -> str:
+    """Text that rich does not read as markup."""
+    return str(message).replace("[", r"\[")

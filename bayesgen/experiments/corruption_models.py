@@ -1,0 +1,288 @@
+"""Many models on the same corrupted labels: Gaussian processes, deep kernels, networks."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from gpytorch.kernels import RBFKernel
+from torch import Tensor, nn
+
+from bayesgen import _checks, likelihoods, networks, plots, priors
+from bayesgen import data as datasets
+from bayesgen.data import Dataset
+from bayesgen.errors import NotAtModeWarning
+from bayesgen.evidence import Evidence
+from bayesgen.experiments.corruption import corruptions, grid
+from bayesgen.experiments.experiment import experiment, provenance
+from bayesgen.models import DeepKernel, GaussianProcess, Laplace, Polynomial
+from bayesgen.models.profile import Progress
+from bayesgen.training import train as train_network
+
+# Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
+# other data, which are not to be compared with each other.
+LABELS, DENSITY = "labels", "density"
+
+
+class Cell(NamedTuple):
+    """One model on one labelling: its Evidence, and scores (n, C) and (m, C)."""
+
+    evidence: Evidence
+    fitted: Tensor
+    predicted: Tensor
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a corruption study.
+
+    Attributes:
+        says: what it is, in words.
+        kind: LABELS or DENSITY.
+        run: (data, labels (n,), seed) → `Cell`.
+    """
+
+    says: str
+    kind: str
+    run: Callable[[Dataset, Tensor, int], Cell]
+
+
+def images(x: Tensor) -> Tensor:
+    """Flat inputs (n, d) as square images, (n, channels, s, s).
+
+    Raises:
+        ValueError: d is no square, nor three of them.
+    """
+    d = x.shape[1]
+    for channels in (1, 3):
+        side = math.isqrt(d // channels)
+        if channels * side * side == d:
+            return x.reshape(len(x), channels, side, side)
+    raise ValueError(f"data must be square images for this model, got {d} inputs")
+
+
+def _one_hot(data: Dataset, labels: Tensor) -> Tensor:
+    return likelihoods.one_hot(labels, data.num_classes, dtype=data.x_train.dtype)
+
+
+def _gp(data: Dataset, labels: Tensor, _: int) -> Cell:
+    posterior = GaussianProcess(RBFKernel()).fit(data.x_train, _one_hot(data, labels))
+    return Cell(posterior.evidence, posterior.fitted(), posterior.mean(data.x_test))
+
+
+def _gp_laplace(data: Dataset, labels: Tensor, _: int) -> Cell:
+    gp = GaussianProcess(RBFKernel(), likelihood=likelihoods.Softmax(data.num_classes))
+    posterior = gp.fit(data.x_train, labels)
+    scores = [posterior.predict(x, latent=True).mean for x in (data.x_train, data.x_test)]
+    return Cell(posterior.evidence, *scores)
+
+
+def _polynomial(data: Dataset, labels: Tensor, _: int) -> Cell:
+    model = Polynomial(
+        3, priors.geometric(2.0), kind="legendre", input_range=(0.0, 1.0), interactions=False
+    )
+    posterior = model.fit(data.x_train, _one_hot(data, labels))
+    return Cell(posterior.evidence, posterior.fitted(), posterior.mean(data.x_test))
+
+
+def _dkl(data: Dataset, labels: Tensor, seed: int) -> Cell:
+    net = _seeded(seed, lambda: networks.MLP(data.x_train.shape[1], (64,), 16)).to(data.x_train)
+    deep = DeepKernel(net, RBFKernel(), steps=100, learning_rate=3e-3)
+    posterior = deep.fit(data.x_train, _one_hot(data, labels))
+    return Cell(posterior.evidence, posterior.fitted(), posterior.mean(data.x_test))
+
+
+def _mlp(data: Dataset, labels: Tensor, seed: int) -> Cell:
+    net = _seeded(seed, lambda: networks.MLP(data.x_train.shape[1], (64,), data.num_classes))
+    settings = {"epochs": 500, "optimiser": "adam", "learning_rate": 3e-3}
+    return _network(net.to(data.x_train), data.x_train, data.x_test, labels, seed, settings)
+
+
+def _resnet(data: Dataset, labels: Tensor, seed: int) -> Cell:
+    x, new = images(data.x_train), images(data.x_test)
+    mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
+    net = _seeded(
+        seed, lambda: networks.PreResNet20(16, data.num_classes, channels=x.shape[1])
+    ).float()
+    settings = {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5}
+    x, new = ((part - mean) / sd for part in (x, new))
+    return _network(net.to(x.device), x.float(), new.float(), labels, seed, settings)
+
+
+def _network(
+    net: nn.Module, x: Tensor, new: Tensor, labels: Tensor, seed: int, settings: dict[str, Any]
+) -> Cell:
+    """A network trained to fit its labels, and its evidence with a precision for each layer."""
+    train_network(net, x, labels, seed=seed, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotAtModeWarning)  # `corruption_models` says it
+        laplace = Laplace(net, prior_precision="layer", curvature="kron", dtype=None)
+        posterior = laplace.fit(x, labels)
+    return Cell(posterior.evidence, posterior.mean(x), posterior.mean(new))
+
+
+def _seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+MODELS = {
+    "gp": Model("Gaussian process, RBF, exact", DENSITY, _gp),
+    "polynomial": Model("additive polynomial of degree 3, exact", DENSITY, _polynomial),
+    "dkl": Model("deep kernel, features not paid for", DENSITY, _dkl),
+    "gp-laplace": Model("Gaussian process, softmax, Laplace", LABELS, _gp_laplace),
+    "mlp": Model("MLP, Laplace (KFAC, a precision a layer)", LABELS, _mlp),
+    "resnet": Model("PreResNet-20, Laplace (KFAC, a precision a layer)", LABELS, _resnet),
+}
+
+
+@experiment(plot=plots.corruption_models)
+def corruption_models(
+    data: str | Dataset = "digits",
+    models: Sequence[str] = ("gp", "polynomial", "gp-laplace", "mlp"),
+    *,
+    levels: Sequence[float] | None = None,
+    seeds: int | Sequence[int] = 1,
+    kind: str = "uniform",
+    train: int | None = None,
+    test: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> xr.Dataset:
+    """Several models on the same corrupted labels: evidence, its parts, and errors.
+
+    Two kinds of evidence that are not to be compared with each other: probabilities of the labels
+    (gp-laplace, mlp, resnet), for which guessing earns −ln C, and densities of their one-hot codes
+    (gp, polynomial, dkl). Networks are trained to fit their labels and are, at the prior precision
+    of maximum evidence, not at a mode of their log posterior as a rule.
+
+    Args:
+        data: a name for `bayesgen.data.load`, or a `Dataset`.
+        models: names of `MODELS`.
+        levels, seeds, kind: as for `corruption`.
+        train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        progress: called as progress(done, expected, what).
+        command: what to record as the command that made the result.
+
+    Returns:
+        Dataset of dims (model, level, seed) with log_marginal_likelihood, fit, complexity,
+        effective_dimension, evidence_error, train_error (against the corrupted labels), test_error
+        (against clean ones); and of each model `kind`, `says` and `excludes`.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: Wilson (2025), figure 1 (d)–(e); Wilson & Izmailov (2020), section 6.
+
+    Example:
+        >>> result = corruption_models(
+        ...     models=["gp", "polynomial"], train=60, test=50, levels=[0.0, 1.0])
+        >>> dict(result.sizes)
+        {'model': 2, 'level': 2, 'seed': 1}
+    """
+    chosen, numbers = grid(levels, seeds, kind)
+    if not models or len(set(models)) < len(models):
+        raise ValueError(f"models must be one or more different names, got {list(models)}")
+    for name in models:
+        _checks.one_of("models", name, tuple(MODELS))
+    if command is None:
+        command = (
+            f"bayesgen.experiments.corruption_models({data!r}, {list(models)}, levels={chosen}, "
+            f"seeds={numbers}, kind={kind!r}, train={train}, test={test})"
+        )
+    if isinstance(data, str):
+        data = datasets.load(
+            data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device
+        )
+    elif not isinstance(data, Dataset):
+        raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
+    labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
+    total, done = len(models) * len(labels), 0
+    table: dict[str, list[float]] = {name: [] for name in _VARIABLES}
+    excludes = []
+    for name in models:
+        for row, own in enumerate(labels):
+            level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
+            if progress is not None:
+                progress(done, total, f"{name}, level {level:g}, seed {seed}")
+            cell = MODELS[name].run(data, own, seed)
+            for variable, value in _values(cell, own, data).items():
+                table[variable].append(value)
+            done += 1
+        excludes.append(", ".join(cell.evidence.complexity_excludes))
+    shape = (len(models), len(chosen), len(numbers))
+    return xr.Dataset(
+        {
+            name: (
+                ("model", "level", "seed"),
+                np.array(table[name]).reshape(shape),
+                {"units": units, "long_name": words},
+            )
+            for name, (units, words) in _VARIABLES.items()
+        }
+        | {
+            "kind": ("model", [MODELS[name].kind for name in models]),
+            "says": ("model", [MODELS[name].says for name in models]),
+            "excludes": ("model", excludes),
+        },
+        coords={"model": list(models), "level": chosen, "seed": numbers},
+        attrs={
+            "title": "Evidence of several models against label corruption",
+            "data": data.name,
+            "data_fingerprint": data.fingerprint,
+            "n": len(data.y_train),
+            "n_test": len(data.y_test),
+            "classes": data.num_classes,
+            "corruption": kind,
+            "dtype": str(data.x_train.dtype).removeprefix("torch."),
+            "device": str(data.x_train.device),
+            **provenance(command),
+        },
+    )
+
+
+_VARIABLES = {
+    "log_marginal_likelihood": ("nats", "log marginal likelihood (evidence)"),
+    "fit": ("nats", "expected log likelihood under the posterior"),
+    "complexity": ("nats", "KL divergence of posterior from prior"),
+    "effective_dimension": ("1", "effective dimension"),
+    "evidence_error": ("nats", "error of the log marginal likelihood"),
+    "train_error": ("1", "share of training labels, as corrupted, not fitted"),
+    "test_error": ("1", "error on clean test labels"),
+}
+
+
+def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float]:
+    e = cell.evidence
+    return {
+        "log_marginal_likelihood": float(e.log_marginal_likelihood),
+        "fit": float(e.fit),
+        "complexity": float(e.complexity),
+        "effective_dimension": float(e.effective_dimension),
+        "evidence_error": float(e.error),
+        "train_error": float((cell.fitted.argmax(-1) != labels).double().mean()),
+        "test_error": float((cell.predicted.argmax(-1) != data.y_test).double().mean()),
+    }
+
+
+def summary(result: xr.Dataset) -> pd.DataFrame:
+    """Evidence in nats per observation, means over seeds: one row a level, one column a model.
+
+    Args:
+        result: what `corruption_models` returned.
+    """
+    mean = result.log_marginal_likelihood.mean("seed") / result.attrs["n"]
+    table: pd.DataFrame = mean.transpose("level", "model").to_pandas()
+    return table.rename_axis(index="level", columns=None)

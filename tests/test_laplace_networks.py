@@ -192,6 +192,18 @@ def test_dual_and_primal_are_one(seed, precision):
     )
 
 
+def test_root_and_matrix_are_one(monkeypatch):
+    net, x, y = problem()
+    root = laplace(net).fit(x, y)
+    monkeypatch.setattr(build, "LARGEST_ROOT", 0)
+    matrix = laplace(net).fit(x, y)
+    assert "root" in root.evidence.method
+    assert "matrix" in matrix.evidence.method
+    torch.testing.assert_close(root.evidence.fit, matrix.evidence.fit)
+    torch.testing.assert_close(root.evidence.complexity, matrix.evidence.complexity)
+    assert matrix.negative_eigenvalues == 0
+
+
 def test_layer_precisions_of_both_ways_agree_and_balance(small):
     net, x, y = problem()
     primal = quiet(laplace(net, precision="layer", hyperparameters="evidence"), x, y)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bayesgen.curvature import blocks, matrix_free
 from bayesgen.curvature.base import Curvature, PriorShape
-from bayesgen.curvature.dense import Dense, ggn_root, last_layer_matrix
+from bayesgen.curvature.dense import Dense, ggn_matrix, ggn_root, last_layer_matrix
 from bayesgen.curvature.dual import DualGGN
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
@@ -18,6 +18,8 @@ from bayesgen.likelihoods.likelihood import Likelihood
 # The largest matrix that is decomposed: rows of function space, or weights.
 LARGEST_DUAL = 20_000
 LARGEST_PRIMAL = 4_000
+# Up to so many weights a singular value decomposition of H's root costs little, and keeps digits.
+LARGEST_ROOT = 512
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class Request:
 def ggn(request: Request) -> Curvature:
     """Exact through the smaller of function and weight space, or by its products."""
     P, R = request.weights.count, request.rows
+    if P <= R and LARGEST_ROOT < P <= LARGEST_PRIMAL:
+        matrix = ggn_matrix(request.weights, request.gathered())
+        return request.dense(f"GGN as a {P:,} × {P:,} matrix", matrix=matrix)
     if P <= R and P <= LARGEST_PRIMAL:
         root = ggn_root(request.weights, request.gathered())
         return request.dense(f"GGN through its {P:,} × {P:,} root", root=root)

@@ -25,7 +25,6 @@ import bayesgen as bg
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-GUESS = -2.302585
 
 
 def images(folder: str, train: int) -> tuple[bg.data.Dataset, Tensor, Tensor]:
@@ -163,11 +162,52 @@ def lifts(store: Store, work: Path, data: Any, x: Tensor, new: Tensor) -> None:
             store.keep(name, kron=evidence(net, x, data.y_train, "kron", 1.0))
 
 
+NOTES = """PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on CIFAR-10 (JPEG),
+then Laplace about the weights as they are, float32. KFAC: Kronecker factors with a precision a layer.
+GGN: exact, through function space, one precision. In brackets, what rounding may have done to it, a
+bound. Gain: nats an image that a Newton step to the mode at that precision would gain by the quadratic
+model: the networks are far from the mode that the evidence asks for. Guessing uniformly earns −2.303;
+what is below it says that this posterior explains the labels worse than guessing."""
+
+
+def report(store: Store, n: int) -> None:
+    rows, series = [], {name: [] for name in CURVATURES}
+    cells = [cell for cell in store.cells.values() if "level" in cell and cell["n"] == n]
+    for cell in sorted(cells, key=lambda cell: cell["level"]):
+        said = [f"train error {cell['train_error']:.3f}, test error {cell['test_error']:.3f}"]
+        for name in CURVATURES:
+            if name in cell:
+                one = cell[name]
+                series[name].append((cell["level"], one["evidence"]))
+                bound = f" (±{one['error']:.2f})" if one["error"] > 0.005 else ""
+                said.append(
+                    f"{name} {one['evidence']:.3f}{bound}, N_eff {one['effective_dimension']:,.0f}, "
+                    f"gain {one['gain']:.2f}"
+                )
+        rows.append((f"level {cell['level']:g}", "; ".join(said)))
+    for name, pairs in series.items():
+        if len(pairs) > 2:
+            tau = kendalltau(*zip(*pairs, strict=True)).statistic
+            rows.append((f"Kendall τ with the level, {name}", f"{tau:.2f} ({len(pairs)} levels)"))
+    for cell in store.cells.values():
+        if "label" in cell and cell["n"] == n:
+            said = [f"{k} {cell[k]['evidence']:.3f}" for k in CURVATURES if k in cell]
+            words = f"train error {cell['train_error']:.3f}; " + "; ".join(said)
+            rows.append((f"clean labels, {cell['label']}", words))
+    write(
+        "networks",
+        f"Laplace evidence of PreResNet-20, n = {n:,}, nats an image",
+        f"python benchmarks/networks.py --data-dir DIR --work DIR --train {n}",
+        rows,
+        NOTES,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--work", type=Path, required=True, help="where trained networks are kept")
-    parser.add_argument("--part", choices=("levels", "lifts"), action="append")
+    parser.add_argument("--part", choices=("levels", "lifts", "report"), action="append")
     parser.add_argument("--level", type=float, action="append")
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
     parser.add_argument("--train", type=int, default=1000)
@@ -183,6 +223,7 @@ def main() -> None:
         levels(store, options.work, data, x, new, chosen, curvatures)
     if "lifts" in parts:
         lifts(store, options.work, data, x, new)
+    report(store, options.train)
 
 
 if __name__ == "__main__":

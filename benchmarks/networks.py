@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _report import RESULTS
+from _report import RESULTS, write
+from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 import bayesgen as bg
@@ -162,12 +163,14 @@ def lifts(store: Store, work: Path, data: Any, x: Tensor, new: Tensor) -> None:
             store.keep(name, kron=evidence(net, x, data.y_train, "kron", 1.0))
 
 
-NOTES = """PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on CIFAR-10 (JPEG),
-then Laplace about the weights as they are, float32. KFAC: Kronecker factors with a precision a layer.
-GGN: exact, through function space, one precision. In brackets, what rounding may have done to it, a
-bound. Gain: nats an image that a Newton step to the mode at that precision would gain by the quadratic
-model: the networks are far from the mode that the evidence asks for. Guessing uniformly earns −2.303;
-what is below it says that this posterior explains the labels worse than guessing."""
+NOTES = """PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on
+CIFAR-10 (JPEG), then Laplace about the weights as they are, float32. KFAC:
+Kronecker factors with a precision a layer. GGN: exact, through function space, one
+precision. In brackets, what rounding may have done to it, a bound. Gain: nats an
+image that a Newton step to the mode at that precision would gain by the quadratic
+model: the networks are far from the mode that the evidence asks for. Guessing
+uniformly earns −2.303; what is below it says that this posterior explains the
+labels worse than guessing."""
 
 
 def report(store: Store, n: int) -> None:
@@ -181,8 +184,8 @@ def report(store: Store, n: int) -> None:
                 series[name].append((cell["level"], one["evidence"]))
                 bound = f" (±{one['error']:.2f})" if one["error"] > 0.005 else ""
                 said.append(
-                    f"{name} {one['evidence']:.3f}{bound}, N_eff {one['effective_dimension']:,.0f}, "
-                    f"gain {one['gain']:.2f}"
+                    f"{name} {one['evidence']:.3f}{bound}, "
+                    f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}"
                 )
         rows.append((f"level {cell['level']:g}", "; ".join(said)))
     for name, pairs in series.items():

@@ -185,3 +185,12 @@ def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -
             f"{who} must be positive semi-definite: its smallest eigenvalue on these "
             f"{n} inputs is {smallest:.3g}, rounding would allow −{floor:.2g}"
         )
+
+
+def network(name: str, value: Any) -> torch.nn.Module:
+    """A module with trainable parameters."""
+    if not isinstance(value, torch.nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module, got {type(value).__name__}")
+    if not any(p.requires_grad for p in value.parameters()):
+        raise ValueError(f"{name} must have trainable parameters, got a module without any")
+    return value

@@ -60,10 +60,7 @@ class Weights:
     def __init__(
         self, net: nn.Module, dtype: torch.dtype | None, only: Iterable[str] | None = None
     ) -> None:
-        if not isinstance(net, nn.Module):
-            raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-        if not any(p.requires_grad for p in net.parameters()):
-            raise ValueError("net must have trainable parameters, got a module without any")
+        _checks.network("net", net)
         trainable = {name for name, p in net.named_parameters() if p.requires_grad}
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         if dtype is not None:

@@ -103,10 +103,7 @@ class DeepKernel:
         lanczos_steps: int = 48,
         seed: int = 0,
     ) -> None:
-        if not isinstance(net, nn.Module):
-            raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-        if not any(p.requires_grad for p in net.parameters()):
-            raise ValueError("net must have trainable parameters, got a module without any")
+        _checks.network("net", net)
         if not callable(kernel):
             raise TypeError(
                 "kernel must be a gpytorch.kernels.Kernel or a function k(x1, x2) → (n1, n2) "

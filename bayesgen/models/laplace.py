@@ -96,10 +96,7 @@ class Laplace:
         steps: int = 64,
         seed: int = 0,
     ) -> None:
-        if not isinstance(net, nn.Module):
-            raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-        if not any(p.requires_grad for p in net.parameters()):
-            raise ValueError("net must have trainable parameters, got a module without any")
+        _checks.network("net", net)
         self.net = net
         found = resolve(likelihood)
         given = noise is not None

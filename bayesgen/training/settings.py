@@ -102,9 +102,4 @@ def check_net(net: nn.Module) -> torch.device:
     Raises:
         TypeError, ValueError: it is none, or has none.
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("net must have trainable parameters, got a module without any")
-    return parameters[0].device
+    return next(p.device for p in _checks.network("net", net).parameters() if p.requires_grad)

@@ -117,7 +117,9 @@ def corruption(
         if (kernel, targets, noise) != ("rbf", "one-hot", None):
             raise ValueError("kernel, targets and noise are options of --model gp alone")
         with _threads(threads), _progress() as report:
-            result = experiments.corruption_models(data, several, progress=report, **settings)
+            result = experiments.corruption_models(
+                data, several, store=folder / "cells", progress=report, **settings
+            )
         _keep(result, experiments.corruption_models.plot(result), folder, "corruption")
         return tell_models(result, folder)
     with _threads(threads), _progress() as report:

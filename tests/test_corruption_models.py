@@ -61,6 +61,28 @@ def test_summary_and_figure(result):
     assert len(bg.experiments.corruption_models.plot(result).axes) == 4
 
 
+def test_a_killed_study_goes_on_from_its_store(monkeypatch, tmp_path):
+    from bayesgen.experiments import corruption_models as study
+
+    settings = {"train": 60, "test": 40, "levels": LEVELS, "store": tmp_path}
+    whole = study("digits", ["gp"], **settings)
+    cells = sorted(tmp_path.iterdir())
+    assert len(cells) == 2
+    cells[1].write_text(cells[1].read_text()[:20])  # cut in half: computed anew
+    calls, gp = [], MODELS["gp"]
+
+    def counted(*given):
+        calls.append(given)
+        return gp.run(*given)
+
+    monkeypatch.setitem(MODELS, "gp", type(gp)(gp.says, gp.kind, counted))
+    again = study("digits", ["gp"], **settings)
+    assert len(calls) == 1
+    np.testing.assert_array_equal(again.log_marginal_likelihood, whole.log_marginal_likelihood)
+    study("digits", ["gp"], **settings | {"train": 61})
+    assert len(calls) == 3  # other data are other cells
+
+
 def run(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["bayesgen", "corruption", *words])
     with pytest.raises(SystemExit) as stop:

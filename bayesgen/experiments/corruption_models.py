@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ import xarray as xr
 from gpytorch.kernels import RBFKernel
 from torch import Tensor, nn
 
-from bayesgen import _checks, likelihoods, networks, plots, priors
+from bayesgen import _checks, _output, likelihoods, networks, plots, priors
 from bayesgen import data as datasets
 from bayesgen.data import Dataset
 from bayesgen.errors import NotAtModeWarning
@@ -26,6 +28,7 @@ from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess, Laplace, Polynomial
 from bayesgen.models.profile import Progress
 from bayesgen.training import train as train_network
+from bayesgen.training.checkpoint import fingerprint
 
 # Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
 # other data, which are not to be compared with each other.
@@ -158,6 +161,7 @@ def corruption_models(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
@@ -173,6 +177,7 @@ def corruption_models(
         models: names of `MODELS`.
         levels, seeds, kind: as for `corruption`.
         train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        store: a folder where each cell is kept as it ends; a study that was killed goes on from it.
         progress: called as progress(done, expected, what).
         command: what to record as the command that made the result.
 
@@ -217,11 +222,11 @@ def corruption_models(
             level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
             if progress is not None:
                 progress(done, total, f"{name}, level {level:g}, seed {seed}")
-            cell = MODELS[name].run(data, own, seed)
-            for variable, value in _values(cell, own, data).items():
-                table[variable].append(value)
+            cell = _kept(store, name, data, own, seed)
+            for variable in _VARIABLES:
+                table[variable].append(cell[variable])
             done += 1
-        excludes.append(", ".join(cell.evidence.complexity_excludes))
+        excludes.append(cell["excludes"])
     shape = (len(models), len(chosen), len(numbers))
     return xr.Dataset(
         {
@@ -264,9 +269,35 @@ _VARIABLES = {
 }
 
 
-def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float]:
+def _kept(
+    store: str | os.PathLike[str] | None, name: str, data: Dataset, labels: Tensor, seed: int
+) -> dict[str, Any]:
+    """A cell from the store, where it is there and whole; else computed, and kept."""
+    if store is None:
+        return _values(MODELS[name].run(data, labels, seed), labels, data)
+    mark = fingerprint(
+        name, MODELS[name].says, data.fingerprint, str(data.x_train.dtype), labels, seed
+    )
+    path = _output.writable(Path(store)) / f"{name}-{mark}.json"
+    try:
+        cell: dict[str, Any] = json.loads(path.read_text())
+        if set(cell) == {*_VARIABLES, "excludes"}:
+            return cell
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    cell = _values(MODELS[name].run(data, labels, seed), labels, data)
+
+    def keep(path: Path) -> None:
+        path.write_text(json.dumps(cell))
+
+    _output.write(path, keep)
+    return cell
+
+
+def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, Any]:
     e = cell.evidence
     return {
+        "excludes": ", ".join(e.complexity_excludes),
         "log_marginal_likelihood": float(e.log_marginal_likelihood),
         "fit": float(e.fit),
         "complexity": float(e.complexity),

@@ -43,7 +43,7 @@ class DeepKernel:
 
     A caution: the evidence pays for the function given the features, not for the features. With
     enough weights log p(y) rises far above what any sensible model earns while the test error
-    worsens (Ober et al. 2021; a rebuttal, arXiv 2509.21228, finds it harmless at scale), and
+    worsens (Ober et al. 2021; for a rebuttal see arXiv:2509.21228), and
     `Evidence.complexity_excludes` says "features". Cures: `objective="conditional"`, `lipschitz`,
     or `prior_precision`, with which the reported Evidence pays for the weights:
 

@@ -162,6 +162,11 @@ def test_a_bounded_layer_stays_within_its_norm():
     assert float(net[1].weight.detach().norm()) > 10  # the user's own is as it was
 
 
+def test_a_given_noise_is_kept_however_small():
+    posterior = bg.DeepKernel(mlp(), RBF(), noise=1e-7, steps=2).fit(*wave())
+    assert float(posterior.noise) == pytest.approx(1e-7)
+
+
 def test_float32_networks_have_float64_evidence():
     x, y = wave()
     posterior = bg.DeepKernel(mlp().float(), RBF(), steps=3).fit(x.float(), y)

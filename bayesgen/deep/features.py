@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +56,7 @@ class Features:
             ValueError: outputs of another shape.
         """
         with torch.no_grad():
-            phi = torch.cat([self.net(rows) for rows in self._batches(x)])
+            phi = torch.cat([self.net(rows) for rows in x.split(self.batch)])
         if phi.ndim != 2 or len(phi) != len(x):
             raise ValueError(
                 f"net must map {len(x)} inputs to features of shape ({len(x)}, D), "
@@ -67,7 +66,7 @@ class Features:
 
     def pull(self, x: Tensor, gradient: Tensor) -> None:
         """Add ⟨gradient, ∂φ/∂w⟩ to the gradients of the parameters, by another pass."""
-        rows = zip(self._batches(x), gradient.split(self.batch), strict=True)
+        rows = zip(x.split(self.batch), gradient.split(self.batch), strict=True)
         with torch.enable_grad():
             for some, weights in rows:
                 phi = self.net(some)
@@ -80,6 +79,3 @@ class Features:
             if parametrize.is_parametrized(module):
                 parametrize.remove_parametrizations(module, "weight")
         return net
-
-    def _batches(self, x: Tensor) -> Iterator[Tensor]:
-        yield from x.split(self.batch)

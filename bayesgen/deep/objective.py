@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,9 +60,10 @@ class Head(nn.Module):
         return self.scale * evaluate(self.kernel, phi) + noise
 
     def clip(self) -> None:
-        """The noise, not below its floor."""
-        with torch.no_grad():
-            self.log_noise.clamp_(min=torch.tensor(self.floor).log().item())
+        """The noise, where it is searched, not below its floor."""
+        if self.log_noise.requires_grad:
+            with torch.no_grad():
+                self.log_noise.clamp_(min=math.log(self.floor))
 
 
 @dataclass(frozen=True)

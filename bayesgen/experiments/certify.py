@@ -15,7 +15,7 @@ from torch import Tensor
 from bayesgen import _checks, bases, kernels, likelihoods, losses, pacbayes, plots
 from bayesgen import data as datasets
 from bayesgen.data import Dataset
-from bayesgen.experiments.corruption import INTERPOLATION, corruptions, grid
+from bayesgen.experiments.corruption import INTERPOLATION, corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import GaussianProcess, LinearModel
 from bayesgen.models.base import ExactPosterior
@@ -111,10 +111,7 @@ def certify(
     """
     _checks.one_of("bound", bound, tuple(THEOREMS))
     chosen, numbers = grid(levels, seeds, kind)
-    if isinstance(data, str):
-        data = datasets.load(data, data_dir=data_dir)
-    elif not isinstance(data, Dataset):
-        raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
+    data = loaded(data, data_dir=data_dir)
     if groups is not None:
         data = datasets.merge(data, groups)
     data = datasets.subset(data, train, test)

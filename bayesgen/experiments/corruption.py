@@ -121,12 +121,7 @@ def corruption(
             f"kernel={prior_name!r}, targets={targets!r}, noise={noise}, kind={kind!r}, "
             f"train={train}, test={test})"
         )
-    if isinstance(data, str):
-        data = datasets.load(
-            data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device
-        )
-    elif not isinstance(data, Dataset):
-        raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
+    data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     C, shape = data.num_classes, (len(chosen), len(numbers))
     labels, masks = corruptions(data.y_train, chosen, numbers, C, kind)
     coded = encode(labels, C, data.x_train.dtype, noise)
@@ -268,6 +263,15 @@ def _kernel(kernel: Any) -> tuple[Any, str]:
     if isinstance(kernel, str):
         return kernels.named(kernel), kernel
     return kernel, getattr(kernel, "__name__", type(kernel).__name__)
+
+
+def loaded(data: str | Dataset, **settings: Any) -> Dataset:
+    """A Dataset as it is, or by its name with the settings of `bayesgen.data.load`."""
+    if isinstance(data, str):
+        return datasets.load(data, **settings)
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
+    return data
 
 
 def grid(

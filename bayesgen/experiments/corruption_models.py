@@ -19,11 +19,10 @@ from gpytorch.kernels import RBFKernel
 from torch import Tensor, nn
 
 from bayesgen import _checks, _output, likelihoods, networks, plots, priors
-from bayesgen import data as datasets
 from bayesgen.data import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
-from bayesgen.experiments.corruption import corruptions, grid
+from bayesgen.experiments.corruption import corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess, Laplace, Polynomial
 from bayesgen.models.profile import Progress
@@ -207,12 +206,7 @@ def corruption_models(
             f"bayesgen.experiments.corruption_models({data!r}, {list(models)}, levels={chosen}, "
             f"seeds={numbers}, kind={kind!r}, train={train}, test={test})"
         )
-    if isinstance(data, str):
-        data = datasets.load(
-            data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device
-        )
-    elif not isinstance(data, Dataset):
-        raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
+    data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
     total, done = len(models) * len(labels), 0
     table: dict[str, list[float]] = {name: [] for name in _VARIABLES}

@@ -206,17 +206,28 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     G: dict[str, Tensor] = {}
     positions: dict[str, int] = {}
     rest: dict[str, Tensor] = {}
+    factored = [leaf for leaf in weights.leaves if _factors(leaf.module)]
+    plain = [leaf for leaf in weights.leaves if not _factors(leaf.module)]
     every = range(0, len(sample.x), sample.batch)
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)
-        vectors, values = sample.vectors[some], sample.values[some].sqrt()
-        calls = forward(weights, sample.x[some], weights.leaves).gradients(vectors)
-        for leaf in weights.leaves:
-            if _factors(leaf.module):
-                _add_factors(leaf, calls[leaf.name], values, A, G, positions)
-            else:
-                rows = layer_rows(Part(leaf), calls[leaf.name], len(values), vectors)
-                _add(rest, leaf.name, _own(leaf, (rows * values[..., None]).double()))
+        vectors = sample.vectors[some] * sample.values[some].sqrt()[:, None, :]
+        passed = forward(weights, sample.x[some], weights.leaves)
+        for leaf in factored:
+            for inputs, _ in passed.calls[leaf.name]:
+                found, count = _inputs(leaf.module, inputs)
+                _add(A, leaf.name, found)
+                positions[leaf.name] = positions.get(leaf.name, 0) + count
+        others = []
+        for gradients in passed.backward(vectors):
+            for leaf in factored:
+                for g in gradients[leaf.name]:
+                    _add(G, leaf.name, _outputs(leaf.module, g))
+            others.append({leaf.name: gradients[leaf.name] for leaf in plain})
+        calls = passed.stacked(others)
+        for leaf in plain:
+            rows = layer_rows(Part(leaf), calls[leaf.name], len(vectors), vectors)
+            _add(rest, leaf.name, _own(leaf, rows.double()))
         if progress is not None:
             progress(number + 1, len(every), "curvature")
     blocks: list[Block] = []
@@ -244,26 +255,25 @@ def _factors(module: nn.Module) -> bool:
     return type(module) is nn.Linear
 
 
-def _add_factors(
-    leaf: Leaf,
-    calls: list[tuple[Tensor, Tensor]],
-    roots: Tensor,
-    A: dict[str, Tensor],
-    G: dict[str, Tensor],
-    positions: dict[str, int],
-) -> None:
-    for inputs, gradients in calls:
-        if type(leaf.module) is nn.Conv2d:
-            a = patches(leaf.module, inputs).mT  # (b, T, in·k²)
-            g = gradients.flatten(3).movedim(2, -1)  # (K, b, T, out)
-        else:
-            a = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-            g = gradients.reshape(*gradients.shape[:2], -1, gradients.shape[-1])
-        g = (g * roots.mT[..., None, None]).reshape(-1, g.shape[-1])
-        rows = a.reshape(-1, a.shape[-1])
-        _add(A, leaf.name, (rows.mT @ rows).double())
-        _add(G, leaf.name, (g.mT @ g).double())
-        positions[leaf.name] = positions.get(leaf.name, 0) + len(rows)
+def _inputs(module: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
+    """Σ aaᵀ over what enters a layer, float64, and how many terms it has."""
+    if type(module) is not nn.Conv2d:
+        a = inputs.reshape(-1, inputs.shape[-1])
+        return (a.mT @ a).double(), len(a)
+    seen = patches(module, inputs)  # (b, in·k², T), too large to be laid out anew
+    total = seen.new_zeros(seen.shape[1], seen.shape[1])
+    for one in seen:
+        total.addmm_(one, one.mT)
+    return total.double(), len(seen) * seen.shape[-1]
+
+
+def _outputs(module: nn.Module, gradients: Tensor) -> Tensor:
+    """Σ ggᵀ over the gradients of what leaves a layer, float64."""
+    if type(module) is nn.Conv2d:
+        g = gradients.flatten(2)
+        return torch.bmm(g, g.mT).sum(0, dtype=torch.float64)
+    g = gradients.reshape(-1, gradients.shape[-1])
+    return (g.mT @ g).double()
 
 
 def _own(leaf: Leaf, rows: Tensor) -> Tensor:

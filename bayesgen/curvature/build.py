@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bayesgen.curvature import blocks, matrix_free
 from bayesgen.curvature.base import Curvature, PriorShape
 from bayesgen.curvature.dense import Dense, ggn_matrix, ggn_root, last_layer_matrix
-from bayesgen.curvature.dual import DualGGN
+from bayesgen.curvature.dual import DualGGN, grams
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.likelihoods.likelihood import Likelihood
@@ -36,6 +36,7 @@ class Request:
         prior: the layout of the prior precisions.
         probes, steps, seed: of Lanczos quadrature.
         progress: called as progress(done, expected, what).
+        features: what enters the last layer, (n, d), where it is looked at alone.
     """
 
     weights: Weights
@@ -50,6 +51,7 @@ class Request:
     steps: int
     seed: int
     progress: Progress | None
+    features: Tensor | None = None
 
     def gathered(self) -> Sample:
         """The sample, which is there."""
@@ -98,7 +100,9 @@ def ggn(request: Request) -> Curvature:
         root = ggn_root(request.weights, request.gathered())
         return request.dense(f"GGN through its {P:,} × {P:,} root", root=root)
     if R <= LARGEST_DUAL:
-        return DualGGN(request.weights, request.gathered(), request.prior, request.progress)
+        sample = request.gathered()
+        made = grams(request.weights, sample, request.prior, request.progress)
+        return DualGGN(request.weights, sample, request.prior, made)
     return request.by_products("ggn", "GGN")
 
 
@@ -125,7 +129,8 @@ def diag(request: Request) -> Curvature:
 
 def last_layer(request: Request) -> Curvature:
     """The whole GGN of the last linear layer."""
-    H = last_layer_matrix(request.weights, request.gathered())
+    assert request.features is not None
+    H = last_layer_matrix(request.weights, request.gathered(), request.features)
     return request.dense(f"GGN of the last layer, {len(H):,} weights", matrix=H)
 
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from bayesgen import solvers
 from bayesgen.curvature.base import Curvature, PriorShape, Terms, standard_normal
-from bayesgen.curvature.rows import forward
 from bayesgen.curvature.sample import Sample, jacobians, weighted_rows
 from bayesgen.curvature.weights import Weights
 from bayesgen.measure import Measure
@@ -135,24 +134,15 @@ def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
     return H
 
 
-def last_layer_matrix(weights: Weights, sample: Sample) -> Tensor:
+def last_layer_matrix(weights: Weights, sample: Sample, features: Tensor) -> Tensor:
     """H of one linear layer that ends the network: Σᵢ Λᵢ ⊗ φᵢφᵢᵀ, weights before biases.
 
-    Raises:
-        ValueError: the layer is not the network's last.
+    Args:
+        weights: of that layer.
+        sample: the observations.
+        features: φ, what enters it, (n, d).
     """
-    (leaf,) = weights.leaves
-    bias = "bias" in leaf.columns
-    features = []
-    for rows_of in sample.x.split(sample.batch):
-        passed = forward(weights, rows_of, [leaf])
-        calls = passed.calls[leaf.name]
-        if len(calls) != 1 or not torch.equal(calls[0][1], passed.outputs):
-            raise ValueError(
-                f"the last linear layer, {leaf.name!r}, must give the network's outputs as they are"
-            )
-        features.append(calls[0][0])
-    phi = torch.cat(features)
+    bias, phi = "bias" in weights.leaves[0].columns, features
     if bias:
         phi = torch.cat([phi, phi.new_ones(len(phi), 1)], 1)
     C, d = sample.vectors.shape[1], phi.shape[1]

@@ -37,8 +37,12 @@ def mirror(K: Tensor) -> Tensor:
     return K
 
 
-class DualGGN(Curvature):
-    """H = JᵀΛJ by its (nK, nK) Gram matrix; see `Curvature`.
+def grams(
+    weights: Weights, sample: Sample, prior: PriorShape, progress: Progress | None = None
+) -> list[Tensor]:
+    """For each group of weights its share of Λ^½JSJᵀΛ^½ at unit precision, S = diag(base)⁻¹.
+
+    Its (nK, nK) Gram matrix; or its rows Λ^½JS^½ (nK, p), where those are fewer numbers.
 
     Args:
         weights: of the network.
@@ -46,19 +50,58 @@ class DualGGN(Curvature):
         prior: the layout of the prior precisions.
         progress: called as progress(done, expected, what) after each chunk of layers.
     """
+    n, G = sample.count, prior.count
+    like = weights.theta
+    shrink = prior.base.rsqrt().to(like)
+    sizes = torch.bincount(prior.group, minlength=G)
+    whole: dict[int, Tensor] = {}
+    narrow: dict[int, list[Tensor]] = {}
+    every = list(chunks(weights, n, sample.memory))
+    for number, parts in enumerate(every):
+        J = jacobian(weights, sample, parts)
+        index = torch.cat([part.index() for part in parts])
+        J.mul_(shrink[index])
+        group = prior.group[index]
+        for g in group.unique().tolist():
+            columns = J if G == 1 else J[:, group == g]
+            if 2 * int(sizes[g]) < n and G > 1:
+                narrow.setdefault(g, []).append(columns)
+                continue
+            if g not in whole:
+                whole[g] = like.new_zeros(n, n)
+            add_gram(whole[g], columns)
+        if progress is not None:
+            progress(number + 1, len(every), "curvature")
+    return [mirror(whole[g]) if g in whole else torch.cat(narrow[g], 1) for g in range(G)]
+
+
+class DualGGN(Curvature):
+    """H = JᵀΛJ by its (nK, nK) Gram matrix; see `Curvature`.
+
+    Args:
+        weights: of the network.
+        sample: the observations.
+        prior: the layout of the prior precisions.
+        blocks: for each group its Gram matrix at unit precision (nK, nK), or rows whose products
+            it is, see `grams`.
+        decomposed: whether one group's Gram matrix is to be known by its eigenvalues, for
+            determinants at any precision in O(n), or factorised at each.
+    """
 
     def __init__(
         self,
         weights: Weights,
         sample: Sample,
         prior: PriorShape,
-        progress: Progress | None = None,
+        blocks: list[Tensor],
+        *,
+        decomposed: bool = True,
     ) -> None:
         self.weights, self.sample, self.prior = weights, sample, prior
         self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
         self._factor: tuple[Tensor, Tensor] | None = None
-        self._blocks = self._grams(progress)
-        if prior.count == 1:
+        self._blocks = blocks
+        if prior.count == 1 and decomposed:
             K = self._blocks[0]
             n, eps = len(K), torch.finfo(K.dtype).eps
             # Eigenvalues in float64 whatever the rows: what rounding there is comes from the sum.
@@ -68,34 +111,6 @@ class DualGGN(Curvature):
             values = values.clamp(min=0)
             self.spectrum = Spectrum.of_basis(values, vectors, n, None, method, rounding)
             self._blocks = [torch.empty(0)]
-
-    def _grams(self, progress: Progress | None) -> list[Tensor]:
-        """For each group its rows, where they are few enough, or its Gram matrix."""
-        n, G = self.sample.count, self.prior.count
-        like, blocks = self.weights.theta, [None] * G
-        shrink = self.prior.base.rsqrt().to(like)
-        sizes = torch.bincount(self.prior.group, minlength=G)
-        grams: dict[int, Tensor] = {}
-        narrow: dict[int, list[Tensor]] = {}
-        every = list(chunks(self.weights, n, self.sample.memory))
-        for number, parts in enumerate(every):
-            J = jacobian(self.weights, self.sample, parts)
-            index = torch.cat([part.index() for part in parts])
-            J.mul_(shrink[index])
-            group = self.prior.group[index]
-            for g in group.unique().tolist():
-                columns = J if G == 1 else J[:, group == g]
-                if 2 * int(sizes[g]) < n and G > 1:
-                    narrow.setdefault(g, []).append(columns)
-                    continue
-                if g not in grams:
-                    grams[g] = like.new_zeros(n, n)
-                add_gram(grams[g], columns)
-            if progress is not None:
-                progress(number + 1, len(every), "curvature")
-        return [
-            mirror(grams[g]) if g in grams else torch.cat(narrow[g], 1) for g in range(len(blocks))
-        ]
 
     def terms(self, precision: Tensor) -> Terms:
         """See `Curvature.terms`."""

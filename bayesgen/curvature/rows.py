@@ -78,19 +78,31 @@ class Pass:
     outputs: Tensor
     calls: dict[str, list[tuple[Tensor, Tensor]]]
 
+    def backward(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
+        """For each of the vectors v (b, C, K) in turn, layer → its calls' gradients (b, …)."""
+        flat = [output for calls in self.calls.values() for _, output in calls]
+        for k in range(vectors.shape[-1]):
+            found = iter(
+                torch.autograd.grad(
+                    self.outputs, flat, vectors[..., k], retain_graph=True, materialize_grads=True
+                )
+            )
+            yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
+
     def gradients(self, vectors: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
         """Layer → its calls as (input, gradients (K, b, …)) for vectors v (b, C, K)."""
-        flat = [output for calls in self.calls.values() for _, output in calls]
-        each = [
-            torch.autograd.grad(
-                self.outputs, flat, vectors[..., k], retain_graph=True, materialize_grads=True
-            )
-            for k in range(vectors.shape[-1])
-        ]
-        stacked = iter([torch.stack(found) for found in zip(*each, strict=True)])
+        return self.stacked(list(self.backward(vectors)))
+
+    def stacked(
+        self, each: list[dict[str, list[Tensor]]]
+    ) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """Layer → its calls as (input, gradients (K, b, …)), of what `backward` gave."""
         return {
-            name: [(inputs, next(stacked)) for inputs, _ in calls]
-            for name, calls in self.calls.items()
+            name: [
+                (self.calls[name][number][0], torch.stack([one[name][number] for one in each]))
+                for number in range(len(each[0][name]))
+            ]
+            for name in each[0]
         }
 
 

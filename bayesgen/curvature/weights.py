@@ -46,6 +46,7 @@ class Weights:
         net: the copy; its parameters do not ask for gradients.
         leaves: the modules that own them, in the order of θ.
         theta: θ, (P,).
+        partial: whether there are other weights, which stay as they are.
 
     Args:
         net: any module.
@@ -66,6 +67,7 @@ class Weights:
         if dtype is not None:
             self.net.to(dtype)
         wanted = None if only is None else set(only)
+        self.partial = only is not None
         self.leaves: list[Leaf] = []
         start, parts, names = 0, [], []
         for prefix, module in self.net.named_modules():
@@ -122,10 +124,17 @@ class Weights:
         """
         with torch.no_grad():
             f = torch.cat([self.net(rows) for rows in x.split(batch)])
-        if f.ndim != 2 or len(f) != len(x):
+        return self.checked(f, len(x))
+
+    def checked(self, f: Tensor, n: int) -> Tensor:
+        """Outputs of n inputs, as they are.
+
+        Raises:
+            ValueError: outputs of another shape, or that are not finite.
+        """
+        if f.ndim != 2 or len(f) != n:
             raise ValueError(
-                f"net must map {len(x)} inputs to scores of shape ({len(x)}, C), "
-                f"got {tuple(f.shape)}"
+                f"net must map {n} inputs to scores of shape ({n}, C), got {tuple(f.shape)}"
             )
         return _checks.real("net(x)", f)
 
@@ -139,3 +148,13 @@ class Weights:
             return jvp(run, (self.theta,), (step.to(self.theta),))[1]
 
         return torch.cat([along(rows) for rows in x.split(batch)])
+
+    def pulled_back(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
+        """Jᵀv, (P,) in float64, for v (n, C): how v·f answers to the weights."""
+        total = torch.zeros(self.count, dtype=torch.float64, device=x.device)
+        theta = self.theta.clone().requires_grad_()
+        for rows, part in zip(x.split(batch), v.to(x).split(batch), strict=True):
+            with torch.enable_grad():
+                f = functional_call(self.net, self.unpacked(theta), (rows,))
+                total += torch.autograd.grad(f, theta, part)[0].double()
+        return total

@@ -3,11 +3,14 @@
 from torch import Tensor
 
 from bayesgen.likelihoods.likelihood import Likelihood, Separable
+from bayesgen.mode.coupled import CoupledCurvature, CoupledProblem
 from bayesgen.mode.newton import Mode, NotConvergedError, Problem, find
 from bayesgen.mode.separable import SeparableProblem
 from bayesgen.mode.softmax import SoftmaxCurvature, SoftmaxProblem
 
 __all__ = [
+    "CoupledCurvature",
+    "CoupledProblem",
     "Mode",
     "NotConvergedError",
     "Problem",

@@ -18,12 +18,13 @@ from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve, with_noise
-from bayesgen.models.base import Observed
+from bayesgen.models import linearised
 from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.network_data import read, unit
 from bayesgen.models.network_posterior import Fitted, NetworkPosterior
 from bayesgen.models.precision import NetworkEvidence, Setting, maximise
 
+MODES = ("weights", "linearised", "tangent")
 _NAMES = ("prior_precision", "noise")
 # A step to the mode that could gain so many nats an observation is worth a warning.
 _WORTH = 0.01
@@ -59,6 +60,14 @@ class Laplace:
             `Evidence.complexity_excludes` says so).
         hyperparameters: "evidence" (prior precision, and noise where it was not given, maximise
             the evidence), "fixed", or some of the names "prior_precision", "noise".
+        mode: "weights", about the weights as they are; or about the mode of a linear model that
+            stands for the network, wherever its training stopped: "linearised", f* + J(θ − θ*),
+            or "tangent", Jθ, a Gaussian process under the network's tangent kernel JJᵀ and a
+            prior mean of zero. (The linearisation's prior mean f* − Jθ* is (1 − L)f* for L layers
+            without biases: its prior speaks against the network.) J was learnt from the same
+            labels, which nothing pays for: `Evidence.complexity_excludes` says "linearisation".
+            For curvature "ggn" and up to 20,000 rows n·(C − 1); a prior precision for each layer
+            or parameter is a tensor, of which one factor is learnt.
         dtype: of the curvature; None takes the network's own. float32 halves the time and carries
             its rounding in `Evidence.error`.
         batch: observations a pass.
@@ -68,7 +77,8 @@ class Laplace:
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range, by name.
 
-    Source: MacKay (1992); Immer et al. (2021); Daxberger et al. (2021).
+    Source: MacKay (1992); Immer et al. (2021); Daxberger et al. (2021); for the linearised mode
+        Immer, Korzepa & Bauer (2021), section 3.3, and Antorán et al. (2022), section 4.
 
     Example:
         >>> import bayesgen as bg
@@ -89,6 +99,7 @@ class Laplace:
         curvature: str = "ggn",
         hyperparameters: str | Iterable[str] = "evidence",
         *,
+        mode: str = "weights",
         dtype: torch.dtype | None = torch.float64,
         batch: int = 32,
         memory: float = 2e9,
@@ -104,6 +115,7 @@ class Laplace:
         if given and not isinstance(self.likelihood, Gaussian):
             raise ValueError(f"noise must be None with a {self.likelihood.name} likelihood")
         self.curvature = _checks.one_of("curvature", curvature, tuple(CURVATURES))
+        self.mode = _checks.one_of("mode", mode, MODES)
         self.prior_precision = prior_precision
         if not isinstance(prior_precision, str):
             _checks.positive("prior_precision", prior_precision)
@@ -117,9 +129,23 @@ class Laplace:
             raise ValueError(f"a {self.likelihood.name} likelihood has no noise to learn")
         if isinstance(self.likelihood, Gaussian) and not given and "noise" not in self.free:
             raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
+        if self.mode != "weights":
+            self._check_linearised()
         self.dtype, self.memory = dtype, float(_checks.positive("memory", memory))
         self.batch = _checks.whole("batch", batch)
         self.probes, self.steps, self.seed = probes, steps, seed
+
+    def _check_linearised(self) -> None:
+        if self.curvature != "ggn":
+            raise ValueError(f'mode="{self.mode}" wants curvature="ggn", got "{self.curvature}"')
+        if isinstance(self.prior_precision, str):
+            raise ValueError(
+                f'mode="{self.mode}" wants prior_precision as a number or a tensor, of which one '
+                f'factor is learnt, got "{self.prior_precision}"; the precisions of another fit, '
+                'with curvature="kron", are such a tensor'
+            )
+        if "noise" in self.free:
+            raise ValueError(f'mode="{self.mode}" wants the noise given, a variance')
 
     def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
         """The evidence of data under the network, and the posterior of its weights.
@@ -143,7 +169,20 @@ class Laplace:
         # How many rows there are is not known before the outputs are: gather what may be gathered.
         gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
         data = read(weights, self.likelihood, x, y, self.batch, gather)
-        prior, start, structure = self._prior(weights)
+        if self.mode != "weights":
+            prior, start, structure = self._prior(weights, grouped=False)
+            return linearised.fit(
+                weights,
+                data,
+                Setting(start, _noise(data.likelihood), torch.zeros(1, dtype=torch.bool)),
+                prior,
+                structure,
+                self.free,
+                linearised.Passes(self.batch, self.memory, progress),
+                offset=self.mode == "linearised",
+            )
+        learnt = "prior_precision" in self.free
+        prior, start, structure = self._prior(weights, grouped=learnt)
         request = Request(
             weights,
             unit(data.likelihood),
@@ -157,16 +196,14 @@ class Laplace:
             self.steps,
             self.seed,
             progress,
+            data.features,
         )
         curvature = CURVATURES[self.curvature](request)
         squares = prior.sums(prior.base * weights.theta.double().square())
         objective = NetworkEvidence(curvature, squares, data.log_likelihood)
-        noise = torch.ones((), dtype=torch.float64)
-        if data.likelihood.log_noise is not None:
-            noise = data.likelihood.log_noise.double().exp()
         best = maximise(
             objective,
-            Setting(start, noise, torch.zeros_like(start, dtype=torch.bool)),
+            Setting(start, _noise(data.likelihood), torch.zeros_like(start, dtype=torch.bool)),
             precision="prior_precision" in self.free,
             noise="noise" in self.free,
         )
@@ -194,7 +231,7 @@ class Laplace:
         if own.log_noise is not None:
             own = with_noise(own, best.noise.log())
         return NetworkPosterior(
-            Observed(data.y[None], data.shape, False, *_said(own)),
+            data.observed(own),
             _assemble(objective, best, len(data.f), curvature, only is not None),
             Fitted(own, data.x, data.f, curvature, best, structure),
             float(gradient.norm()),
@@ -202,11 +239,13 @@ class Laplace:
             self.free,
         )
 
-    def _prior(self, weights: Weights) -> tuple[PriorShape, Tensor, str]:
-        """The layout of the prior precisions, where they start, and its name."""
+    def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
+        """The layout of the prior precisions, where they start, and its name.
+
+        Not grouped, they are as given up to one factor.
+        """
         P, layers, given = weights.count, weights.layers(), self.prior_precision
         L, ones = len(weights.leaves), torch.ones(P, dtype=torch.float64)
-        learnt = "prior_precision" in self.free
         layouts = {
             "scalar": PriorShape(ones, torch.zeros(P, dtype=torch.int64), 1),
             "layer": PriorShape(ones, layers, L),
@@ -227,7 +266,7 @@ class Laplace:
                     f"prior_precision must be a number or of shape ({L},), one a layer, or "
                     f"({P},), one a parameter, got {tuple(start.shape)}"
                 )
-        if structure != "scalar" and not learnt:  # nothing to tell apart: one group of given shape
+        if structure != "scalar" and not grouped:
             base = layouts[structure].precision(start)
             one = PriorShape(base, torch.zeros(P, dtype=torch.int64), 1)
             return one, torch.ones(1, dtype=torch.float64), structure
@@ -245,17 +284,16 @@ class Laplace:
         )
 
 
+def _noise(likelihood: Likelihood) -> Tensor:
+    """σ², one where the likelihood has none."""
+    log_noise = likelihood.log_noise
+    return torch.ones((), dtype=torch.float64) if log_noise is None else log_noise.double().exp()
+
+
 def _many(x: Any) -> int:
     """Observations of a loader, at least; one without a length is taken for a small one."""
     data = getattr(x, "dataset", None)
     return len(data) if data is not None and hasattr(data, "__len__") else 0
-
-
-def _said(likelihood: Likelihood) -> tuple[str, Likelihood | None]:
-    """What kind of data they are, and under which likelihood; a Gaussian's are real."""
-    if isinstance(likelihood, Gaussian):
-        return "real", None
-    return likelihood.name, likelihood
 
 
 def _assemble(

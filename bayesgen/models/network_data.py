@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesgen import _checks
@@ -16,6 +16,7 @@ from bayesgen.curvature.sample import Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.likelihoods import Bernoulli, Gaussian, Poisson, Softmax
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.models.base import Observed
 
 
 class Batches:
@@ -62,6 +63,7 @@ class NetworkData:
         likelihood: that knows the number of classes.
         gradient: ∇ log p(D | θ) at unit noise, (P,), float64.
         batches: the same observations, batch by batch.
+        features: what enters the last layer, (n, d), where it is looked at alone.
     """
 
     x: Tensor | None
@@ -71,6 +73,7 @@ class NetworkData:
     likelihood: Likelihood
     gradient: Tensor
     batches: Batches
+    features: Tensor | None
 
     def log_likelihood(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """log p(D | θ), and its derivative in log σ²; both float64."""
@@ -88,6 +91,12 @@ class NetworkData:
             return None
         values, vectors = unit(self.likelihood).roots(self.y, self.f)
         return Sample(self.x, values, vectors, batch, memory)
+
+    def observed(self, likelihood: Likelihood) -> Observed:
+        """The targets for a posterior; a Gaussian's are real."""
+        own = isinstance(likelihood, Gaussian)
+        kind = "real" if own else likelihood.name
+        return Observed(self.y[None], self.shape, False, kind, None if own else likelihood)
 
     @property
     def rows(self) -> int:
@@ -113,7 +122,7 @@ def inputs(x: Any) -> Tensor:
 def read(
     weights: Weights, likelihood: Likelihood, x: Any, y: Any, batch: int, gather: bool
 ) -> NetworkData:
-    """Outputs, targets and gradient of some data.
+    """Outputs, targets and gradient of some data, in one pass of the network over them.
 
     Args:
         weights: of the network.
@@ -125,46 +134,101 @@ def read(
     Raises:
         TypeError, ValueError: see `Laplace.fit`.
     """
-    theta = weights.theta
-    source, size = (_loader(x), None) if y is None else ([(inputs(x), y)], batch)
-    batches = Batches(source, None, size, theta.dtype)
-    outputs, targets, kept, prints = [], [], [], []
-    for some, target in batches.pairs():
-        if some.device != theta.device:
-            raise ValueError(
-                f"x is on device {some.device} but the network is on {theta.device}; move one of "
-                "them explicitly"
-            )
-        outputs.append(weights.outputs(some, len(some)))
-        targets.append(_checks.as_tensor("y", target))
+    theta, kept, prints = weights.theta, None, None
+    if y is None:
+        loader = Batches(_loader(x), None, None, theta.dtype)
+        first, pieces, targets, marks = theta.new_empty(0), [], [], []
+        for some, target in loader.pairs():
+            _same_device(some, theta)
+            first = first if len(first) else some[:1]
+            targets.append(_checks.as_tensor("y", target))
+            if gather:
+                pieces.append(some)
+            else:
+                marks.append(_print(some))
+        if not targets:
+            raise ValueError("x must hold at least one batch, got an empty loader")
+        y, n = torch.cat(targets), sum(map(len, targets))
         if gather:
-            kept.append(some)
+            kept = torch.cat(pieces)
+            batches = Batches([(kept, y)], None, len(pieces[0]), theta.dtype)
         else:
-            prints.append(_print(some))
-    if not outputs:
-        raise ValueError("x must hold at least one batch, got an empty loader")
-    if not gather and y is None and prints != [_print(some) for some, _ in batches.pairs()]:
-        raise ValueError(
-            "the loader must give the same batches at every pass, its second pass differs from "
-            "the first: set shuffle=False, and no random augmentation, for a curvature known by "
-            "its products alone"
-        )
-    f = torch.cat(outputs)
-    whole = _checks.as_tensor("y", y) if y is not None else torch.cat(targets)
-    likelihood = matched(likelihood, whole, f)
-    inner = likelihood.targets(whole, f)
+            batches, prints = loader, marks
+    else:
+        kept = inputs(x).to(theta.dtype)
+        _same_device(kept, theta)
+        y, first, n = _checks.as_tensor("y", y), kept[:1], len(kept)
+        batches = Batches([(kept, y)], None, batch, theta.dtype)
+    like = weights.outputs(first, 1).expand(n, -1)
+    likelihood = matched(likelihood, y, like)
+    inner = likelihood.targets(y, like)
     if len(inner) != 1:
-        raise ValueError(f"y must be of one labelling, got a batch in shape {tuple(whole.shape)}")
+        raise ValueError(f"y must be of one labelling, got a batch in shape {tuple(y.shape)}")
     batches.y = inner[0]
+    passed = _Pass(weights, unit(likelihood))
+    for some, target in batches:
+        if prints is not None and (not prints or prints.pop(0) != _print(some)):
+            raise ValueError(
+                "the loader must give the same batches at every pass, its second pass differs from "
+                "the first: set shuffle=False, and no random augmentation, for a curvature known "
+                "by its products alone"
+            )
+        passed.add(some, target)
     return NetworkData(
-        torch.cat(kept) if gather else None,
+        kept,
         inner[0],
-        f,
-        whole.shape,
+        torch.cat(passed.outputs),
+        y.shape,
         likelihood,
-        _gradient(weights, unit(likelihood), batches),
+        passed.gradient,
         batches,
+        torch.cat(passed.features) if passed.features else None,
     )
+
+
+class _Pass:
+    """One pass of the network: outputs, the gradient, what enters a last layer looked at alone."""
+
+    def __init__(self, weights: Weights, likelihood: Likelihood) -> None:
+        self.weights, self.likelihood = weights, likelihood
+        self.outputs: list[Tensor] = []
+        self.features: list[Tensor] = []
+        self.gradient = torch.zeros_like(weights.theta, dtype=torch.float64)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """A batch, y in its inner form."""
+        weights, seen = self.weights, []
+        theta = weights.theta.clone().requires_grad_()
+        last = weights.leaves[0].module if weights.partial else None
+
+        def look(_: nn.Module, given: Any, output: Tensor) -> None:
+            seen.append((given[0].detach(), output))
+
+        handle = None if last is None else last.register_forward_hook(look)
+        try:
+            with torch.enable_grad():
+                f = functional_call(weights.net, weights.unpacked(theta), (x,))
+                value = self.likelihood.log_density(y, weights.checked(f, len(x))).sum()
+                self.gradient += torch.autograd.grad(value, theta)[0].double()
+        finally:
+            if handle is not None:
+                handle.remove()
+        self.outputs.append(f.detach())
+        if last is not None:
+            if len(seen) != 1 or not torch.equal(seen[0][1], f):
+                raise ValueError(
+                    f"the last linear layer, {weights.leaves[0].name!r}, must give the network's "
+                    "outputs as they are"
+                )
+            self.features.append(seen[0][0])
+
+
+def _same_device(x: Tensor, theta: Tensor) -> None:
+    if x.device != theta.device:
+        raise ValueError(
+            f"x is on device {x.device} but the network is on {theta.device}; move one of them "
+            "explicitly"
+        )
 
 
 def _loader(x: Any) -> Any:
@@ -197,17 +261,6 @@ def matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
             f"shape {tuple(y.shape)}, got {C}"
         )
     return likelihood
-
-
-def _gradient(weights: Weights, likelihood: Likelihood, batches: Batches) -> Tensor:
-    theta = weights.theta.clone().requires_grad_()
-    total = torch.zeros(weights.count, dtype=torch.float64, device=theta.device)
-    for x, y in batches:
-        with torch.enable_grad():
-            f = functional_call(weights.net, weights.unpacked(theta), (x,))
-            value = likelihood.log_density(y, f).sum()
-            total += torch.autograd.grad(value, theta)[0].double()
-    return total
 
 
 def _print(x: Tensor) -> str:

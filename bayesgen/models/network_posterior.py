@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from bayesgen import _checks
 from bayesgen.curvature.base import Curvature
+from bayesgen.curvature.weights import Weights
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Bernoulli, Poisson, Softmax
 from bayesgen.likelihoods.likelihood import Likelihood
@@ -27,16 +28,36 @@ _DRAWS = 8
 
 
 @dataclass(frozen=True)
+class Linear:
+    """A network's linearisation f₀ + Jθ at its weights, as a model of its own.
+
+    Attributes:
+        mode: θ, (P,).
+        offset: whether f₀ = f* − Jθ*, the network's own, or zero.
+    """
+
+    mode: Tensor
+    offset: bool
+
+    def outputs(self, weights: Weights, x: Tensor, theta: Tensor) -> Tensor:
+        """(m, C) at weights θ of its own."""
+        if not self.offset:
+            return weights.moved(x, theta)
+        return weights.outputs(x, 256) + weights.moved(x, theta - weights.theta)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What `Laplace.fit` found.
 
     Attributes:
         likelihood: with its learnt noise.
         x: training inputs, (n, …); None where they were not kept.
-        f: outputs there, (n, C).
+        f: outputs there at the mode, (n, C).
         curvature: at unit noise.
         setting: prior precisions and noise.
         structure: "scalar", "layer" or "parameter".
+        linear: the linearisation whose posterior it is; None for the network's own.
     """
 
     likelihood: Likelihood
@@ -45,6 +66,7 @@ class Fitted:
     curvature: Curvature
     setting: Setting
     structure: str
+    linear: Linear | None = None
 
 
 class NetworkPosterior(Posterior):
@@ -114,7 +136,10 @@ class NetworkPosterior(Posterior):
     # ------------------------------------------------------------------ predictions
 
     def mean(self, x_new: Any) -> Tensor:
-        """The network's outputs at θ*, (m,) or (m, C) as the targets were; labels have (m, C)."""
+        """Outputs at the mode, (m,) or (m, C) as the targets were; labels have (m, C).
+
+        The network's at θ*; its linearisation's where that is the model (`Laplace(mode=…)`).
+        """
         return self._shaped(self._outputs(self._new(x_new)))
 
     def predict(
@@ -142,7 +167,8 @@ class NetworkPosterior(Posterior):
             seed: of the draws.
 
         Raises:
-            ValueError: another method; a curvature without a basis.
+            ValueError: another method; a curvature without a basis; "weights" where the model is
+                a linearisation, whose weights are not the network's.
 
         Source: Immer, Korzepa & Bauer (2021), section 3; MacKay (1992) and Gibbs (1997) for the
             probit approximation.
@@ -187,6 +213,8 @@ class NetworkPosterior(Posterior):
     def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
         """Draws of θ, (count, P), in the order of `curvature.weights.names`.
 
+        Of the linear model's weights, where the model is a linearisation.
+
         Args:
             count: at least 1.
             seed: of the draws, on the CPU.
@@ -199,7 +227,9 @@ class NetworkPosterior(Posterior):
         around = self.curvature.draw(
             _checks.whole("count", count), setting.precision * setting.noise, generator
         )
-        return theta + setting.noise.sqrt().to(around) * around
+        linear = self._fitted.linear
+        centre = theta if linear is None else linear.mode.to(theta)
+        return centre + setting.noise.sqrt().to(around) * around
 
     def network_samples(self, x: Tensor, count: int, *, seed: int = 0) -> Any:
         """Outputs of networks with weights drawn from the posterior, (m, C) each, float64.
@@ -210,6 +240,11 @@ class NetworkPosterior(Posterior):
             seed: of the draws.
         """
         weights = self.curvature.weights
+        if self._fitted.linear is not None:
+            raise ValueError(
+                "these weights are of the network's linearisation, a linear model: they are not "
+                'weights for the network; take predict(method="mc") or latent_samples'
+            )
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             for theta in some:
@@ -224,8 +259,7 @@ class NetworkPosterior(Posterior):
         found = []
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
-            steps = some - weights.theta
-            found += [(self._fitted.f + weights.moved(x, step)).double() for step in steps]
+            found += [self._linear.outputs(weights, x, each).double() for each in some]
         return torch.stack(found)
 
     def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
@@ -274,7 +308,15 @@ class NetworkPosterior(Posterior):
         return x_new.to(theta.dtype)
 
     def _outputs(self, x: Tensor) -> Tensor:
-        return self.curvature.weights.outputs(x, 256)
+        weights, linear = self.curvature.weights, self._fitted.linear
+        if linear is None:
+            return weights.outputs(x, 256)
+        return linear.outputs(weights, x, linear.mode.to(x))
+
+    @property
+    def _linear(self) -> Linear:
+        """The linearisation that the posterior of the outputs is of."""
+        return self._fitted.linear or Linear(self.curvature.weights.theta, True)
 
     def _covariance(self, x: Tensor) -> Tensor:
         """σ²J*(H + σ²α)⁻¹J*ᵀ, (m, C, C)."""

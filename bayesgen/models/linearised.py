@@ -1,0 +1,190 @@
+"""The evidence of a network's linearisation: a linear model in the weights, at its own mode."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.curvature.base import PriorShape
+from bayesgen.curvature.build import LARGEST_DUAL
+from bayesgen.curvature.dual import DualGGN, grams
+from bayesgen.curvature.sample import Progress, Sample
+from bayesgen.curvature.weights import Weights
+from bayesgen.evidence import Evidence
+from bayesgen.likelihoods import Softmax
+from bayesgen.mode import CoupledCurvature, CoupledProblem, Mode, find
+from bayesgen.models.network_data import NetworkData
+from bayesgen.models.network_posterior import Fitted, Linear, NetworkPosterior
+from bayesgen.models.precision import Setting
+
+# log α moves by so much at a time until its best value is bracketed, and no further than this.
+_STRIDE, _REACH = 1.5, 15.0
+# An effective dimension with which the data have taught the model nothing.
+_NOTHING = 1e-6
+
+
+class Passes(NamedTuple):
+    """How the network is read.
+
+    Attributes:
+        batch: observations a pass.
+        memory: bytes that rows of the Jacobian may take.
+        progress: called as progress(done, expected, what).
+    """
+
+    batch: int
+    memory: float
+    progress: Progress | None
+
+
+def fit(
+    weights: Weights,
+    data: NetworkData,
+    start: Setting,
+    prior: PriorShape,
+    structure: str,
+    free: frozenset[str],
+    passes: Passes,
+    *,
+    offset: bool,
+) -> NetworkPosterior:
+    """The posterior of the linear model f₀ + Jθ, θ ~ N(0, diag(α)⁻¹), in function space.
+
+    Its outputs are f₀ + Hg: f₀ = f* − Jθ* or zero, H a basis of what the likelihood sees (the C − 1
+    contrasts of a softmax), g ~ N(0, HᵀJSJᵀH). Newton finds the mode of g; the evidence is
+    Laplace's there (exact for a Gaussian), and its gradient in log α, the mode's own motion
+    included, has one root.
+
+    Args:
+        weights: of the network, θ*.
+        data: observations, gathered.
+        start: the precision to start from, and the noise.
+        prior: the layout, of one group.
+        structure: what that layout is called.
+        free: hyperparameters to learn.
+        passes: how the network is read.
+        offset: f₀, the network's own or zero.
+
+    Raises:
+        ValueError: too many rows for a matrix of them.
+    """
+    if data.x is None or data.rows > LARGEST_DUAL:
+        raise ValueError(
+            f'mode="linearised" and "tangent" take up to {LARGEST_DUAL:,} rows n·(C − 1), '
+            f"got {data.rows:,}"
+        )
+    theta, basis = weights.theta, _basis(data)
+    n, K = len(data.f), basis.shape[1]
+    sample = Sample(
+        data.x,
+        data.x.new_ones(n, K),
+        basis.to(theta).expand(n, -1, -1),
+        passes.batch,
+        passes.memory,
+    )
+    gram = grams(weights, sample, prior, passes.progress)[0].double()
+    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
+    rounding = solvers.rounding_norm(len(gram), size, theta.dtype)
+    f = data.f - weights.moved(data.x, theta) if offset else torch.zeros_like(data.f)
+    problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
+    climb = _Climb(gram, problem)
+    precision, mode = climb.best(start.precision, "prior_precision" in free)
+    curvature, outputs = mode.curvature, problem.outputs(mode.f)
+    assert isinstance(curvature, CoupledCurvature)
+    likelihood = data.likelihood
+    values, vectors = likelihood.roots(data.y.double(), outputs)
+    seen = Sample(
+        data.x,
+        (values * start.noise).to(theta),
+        vectors.to(theta),
+        passes.batch,
+        passes.memory,
+    )
+    unit = curvature.whitened().mul_(precision[0] * start.noise)
+    dual = DualGGN(weights, seen, prior, [unit], decomposed=False)
+    setting = Setting(precision, start.noise, climb.at_bound)
+    back = weights.pulled_back(data.x, mode.a.reshape(n, K) @ basis.mT)
+    linear = Linear(back / prior.precision(precision), offset)
+    return NetworkPosterior(
+        data.observed(likelihood),
+        _evidence(mode, n, rounding / float(precision[0])),
+        Fitted(likelihood, data.x, outputs, dual, setting, structure, linear),
+        mode.gradient_norm,
+        0.0,
+        free,
+    )
+
+
+def _basis(data: NetworkData) -> Tensor:
+    """What the likelihood sees of C outputs, (C, K): all but their mean, for a softmax."""
+    C = data.f.shape[1]
+    eye = torch.eye(C, dtype=torch.float64, device=data.f.device)
+    if not isinstance(data.likelihood, Softmax):
+        return eye
+    return torch.linalg.eigh(eye - 1 / C).eigenvectors[:, 1:]
+
+
+def _evidence(mode: Mode, n: int, rounding: float) -> Evidence:
+    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed."""
+    e = mode.evidence
+    error = 0.5 * rounding * (mode.a.square().sum() + mode.curvature.trace())
+    return Evidence(
+        e.fit,
+        e.complexity,
+        n,
+        e.effective_dimension,
+        error=e.error + error,
+        method="Laplace at the mode of the linearised network, by Newton in function space",
+        complexity_excludes=("linearisation",),
+    )
+
+
+class _Climb:
+    """The mode at each precision, each search starting from the last."""
+
+    def __init__(self, gram: Tensor, problem: CoupledProblem) -> None:
+        self.gram, self.problem = gram, problem
+        self.a = gram.new_zeros(len(gram), 1)
+        self.at_bound = torch.zeros(1, dtype=torch.bool)
+        self._last: tuple[float, Mode] | None = None
+
+    def mode(self, log_scale: float) -> Mode:
+        """At covariance e^log_scale times the Gram matrix."""
+        if self._last is None or self._last[0] != log_scale:
+            self._last = None  # its factor's memory
+            found = find(self.gram * math.exp(log_scale), self.problem, self.a)
+            self.a, self._last = found.a, (log_scale, found)
+        return self._last[1]
+
+    def slope(self, log_scale: float) -> float:
+        """∂ log Z/∂ log s = ½ aᵀg − ½ N_eff + uᵀg, u how the determinant pulls at the mode."""
+        m = self.mode(log_scale)
+        dof = m.evidence.effective_dimension
+        return float(0.5 * ((m.a * m.f).sum() - dof) + (m.pulled * m.f).sum())
+
+    def best(self, precision: Tensor, learn: bool) -> tuple[Tensor, Mode]:
+        """The precision (1,) of most evidence, or the given one, and the mode there."""
+        start = -float(precision[0].log())
+        at = self._root(start) if learn else start
+        mode = self.mode(at)
+        return torch.tensor([math.exp(-at)], dtype=torch.float64), mode
+
+    def _root(self, start: float) -> float:
+        low = high = start
+        up = self.slope(start) > 0
+        while True:
+            ahead = high + _STRIDE if up else low - _STRIDE
+            nothing = self.mode(high).evidence.effective_dimension < _NOTHING
+            if abs(ahead - start) > _REACH or (nothing and not up):
+                self.at_bound[0] = True
+                return high if up else low
+            if (self.slope(ahead) > 0) != up:
+                low, high = (high, ahead) if up else (ahead, low)
+                break
+            low = high = ahead
+        return float(scipy.optimize.brentq(self.slope, low, high, xtol=1e-4))

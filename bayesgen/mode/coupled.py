@@ -82,20 +82,14 @@ class CoupledCurvature(Curvature):
         self.factor = solvers.cholesky(self._matrix)
         self._blocks: Tensor | None = None
 
-    def _left(self) -> Tensor:
-        """LᵀK, (nR, nK)."""
+    def _left(self, matrix: Tensor) -> Tensor:
+        """Lᵀ times a matrix (nK, m), (nR, m)."""
         n, width, R = self.root.shape
-        return (self.root.mT @ self.K.reshape(n, width, -1)).reshape(n * R, -1)
+        return (self.root.mT @ matrix.reshape(n, width, -1)).reshape(n * R, -1)
 
     def whitened(self) -> Tensor:
-        """LᵀKL, (nR, nR)."""
-        n, width, R = self.root.shape
-        left = self._left()
-        result = left.new_empty(n * R, n * R)
-        for row, root in enumerate(self.root):
-            columns = left[:, row * width : (row + 1) * width]
-            torch.mm(columns, root, out=result[:, row * R : (row + 1) * R])
-        return result
+        """LᵀKL, (nR, nR): twice from the left, where rows lie together."""
+        return self._left(self._left(self.K).mT.contiguous())
 
     def _matrix(self) -> Tensor:
         B = self.whitened()
@@ -127,13 +121,10 @@ class CoupledCurvature(Curvature):
         """The posterior covariances of each row's latent values, (n, K, K)."""
         if self._blocks is None:
             n, width, _ = self.root.shape
-            half = torch.linalg.solve_triangular(self.factor.lower, self._left(), upper=False)
-            own = [
-                self.K[at : at + width, at : at + width]
-                - half[:, at : at + width].mT @ half[:, at : at + width]
-                for at in range(0, n * width, width)
-            ]
-            self._blocks = torch.stack(own)
+            half = torch.linalg.solve_triangular(self.factor.lower, self._left(self.K), upper=False)
+            rows = half.mT.contiguous().reshape(n, width, -1)
+            own = self.K.reshape(n, width, n, width).diagonal(dim1=0, dim2=2).movedim(-1, 0)
+            self._blocks = torch.baddbmm(own, rows, rows.mT, alpha=-1)
         return self._blocks
 
     def effective_dimension(self) -> Tensor:

@@ -46,6 +46,12 @@ def _sampling(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
         one, two = scale[..., None], noise[..., None]  # probes, nodes
         each = spectrum.probes.integrate(lambda v: (one * v + two).clamp(min=1e-300).log())
         error = error + 0.5 * spectrum.outputs * each.std(-1) / each.shape[-1] ** 0.5
+    if spectrum.radau is not None:
+        ends = [
+            measure.integrate(lambda v: (scale * v + noise).clamp(min=1e-300).log())
+            for measure in (spectrum.density, spectrum.radau)
+        ]
+        error = error + 0.5 * spectrum.outputs * (ends[0] - ends[1]).abs()
     if spectrum.upper is not None:
         low, high = (
             measure.integrate(lambda v: 1 / (scale * v + noise))

@@ -5,6 +5,9 @@ Each function returns fields of `Spectrum` by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -97,3 +100,99 @@ def of_operator(op: Any, y: Any, probes: int, steps: int, seed: int) -> dict[str
         for rule in (loads.gauss(), loads.radau(0.0))
     )
     return {**fields, "targets": gauss, "upper": radau, "outputs": outputs}
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """How `Spectrum.krylov` goes about it; see there."""
+
+    probes: int
+    steps: int
+    tolerance: float | None
+    seed: int
+    folder: Path | None
+    mark: str
+    progress: Callable[[int], None] | None
+
+    def fields(self, op: Any, y: Any, error: Callable[[dict[str, Any]], Tensor]) -> dict[str, Any]:
+        """Fields of the spectrum; error(fields) is what the tolerance is compared with."""
+        multiply, n, like = lanczos.operator(op)
+        _checks.whole("probes", self.probes, 2)
+        _checks.whole("steps", self.steps)
+        y = _checks.targets("y", y, n, like=like)
+        outputs = 1 if y.ndim == 1 else y.shape[-1]
+        columns = y.reshape(-1, n, outputs).movedim(0, 1).reshape(n, -1)
+        start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
+
+        def enough(space: solvers.Krylov) -> bool:
+            found = error(of_krylov(space, n, y, self.probes))
+            return bool(found.max() <= (self.tolerance or 0))
+
+        space = solvers.block_lanczos(
+            multiply,
+            start,
+            self.steps,
+            enough=None if self.tolerance is None else enough,
+            folder=self.folder,
+            mark=self.mark,
+            progress=self.progress,
+        )
+        return of_krylov(space, n, y, self.probes)
+
+
+# A Ritz pair whose residual is within this share of its value is taken for an eigenpair.
+_CONVERGED = 0.01
+
+
+def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str, Any]:
+    """See `Spectrum.krylov`.
+
+    The space was started from the columns of y, then the probes. Of the trace Σ f(λᵢ), what the
+    converged Ritz vectors V span is summed, f(θᵢ) each; the rest is estimated by the probes less
+    their share in V, (I − VVᵀ)z, scaled to the n − |V| dimensions that are left (deflation:
+    Gambhir, Stathopoulos & Orginos 2017).
+
+    Args:
+        space: the Krylov space.
+        n: order of the operator.
+        y: targets, (n,), (n, C) or (B, n, C).
+        probes: q, the last columns of the start.
+    """
+    batch = y.shape[:-2] if y.ndim == 3 else y.shape[:0]
+    outputs = 1 if y.ndim == 1 else y.shape[-1]
+    coordinates = space.coordinates()
+    loads, random = coordinates[:, :-probes], coordinates[:, -probes:]
+    kept = space.residuals() <= _CONVERGED * space.values
+    random = random.masked_fill(kept[:, None], 0)
+    mass = random.square().sum(0)
+    random = random * ((n - int(kept.sum())) / mass).sqrt()
+    nodes, around = space.radau(0.0)
+    nodes = nodes.clamp(min=0)
+    values = space.values.clamp(min=0)
+    own = kept.to(values)
+
+    def weights(columns: Tensor) -> Tensor:
+        each = columns.square().reshape(len(columns), -1, outputs).sum(-1)
+        return each.mT.reshape(*batch, -1)
+
+    each = Measure(values.expand(probes, -1), random.square().mT + own)
+    other = (around.mT @ (space.vectors @ random)).square().mean(1)
+    columns = y.reshape(-1, n, outputs)
+    return {
+        "density": Measure(values, each.weights.mean(0)),
+        "n": n,
+        "targets": Measure(values, weights(loads)),
+        "outputs": outputs,
+        "vectors": space.ritz(),
+        "projections": loads.reshape(len(loads), -1, outputs).movedim(1, 0),
+        "y": columns,
+        "method": (
+            f"block Lanczos, {len(space.values):,} dimensions from {coordinates.shape[1]} columns, "
+            f"{probes} probes past {int(kept.sum()):,} deflated eigenvalues"
+        ),
+        "rounding": Rounding(),
+        "probes": each,
+        "radau": Measure(torch.cat([values[kept], nodes]), torch.cat([own[kept], other])),
+        "upper": Measure(nodes, weights(around.mT @ (space.vectors @ loads))),
+        "spanned": True,
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,10 @@ class Spectrum:
             estimate; `density` is their mean.
         upper: the targets' measure by Gauss–Radau quadrature, where `targets` is by Gauss': they
             bracket the quadratic form.
+        radau: the density by Gauss–Radau quadrature, likewise: a bracket of the log-determinant,
+            the probes being what they are.
+        spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
+            invariant: they give solves, but no variances.
 
     Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
 
@@ -68,6 +73,8 @@ class Spectrum:
     rounding: Rounding = field(default_factory=Rounding)
     probes: Measure | None = None
     upper: Measure | None = None
+    radau: Measure | None = None
+    spanned: bool = False
 
     # ------------------------------------------------------------------ makers
 
@@ -195,6 +202,56 @@ class Spectrum:
         return cls(**spectral_makers.of_operator(op, y, probes, steps, seed))
 
     @classmethod
+    def krylov(
+        cls,
+        op: Any,
+        y: Any,
+        *,
+        probes: int = 32,
+        steps: int = 32,
+        tolerance: float | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        mark: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Spectrum:
+        """Spectrum of a PSD operator by its products with all targets and probes at once.
+
+        One block Krylov space from every column of y and of the random probes. What it resolves
+        of the spectrum is known exactly, only the rest is sampled; Gauss and Gauss–Radau rules
+        bracket both the quadratic forms and, for the probes drawn, the log-determinant. It gives
+        solves for its own targets, no variances.
+
+        Args:
+            op: (n, n), as for `lanczos`, PSD.
+            y: as in `dense`.
+            probes: at least 2.
+            steps: products at most.
+            tolerance: nats of error of each labelling's evidence, at its best (s, σ²), that are
+                small enough to stop before that.
+            seed: of the probes.
+            folder, mark: where finished blocks are kept, and under which mark, so that a run that
+                was cut off goes on; None keeps nothing.
+            progress: called with the number of products done.
+
+        Raises:
+            TypeError, ValueError: as `lanczos`.
+
+        Source: Golub & Meurant (2010), chapters 4 and 6; Gambhir, Stathopoulos & Orginos (2017).
+
+        Example:
+            >>> x = torch.linspace(0, 1, 200, dtype=torch.float64)[:, None]
+            >>> K, y = torch.exp(-8 * (x - x.T) ** 2), torch.sin(6 * x[:, 0])
+            >>> krylov, dense = Spectrum.krylov(K, y, probes=4), Spectrum.dense(K, y)
+            >>> gap = krylov.evidence(1.0, 0.1).log_marginal_likelihood
+            >>> gap = gap - dense.evidence(1.0, 0.1).log_marginal_likelihood
+            >>> bool(gap.abs() < 1e-6)
+            True
+        """
+        settings = spectral_makers.Krylov(probes, steps, tolerance, seed, folder, mark, progress)
+        return cls(**settings.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
+
+    @classmethod
     def reduced(
         cls, R: Tensor, n: int, projections: Tensor | None, dropped: Tensor | None
     ) -> Spectrum:
@@ -299,13 +356,13 @@ class Spectrum:
         scale, noise = (v.expand(B, 1)[..., None] for v in self._settings(scale, noise))
         nodes = self.density.nodes[: vectors.shape[1], None]
         inside = 1 / (scale * nodes + noise)
-        if vectors.shape[1] < self.n:
+        if vectors.shape[1] < self.n and not self.spanned:
             outside, inside = 1 / noise, inside - 1 / noise
         else:
             outside = torch.zeros_like(noise)
-        coefficients = (projections * inside).movedim(0, 1)
+        coefficients = (projections * inside).movedim(0, 1).to(y)
         back = vectors @ coefficients.reshape(vectors.shape[1], -1)
-        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside * y
+        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside.to(y) * y
 
     def marginals(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
         """Posterior mean (B, n, C) and variance (B, n, 1) of f at the points. Differentiable.
@@ -325,6 +382,7 @@ class Spectrum:
             (tensor([0.5000, 0.0000], dtype=...), tensor([0.5000, 0.5000], dtype=...))
         """
         vectors, projections, y = self._basis()
+        self._whole("variances")
         B = len(y)
         scale, noise = (v.expand(B, 1) for v in self._settings(scale, noise))
         signal = scale * self.density.nodes[: vectors.shape[1]]
@@ -338,6 +396,7 @@ class Spectrum:
         """The same spectrum with other targets, (n,), (n, C) or (B, n, C)."""
         if self.vectors is None:
             raise ValueError("this spectrum was built without eigenvectors: it cannot take targets")
+        self._whole("other targets")
         y = _checks.targets("y", y, self.n, like=self.density.nodes)
         values = self.density.nodes[: self.vectors.shape[1]]
         return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
@@ -385,6 +444,13 @@ class Spectrum:
         scale = _checks.positive("scale", scale, like=like)
         noise = _checks.positive("noise", noise, like=like)
         return scale[..., None], noise[..., None]
+
+    def _whole(self, what: str) -> None:
+        if self.spanned:
+            raise ValueError(
+                f"a spectrum by block Lanczos knows no {what}: its vectors span its own targets "
+                "and no more"
+            )
 
     def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
         """Eigenvectors, projections and targets, or an error that says there are none."""

@@ -1,0 +1,254 @@
+"""Block Lanczos: one Krylov space for hundreds of right-hand sides at once.
+
+Every product with the operator is one with a whole block, and every right-hand side is projected
+on what all of them have spanned together: on hundreds of columns it takes a few steps where
+conjugate gradients, column by column, take dozens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bayesgen.solvers.dense import eigh
+
+Multiply = Callable[[Tensor], Tensor]
+Step = Callable[[int, "State"], bool]
+
+
+@dataclass
+class State:
+    """Block Lanczos under way.
+
+    Attributes:
+        basis: orthonormal blocks Q₁, Q₂, …, (n, bⱼ) each.
+        diagonal: QⱼᵀAQⱼ, (bⱼ, bⱼ), float64.
+        off: Bⱼ of Qⱼ₊₁Bⱼ = AQⱼ − …, (bⱼ₊₁, bⱼ), float64; the last leads out of the space.
+        start: R of start = Q₁R, (b₁, q), float64.
+        ahead: the block to go on with, (n, b); of no columns where the space is invariant.
+    """
+
+    basis: list[Tensor]
+    diagonal: list[Tensor]
+    off: list[Tensor]
+    start: Tensor
+    ahead: Tensor
+
+    @property
+    def order(self) -> int:
+        """Dimension of the space, m."""
+        return sum(block.shape[1] for block in self.basis)
+
+    def matrix(self) -> Tensor:
+        """T = QᵀAQ, (m, m), block tridiagonal."""
+        sizes = [len(block) for block in self.diagonal]
+        T = self.start.new_zeros(sum(sizes), sum(sizes))
+        at = 0
+        for j, block in enumerate(self.diagonal):
+            here = slice(at, at + sizes[j])
+            T[here, here] = block
+            if j + 1 < len(sizes):
+                there = slice(here.stop, here.stop + sizes[j + 1])
+                T[there, here], T[here, there] = self.off[j], self.off[j].mT
+            at = here.stop
+        return T
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """A symmetric operator on the space that some blocks of products span: A ≈ QTQᵀ.
+
+    Attributes:
+        basis: Q, (n, m), orthonormal.
+        values: Ritz values, eigenvalues of T, (m,), float64, ascending.
+        vectors: eigenvectors of T, (m, m), float64.
+        start: coordinates of the starting columns, Qᵀ·start, (b, q): zero beyond the first b rows.
+        out: B of the block that leads out of the space, (b', b), float64.
+    """
+
+    basis: Tensor
+    values: Tensor
+    vectors: Tensor
+    start: Tensor
+    out: Tensor
+
+    def coordinates(self) -> Tensor:
+        """The starting columns along the Ritz vectors, (m, q), float64."""
+        return self.vectors[: len(self.start)].mT @ self.start
+
+    def residuals(self) -> Tensor:
+        """‖Av − θv‖ of each Ritz pair, (m,): an eigenvalue lies within it of θ."""
+        return (self.out @ self.vectors[-self.out.shape[1] :]).norm(dim=0)
+
+    def ritz(self, which: Tensor | None = None) -> Tensor:
+        """Ritz vectors in full, (n, m) or those asked for, in the basis' dtype."""
+        vectors = self.vectors if which is None else self.vectors[:, which]
+        return self.basis @ vectors.to(self.basis)
+
+    def radau(self, end: float) -> tuple[Tensor, Tensor]:
+        """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.
+
+        T with one block more, such that `end` is an eigenvalue. Gauss' rule is a lower bound of
+        vᵀf(A)v for f(λ) = 1/(λ + ρ) and an upper one for log(λ + ρ); this one bounds from the
+        other side.
+
+        Returns:
+            Nodes (m + b',), and the first m rows of the eigenvectors, (m, m + b').
+
+        Source: Golub & Meurant (2010), sections 6.2 and 6.5.
+        """
+        m, more = len(self.values), len(self.out)
+        if not more:
+            return self.values, self.vectors
+        lifted = self.out @ self.vectors[-self.out.shape[1] :]
+        floor = torch.finfo(self.values.dtype).eps * self.values.abs().max()
+        inner = (lifted / (self.values - end).clamp(min=floor)) @ lifted.mT
+        T = self.values.new_zeros(m + more, m + more)
+        T.diagonal()[:m] = self.values
+        T[m:, :m], T[:m, m:] = lifted, lifted.mT
+        T[m:, m:] = 0.5 * (inner + inner.mT)
+        T[m:, m:].diagonal().add_(end)
+        nodes, vectors = eigh(T)
+        return nodes, self.vectors @ vectors[:m]
+
+
+def block_lanczos(
+    multiply: Multiply,
+    start: Tensor,
+    most: int,
+    *,
+    enough: Callable[[Krylov], bool] | None = None,
+    look_every: int = 4,
+    folder: Path | None = None,
+    mark: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> Krylov:
+    """The block Krylov space of a symmetric operator from q starting columns.
+
+    Complete reorthogonalisation, twice; columns that the space has already are dropped, so that
+    blocks may shrink.
+
+    Args:
+        multiply: V (n, b) → AV.
+        start: (n, q).
+        most: steps at most.
+        enough: asked every so many steps whether to stop.
+        look_every: those steps.
+        folder: where each block is kept as it is done, so that a run that was cut off goes on.
+        mark: what a kept run must have been marked with to be gone on with.
+        progress: called with the number of steps done.
+
+    Source: Golub & Van Loan (2013), section 10.3.6; Golub & Meurant (2010), section 4.6.
+    """
+    store = None if folder is None else _Store(folder, mark)
+    state = None if store is None else store.load(start)
+    if state is None:
+        first, R = _orthonormal(start, start.double().square().sum(0).max().sqrt())
+        state = State([], [], [], R, first)
+        if store is not None:
+            store.begin(state)
+    while len(state.basis) < most and state.ahead.shape[1]:
+        _step(multiply, state)
+        if store is not None:
+            store.add(state)
+        done = len(state.basis)
+        if progress is not None:
+            progress(done)
+        if enough is not None and done % look_every == 0 and done < most and enough(_known(state)):
+            break
+    return _known(state)
+
+
+def _step(multiply: Multiply, state: State) -> None:
+    Q = state.ahead
+    W = multiply(Q)
+    size = W.double().square().sum(0).max().sqrt()
+    A = (Q.mT @ W).double()
+    state.diagonal.append(0.5 * (A + A.mT))
+    state.basis.append(Q)
+    for _ in range(2):  # twice is enough (Kahan)
+        for block in state.basis:
+            W = W - block @ (block.mT @ W)
+    state.ahead, B = _orthonormal(W, size)
+    state.off.append(B)
+
+
+def _orthonormal(W: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """W = QB with Q orthonormal; directions below rounding of `size` are dropped."""
+    Q, R = torch.linalg.qr(W)
+    left, singular, right = torch.linalg.svd(R.double(), full_matrices=False)
+    floor = 10 * torch.finfo(W.dtype).eps * len(W) ** 0.5 * size
+    keep = singular > floor
+    B = singular[keep, None] * right[keep]
+    return Q @ left[:, keep].to(Q), B
+
+
+def _known(state: State) -> Krylov:
+    values, vectors = eigh(state.matrix())
+    start = state.start
+    return Krylov(torch.cat(state.basis, 1), values, vectors, start, state.off[-1])
+
+
+class _Store:
+    """Blocks on disk as they are done, one file each, in place only when they are whole."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, state: State) -> None:
+        for old in self._files():
+            old.unlink()
+        self._write(0, {"start": state.start, "ahead": state.ahead})
+
+    def add(self, state: State) -> None:
+        self._write(
+            len(state.basis),
+            {"diagonal": state.diagonal[-1], "off": state.off[-1], "ahead": state.ahead},
+        )
+
+    def load(self, start: Tensor) -> State | None:
+        """What is there, as far as it is whole; None where there is nothing to go on with."""
+        state: State | None = None
+        for kept in self._read():
+            if state is None:
+                if kept["ahead"].shape[0] != len(start) or kept["ahead"].dtype != start.dtype:
+                    return None
+                state = State([], [], [], kept["start"], kept["ahead"].to(start))
+                continue
+            state.basis.append(state.ahead)
+            state.diagonal.append(kept["diagonal"])
+            state.off.append(kept["off"])
+            state.ahead = kept["ahead"].to(start)
+        for old in self._files()[0 if state is None else len(state.basis) + 1 :]:
+            old.unlink()
+        return state
+
+    def _read(self) -> Iterator[dict[str, Tensor]]:
+        number = 0
+        while (path := self._path(number)).exists():
+            try:
+                kept = torch.load(path, weights_only=True)
+            except (RuntimeError, EOFError, OSError, ValueError):  # cut in half: done anew
+                return
+            if kept.pop("mark") != self.mark:
+                return
+            yield kept
+            number += 1
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("block *.pt"))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"block {number:04d}.pt"
+
+    def _write(self, number: int, parts: dict[str, Tensor]) -> None:
+        path = self._path(number)
+        partial = path.with_suffix(".partial")
+        torch.save({"mark": self.mark, **{k: v.cpu() for k, v in parts.items()}}, partial)
+        os.replace(partial, path)

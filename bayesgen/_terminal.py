@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bayesgen.solvers import Machine, Plan
+
 
 def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     """The table, how exact it is, and where the files are."""
@@ -17,9 +19,14 @@ def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
     console.print(table(frame, title, {"N_eff": ",.0f"}))
-    notes = (
-        f"Rounding leaves the evidence uncertain by {float(result.evidence_error.max()):.1g} nats"
-    )
+    error = result.evidence_error
+    share = float((error / abs(result.log_marginal_likelihood)).max())
+    notes = f"Rounding leaves the evidence uncertain by {float(error.max()):.1g} nats"
+    if "Lanczos" in attrs["method"]:
+        notes = (
+            f"The evidence ({attrs['method']}) is uncertain by {float(error.max()):.2g} nats at "
+            f"most, {share:.2g} of its size"
+        )
     jitter = float(result.jitter.max())
     if jitter:
         notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
@@ -47,6 +54,19 @@ def tell_models(result: xr.Dataset, folder: Path) -> None:
         "Labels and densities of their codes are different data: compare within a kind.\n"
         f"Wrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}"
     )
+
+
+def tell_plan(plan: Plan, machine: Machine) -> None:
+    """What would be done, with what, and why."""
+    shown = Table(show_header=False, box=None)
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in machine.flops.items())
+    shown.add_row("engine", plan.engine)
+    shown.add_row("Gram matrix", f"{plan.dtype}, storage: {plan.storage}")
+    shown.add_row("memory", f"{plan.bytes / 1e9:,.1f} GB of {machine.memory / 1e9:,.1f} free")
+    shown.add_row("time", f"about {plan.seconds:,.0f} s")
+    shown.add_row("why", plain(plan.reason))
+    shown.add_row("measured", f"{machine.name}: matrix products at {rates} GFLOP/s")
+    Console(highlight=False, soft_wrap=True).print(shown)
 
 
 def table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ import typer
 import xarray as xr
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bayesgen._terminal import plain, table, tell, tell_models
+from bayesgen._options import on_device, parse_groups, parse_levels, parse_sizes
+from bayesgen._terminal import plain, table, tell, tell_models, tell_plan
 from bayesgen.errors import DivergedError
 
 app = typer.Typer(
@@ -87,6 +89,15 @@ def corruption(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; as the libraries choose by default.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="spectrum or krylov; by size and memory by default.")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what a large run can go on from: n² numbers; by default in --out."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for corruption.nc and corruption.png.")] = Path(
         "results/corruption"
     ),
@@ -98,7 +109,7 @@ def corruption(
     chosen = parse_levels(levels)
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
-    place = _device(device, dtype)
+    place = on_device(device, dtype)
     _checks.one_of("dtype", dtype, tuple(_DTYPES))
     folder = _output.writable(out)
     several = [name.strip() for name in model.split(",")]
@@ -116,17 +127,29 @@ def corruption(
     if several != ["gp"]:
         if (kernel, targets, noise) != ("rbf", "one-hot", None):
             raise ValueError("kernel, targets and noise are options of --model gp alone")
+        if engine is not None or work is not None:
+            raise ValueError("engine and work are options of --model gp alone")
         with _threads(threads), _progress() as report:
             result = experiments.corruption_models(
                 data, several, store=folder / "cells", progress=report, **settings
             )
         _keep(result, experiments.corruption_models.plot(result), folder, "corruption")
         return tell_models(result, folder)
+    scratch = folder / "work" if work is None else work
     with _threads(threads), _progress() as report:
         result = experiments.corruption(
-            data, kernel=kernel, targets=targets, noise=noise, progress=report, **settings
+            data,
+            kernel=kernel,
+            targets=targets,
+            noise=noise,
+            engine=engine,
+            work=scratch,
+            progress=report,
+            **settings,
         )
     _keep(result, experiments.corruption.plot(result), folder, "corruption")
+    if work is None:
+        shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
     return tell(result, summary(result), folder)
 
 
@@ -266,9 +289,27 @@ def reproduce(
 
 
 @app.command()
-def info() -> None:
-    """Versions, devices and threads, as bayesgen sees them."""
+def info(
+    sizes: Annotated[
+        list[str] | None, typer.Argument(help="More of --plan: d=3072 outputs=110.", hidden=True)
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="n=50000 d=3072 outputs=110: which engine would take it, and why."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
+) -> None:
+    """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
+    from bayesgen import _checks, solvers
     from bayesgen.experiments.experiment import provenance
+
+    if plan is not None:
+        _checks.one_of("dtype", dtype, tuple(_DTYPES))
+        machine = solvers.Machine.here(on_device(device, dtype))
+        n, d, outputs = parse_sizes([plan, *(sizes or [])])
+        made = solvers.plan(n, d, outputs, machine=machine, dtype=_DTYPES[dtype])
+        return tell_plan(made, machine)
 
     shown = Table(show_header=False, box=None)
     facts = provenance("bayesgen info")
@@ -277,61 +318,7 @@ def info() -> None:
     shown.add_row("threads", str(torch.get_num_threads()))
     shown.add_row("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
     shown.add_row("mps", "yes" if torch.backends.mps.is_available() else "none")
-    Console().print(shown)
-
-
-def parse_levels(text: str) -> list[float]:
-    """Levels from START:STOP:STEP (both ends included) or from a,b,c.
-
-    Raises:
-        ValueError: neither form, or a step that is not positive.
-
-    Example:
-        >>> parse_levels("0:1:0.25"), parse_levels("0,0.5")
-        ([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 0.5])
-    """
-    wanted = f"levels must be START:STOP:STEP, e.g. 0:1:0.1, or a list a,b,c, got {text!r}"
-    try:
-        if ":" not in text:
-            return [float(part) for part in text.split(",")]
-        start, stop, step = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise ValueError(wanted) from None
-    if not step > 0 or not 0 <= start <= stop <= 1:
-        raise ValueError(f"{wanted}; 0 ≤ START ≤ STOP ≤ 1 and STEP > 0")
-    count = int((stop - start) / step + 1e-9) + 1
-    return [round(start + i * step, 12) for i in range(count)]
-
-
-def parse_groups(text: str) -> list[list[int]]:
-    """Groups of classes from 0/1 or 0,1,2/3,4.
-
-    Raises:
-        ValueError: another form.
-
-    Example:
-        >>> parse_groups("0,1/2")
-        [[0, 1], [2]]
-    """
-    try:
-        return [[int(label) for label in part.split(",")] for part in text.split("/")]
-    except ValueError:
-        raise ValueError(
-            f"groups must be classes such as 0/1 or 0,1,2,3,4/5,6,7,8,9, got {text!r}"
-        ) from None
-
-
-def _device(name: str, dtype: str) -> torch.device:
-    from bayesgen import _checks
-
-    _checks.one_of("device", name, ("cpu", "cuda", "mps"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be one this machine has: cuda is not available, cpu is")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device must be one this machine has: mps is not available, cpu is")
-    if name == "mps" and dtype == "float64":
-        raise ValueError("dtype must be float32 on mps, which has no float64")
-    return torch.device(name)
+    return Console().print(shown)
 
 
 @contextmanager
@@ -354,7 +341,13 @@ def _threads(count: int | None) -> Iterator[None]:
 @contextmanager
 def _progress() -> Iterator[Any]:
     """A progress bar on stderr, as a function progress(done, expected, what)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("loading", total=None)
 

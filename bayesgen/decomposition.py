@@ -12,15 +12,18 @@ from bayesgen import _checks, solvers
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding may have done to K, in the spectral norm.
+    """What rounding may have done to K, in the spectral norm unless it says otherwise.
 
     Attributes:
         matrix: ‖δK‖ where K itself was rounded and decomposed.
         root: ‖δΦ‖ where its square root Φ was: small eigenvalues then keep their digits.
+        entries: ‖δK‖_F of roundings that are independent from entry to entry, in the Frobenius
+            norm; their spectral norm is taken for 2/√n of it (Wigner).
     """
 
     matrix: float = 0.0
     root: float = 0.0
+    entries: float = 0.0
 
 
 METHODS = {

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gpytorch
@@ -186,6 +187,11 @@ class KernelGram(Gram):
 
         return at
 
+    def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        """k_θ(x1, x2), (n1, n2), a new tensor."""
+        with torch.no_grad():
+            return evaluate(self.kernel(theta), x1, x2)
+
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
         """See `Gram.diagonal`."""
         with torch.no_grad():
@@ -224,8 +230,20 @@ class RadialGram(LengthscaleGram):
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         super().__init__(kernel, x)
-        self.distances = squared_distances(x)
         self.profile = _RADIAL[type(kernel)](kernel)
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """‖xᵢ − xⱼ‖², (n, n)."""
+        return squared_distances(self.x)
+
+    def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        """See `KernelGram.between`."""
+        inverse_square = float((-2 * theta).exp())
+        result = squared_distances(x1, x2)
+        for _, rows in _row_blocks(result):
+            rows.copy_(self.profile.value(rows.mul_(inverse_square)))
+        return result
 
     def matrix(self, theta: Tensor) -> Tensor:
         """K(ℓ)."""

@@ -58,13 +58,15 @@ def corruption(result: xr.Dataset) -> Figure:
     (evidence, parts), (dimension, errors) = figure.subplots(2, 2, sharex=True)
 
     _curve(evidence, result.log_marginal_likelihood / n, BLUE, "noise of maximum evidence")
-    _curve(
-        evidence,
-        result.log_marginal_likelihood_interpolating / n,
-        GREY,
-        "interpolating (tiny fixed noise)",
-        style="--",
-    )
+    twin = "train_error_interpolating" in result  # not at a size where nothing is factorised
+    if twin:
+        _curve(
+            evidence,
+            result.log_marginal_likelihood_interpolating / n,
+            GREY,
+            "interpolating (tiny fixed noise)",
+            style="--",
+        )
     evidence.set_title("Evidence, log p(D) / n")
     evidence.set_ylabel("nats per observation")
 
@@ -82,7 +84,8 @@ def corruption(result: xr.Dataset) -> Figure:
 
     _curve(errors, result.test_error, VERMILION, "test (clean labels)")
     _curve(errors, result.train_error, BLUE, "train (corrupted labels)")
-    _curve(errors, result.train_error_interpolating, GREY, "train, interpolating", style="--")
+    if twin:
+        _curve(errors, result.train_error_interpolating, GREY, "train, interpolating", style="--")
     errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
     errors.set_title("Errors")
     errors.set_ylabel("share of labels")

@@ -28,6 +28,7 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
     trace = density.integrate(lambda v: 1 / (scale * v + noise))
     spread = density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
+    inverse = density.integrate(lambda v: (scale * v + noise) ** -2).sqrt()
     error = _sampling(spectrum, scale, noise)
     scale, noise = scale[..., 0], noise[..., 0]
     fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
@@ -36,6 +37,9 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     error = error + 0.5 * scale * rounding.matrix * (outputs * trace + alpha_square)
     pull = (alpha_square * prior_norm / scale).sqrt()
     error = error + scale * rounding.root * (outputs * spread + pull)
+    # |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F, and |αᵀδKα| ≤ ‖α‖² ‖δK‖.
+    wide, long = outputs * inverse, 2 * alpha_square / spectrum.n**0.5
+    error = error + 0.5 * scale * rounding.entries * (wide + long)
     return Evidence(fit, complexity, spectrum.n, dof, error=error.detach(), method=spectrum.method)
 
 

@@ -164,8 +164,9 @@ def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str
     loads, random = coordinates[:, :-probes], coordinates[:, -probes:]
     kept = space.residuals() <= _CONVERGED * space.values
     random = random.masked_fill(kept[:, None], 0)
-    mass = random.square().sum(0)
-    random = random * ((n - int(kept.sum())) / mass).sqrt()
+    mass, left = random.square().sum(0), n - int(kept.sum())
+    tiny = torch.finfo(y.dtype).eps * n  # nothing is left but rounding
+    random = random * torch.where(mass > tiny, left / mass.clamp(min=tiny), 0).sqrt()
     nodes, around = space.radau(0.0)
     nodes = nodes.clamp(min=0)
     values = space.values.clamp(min=0)
@@ -178,8 +179,9 @@ def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str
     each = Measure(values.expand(probes, -1), random.square().mT + own)
     other = (around.mT @ (space.vectors @ random)).square().mean(1)
     columns = y.reshape(-1, n, outputs)
+    density = Measure(values, each.weights.mean(0))
     return {
-        "density": Measure(values, each.weights.mean(0)),
+        "density": density,
         "n": n,
         "targets": Measure(values, weights(loads)),
         "outputs": outputs,
@@ -190,7 +192,10 @@ def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str
             f"block Lanczos, {len(space.values):,} dimensions from {coordinates.shape[1]} columns, "
             f"{probes} probes past {int(kept.sum()):,} deflated eigenvalues"
         ),
-        "rounding": Rounding(),
+        # Each product is rounded by eps in every term, independently.
+        "rounding": Rounding(
+            entries=torch.finfo(y.dtype).eps * float(density.integrate(torch.square)) ** 0.5
+        ),
         "probes": each,
         "radau": Measure(torch.cat([values[kept], nodes]), torch.cat([own[kept], other])),
         "upper": Measure(nodes, weights(around.mT @ (space.vectors @ loads))),

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen import _checks, kernels
+from bayesgen import _checks, kernels, solvers
 from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
-from bayesgen.models import laplace_fit, lengthscale, optimise
+from bayesgen.models import laplace_fit, large, lengthscale, optimise
 from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.laplace_posterior import LaplacePosterior
 from bayesgen.models.objective import evidence_at, is_per_point, spread
 from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
 from bayesgen.models.profile import Progress
+from bayesgen.solvers import Plan
+from bayesgen.solvers.plan import ENGINES
 from bayesgen.spectrum import Spectrum
 
 _NAMES = ("kernel", "scale", "noise")
+# Up to so many points there is nothing to plan: the dense spectrum takes minutes.
+_LARGE = 8000
 
 
 class GaussianProcess:
@@ -46,6 +52,11 @@ class GaussianProcess:
             ("kernel", "scale") keeps a small noise for interpolation.
         tolerance: what a length-scale search may leave ungained, in nats per observation.
         max_spectra: eigendecompositions that search may take at most.
+        engine: "spectrum" (dense and exact), "krylov" (block Lanczos, with an error: see
+            `bayesgen.models.large`), or None for whichever `bayesgen.solvers.plan` prefers for
+            more than 8,000 points on the machine at hand; up to there it is the dense one.
+        work: a folder in which "krylov" keeps its Gram matrix (n² numbers) and its blocks as they
+            are done, so that a fit that was cut off goes on; None keeps nothing.
         likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
             `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's, found by Newton with
             its exact gradient, and the likelihood's own noise, if it has one, is learnt.
@@ -73,6 +84,8 @@ class GaussianProcess:
         hyperparameters: str | Iterable[str] = "evidence",
         tolerance: float = 1e-4,
         max_spectra: int = 40,
+        engine: str | None = None,
+        work: str | os.PathLike[str] | None = None,
         likelihood: str | Likelihood = "gaussian",
     ) -> None:
         if not callable(kernel):
@@ -88,6 +101,8 @@ class GaussianProcess:
         if not isinstance(max_spectra, int) or max_spectra < 3:
             raise ValueError(f"max_spectra must be an integer of at least 3, got {max_spectra!r}")
         self.max_spectra = max_spectra
+        self.engine = None if engine is None else _checks.one_of("engine", engine, ENGINES)
+        self.work = None if work is None else Path(work)
         self.likelihood = resolve_likelihood(likelihood)
         if self.likelihood is not None and noise is not None:
             raise ValueError(
@@ -158,10 +173,18 @@ class GaussianProcess:
         centred = centred - mean(x)
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         noise = self._noise(free, shape, x)
-        matrices = gram(kernel, x)
-        _check_kernel(matrices, matrices.start())
-        problem = _Problem(matrices, centred, scale, noise, mean, shape)
         per_point = is_per_point(noise)
+        plan = self._plan(x, centred, per_point)
+        matrices = gram(kernel, x)
+        problem = _Problem(matrices, centred, scale, noise, mean, shape)
+        if plan is not None and plan.engine == "krylov":
+            few = gram(kernel, x[:: len(x) // 2000 or 1])
+            _check_kernel(few, few.start())
+            free = Free(free.kernel, free.scale and scale_is_free, free.noise)
+            # A grid of length-scales at full size, hence few.
+            search = large.Search(plan, min(5, self.max_spectra), self.work, progress)
+            return problem.at_scale(free, search)
+        _check_kernel(matrices, matrices.start())
         free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
         if nothing_in_kernel and not free.scale and not free.noise:
@@ -171,6 +194,23 @@ class GaussianProcess:
         if isinstance(matrices, LengthscaleGram) and not per_point:
             return problem.by_lengthscale(free, self.tolerance * len(x), self.max_spectra, progress)
         return problem.by_gradient(free, progress)
+
+    def _plan(self, x: Tensor, y: Tensor, per_point: bool) -> Plan | None:
+        """None where there is nothing to choose."""
+        if per_point and self.engine == "krylov":
+            raise ValueError('engine="krylov" wants one noise for all points')
+        if per_point or self.engine == "spectrum" or (self.engine is None and len(x) <= _LARGE):
+            return None
+        columns = y.shape[0] * y.shape[-1]
+        return solvers.plan(
+            len(x),
+            x.shape[1],
+            columns,
+            machine=solvers.Machine.here(x.device, self.work),
+            dtype=x.dtype,
+            engine=self.engine,
+            keep=self.work is not None,
+        )
 
     def _by_laplace(
         self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None
@@ -241,6 +281,20 @@ class _Problem:
             noise.expand(B, 1, 1) if noise.numel() == 1 else noise,
             alpha,
             evidence,
+        )
+
+    def at_scale(self, free: Free, search: large.Search) -> GPPosterior:
+        noise = self.noise.reshape(()).expand(len(self.y))
+        best = large.fit(self.gram, self.y, free, self.scale.expand(len(self.y)), noise, search)
+        return self._posterior(
+            best.theta,
+            best.scale.to(self.y),
+            best.noise[:, None, None].to(self.y),
+            best.alpha,
+            best.evidence,
+            at_bound=best.at_bound,
+            spectra=best.spectra,
+            dense=False,
         )
 
     def by_spectrum(self, free: Free) -> GPPosterior:
@@ -318,6 +372,7 @@ class _Problem:
         at_bound: Tensor | None = None,
         spectra: int = 0,
         spectrum: Spectrum | None = None,
+        dense: bool = True,
     ) -> GPPosterior:
         if at_bound is None:
             at_bound = torch.zeros_like(scale, dtype=torch.bool)
@@ -334,6 +389,7 @@ class _Problem:
             mean=self.mean,
             target_shape=self.shape,
             spectrum=spectrum,
+            dense=dense,
         )
 
 

@@ -36,6 +36,8 @@ class GPPosterior(ExactPosterior):
         at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
             length-scale would go on, the data having no say in where it ends.
         spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
+        dense: whether its matrices were factorised; not so by block Lanczos, which gives means
+            and evidence, but no variances.
     """
 
     _gram: KernelGram
@@ -55,7 +57,9 @@ class GPPosterior(ExactPosterior):
         mean: MeanFunction,
         target_shape: torch.Size,
         spectrum: Spectrum | None = None,
+        dense: bool = True,
     ) -> None:
+        self.dense = dense
         self._gram, self._theta, self._alpha, self._y = gram, theta, alpha, y
         self._scale, self._noise, self._mean = scale, noise, mean
         self._shape = target_shape
@@ -248,7 +252,13 @@ class GPPosterior(ExactPosterior):
         return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
 
     def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
-        theta, scale = self._theta[b], self._scale[b]
+        theta, scale, y = self._theta[b], self._scale[b], self._y
+        wanted, there = y.shape[1] ** 2 * y.dtype.itemsize, solvers.free_memory(y.device)
+        if wanted > there:
+            raise MemoryError(
+                f"variances at n = {y.shape[1]:,} want a Cholesky factor of {wanted / 1e9:,.1f} "
+                f"GB, and {there / 1e9:,.1f} GB are free; mean() and fitted() need none"
+            )
         return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
 
     def _lower(self, b: int, group: NoiseGroup) -> Tensor:

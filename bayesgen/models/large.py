@@ -1,0 +1,254 @@
+"""Gaussian processes on more points than a dense spectrum can take, by block Lanczos."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bayesgen.evidence import Evidence, better, combine
+from bayesgen.gram import KernelGram, LengthscaleGram, gram
+from bayesgen.models import lengthscale
+from bayesgen.models.optimise import Free
+from bayesgen.models.profile import ProfileMaximum, Progress
+from bayesgen.solvers import Plan
+from bayesgen.spectrum import Spectrum
+from bayesgen.tiles import TiledGram, add
+
+# Points of the subset on which a length-scale is looked for first, and the step from there.
+_SUBSET = 4000
+_STEP = 0.5 * math.log(2.0)
+_PROBES, _PRODUCTS = 32, 16
+# Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
+_TOLERANCE = 5e-5
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a large fit is to go.
+
+    Attributes:
+        plan: engine, storage and dtype of the Gram matrix.
+        most: length-scales at most.
+        folder: where tiles and blocks are kept as they are done; None keeps none.
+        progress: called as progress(done, expected, what).
+    """
+
+    plan: Plan
+    most: int
+    folder: Path | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best of every labelling.
+
+    Attributes:
+        theta: kernel parameters, (B, p).
+        scale, noise: (B,).
+        alpha: (sK + σ²I)⁻¹y, (B, n, C).
+        evidence: of batch shape (B,).
+        at_bound: (B,).
+        spectra: how many were computed.
+    """
+
+    theta: Tensor
+    scale: Tensor
+    noise: Tensor
+    alpha: Tensor
+    evidence: Evidence
+    at_bound: Tensor
+    spectra: int
+
+
+def fit(
+    matrices: KernelGram,
+    y: Tensor,
+    free: Free,
+    scale: Tensor,
+    noise: Tensor,
+    search: Search,
+) -> Found:
+    """Hyperparameters of maximum evidence, labelling by labelling, from a few Krylov spectra.
+
+    A length-scale that is free is found exactly on 4,000 of the points; all of them are then asked
+    at the median labelling's value and at steps of √2 from there, outwards while some labelling
+    gains. Where the Gram matrix is in float32, the solves are checked in float64 at the end: their
+    residuals bracket the quadratic form, and how far the matrix is from its float64 self bounds
+    what that does to the log-determinant. Both go into the error.
+
+    Args:
+        matrices: kernel on the inputs.
+        y: targets less the prior mean, (B, n, C).
+        free: what is to be learnt.
+        scale, noise: to keep, where they are not free.
+        search: how.
+    """
+    theta = matrices.start()
+    learn = free.kernel and len(theta) > 0
+    if learn and not isinstance(matrices, LengthscaleGram):
+        raise ValueError(
+            "on so many points only a kernel's one length-scale can be learnt, not the parameters "
+            f"of {type(matrices.base).__name__}: fix them, or learn them on a subset"
+        )
+    keep_scale, keep_noise = (
+        None if f else v for f, v in ((free.scale, scale), (free.noise, noise))
+    )
+    dtype = getattr(torch, search.plan.dtype)
+    inner = gram(copy.deepcopy(matrices.base).to(dtype), matrices.x.to(dtype))
+    targets = y.to(dtype)
+
+    def at(t: Tensor) -> Found:
+        return _at(inner, targets, t.to(dtype), keep_scale, keep_noise, search)
+
+    if not learn:
+        best = at(theta)
+    else:
+        assert isinstance(matrices, LengthscaleGram)
+        centre = _on_subset(matrices, y, keep_scale, keep_noise)
+        best = _along(at, centre, search.most, theta)
+    if dtype != y.dtype:
+        best = _checked(matrices, inner, y, best, search.progress)
+    return replace(best, theta=best.theta.to(y), alpha=best.alpha.to(y))
+
+
+def _along(at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor) -> Found:
+    """The best over length-scales, outwards from the centre while some labelling gains."""
+    best = at(like.new_tensor([centre]))
+    for direction in (1, -1):
+        for step in range(1, most):
+            if best.spectra >= most:
+                break
+            new = at(like.new_tensor([centre + direction * step * _STEP]))
+            gains = new.evidence.log_marginal_likelihood > best.evidence.log_marginal_likelihood
+            best = _better(best, new)
+            if not gains.any():
+                break
+    return best
+
+
+def _better(old: Found, new: Found) -> Found:
+    pick = better(old.evidence, new.evidence)
+    return Found(
+        pick(old.theta, new.theta),
+        pick(old.scale, new.scale),
+        pick(old.noise, new.noise),
+        pick(old.alpha, new.alpha),
+        combine(pick, old.evidence, new.evidence),
+        pick(old.at_bound, new.at_bound),
+        old.spectra + new.spectra,
+    )
+
+
+def _on_subset(
+    matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
+) -> float:
+    """log ℓ of the median labelling on some of the points."""
+    n = len(matrices.x)
+    some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
+    small = gram(matrices.base, matrices.x[some])
+    assert isinstance(small, LengthscaleGram)
+    found: ProfileMaximum = lengthscale.maximise(
+        small,
+        y[:, some],
+        scale=scale,
+        noise=noise,
+        tolerance=1e-2 * len(some),
+        most=12,
+        progress=None,
+    )
+    return float(found.parameter.median())
+
+
+def _at(
+    inner: KernelGram,
+    y: Tensor,
+    theta: Tensor,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    search: Search,
+) -> Found:
+    report, where = search.progress, _where(theta)
+    mark = f"{where} {_print(inner.x)} {_print(y)}"
+
+    def making(done: int, expected: int, what: str) -> None:
+        if report is not None:
+            report(done, expected, f"{what} at {where}")
+
+    def multiplied(done: int) -> None:
+        if report is not None:
+            report(done, max(done, _PRODUCTS), f"product {done} at {where}")
+
+    tiles = TiledGram(
+        inner, theta, search.plan.storage, folder=search.folder, mark=mark, progress=making
+    )
+    spectrum = Spectrum.krylov(
+        tiles,
+        y,
+        probes=_PROBES,
+        steps=_PRODUCTS,
+        tolerance=_TOLERANCE * y[0].numel(),
+        folder=None if search.folder is None else search.folder / "blocks",
+        mark=mark,
+        progress=multiplied,
+    )
+    top = spectrum.maximise(scale, noise)
+    B = len(y)
+    return Found(
+        theta.expand(B, -1),
+        top.scale,
+        top.noise,
+        spectrum.solve(top.scale, top.noise),
+        top.evidence,
+        top.at_bound,
+        1,
+    )
+
+
+def _checked(
+    matrices: KernelGram, inner: KernelGram, y: Tensor, found: Found, progress: Progress | None
+) -> Found:
+    """Errors that count what the inner dtype did, by tiles made in both."""
+    extra = torch.zeros_like(found.scale)
+    distinct, which = torch.unique(found.theta, dim=0, return_inverse=True)
+    n, C = y.shape[1:]
+    for k, theta in enumerate(distinct):
+        of = (which == k).nonzero()[:, 0]
+        alpha = found.alpha[of].to(y)
+        columns = alpha.movedim(0, 1).reshape(n, -1)
+        product, gap = torch.zeros_like(columns), 0.0
+        exact = TiledGram(matrices, theta.to(y), "none")
+        rough = TiledGram(inner, theta, "none")
+        pairs = zip(exact.tiles(), rough.tiles(), strict=True)
+        for (start, tile), (_, other) in pairs:
+            add(product, start, tile, columns)
+            rows = len(tile)
+            off = (tile - other.to(tile)).square()
+            gap += float(2 * off.sum() - off[:, :rows].sum())
+            if progress is not None:
+                progress(start + rows, n, f"check in {y.dtype} at {_where(theta)}")
+        s, noise = found.scale[of, None, None], found.noise[of, None, None]
+        spread = s * product.reshape(n, len(of), C).movedim(1, 0) + noise * alpha
+        residual = y[of] - spread
+        # yᵀα + rᵀα ≤ yᵀA⁻¹y ≤ yᵀα + rᵀα + ‖r‖²/σ², whatever α is; yᵀα is what was reported.
+        shift = (residual * alpha).sum((1, 2)).abs()
+        width = (residual.square() / noise).sum((1, 2))
+        trace = (n / found.noise[of].square()).sqrt()  # ‖A⁻¹‖_F at most
+        extra[of] = 0.5 * (shift + width + C * found.scale[of] * trace * gap**0.5)
+    return replace(found, evidence=replace(found.evidence, error=found.evidence.error + extra))
+
+
+def _where(theta: Tensor) -> str:
+    return f"length-scale {float(theta[0].exp()):.4g}" if len(theta) == 1 else "the given kernel"
+
+
+def _print(x: Tensor) -> str:
+    """A number that changes with the data, for marks on files."""
+    weights = torch.arange(1, x.numel() + 1, dtype=torch.float64).remainder_(997)
+    return f"{tuple(x.shape)} {float((x.reshape(-1).double().cpu() * weights).sum()):.12e}"

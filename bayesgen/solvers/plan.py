@@ -1,0 +1,236 @@
+"""Which engine serves a problem of a given size on this machine, and why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bayesgen import _checks
+
+ENGINES = ("spectrum", "krylov")
+# Shares of free memory and of free disk that a plan may take.
+_SHARE, _DISK = 0.7, 0.8
+# A dense spectrum holds the matrix, the distances it came of, the vectors and LAPACK's room.
+_DENSE_COPIES = 4.5
+# Floating-point operations of an eigendecomposition with vectors, over n³; it runs at about this
+# share of the rate of a matrix product.
+_EIGH, _EIGH_SHARE = 9.0, 0.4
+# Spectra that a search over length-scales takes.
+_DENSE_SPECTRA, _KRYLOV_SPECTRA = 10, 3
+# Products with the Gram matrix that a Krylov space takes, and the probes among its columns.
+_PRODUCTS, _PROBES = 10, 32
+# Seconds of a dense search beyond which the other engine is preferred where it is faster.
+_PATIENCE = 900.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan counts on.
+
+    Attributes:
+        memory: free bytes of the device.
+        disk: free bytes of the folder for work.
+        flops: floating-point operations a second of a matrix product, by dtype name.
+        disk_rate: bytes a second read back from a file in that folder.
+        name: of the device.
+    """
+
+    memory: float
+    disk: float
+    flops: dict[str, float]
+    disk_rate: float
+    name: str
+
+    @classmethod
+    def here(cls, device: str | torch.device = "cpu", folder: Path | None = None) -> Machine:
+        """This machine, its matrix products timed (about a second)."""
+        place = torch.device(device)
+        folder = Path() if folder is None else folder
+        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+        return cls(
+            free_memory(place),
+            float(shutil.disk_usage(there).free),
+            {kind: _rate(getattr(torch, kind), place) for kind in _kinds(place)},
+            1e9,
+            name,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An engine for one problem.
+
+    Attributes:
+        engine: "spectrum" (dense eigendecomposition) or "krylov" (block Lanczos).
+        storage: of K for "krylov": "memory", "disk" or "none".
+        dtype: of K, as a name.
+        bytes: held at the peak.
+        seconds: expected, of a search over the length-scale.
+        reason: in words.
+    """
+
+    engine: str
+    storage: str
+    dtype: str
+    bytes: float
+    seconds: float
+    reason: str
+
+
+def plan(
+    n: int,
+    d: int,
+    outputs: int,
+    *,
+    machine: Machine | None = None,
+    dtype: torch.dtype = torch.float64,
+    engine: str | None = None,
+    keep: bool = False,
+) -> Plan:
+    """The engine for n points of d numbers and so many outputs (all labellings together).
+
+    The dense spectrum is exact and serves every (s, σ²); it is taken where it fits and takes no
+    more than a quarter of an hour. Else block Lanczos on a Gram matrix that is held in memory, or
+    in a file, in float32 where float64 does not fit, or made anew for every product.
+
+    Args:
+        n, d, outputs: of the problem.
+        machine: as `Machine.here` found it; None asks it.
+        dtype: of the inputs.
+        engine: to take whatever the size; None chooses.
+        keep: whether K should be in a file, so that a run that is cut off goes on.
+
+    Raises:
+        ValueError: a size that is not positive; another engine; no engine that fits.
+
+    Example:
+        >>> laptop = Machine(20e9, 100e9, {"float32": 2e11, "float64": 1e11}, 1e9, "cpu")
+        >>> plan(4000, 3072, 110, machine=laptop).engine
+        'spectrum'
+        >>> print(plan(50_000, 3072, 110, machine=laptop).storage)
+        memory
+    """
+    for name, value in (("n", n), ("d", d), ("outputs", outputs)):
+        _checks.whole(name, value)
+    if engine is not None:
+        _checks.one_of("engine", engine, ENGINES)
+    here = machine or Machine.here()
+    kind = str(dtype).removeprefix("torch.")
+    room = _SHARE * here.memory
+    dense_bytes = _DENSE_COPIES * n**2 * dtype.itemsize + n * d * dtype.itemsize
+    dense_seconds = _DENSE_SPECTRA * (
+        _EIGH * n**3 / (_EIGH_SHARE * here.flops[kind]) + n**2 * d / here.flops[kind]
+    )
+    fits = dense_bytes <= room
+    other = _krylov(n, d, outputs, here, kind, room, keep)
+    sooner = other is None or dense_seconds <= max(other.seconds, _PATIENCE)
+    if engine == "spectrum" or (engine is None and fits and sooner):
+        why = (
+            f"{_DENSE_COPIES:g} n² numbers, {_gb(dense_bytes)}, "
+            f"{'fit' if fits else 'do not fit'} into {_gb(room)}; exact for every (s, σ²), "
+            f"about {_time(dense_seconds)} for {_DENSE_SPECTRA} spectra"
+        )
+        return Plan("spectrum", "memory", kind, dense_bytes, dense_seconds, why)
+    if other is None:
+        raise ValueError(
+            f"no engine fits: n = {n:,} wants {_gb(4.0 * n * (outputs + _PROBES) * _PRODUCTS)} of "
+            f"memory for a Krylov space of {outputs} outputs, and {_gb(room)} are to be had"
+        )
+    against = f"{_DENSE_SPECTRA} dense spectra would take {_time(dense_seconds)}"
+    if not fits:
+        against = f"a dense spectrum would want {_gb(dense_bytes)}"
+    return Plan(
+        other.engine,
+        other.storage,
+        other.dtype,
+        other.bytes,
+        other.seconds,
+        f"{against}; {other.reason}",
+    )
+
+
+def _krylov(
+    n: int, d: int, outputs: int, here: Machine, kind: str, room: float, keep: bool
+) -> Plan | None:
+    """Block Lanczos: K within memory in the largest dtype that fits, else read or made anew."""
+    columns = outputs + _PROBES
+
+    def option(name: str, storage: str) -> Plan | None:
+        size, rate = getattr(torch, name).itemsize, here.flops[name]
+        # The space, its Ritz vectors, a block or two on the way; the inputs.
+        basis = (2 * _PRODUCTS + 4) * columns * n * size + n * d * size
+        matrix, make = n**2 * size, n**2 * d / rate
+        product = 2 * n**2 * columns / rate
+        within = basis + matrix <= room
+        told = f"K in {name}, {_gb(matrix)}, "
+        if storage == "none":
+            each, how = 2 * make + product, f"{told}made anew for each product"
+            make, held = 0.0, basis
+        elif within:
+            each, held = product, basis + matrix
+            how = told + ("in a file that memory holds" if storage == "disk" else "held in memory")
+        else:
+            each, held = max(product, matrix / here.disk_rate), basis
+            how = f"{told}read from a file for each product"
+        fits = basis <= room and (storage != "memory" or within)
+        if not fits or (storage == "disk" and matrix > _DISK * here.disk):
+            return None
+        seconds = _KRYLOV_SPECTRA * (make + _PRODUCTS * each)
+        why = f"{how}; {_time(each)} a product with {columns} columns"
+        return Plan("krylov", storage, name, held, seconds, why)
+
+    stored = "disk" if keep else "memory"
+    kinds = dict.fromkeys((kind, "float32"))
+    found = [option(name, stored) for name in kinds]
+    within = [p for p in found if p is not None and "read from" not in p.reason]
+    if within:
+        return within[0]
+    streamed = [option(name, storage) for name in kinds for storage in ("disk", "none")]
+    return min((p for p in streamed if p is not None), key=lambda p: p.seconds, default=None)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that may still be had: of the card, or of the machine or its control group."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        free = {name: 1024.0 * float(value) for name, value, *_ in lines}["MemAvailable:"]
+    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        free = min(free, float(limit.read_text()) - float(used.read_text()))
+    return max(free, 0.0)
+
+
+def _kinds(device: torch.device) -> tuple[str, ...]:
+    return ("float32",) if device.type == "mps" else ("float32", "float64")
+
+
+def _rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations a second of a product of two square matrices."""
+    size = 8192 if device.type == "cuda" else 1536
+    a = torch.ones(size, size, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        float((a @ a)[0, 0])  # reading it waits for it
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds:.2g} s"
+    return f"{seconds:,.0f} s" if seconds < 180 else f"{seconds / 60:,.0f} min"

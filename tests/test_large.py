@@ -1,0 +1,349 @@
+"""Block Lanczos, Gram matrices by tiles, plans, and Gaussian processes that use them."""
+
+import json
+
+import gpytorch
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bayesgen as bg
+from bayesgen import solvers, tiles
+from bayesgen.gram import gram
+from bayesgen.solvers import Machine, block_lanczos, plan
+from bayesgen.spectrum import Spectrum
+from bayesgen.tiles import TiledGram
+
+F64 = torch.float64
+LAPTOP = Machine(20e9, 100e9, {"float32": 2e11, "float64": 1e11}, 1e9, "cpu")
+
+
+def points(n=400, d=2, seed=0, dtype=F64):
+    return torch.rand(n, d, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype)
+
+
+def rbf(x, lengthscale=0.3):
+    return torch.exp(-0.5 * torch.cdist(x, x) ** 2 / lengthscale**2)
+
+
+def targets(x, C=3):
+    g = torch.Generator().manual_seed(9)
+    waves = torch.stack([torch.sin((3 + c) * x.sum(1)) for c in range(C)], 1)
+    return waves + 0.3 * torch.randn(len(x), C, generator=g, dtype=F64)
+
+
+# ---------------------------------------------------------------- the space
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_the_space_is_a_krylov_space(q, steps, seed):
+    g = torch.Generator().manual_seed(seed)
+    root = torch.randn(40, 40, generator=g, dtype=F64)
+    A, start = root @ root.mT, torch.randn(40, q, generator=g, dtype=F64)
+    start[:, -1] = start[:, 0]  # a column that is there already
+    space = block_lanczos(lambda v: A @ v, start, steps)
+    m = space.basis.shape[1]
+    assert m <= 40
+    torch.testing.assert_close(space.basis.mT @ space.basis, torch.eye(m, dtype=F64), atol=1e-10,
+                               rtol=0)  # fmt: skip
+    torch.testing.assert_close(space.basis[:, : len(space.start)] @ space.start, start)
+    T = space.vectors @ torch.diag(space.values) @ space.vectors.mT
+    torch.testing.assert_close(space.basis.mT @ A @ space.basis, T, atol=1e-7, rtol=1e-7)
+    ritz = space.ritz()
+    off = (A @ ritz - ritz * space.values).norm(dim=0)
+    torch.testing.assert_close(space.residuals(), off, atol=1e-7, rtol=1e-5)
+
+
+def test_gauss_and_radau_bracket_the_quadratic_form_and_the_log():
+    A, start = rbf(points(200)) * 5, torch.randn(200, 2, dtype=F64)
+    space = block_lanczos(lambda v: A @ v, start, 8)
+    values, vectors = torch.linalg.eigh(A)
+    exact = (vectors.mT @ start).square().sum(1)
+    nodes, around = space.radau(0.0)
+    own = (space.vectors.mT[:, : len(space.start)] @ space.start).square().sum(1)
+    other = (around[: len(space.start)].mT @ space.start).square().sum(1)
+    for f in (lambda v: 1 / (v + 0.1), lambda v: -(v + 0.1).log()):
+        truth = (exact * f(values.clamp(min=0))).sum()
+        low = (own * f(space.values)).sum()
+        high = (other * f(nodes.clamp(min=0))).sum()
+        assert low <= truth + 1e-9
+        assert truth <= high + 1e-9
+        assert high - low < 0.3 * truth.abs()
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path):
+    A, start = rbf(points(150)), torch.randn(150, 5, dtype=F64)
+    whole = block_lanczos(lambda v: A @ v, start, 6)
+    counted = []
+
+    def dies(v):
+        counted.append(0)
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        return A @ v
+
+    with pytest.raises(KeyboardInterrupt):
+        block_lanczos(dies, start, 6, folder=tmp_path, mark="a")
+    counted.clear()
+
+    def counts(v):
+        counted.append(0)
+        return A @ v
+
+    again = block_lanczos(counts, start, 6, folder=tmp_path, mark="a")
+    assert len(counted) == 3
+    torch.testing.assert_close(again.values, whole.values, rtol=0, atol=0)
+    # A block cut in half is found out, and it and what follows it are made anew.
+    path = tmp_path / "block 0003.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    counted.clear()
+    again = block_lanczos(counts, start, 6, folder=tmp_path, mark="a")
+    assert len(counted) == 4
+    torch.testing.assert_close(again.values, whole.values, rtol=0, atol=0)
+    counted.clear()
+    block_lanczos(counts, start, 6, folder=tmp_path, mark="of other data")
+    assert len(counted) == 6
+
+
+# ---------------------------------------------------------------- the spectrum
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+@pytest.mark.parametrize("ratio", [0.05, 1.0])
+def test_the_evidence_is_within_its_error(dtype, ratio):
+    x = points(600, 8)
+    K, y = rbf(x, 0.7), targets(x)
+    exact = Spectrum.dense(K, y).evidence(1.0, ratio)
+    found = Spectrum.krylov(K.to(dtype), y.to(dtype), probes=16, steps=12).evidence(1.0, ratio)
+    gap = (found.log_marginal_likelihood - exact.log_marginal_likelihood).abs()
+    assert gap <= 3 * found.error
+    assert found.error < 0.02 * exact.log_marginal_likelihood.abs()
+    torch.testing.assert_close(
+        found.effective_dimension, exact.effective_dimension, rtol=0.05, atol=0.5
+    )
+
+
+def test_errors_are_honest_over_many_probes():
+    x = points(300, 8)
+    K, y = rbf(x, 0.5), targets(x, 1)
+    exact = Spectrum.dense(K, y).evidence(1.0, 0.2).log_marginal_likelihood
+    gaps = []
+    for seed in range(40):
+        found = Spectrum.krylov(K, y, probes=8, steps=5, seed=seed).evidence(1.0, 0.2)
+        gaps.append(float((found.log_marginal_likelihood - exact) / found.error))
+    score = torch.tensor(gaps)
+    assert score.abs().mean() < 1.5
+    assert (score.abs() < 3).double().mean() > 0.9
+
+
+def test_a_space_that_holds_everything_is_exact():
+    x = points(60)
+    K, y = rbf(x), targets(x)
+    dense, found = Spectrum.dense(K, y), Spectrum.krylov(K, y, probes=30, steps=8)
+    for noise in (0.01, 1.0):
+        a, b = dense.evidence(1.0, noise), found.evidence(1.0, noise)
+        torch.testing.assert_close(
+            a.log_marginal_likelihood, b.log_marginal_likelihood, rtol=1e-6, atol=1e-6
+        )
+    torch.testing.assert_close(dense.solve(1.0, 0.1), found.solve(1.0, 0.1), rtol=1e-6, atol=1e-6)
+
+
+def test_solves_serve_every_labelling():
+    x = points(500)
+    K = rbf(x)
+    y = torch.stack([targets(x), -targets(x) + 1])
+    found = Spectrum.krylov(K, y, steps=12)
+    alpha = found.solve(torch.tensor([1.0, 2.0], dtype=F64), torch.tensor([0.1, 0.3], dtype=F64))
+    for b, (s, noise) in enumerate([(1.0, 0.1), (2.0, 0.3)]):
+        A = s * K + noise * torch.eye(500, dtype=F64)
+        torch.testing.assert_close(alpha[b], torch.linalg.solve(A, y[b]), rtol=1e-5, atol=1e-6)
+
+
+def test_it_stops_when_the_evidence_is_sure_enough():
+    x = points(600, 8)
+    K, y = rbf(x, 0.5), targets(x)
+    loose = Spectrum.krylov(K, y, probes=8, steps=40, tolerance=50.0)
+    tight = Spectrum.krylov(K, y, probes=8, steps=40, tolerance=1.0)
+    assert len(loose.density.nodes) < len(tight.density.nodes)
+    assert loose.maximise().evidence.error <= 50
+
+
+def test_what_it_does_not_know_it_says():
+    x = points(100)
+    found = Spectrum.krylov(rbf(x), targets(x), steps=2)
+    with pytest.raises(ValueError, match="no variances"):
+        found.marginals(1.0, 0.1)
+    with pytest.raises(ValueError, match="no other targets"):
+        found.load(targets(x))
+    with pytest.raises(ValueError, match="probes must be"):
+        Spectrum.krylov(rbf(x), targets(x), probes=1)
+
+
+# ---------------------------------------------------------------- tiles
+
+
+@pytest.mark.parametrize("storage", tiles.STORAGE)
+@pytest.mark.parametrize(
+    "kernel", [gpytorch.kernels.RBFKernel(), gpytorch.kernels.MaternKernel(1.5),
+               gpytorch.kernels.LinearKernel()]
+)  # fmt: skip
+def test_tiles_are_the_matrix(storage, kernel, monkeypatch, tmp_path):
+    monkeypatch.setattr(tiles, "_ROWS", 17)
+    x = points(60)
+    matrices = gram(kernel.double(), x)
+    theta, v = matrices.start(), torch.randn(60, 4, dtype=F64)
+    made = TiledGram(matrices, theta, storage, folder=tmp_path)
+    torch.testing.assert_close(made @ v, matrices.matrix(theta) @ v, rtol=1e-9, atol=1e-9)
+    if made.matrix is not None:
+        torch.testing.assert_close(made.matrix, made.matrix.mT, rtol=0, atol=0)
+
+
+def test_a_file_of_tiles_goes_on_where_it_was_cut_off(monkeypatch, tmp_path):
+    monkeypatch.setattr(tiles, "_ROWS", 10)
+    matrices = gram(gpytorch.kernels.RBFKernel().double(), points(55))
+    theta = matrices.start()
+    made = []
+
+    def watch(done, expected, what):
+        made.append(done)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+
+    def build(mark="a", progress=None):
+        return TiledGram(
+            matrices, theta, "disk", folder=tmp_path, mark=mark, progress=progress
+        ).matrix
+
+    with pytest.raises(KeyboardInterrupt):
+        build(progress=watch)
+    rest = []
+    K = build(progress=lambda done, *_: rest.append(done))
+    assert rest == [4, 5, 6]
+    torch.testing.assert_close(K, matrices.matrix(theta), rtol=1e-10, atol=1e-10)
+    ledger = tmp_path / "gram.json"
+    ledger.write_text(ledger.read_text()[:20])  # cut in half: nothing in it is believed
+    rest.clear()
+    build(progress=lambda done, *_: rest.append(done))
+    assert rest == [1, 2, 3, 4, 5, 6]
+    rest.clear()
+    build(mark="b", progress=lambda done, *_: rest.append(done))
+    assert len(rest) == 6
+    assert json.loads(ledger.read_text())["mark"] == "b"
+
+
+def test_a_full_disk_is_said_before_anything_is_computed(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tiles.os, "posix_fallocate", full)
+    matrices = gram(gpytorch.kernels.RBFKernel().double(), points(20))
+    with pytest.raises(OSError, match="which its disk has not: No space left"):
+        TiledGram(matrices, matrices.start(), "disk", folder=tmp_path)
+
+
+# ---------------------------------------------------------------- plans
+
+
+def test_plans_follow_size_and_memory():
+    assert plan(4000, 3072, 110, machine=LAPTOP).engine == "spectrum"
+    large = plan(50_000, 3072, 110, machine=LAPTOP)
+    assert (large.engine, large.storage, large.dtype) == ("krylov", "memory", "float32")
+    assert "91.2 GB" in large.reason
+    assert plan(50_000, 3072, 110, machine=LAPTOP, keep=True).storage == "disk"
+    small = Machine(4e9, 100e9, LAPTOP.flops, 1e9, "cpu")
+    assert plan(50_000, 3072, 20, machine=small).storage in ("disk", "none")
+    poor = Machine(4e9, 1e9, LAPTOP.flops, 1e9, "cpu")
+    assert plan(50_000, 3072, 20, machine=poor).storage == "none"
+    card = Machine(140e9, 1e9, {"float32": 5e13, "float64": 5e13}, 1e9, "card")
+    assert plan(50_000, 3072, 110, machine=card).engine == "spectrum"
+
+
+def test_a_plan_that_nothing_fits_says_so():
+    tiny = Machine(1e8, 1e8, LAPTOP.flops, 1e9, "cpu")
+    with pytest.raises(ValueError, match="no engine fits: n = 50,000"):
+        plan(50_000, 3072, 110, machine=tiny)
+    with pytest.raises(ValueError, match="n must be"):
+        plan(0, 1, 1, machine=LAPTOP)
+    with pytest.raises(ValueError, match="engine must be"):
+        plan(10, 1, 1, machine=LAPTOP, engine="lu")
+
+
+def test_this_machine_is_measured():
+    machine = Machine.here()
+    assert machine.memory > 1e8
+    assert machine.flops["float64"] > 1e8
+
+
+# ---------------------------------------------------------------- the model
+
+
+@pytest.fixture
+def problem():
+    x = points(500, 3)
+    y = torch.stack([targets(x), torch.randn(500, 3, generator=torch.Generator().manual_seed(1),
+                                             dtype=F64)])  # fmt: skip
+    return x, y
+
+
+def test_a_process_by_krylov_is_the_dense_one(problem, tmp_path):
+    x, y = problem
+    kernel = gpytorch.kernels.RBFKernel()
+    dense = bg.GaussianProcess(kernel).fit(x, y)
+    large = bg.GaussianProcess(kernel, engine="krylov", work=tmp_path).fit(x, y)
+    assert not large.dense
+    assert large.evidence.error.max() < 0.02 * dense.evidence.log_marginal_likelihood.abs().min()
+    gap = large.evidence.log_marginal_likelihood - dense.evidence.log_marginal_likelihood
+    assert (gap < 3 * large.evidence.error).all()
+    assert gap.min() > -0.02 * dense.evidence.log_marginal_likelihood.abs().min()
+    same = [
+        bg.GaussianProcess(
+            gpytorch.kernels.ScaleKernel(k), noise=float(v), hyperparameters="fixed"
+        )
+        for k, v in zip(large.kernels, large.noise, strict=True)
+    ]
+    for b, model in enumerate(same):
+        model.kernel.outputscale = float(large.scale[b])
+        one = model.fit(x, y[b])
+        torch.testing.assert_close(large.mean(x[:9])[b], one.mean(x[:9]), rtol=1e-4, atol=1e-4)
+        off = large.evidence.log_marginal_likelihood[b] - one.evidence.log_marginal_likelihood
+        assert off.abs() < 3 * large.evidence.error[b] + 1e-6
+
+
+def test_float32_inside_is_checked_in_float64(problem, monkeypatch):
+    x, y = problem
+    half = solvers.Plan("krylov", "memory", "float32", 0.0, 0.0, "")
+    monkeypatch.setattr(solvers, "plan", lambda *_, **__: half)
+    heard = []
+    large = bg.GaussianProcess(
+        gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",), engine="krylov"
+    ).fit(x, y, progress=lambda done, expected, what: heard.append(what))
+    assert any("check in torch.float64" in what for what in heard)
+    dense = bg.GaussianProcess(
+        gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",)
+    ).fit(x, y)
+    gap = large.evidence.log_marginal_likelihood - dense.evidence.log_marginal_likelihood
+    assert (gap.abs() < 3 * large.evidence.error).all()
+    assert large.mean(x).dtype == F64
+
+
+def test_parameters_beyond_a_lengthscale_are_refused(problem):
+    x, y = problem
+    kernel = gpytorch.kernels.RBFKernel(ard_num_dims=3)
+    with pytest.raises(ValueError, match="only a kernel's one length-scale"):
+        bg.GaussianProcess(kernel, engine="krylov").fit(x, y)
+    with pytest.raises(ValueError, match="engine must be"):
+        bg.GaussianProcess(kernel, engine="lu")
+
+
+def test_variances_beyond_memory_are_refused(problem, monkeypatch):
+    x, y = problem
+    large = bg.GaussianProcess(
+        gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",), engine="krylov"
+    ).fit(x, y)
+    assert large.predict(x[:3]).mean.shape == (2, 3, 3)
+    monkeypatch.setattr(solvers, "free_memory", lambda _: 1e3)
+    large._factor = None
+    with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need none"):
+        large.predict(x[:3])

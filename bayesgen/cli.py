@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bayesgen import sharded
 from bayesgen._options import on_device, parse_groups, parse_levels, parse_sizes
 from bayesgen._terminal import plain, table, tell, tell_models, tell_plan
-from bayesgen.errors import DivergedError
+from bayesgen.errors import DivergedError, RankLostError
 
 app = typer.Typer(
     help="Models judged by their marginal likelihood.",
@@ -53,8 +54,9 @@ def main() -> None:
 
     warnings.showwarning = note
     try:
-        app()
-    except (ValueError, TypeError, OSError, DivergedError) as err:
+        with sharded.joined():
+            app()
+    except (ValueError, TypeError, OSError, MemoryError, DivergedError, RankLostError) as err:
         errors.print(f"[red]error:[/] {plain(err)}")
         sys.exit(2)
 
@@ -147,6 +149,8 @@ def corruption(
             progress=report,
             **settings,
         )
+    if not sharded.first():
+        return None
     _keep(result, experiments.corruption.plot(result), folder, "corruption")
     if work is None:
         shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
@@ -348,7 +352,7 @@ def _progress() -> Iterator[Any]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not sharded.first()) as bar:
         task = bar.add_task("loading", total=None)
 
         def report(done: int, expected: int, what: str) -> None:

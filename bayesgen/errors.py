@@ -9,3 +9,7 @@ class DivergedError(RuntimeError):
 
 class NotAtModeWarning(UserWarning):
     """The weights are not where Laplace's approximation wants them."""
+
+
+class RankLostError(RuntimeError):
+    """Another process of a distributed computation ended, or did not answer in time."""

@@ -298,9 +298,7 @@ def test_a_process_by_krylov_is_the_dense_one(problem, tmp_path):
     assert (gap < 3 * large.evidence.error).all()
     assert gap.min() > -0.02 * dense.evidence.log_marginal_likelihood.abs().min()
     same = [
-        bg.GaussianProcess(
-            gpytorch.kernels.ScaleKernel(k), noise=float(v), hyperparameters="fixed"
-        )
+        bg.GaussianProcess(gpytorch.kernels.ScaleKernel(k), noise=float(v), hyperparameters="fixed")
         for k, v in zip(large.kernels, large.noise, strict=True)
     ]
     for b, model in enumerate(same):

@@ -12,7 +12,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen import _checks, kernels, solvers
+from bayesgen import _checks, kernels, sharded, solvers
 from bayesgen.evidence import Evidence, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
@@ -201,16 +201,18 @@ class GaussianProcess:
             raise ValueError('engine="krylov" wants one noise for all points')
         if per_point or self.engine == "spectrum" or (self.engine is None and len(x) <= _LARGE):
             return None
-        columns = y.shape[0] * y.shape[-1]
-        return solvers.plan(
-            len(x),
-            x.shape[1],
-            columns,
-            machine=solvers.Machine.here(x.device, self.work),
-            dtype=x.dtype,
-            engine=self.engine,
-            keep=self.work is not None,
+        plan: Plan = sharded.agreed(
+            solvers.plan(
+                len(x),
+                x.shape[1],
+                y.shape[0] * y.shape[-1],
+                machine=solvers.Machine.here(x.device, self.work),
+                dtype=x.dtype,
+                engine=self.engine,
+                keep=self.work is not None,
+            )
         )
+        return plan
 
     def _by_laplace(
         self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None

@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bayesgen import sharded
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.models import lengthscale
@@ -185,16 +187,19 @@ def _at(
         if report is not None:
             report(done, max(done, _PRODUCTS), f"product {done} at {where}")
 
-    tiles = TiledGram(
-        inner, theta, search.plan.storage, folder=search.folder, mark=mark, progress=making
-    )
+    folder = search.folder if sharded.first() else None
+    op: Any
+    if sharded.active():
+        op = sharded.ShardedGram(inner, theta, progress=making)
+    else:
+        op = TiledGram(inner, theta, search.plan.storage, folder=folder, mark=mark, progress=making)
     spectrum = Spectrum.krylov(
-        tiles,
+        op,
         y,
         probes=_PROBES,
         steps=_PRODUCTS,
         tolerance=_TOLERANCE * y[0].numel(),
-        folder=None if search.folder is None else search.folder / "blocks",
+        folder=None if folder is None or sharded.active() else folder / "blocks",
         mark=mark,
         progress=multiplied,
     )

@@ -1,0 +1,97 @@
+"""One Gram matrix over several processes: the same results, and a clear end where one is lost."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+FIT = """
+import json, sys, gpytorch, torch
+import bayesgen as bg
+from bayesgen import sharded
+torch.set_num_threads(1)
+with sharded.joined():
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 3, generator=g, dtype=torch.float64)
+    y = torch.sin(4 * x) + 0.2 * torch.randn(300, 3, generator=g, dtype=torch.float64)
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov")
+    p = gp.fit(x, y)
+    if sharded.first():
+        print(json.dumps([float(p.evidence.log_marginal_likelihood), float(p.evidence.error),
+                          float(p.lengthscale), float(p.noise), p.mean(x[:2]).tolist()]))
+"""
+
+DIES = """
+import os, sys, torch
+from bayesgen import sharded
+from bayesgen.errors import RankLostError
+from bayesgen.gram import gram
+import gpytorch
+torch.set_num_threads(1)
+with sharded.joined():
+    x = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrices = gram(gpytorch.kernels.RBFKernel().double(), x)
+    op = sharded.ShardedGram(matrices, torch.zeros(1).double())
+    v = torch.ones(50, 2, dtype=torch.float64)
+    for step in range(5):
+        if step == 2 and os.environ["RANK"] == "1":
+            os._exit(9)
+        try:
+            op @ v
+        except RankLostError as err:
+            print(err, flush=True)
+            os._exit(3)
+"""
+
+
+def launch(script, count):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    common = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=common | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def result(count):
+    running = launch(FIT, count)
+    outputs = [p.communicate(timeout=120) for p in running]
+    assert all(p.returncode == 0 for p in running), outputs
+    return json.loads(outputs[0][0])
+
+
+def test_any_number_of_processes_finds_the_same():
+    alone = result(1)
+    for count in (2, 4):
+        several = result(count)
+        assert several[:4] == pytest.approx(alone[:4], rel=1e-6)
+        for a, b in zip(several[4], alone[4], strict=True):
+            assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_a_process_that_is_lost_ends_the_others_with_a_clear_error():
+    start = time.monotonic()
+    running = launch(DIES, 3)
+    outputs = [p.communicate(timeout=60) for p in running]
+    assert time.monotonic() - start < 60
+    assert running[1].returncode == 9
+    for rank in (0, 2):
+        assert running[rank].returncode == 3, outputs[rank]
+        assert "lost another one" in outputs[rank][0]

@@ -16,6 +16,7 @@ from torch import Tensor
 from bayesgen.kernels import (
     evaluate,
     free_parameters,
+    has_one_lengthscale,
     has_only_a_lengthscale,
     with_lengthscale,
 )
@@ -92,6 +93,12 @@ def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
         value=lambda q: q.div_(2 * alpha).add_(1).pow_(-alpha),
         slope=lambda q: (1 + q / (2 * alpha)).pow_(-alpha - 1).mul_(q),
     )
+
+
+def profile_of(kernel: gpytorch.kernels.Kernel) -> Profile | None:
+    """The profile of a registered radial kernel with one length-scale; None of any other."""
+    known = kernel.active_dims is None and type(kernel) in _RADIAL
+    return _RADIAL[type(kernel)](kernel) if known and has_one_lengthscale(kernel) else None
 
 
 def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:

@@ -330,7 +330,7 @@ class TestBadInput:
             (x, y.float(), TypeError, "y has dtype torch.float32 but torch.float64"),
             (x, y.long(), TypeError, "y must hold real numbers, got dtype torch.int64; for class"),
             (x.long(), y, TypeError, "x must hold real numbers"),
-            (x[None], y, ValueError, r"x must have shape \(n, d\)"),
+            (x[None, None], y, ValueError, r"x must have shape \(n, d\)"),
             (x, y[None, None, :, None], ValueError, r"y must have shape \(n,\), \(n, C\)"),
             ("text", y, TypeError, "x must be a tensor or an array, got str"),
         ],

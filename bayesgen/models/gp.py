@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gpytorch
 import torch
 from torch import Tensor
 
 from bayesgen import _checks, kernels, sharded, solvers
-from bayesgen.evidence import Evidence, combine
-from bayesgen.gram import KernelGram, LengthscaleGram, gram
+from bayesgen.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
-from bayesgen.models import laplace_fit, large, lengthscale, optimise
+from bayesgen.models import batched, laplace_fit, large
+from bayesgen.models.batched import BatchPosterior
+from bayesgen.models.gp_problem import Problem, check_kernel
 from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.laplace_posterior import LaplacePosterior
-from bayesgen.models.objective import evidence_at, is_per_point, spread
+from bayesgen.models.objective import is_per_point, spread
 from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
 from bayesgen.models.profile import Progress
 from bayesgen.solvers import Plan
 from bayesgen.solvers.plan import ENGINES
-from bayesgen.spectrum import Spectrum
 
 _NAMES = ("kernel", "scale", "noise")
 # Up to so many points there is nothing to plan: the dense spectrum takes minutes.
@@ -129,13 +127,16 @@ class GaussianProcess:
 
         Args:
             x: inputs (n, d) or (n,), float64 or float32; everything follows its dtype and device.
+                A batch of data sets (B, n, d) makes one process of each, with hyperparameters of
+                its own, all at once: `bayesgen.models.batched`.
             y: targets, (n,), (n, C) with C outputs that share the hyperparameters, or (B, n, C)
                 with B labellings of the same inputs, each with hyperparameters of its own.
             hyperparameters: as for the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
-            A `GPPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian;
+            A `GPPosterior`, a `BatchPosterior` of a batch of data sets, or a `LaplacePosterior`
+            for a likelihood that is not Gaussian;
             `.evidence` has batch shape () or (B,).
 
         Raises:
@@ -144,8 +145,10 @@ class GaussianProcess:
                 matrix is not square, symmetric or PSD beyond rounding; a noise that is wanted and
                 was not given.
         """
-        x = _checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        if getattr(x, "ndim", 2) == 3:
+            return self._many(_checks.real("x", x), y, free, progress)
+        x = _checks.inputs("x", x)
         if self.likelihood is not None:
             laplace = self._by_laplace(self.likelihood, x, y, free, progress)
             laplace.learnt = self._learnt(free, x)
@@ -176,15 +179,15 @@ class GaussianProcess:
         per_point = is_per_point(noise)
         plan = self._plan(x, centred, per_point)
         matrices = gram(kernel, x)
-        problem = _Problem(matrices, centred, scale, noise, mean, shape)
+        problem = Problem(matrices, centred, scale, noise, mean, shape)
         if plan is not None and plan.engine == "krylov":
             few = gram(kernel, x[:: len(x) // 2000 or 1])
-            _check_kernel(few, few.start())
+            check_kernel(few, few.start())
             free = Free(free.kernel, free.scale and scale_is_free, free.noise)
             # A grid of length-scales at full size, hence few.
             search = large.Search(plan, min(5, self.max_spectra), self.work, progress)
             return problem.at_scale(free, search)
-        _check_kernel(matrices, matrices.start())
+        check_kernel(matrices, matrices.start())
         free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
         if nothing_in_kernel and not free.scale and not free.noise:
@@ -214,12 +217,36 @@ class GaussianProcess:
         )
         return plan
 
+    def _many(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> BatchPosterior:
+        """One process for each of B data sets (B, n, d)."""
+        if 0 in x.shape:
+            raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
+        zero = isinstance(self.mean, int | float) and self.mean == 0
+        one_noise = self.noise is None or self.noise.ndim == 0
+        if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
+            raise ValueError(
+                "a batch of data sets (B, n, d) wants a Gaussian likelihood, a prior mean of 0, "
+                "one noise and no engine"
+            )
+        if self.noise is None and not free.noise:
+            raise ValueError(
+                "noise must be given (a variance σ² > 0) where it is not learnt, got None"
+            )
+        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        free = Free(
+            free.kernel and bool(kernels.free_parameters(kernel)),
+            free.scale and scale_is_free,
+            free.noise,
+        )
+        noise = x.new_ones(()) if self.noise is None else self.noise
+        return batched.fit(kernel, x, y, scale, noise, free, progress)
+
     def _by_laplace(
         self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None
     ) -> LaplacePosterior:
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         matrices = gram(kernel, x)
-        _check_kernel(matrices, matrices.start())
+        check_kernel(matrices, matrices.start())
         typical = matrices.parameters(kernels.with_typical_lengthscales(kernel, x))
         return laplace_fit.best(
             [matrices],
@@ -258,143 +285,6 @@ class GaussianProcess:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
 
 
-class _Problem:
-    """One fit: data and kernel in their inner form, and the ways to solve it."""
-
-    def __init__(
-        self,
-        gram: KernelGram,
-        y: Tensor,
-        scale: Tensor,
-        noise: Tensor,
-        mean: MeanFunction,
-        shape: torch.Size,
-    ) -> None:
-        self.gram, self.y, self.scale, self.noise = gram, y, scale, noise
-        self.mean, self.shape = mean, shape
-
-    def fixed(self) -> GPPosterior:
-        theta, B = self.gram.start(), len(self.y)
-        evidence, alpha = evidence_at(self.gram, theta, self.scale, self.noise, self.y)
-        noise = self.noise
-        return self._posterior(
-            theta.expand(B, -1),
-            self.scale.expand(B),
-            noise.expand(B, 1, 1) if noise.numel() == 1 else noise,
-            alpha,
-            evidence,
-        )
-
-    def at_scale(self, free: Free, search: large.Search) -> GPPosterior:
-        noise = self.noise.reshape(()).expand(len(self.y))
-        best = large.fit(self.gram, self.y, free, self.scale.expand(len(self.y)), noise, search)
-        return self._posterior(
-            best.theta,
-            best.scale.to(self.y),
-            best.noise[:, None, None].to(self.y),
-            best.alpha,
-            best.evidence,
-            at_bound=best.at_bound,
-            spectra=best.spectra,
-            dense=False,
-        )
-
-    def by_spectrum(self, free: Free) -> GPPosterior:
-        theta = self.gram.start()
-        spectrum = Spectrum.dense(self.gram.matrix(theta), self.y)
-        top = spectrum.maximise(
-            scale=None if free.scale else self.scale,
-            noise=None if free.noise else self.noise.reshape(()),
-        )
-        alpha = spectrum.solve(top.scale, top.noise)
-        return self._posterior(
-            theta.expand(len(self.y), -1),
-            top.scale,
-            top.noise[:, None, None],
-            alpha,
-            top.evidence,
-            at_bound=top.at_bound,
-            spectra=1,
-            spectrum=spectrum,
-        )
-
-    def by_lengthscale(
-        self, free: Free, tolerance: float, most: int, progress: Progress | None
-    ) -> GPPosterior:
-        assert isinstance(self.gram, LengthscaleGram)
-        best = lengthscale.maximise(
-            self.gram,
-            self.y,
-            scale=None if free.scale else self.scale,
-            noise=None if free.noise else self.noise.reshape(()),
-            tolerance=tolerance,
-            most=most,
-            progress=progress,
-        )
-        return self._posterior(
-            best.parameter[:, None],
-            best.scale,
-            best.noise[:, None, None],
-            best.alpha,
-            best.evidence,
-            at_bound=best.at_bound,
-            spectra=best.spectra,
-        )
-
-    def by_gradient(self, free: Free, progress: Progress | None) -> GPPosterior:
-        starts = optimise.starts(self.gram, self.y, self.scale, self.noise, free)
-        B = len(starts)
-        found = []
-        for b, (y, start) in enumerate(zip(self.y, starts, strict=True)):
-            report = progress and partial(_within, progress, b, B)
-            found.append(optimise.maximise(self.gram, y, start, free, progress=report))
-        for setting in found:
-            _check_kernel(self.gram, setting.theta)
-        parts = [
-            evidence_at(self.gram, s.theta, s.scale, s.noise[None], self.y[b : b + 1])
-            for b, s in enumerate(found)
-        ]
-        evidence = combine(lambda *part: torch.cat(part), *(evidence for evidence, _ in parts))
-        return self._posterior(
-            torch.stack([s.theta for s in found]),
-            torch.stack([s.scale for s in found]),
-            torch.stack([s.noise for s in found]),
-            torch.cat([alpha for _, alpha in parts]),
-            evidence,
-        )
-
-    def _posterior(
-        self,
-        theta: Tensor,
-        scale: Tensor,
-        noise: Tensor,
-        alpha: Tensor,
-        evidence: Evidence,
-        *,
-        at_bound: Tensor | None = None,
-        spectra: int = 0,
-        spectrum: Spectrum | None = None,
-        dense: bool = True,
-    ) -> GPPosterior:
-        if at_bound is None:
-            at_bound = torch.zeros_like(scale, dtype=torch.bool)
-        return GPPosterior(
-            self.gram,
-            self.y,
-            theta=theta,
-            scale=scale,
-            noise=noise,
-            alpha=alpha,
-            evidence=evidence,
-            at_bound=at_bound,
-            spectra=spectra,
-            mean=self.mean,
-            target_shape=self.shape,
-            spectrum=spectrum,
-            dense=dense,
-        )
-
-
 def _free(hyperparameters: str | Iterable[str]) -> Free:
     names = to_learn(hyperparameters, _NAMES, frozenset(_NAMES))
     return Free(*(name in names for name in _NAMES))
@@ -418,33 +308,3 @@ def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
     if value.ndim > 1:
         raise ValueError(f"mean must be a number or of shape (C,), got {tuple(value.shape)}")
     return lambda x: value.reshape(1, -1).expand(len(x), -1)
-
-
-def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
-    """The progress of one labelling as a part of the progress of all."""
-    progress(b * expected + done, B * expected, f"labelling {b + 1} of {B}: {what}")
-
-
-def _check_kernel(matrices: KernelGram, theta: Tensor) -> None:
-    """Symmetry, finiteness and PSD on all inputs of a kernel the package does not know.
-
-    One Cholesky factorisation where all is well; eigenvalues only to say what is wrong.
-    """
-    if _is_known(matrices):
-        return
-    base, matrix = matrices.base, matrices.matrix(theta)
-    name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
-    n, who, eps = len(matrix), f"kernel {name}", torch.finfo(matrix.dtype).eps
-    _checks.gram(matrix, n, who)
-    size = float(matrix.abs().sum(1).max())  # at least the largest eigenvalue
-    shifted = matrix.clone()
-    shifted.diagonal().add_(10 * n * eps * size)
-    if int(torch.linalg.cholesky_ex(shifted)[1]):
-        values = torch.linalg.eigvalsh(matrix)
-        _checks.psd(float(values[0]), float(values[-1]), n, matrix.dtype, who)
-
-
-def _is_known(matrices: KernelGram) -> bool:
-    """Whether every part of the kernel is gpytorch's own."""
-    parts = (p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel))
-    return all(type(p).__module__.startswith("gpytorch.") for p in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def writable(folder: str | os.PathLike[str]) -> Path:
 
 def write(path: Path, writer: Callable[[Path], None]) -> None:
     """Let `writer` fill a temporary file beside `path`, then rename it: all or nothing."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         writer(temporary)
         os.replace(temporary, path)

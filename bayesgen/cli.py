@@ -56,7 +56,15 @@ def main() -> None:
     try:
         with sharded.joined():
             app()
-    except (ValueError, TypeError, OSError, MemoryError, DivergedError, RankLostError) as err:
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        MemoryError,
+        ImportError,
+        DivergedError,
+        RankLostError,
+    ) as err:
         errors.print(f"[red]error:[/] {plain(err)}")
         sys.exit(2)
 
@@ -91,6 +99,12 @@ def corruption(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; as the libraries choose by default.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Local processes for several models' cells.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler for them instead.")
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="spectrum or krylov; by size and memory by default.")
     ] = None,
@@ -106,6 +120,7 @@ def corruption(
 ) -> None:
     """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
     from bayesgen import _checks, _output, experiments
+    from bayesgen.experiments import sweep as sweeps
     from bayesgen.experiments.corruption import summary
 
     chosen = parse_levels(levels)
@@ -131,12 +146,20 @@ def corruption(
             raise ValueError("kernel, targets and noise are options of --model gp alone")
         if engine is not None or work is not None:
             raise ValueError("engine and work are options of --model gp alone")
-        with _threads(threads), _progress() as report:
+        pool = sweeps.executor(workers, scheduler)
+        with _threads(threads), pool as executor, _progress() as report:
             result = experiments.corruption_models(
-                data, several, store=folder / "cells", progress=report, **settings
+                data,
+                several,
+                executor=executor,
+                store=folder / "cells",
+                progress=report,
+                **settings,
             )
         _keep(result, experiments.corruption_models.plot(result), folder, "corruption")
         return tell_models(result, folder)
+    if workers is not None or scheduler is not None:
+        raise ValueError("workers and scheduler serve several models: --model gp is one fit")
     scratch = folder / "work" if work is None else work
     with _threads(threads), _progress() as report:
         result = experiments.corruption(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +17,16 @@ import xarray as xr
 from gpytorch.kernels import RBFKernel
 from torch import Tensor, nn
 
-from bayesgen import _checks, _output, likelihoods, networks, plots, priors
+from bayesgen import _checks, likelihoods, networks, plots, priors
 from bayesgen.data import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.experiments.corruption import corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
+from bayesgen.experiments.sweep import Task, sweep
 from bayesgen.models import DeepKernel, GaussianProcess, Laplace, Polynomial
 from bayesgen.models.profile import Progress
 from bayesgen.training import train as train_network
-from bayesgen.training.checkpoint import fingerprint
 
 # Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
 # other data, which are not to be compared with each other.
@@ -160,6 +159,7 @@ def corruption_models(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     command: str | None = None,
@@ -176,6 +176,8 @@ def corruption_models(
         models: names of `MODELS`.
         levels, seeds, kind: as for `corruption`.
         train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        executor: where the cells are computed, any `concurrent.futures.Executor`; see
+            `bayesgen.experiments.sweep`. None computes them here, one after another.
         store: a folder where each cell is kept as it ends; a study that was killed goes on from it.
         progress: called as progress(done, expected, what).
         command: what to record as the command that made the result.
@@ -208,19 +210,18 @@ def corruption_models(
         )
     data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
-    total, done = len(models) * len(labels), 0
-    table: dict[str, list[float]] = {name: [] for name in _VARIABLES}
-    excludes = []
+    tasks, marks = [], []
     for name in models:
         for row, own in enumerate(labels):
             level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
-            if progress is not None:
-                progress(done, total, f"{name}, level {level:g}, seed {seed}")
-            cell = _kept(store, name, data, own, seed)
-            for variable in _VARIABLES:
-                table[variable].append(cell[variable])
-            done += 1
-        excludes.append(cell["excludes"])
+            tasks.append(
+                Task(f"{name}, level {level:g}, seed {seed}", _cell, (name, data, own, seed))
+            )
+            dtype_name = str(data.x_train.dtype)
+            marks.append([MODELS[name].says, data.fingerprint, dtype_name, own, seed])
+    cells = sweep(tasks, marks, executor=executor, store=store, progress=progress)
+    table = {name: [cell[name] for cell in cells] for name in _VARIABLES}
+    excludes = [cell["excludes"] for cell in cells[len(labels) - 1 :: len(labels)]]
     shape = (len(models), len(chosen), len(numbers))
     return xr.Dataset(
         {
@@ -263,32 +264,12 @@ _VARIABLES = {
 }
 
 
-def _kept(
-    store: str | os.PathLike[str] | None, name: str, data: Dataset, labels: Tensor, seed: int
-) -> dict[str, Any]:
-    """A cell from the store, where it is there and whole; else computed, and kept."""
-    if store is None:
-        return _values(MODELS[name].run(data, labels, seed), labels, data)
-    mark = fingerprint(
-        name, MODELS[name].says, data.fingerprint, str(data.x_train.dtype), labels, seed
-    )
-    path = _output.writable(Path(store)) / f"{name}-{mark}.json"
-    try:
-        cell: dict[str, Any] = json.loads(path.read_text())
-        if set(cell) == {*_VARIABLES, "excludes"}:
-            return cell
-    except (FileNotFoundError, json.JSONDecodeError):
-        pass
-    cell = _values(MODELS[name].run(data, labels, seed), labels, data)
-
-    def keep(path: Path) -> None:
-        path.write_text(json.dumps(cell))
-
-    _output.write(path, keep)
-    return cell
+def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:
+    """One model on one labelling, in whatever process."""
+    return _values(MODELS[name].run(data, labels, seed), labels, data)
 
 
-def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, Any]:
+def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]:
     e = cell.evidence
     return {
         "excludes": ", ".join(e.complexity_excludes),

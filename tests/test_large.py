@@ -345,3 +345,17 @@ def test_variances_beyond_memory_are_refused(problem, monkeypatch):
     large._factor = None
     with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need none"):
         large.predict(x[:3])
+
+
+def test_out_of_memory_goes_on_to_the_next_engine_and_says_so(problem, monkeypatch):
+    x, y = problem
+
+    def fails(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr("bayesgen.spectrum.solvers.eigh", fails)
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",))
+    with pytest.warns(RuntimeWarning, match="ran out of memory .*: block Lanczos instead"):
+        posterior = gp.fit(x, y)
+    assert not posterior.dense
+    assert "block Lanczos" in posterior.evidence.method

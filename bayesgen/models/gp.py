@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -181,12 +182,44 @@ class GaussianProcess:
         matrices = gram(kernel, x)
         problem = Problem(matrices, centred, scale, noise, mean, shape)
         if plan is not None and plan.engine == "krylov":
-            few = gram(kernel, x[:: len(x) // 2000 or 1])
-            check_kernel(few, few.start())
             free = Free(free.kernel, free.scale and scale_is_free, free.noise)
-            # A grid of length-scales at full size, hence few.
-            search = large.Search(plan, min(5, self.max_spectra), self.work, progress)
-            return problem.at_scale(free, search)
+            return self._at_scale(problem, free, plan, progress)
+        try:
+            return self._dense(problem, free, scale_is_free, per_point, progress)
+        except (MemoryError, RuntimeError) as err:
+            if per_point or self.engine is not None or not _out_of_memory(err):
+                raise
+            why = str(err).splitlines()[0]
+        plan = self._plan(x, centred, per_point, "krylov")
+        assert plan is not None
+        warnings.warn(
+            f"the dense spectrum ran out of memory ({why[:120]}): block Lanczos instead, "
+            f"{plan.reason}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        free = Free(free.kernel, free.scale and scale_is_free, free.noise)
+        return self._at_scale(problem, free, plan, progress)
+
+    def _at_scale(
+        self, problem: Problem, free: Free, plan: Plan, progress: Progress | None
+    ) -> GPPosterior:
+        base, x = problem.gram.base, problem.gram.x
+        few = gram(base, x[:: len(x) // 2000 or 1])
+        check_kernel(few, few.start())
+        # A grid of length-scales at full size, hence few.
+        search = large.Search(plan, min(5, self.max_spectra), self.work, progress)
+        return problem.at_scale(free, search)
+
+    def _dense(
+        self,
+        problem: Problem,
+        free: Free,
+        scale_is_free: bool,
+        per_point: bool,
+        progress: Progress | None,
+    ) -> GPPosterior:
+        matrices, kernel = problem.gram, problem.gram.base
         check_kernel(matrices, matrices.start())
         free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
@@ -195,14 +228,18 @@ class GaussianProcess:
         if nothing_in_kernel and not per_point:
             return problem.by_spectrum(free)
         if isinstance(matrices, LengthscaleGram) and not per_point:
-            return problem.by_lengthscale(free, self.tolerance * len(x), self.max_spectra, progress)
+            tolerance = self.tolerance * len(matrices.x)
+            return problem.by_lengthscale(free, tolerance, self.max_spectra, progress)
         return problem.by_gradient(free, progress)
 
-    def _plan(self, x: Tensor, y: Tensor, per_point: bool) -> Plan | None:
+    def _plan(
+        self, x: Tensor, y: Tensor, per_point: bool, engine: str | None = None
+    ) -> Plan | None:
         """None where there is nothing to choose."""
-        if per_point and self.engine == "krylov":
+        engine = engine or self.engine
+        if per_point and engine == "krylov":
             raise ValueError('engine="krylov" wants one noise for all points')
-        if per_point or self.engine == "spectrum" or (self.engine is None and len(x) <= _LARGE):
+        if per_point or engine == "spectrum" or (engine is None and len(x) <= _LARGE):
             return None
         plan: Plan = sharded.agreed(
             solvers.plan(
@@ -211,7 +248,7 @@ class GaussianProcess:
                 y.shape[0] * y.shape[-1],
                 machine=solvers.Machine.here(x.device, self.work),
                 dtype=x.dtype,
-                engine=self.engine,
+                engine=engine,
                 keep=self.work is not None,
             )
         )
@@ -283,6 +320,12 @@ class GaussianProcess:
 
     def __repr__(self) -> str:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
+
+
+def _out_of_memory(err: Exception) -> bool:
+    """Whether that is what it says: torch has an error of its own for cards alone."""
+    known = isinstance(err, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(err) or "not enough memory" in str(err)
 
 
 def _free(hyperparameters: str | Iterable[str]) -> Free:

@@ -1,5 +1,6 @@
 """Kernel matrices factorised, solved and summed up: dense, by block Krylov spaces, in shards."""
 
+from bayesgen.solvers.batched import Batched, batched_evidence
 from bayesgen.solvers.dense import (
     Factor,
     Sensitivity,
@@ -10,19 +11,24 @@ from bayesgen.solvers.dense import (
     rounding_norm,
     sensitivity,
 )
+from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
 from bayesgen.solvers.plan import Machine, Plan, free_memory, plan
 
 __all__ = [
+    "Batched",
     "Factor",
+    "Interval",
     "Krylov",
     "Machine",
     "Plan",
     "Sensitivity",
+    "batched_evidence",
     "block_lanczos",
     "cholesky",
     "eigh",
     "evidence",
+    "evidence_interval",
     "free_memory",
     "largest_eigenvalue",
     "plan",

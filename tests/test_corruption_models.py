@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,30 @@ def test_a_residual_network_runs_on_images():
     assert cell.fitted.shape == (len(data.y_train), 2)
     with pytest.raises(ValueError, match="square images"):
         images(torch.zeros(2, 7))
+
+
+def test_networks_may_train_together(monkeypatch, tmp_path):
+    trained = []
+    study = bg.experiments.corruption_models
+    module = importlib.import_module("bayesgen.experiments.corruption_models")
+    original = module.train_ensemble
+
+    def counted(nets, *given, **settings):
+        trained.append(len(nets))
+        return original(nets, *given, **settings)
+
+    monkeypatch.setattr(module, "train_ensemble", counted)
+    settings = {
+        "models": ["mlp"], "levels": LEVELS, "seeds": 2, "train": 60, "test": 40,
+        "store": tmp_path, "ensemble": True,
+    }  # fmt: skip
+    first = study("digits", **settings)
+    assert trained == [4]
+    assert (first.train_error < 0.05).all()
+    assert (first.log_marginal_likelihood.diff("level") < 0).all()
+    again = study("digits", **settings)  # from the store: nothing is trained
+    assert trained == [4]
+    np.testing.assert_array_equal(first.log_marginal_likelihood, again.log_marginal_likelihood)
 
 
 def test_summary_and_figure(result):

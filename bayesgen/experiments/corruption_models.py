@@ -27,6 +27,7 @@ from bayesgen.experiments.sweep import Task, sweep
 from bayesgen.models import DeepKernel, GaussianProcess, Laplace, Polynomial
 from bayesgen.models.profile import Progress
 from bayesgen.training import train as train_network
+from bayesgen.training import train_ensemble
 
 # Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
 # other data, which are not to be compared with each other.
@@ -101,28 +102,65 @@ def _dkl(data: Dataset, labels: Tensor, seed: int) -> Cell:
     return Cell(posterior.evidence, posterior.fitted(), posterior.mean(data.x_test))
 
 
-def _mlp(data: Dataset, labels: Tensor, seed: int) -> Cell:
-    net = _seeded(seed, lambda: networks.MLP(data.x_train.shape[1], (64,), data.num_classes))
-    settings = {"epochs": 500, "optimiser": "adam", "learning_rate": 3e-3}
-    return _network(net.to(data.x_train), data.x_train, data.x_test, labels, seed, settings)
+@dataclass(frozen=True)
+class Architecture:
+    """A network as a corruption study trains it.
+
+    Attributes:
+        make: an untrained network for some data.
+        inputs: data → training and new inputs in the network's layout and dtype.
+        settings: of training.
+    """
+
+    make: Callable[[Dataset], nn.Module]
+    inputs: Callable[[Dataset], tuple[Tensor, Tensor]]
+    settings: dict[str, Any]
+
+    def alone(self, data: Dataset, labels: Tensor, seed: int) -> Cell:
+        """One network on one labelling."""
+        x, new = self.inputs(data)
+        net = _seeded(seed, lambda: self.make(data)).to(x)
+        train_network(net, x, labels, seed=seed, **self.settings)
+        return _laplace(net, x, new, labels)
+
+    def together(self, data: Dataset, labels: Tensor, seeds: list[int]) -> list[Cell]:
+        """One network for each labelling (B, n), trained as one ensemble."""
+        x, new = self.inputs(data)
+        nets = [_seeded(seed, lambda: self.make(data)).to(x) for seed in seeds]
+        train_ensemble(nets, x, labels, seed=seeds[0], **self.settings)
+        return [_laplace(net, x, new, own) for net, own in zip(nets, labels, strict=True)]
 
 
-def _resnet(data: Dataset, labels: Tensor, seed: int) -> Cell:
+def _flat(data: Dataset) -> tuple[Tensor, Tensor]:
+    return data.x_train, data.x_test
+
+
+def _standardised(data: Dataset) -> tuple[Tensor, Tensor]:
     x, new = images(data.x_train), images(data.x_test)
     mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    net = _seeded(
-        seed, lambda: networks.PreResNet20(16, data.num_classes, channels=x.shape[1])
-    ).float()
-    settings = {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5}
-    x, new = ((part - mean) / sd for part in (x, new))
-    return _network(net.to(x.device), x.float(), new.float(), labels, seed, settings)
+    return ((x - mean) / sd).float(), ((new - mean) / sd).float()
 
 
-def _network(
-    net: nn.Module, x: Tensor, new: Tensor, labels: Tensor, seed: int, settings: dict[str, Any]
-) -> Cell:
-    """A network trained to fit its labels, and its evidence with a precision for each layer."""
-    train_network(net, x, labels, seed=seed, **settings)
+def _channels(data: Dataset) -> int:
+    return images(data.x_train[:1]).shape[1]
+
+
+NETWORKS = {
+    "mlp": Architecture(
+        lambda data: networks.MLP(data.x_train.shape[1], (64,), data.num_classes),
+        _flat,
+        {"epochs": 500, "optimiser": "adam", "learning_rate": 3e-3},
+    ),
+    "resnet": Architecture(
+        lambda data: networks.PreResNet20(16, data.num_classes, channels=_channels(data)),
+        _standardised,
+        {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5},
+    ),
+}
+
+
+def _laplace(net: nn.Module, x: Tensor, new: Tensor, labels: Tensor) -> Cell:
+    """A trained network's evidence, with a precision for each layer."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotAtModeWarning)  # `corruption_models` says it
         laplace = Laplace(net, prior_precision="layer", curvature="kron", dtype=None)
@@ -141,8 +179,10 @@ MODELS = {
     "polynomial": Model("additive polynomial of degree 3, exact", DENSITY, _polynomial),
     "dkl": Model("deep kernel, features not paid for", DENSITY, _dkl),
     "gp-laplace": Model("Gaussian process, softmax, Laplace", LABELS, _gp_laplace),
-    "mlp": Model("MLP, Laplace (KFAC, a precision a layer)", LABELS, _mlp),
-    "resnet": Model("PreResNet-20, Laplace (KFAC, a precision a layer)", LABELS, _resnet),
+    "mlp": Model("MLP, Laplace (KFAC, a precision a layer)", LABELS, NETWORKS["mlp"].alone),
+    "resnet": Model(
+        "PreResNet-20, Laplace (KFAC, a precision a layer)", LABELS, NETWORKS["resnet"].alone
+    ),
 }
 
 
@@ -159,6 +199,7 @@ def corruption_models(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    ensemble: bool | None = None,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -176,6 +217,8 @@ def corruption_models(
         models: names of `MODELS`.
         levels, seeds, kind: as for `corruption`.
         train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        ensemble: whether networks of one architecture train together, all levels and seeds in one
+            `bayesgen.train_ensemble`; None does so on a GPU.
         executor: where the cells are computed, any `concurrent.futures.Executor`; see
             `bayesgen.experiments.sweep`. None computes them here, one after another.
         store: a folder where each cell is kept as it ends; a study that was killed goes on from it.
@@ -211,14 +254,24 @@ def corruption_models(
     data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
     tasks, marks = [], []
+    if ensemble is None:
+        ensemble = data.x_train.device.type == "cuda"
+    every = [numbers[row % len(numbers)] for row in range(len(labels))]
     for name in models:
+        shared = None
+        if ensemble and executor is None and name in NETWORKS:
+            shared = _Together(NETWORKS[name], data, labels, every)
         for row, own in enumerate(labels):
             level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
-            tasks.append(
-                Task(f"{name}, level {level:g}, seed {seed}", _cell, (name, data, own, seed))
-            )
+            title = f"{name}, level {level:g}, seed {seed}"
+            if shared is None:
+                tasks.append(Task(title, _cell, (name, data, own, seed)))
+            else:
+                tasks.append(Task(title, shared.cell, (row,)))
             dtype_name = str(data.x_train.dtype)
-            marks.append([MODELS[name].says, data.fingerprint, dtype_name, own, seed])
+            marks.append(
+                [MODELS[name].says, data.fingerprint, dtype_name, own, seed, shared is None]
+            )
     cells = sweep(tasks, marks, executor=executor, store=store, progress=progress)
     table = {name: [cell[name] for cell in cells] for name in _VARIABLES}
     excludes = [cell["excludes"] for cell in cells[len(labels) - 1 :: len(labels)]]
@@ -262,6 +315,22 @@ _VARIABLES = {
     "train_error": ("1", "share of training labels, as corrupted, not fitted"),
     "test_error": ("1", "error on clean test labels"),
 }
+
+
+class _Together:
+    """An ensemble of networks, trained when the first of its cells is wanted."""
+
+    def __init__(
+        self, architecture: Architecture, data: Dataset, labels: Tensor, seeds: list[int]
+    ) -> None:
+        self.architecture, self.data, self.labels, self.seeds = architecture, data, labels, seeds
+        self.cells: list[Cell] | None = None
+
+    def cell(self, row: int) -> dict[str, float | str]:
+        """One network's values."""
+        if self.cells is None:
+            self.cells = self.architecture.together(self.data, self.labels, self.seeds)
+        return _values(self.cells[row], self.labels[row], self.data)
 
 
 def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:

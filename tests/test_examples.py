@@ -29,3 +29,11 @@ def test_evidence_and_loo_disagree_about_a_vague_prior(capsys):
     gap = table.loc["quintic"] - table.loc["quintic, vague prior"]
     assert gap.log_evidence > 20
     assert abs(gap.elpd_loo) < 5
+
+
+def test_evidence_follows_the_scale_of_weights_that_have_none(capsys):
+    values = runpy.run_path(str(EXAMPLES / "scale_invariance.py"))["main"]()
+    before, after = values[1.0]
+    assert abs(before - after) > 0.1
+    before, after = values["layer"]
+    assert abs(before - after) < 0.01

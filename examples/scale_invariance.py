@@ -1,0 +1,53 @@
+"""A prior on weights in front of a BatchNorm is a prior on nothing: evidence follows their scale.
+
+python examples/scale_invariance.py
+
+The first convolution of a trained network is multiplied by 10 and its BatchNorm's running moments
+by 10 and 100: the same function, but for BatchNorm's own small ε. Laplace's evidence with one prior
+precision is another number; with one precision for each layer it stays.
+"""
+
+import warnings
+
+import torch
+from torch import nn
+
+import bayesgen as bg
+
+
+def evidence(net: nn.Module, x: torch.Tensor, y: torch.Tensor, precision: float | str) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.NotAtModeWarning)
+        posterior = bg.Laplace(net, prior_precision=precision, curvature="kron").fit(x, y)
+    return float(posterior.evidence.per_observation)
+
+
+def main() -> dict:
+    data = bg.data.load("digits", train=300, test=100)
+    x, y = data.x_train.reshape(-1, 1, 8, 8), data.y_train
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 10),
+    ).double()
+    bg.train(net, x, y, epochs=20, batch=50, learning_rate=0.05, prior_precision=0.5)
+    before = net(x).detach()
+    values = {p: [evidence(net, x, y, p)] for p in (1.0, "layer")}
+    with torch.no_grad():
+        net[0].weight.mul_(10)
+        net[1].running_mean.mul_(10)
+        net[1].running_var.mul_(100)
+    change = (net(x).detach() - before).abs().max() / before.abs().max()
+    print(f"largest change of an output: {float(change):.1e} of the largest")
+    for precision, found in values.items():
+        found.append(evidence(net, x, y, precision))
+        name = "one precision" if precision == 1.0 else "one precision a layer"
+        print(f"{name}: {found[0]:.3f} nats an image before, {found[1]:.3f} after")
+    return values
+
+
+if __name__ == "__main__":
+    main()

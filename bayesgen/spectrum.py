@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bayesgen import _checks, solvers, spectral_makers
@@ -21,12 +20,13 @@ from bayesgen.decomposition import Decomposition, Rounding, decompose
 from bayesgen.derivatives import Derivatives, derivatives
 from bayesgen.evidence import Evidence
 from bayesgen.maximise import Maximum, maximise
-from bayesgen.measure import Measure, SquaredProduct
+from bayesgen.measure import Measure
 from bayesgen.spectral_evidence import gaussian_evidence
+from bayesgen.spectral_solves import Solves
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(Solves):
     """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
 
     Built by `Spectrum.dense`, `Spectrum.features` or `Spectrum.lanczos`.
@@ -53,6 +53,7 @@ class Spectrum:
     Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
 
     Example:
+        >>> import torch
         >>> K = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
         >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
         >>> spectrum = Spectrum.dense(K, y)
@@ -135,6 +136,7 @@ class Spectrum:
             ValueError: Φ is not a finite (n, d) matrix with d ≤ n; y does not match it.
 
         Example:
+            >>> import torch
             >>> Phi = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None] ** torch.arange(3)
             >>> tall, svd = Spectrum.tall(Phi), Spectrum.features(Phi)
             >>> bool((tall.logdet(1.0, 0.1) - svd.logdet(1.0, 0.1)).abs() < 1e-10)
@@ -193,6 +195,7 @@ class Spectrum:
         Source: Ubaru, Chen & Saad (2017); Golub & Meurant (2010).
 
         Example:
+            >>> import torch
             >>> op = torch.diag(torch.linspace(0, 1, 50, dtype=torch.float64))
             >>> spectrum = Spectrum.lanczos(op, steps=30)
             >>> gap = spectrum.logdet(1.0, 0.1) - Spectrum.dense(op).logdet(1.0, 0.1)
@@ -240,6 +243,7 @@ class Spectrum:
         Source: Golub & Meurant (2010), chapters 4 and 6; Gambhir, Stathopoulos & Orginos (2017).
 
         Example:
+            >>> import torch
             >>> x = torch.linspace(0, 1, 200, dtype=torch.float64)[:, None]
             >>> K, y = torch.exp(-8 * (x - x.T) ** 2), torch.sin(6 * x[:, 0])
             >>> krylov, dense = Spectrum.krylov(K, y, probes=4), Spectrum.dense(K, y)
@@ -344,54 +348,6 @@ class Spectrum:
         value = self.log_marginal_likelihood(scale[..., 0], noise[..., 0])
         return derivatives(value, self.density, self.loaded(), self.outputs, scale, noise)
 
-    def solve(self, scale: Any, noise: Any) -> Tensor:
-        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, labelling by labelling.
-
-        Args:
-            scale: outputscale s, () or (B,).
-            noise: σ², () or (B,).
-        """
-        vectors, projections, y = self._basis()
-        B = len(y)
-        scale, noise = (v.expand(B, 1)[..., None] for v in self._settings(scale, noise))
-        nodes = self.density.nodes[: vectors.shape[1], None]
-        inside = 1 / (scale * nodes + noise)
-        if vectors.shape[1] < self.n and not self.spanned:
-            outside, inside = 1 / noise, inside - 1 / noise
-        else:
-            outside = torch.zeros_like(noise)
-        coefficients = (projections * inside).movedim(0, 1).to(y)
-        back = vectors @ coefficients.reshape(vectors.shape[1], -1)
-        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside.to(y) * y
-
-    def marginals(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
-        """Posterior mean (B, n, C) and variance (B, n, 1) of f at the points. Differentiable.
-
-            m = U diag(sλ/(sλ + σ²)) Uᵀy,   v = diag(U diag(sλσ²/(sλ + σ²)) Uᵀ)
-
-        Args:
-            scale: outputscale s, () or (B,).
-            noise: σ², () or (B,).
-
-        Source: Rasmussen & Williams (2006), eq. 2.25–2.26, in the eigenbasis of K.
-
-        Example:
-            >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
-            >>> mean, variance = Spectrum.dense(torch.eye(2).double(), y).marginals(1.0, 1.0)
-            >>> mean[0, :, 0], variance[0, :, 0]
-            (tensor([0.5000, 0.0000], dtype=...), tensor([0.5000, 0.5000], dtype=...))
-        """
-        vectors, projections, y = self._basis()
-        self._whole("variances")
-        B = len(y)
-        scale, noise = (v.expand(B, 1) for v in self._settings(scale, noise))
-        signal = scale * self.density.nodes[: vectors.shape[1]]
-        shrunk = signal / (signal + noise)
-        coefficients = (shrunk[..., None] * projections).movedim(0, 1)
-        mean = vectors @ coefficients.reshape(vectors.shape[1], -1)
-        variance = SquaredProduct.apply(vectors, (shrunk * noise).mT)
-        return mean.reshape(self.n, B, self.outputs).movedim(0, 1), variance.mT[..., None]
-
     def load(self, y: Any) -> Spectrum:
         """The same spectrum with other targets, (n,), (n, C) or (B, n, C)."""
         if self.vectors is None:
@@ -400,13 +356,6 @@ class Spectrum:
         y = _checks.targets("y", y, self.n, like=self.density.nodes)
         values = self.density.nodes[: self.vectors.shape[1]]
         return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
-
-    def labelling(self, b: int) -> Spectrum:
-        """The same spectrum with the targets of labelling b alone."""
-        _, projections, y = self._basis()
-        weights = self.loaded().weights.reshape(len(y), -1)[b]
-        targets = Measure(self.density.nodes, weights)
-        return replace(self, targets=targets, projections=projections[b : b + 1], y=y[b : b + 1])
 
     def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
         """The (s, σ²) of largest evidence, for every labelling at once, in O(n) each.
@@ -428,6 +377,7 @@ class Spectrum:
                 maximum; a given setting that is not positive.
 
         Example:
+            >>> import torch
             >>> x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
             >>> y = torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(97 * x[:, 0])
             >>> best = Spectrum.dense(torch.exp(-8 * (x - x.T) ** 2), y).maximise()
@@ -437,26 +387,6 @@ class Spectrum:
         return maximise(self, scale, noise)
 
     # ------------------------------------------------------------------ inside
-
-    def _settings(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
-        """Both with one trailing axis for the nodes."""
-        like = self.density.nodes
-        scale = _checks.positive("scale", scale, like=like)
-        noise = _checks.positive("noise", noise, like=like)
-        return scale[..., None], noise[..., None]
-
-    def _whole(self, what: str) -> None:
-        if self.spanned:
-            raise ValueError(
-                f"a spectrum by block Lanczos knows no {what}: its vectors span its own targets "
-                "and no more"
-            )
-
-    def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Eigenvectors, projections and targets, or an error that says there are none."""
-        if self.vectors is None or self.projections is None or self.y is None:
-            raise ValueError("this spectrum was built without targets: pass y to its maker")
-        return self.vectors, self.projections, self.y
 
     def loaded(self) -> Measure:
         """The measure weighted by the targets, or an error that says there are none."""

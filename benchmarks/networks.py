@@ -166,7 +166,7 @@ def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen:
                 loss=float(run.history.loss.iloc[-1]),
             )
         if "tangent" not in store.cells[name]:
-            found = evidence(net, x, y, "ggn", 1.0, mode="tangent")
+            found = evidence(net, x, y, "ggn", 500.0, mode="tangent")
             store.keep(name, tangent=found)
 
 

@@ -98,3 +98,51 @@ def test_nothing_half_written(monkeypatch, tmp_path, capfd):
     assert run(monkeypatch, "corruption", *SMALL, "--out", tmp_path) == 2
     assert "No space left on device" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_large_engine_from_the_command_line(monkeypatch, tmp_path, capfd):
+    words = ["--engine", "krylov", "--train", "200", "--test", "50", "--levels", "0,1"]
+    assert not run(monkeypatch, "corruption", *words, "--seeds", "1", "--out", tmp_path)
+    printed = capfd.readouterr().out
+    assert "block Lanczos" in printed
+    assert "of its size" in printed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corruption.nc", "corruption.png"]
+    with xr.open_dataset(tmp_path / "corruption.nc", engine="h5netcdf") as result:
+        assert "train_error_interpolating" not in result
+        assert (result.evidence_error < 0.05 * abs(result.log_marginal_likelihood)).all()
+        falls = result.log_marginal_likelihood.values[:, 0]
+        assert falls[0] > falls[1]
+
+
+def test_a_plan_and_its_reason(monkeypatch, capfd):
+    assert not run(monkeypatch, "info", "--plan", "n=50000", "d=3072", "outputs=110")
+    printed = capfd.readouterr().out
+    assert "engine" in printed
+    assert "why" in printed
+    assert "GFLOP/s" in printed
+    assert run(monkeypatch, "info", "--plan", "n=50000") == 2
+    assert "plan must be n=… d=… outputs=…" in capfd.readouterr().err
+
+
+def test_workers_run_a_study_of_models(monkeypatch, tmp_path):
+    words = ["--model", "gp,polynomial", "--train", "40", "--test", "30", "--levels", "0,1"]
+    out = tmp_path / "out"
+    assert not run(
+        monkeypatch, "corruption", *words, "--seeds", "1", "--workers", "2", "--out", out
+    )
+    assert len(list((out / "cells").glob("*.nc"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "2"], "workers and scheduler serve several models"),
+        (["--model", "mlp", "--engine", "krylov"], "engine and work are options of --model gp"),
+        (["--engine", "lu"], "engine must be"),
+        (["--model", "gp,mlp", "--workers", "2", "--scheduler", "a"], "not be given together"),
+    ],
+)
+def test_options_that_do_not_go_together(monkeypatch, tmp_path, capfd, words, message):
+    words = [*SMALL, *words, "--out", str(tmp_path)]
+    assert run(monkeypatch, "corruption", *words) == 2
+    assert message in capfd.readouterr().err

@@ -36,8 +36,7 @@ class GPPosterior(ExactPosterior):
         at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
             length-scale would go on, the data having no say in where it ends.
         spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
-        dense: whether its matrices were factorised; not so by block Lanczos, which gives means
-            and evidence, but no variances.
+        dense: whether its matrices were factorised; block Lanczos does not.
     """
 
     _gram: KernelGram
@@ -252,13 +251,8 @@ class GPPosterior(ExactPosterior):
         return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
 
     def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
-        theta, scale, y = self._theta[b], self._scale[b], self._y
-        wanted, there = y.shape[1] ** 2 * y.dtype.itemsize, solvers.free_memory(y.device)
-        if wanted > there:
-            raise MemoryError(
-                f"variances at n = {y.shape[1]:,} want a Cholesky factor of {wanted / 1e9:,.1f} "
-                f"GB, and {there / 1e9:,.1f} GB are free; mean() and fitted() need none"
-            )
+        theta, scale = self._theta[b], self._scale[b]
+        solvers.check_room(self._y.shape[1], self._y)
         return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
 
     def _lower(self, b: int, group: NoiseGroup) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bayesgen import _checks
 
@@ -208,6 +209,20 @@ def free_memory(device: torch.device) -> float:
     if limit.exists() and used.exists() and limit.read_text().strip() != "max":
         free = min(free, float(limit.read_text()) - float(used.read_text()))
     return max(free, 0.0)
+
+
+def check_room(n: int, like: Tensor) -> None:
+    """Whether a Cholesky factor of order n, of this kind, may be had.
+
+    Raises:
+        MemoryError: it would not fit.
+    """
+    wanted, there = n**2 * like.dtype.itemsize, free_memory(like.device)
+    if wanted > there:
+        raise MemoryError(
+            f"variances at n = {n:,} want a Cholesky factor of {_gb(wanted)}, and {_gb(there)} are "
+            "free; mean() and fitted() need none"
+        )
 
 
 def _kinds(device: torch.device) -> tuple[str, ...]:

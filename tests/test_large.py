@@ -341,7 +341,7 @@ def test_variances_beyond_memory_are_refused(problem, monkeypatch):
         gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",), engine="krylov"
     ).fit(x, y)
     assert large.predict(x[:3]).mean.shape == (2, 3, 3)
-    monkeypatch.setattr("bayesgen.solvers.plan.free_memory", lambda _: 1e3)
+    monkeypatch.setattr("bayesgen.solvers.planning.free_memory", lambda _: 1e3)
     large._factor = None
     with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need none"):
         large.predict(x[:3])

@@ -25,7 +25,7 @@ from bayesgen.models.optimise import Free
 from bayesgen.models.posterior import GPPosterior, MeanFunction
 from bayesgen.models.profile import Progress
 from bayesgen.solvers import Plan
-from bayesgen.solvers.plan import ENGINES
+from bayesgen.solvers.planning import ENGINES
 
 _NAMES = ("kernel", "scale", "noise")
 # Up to so many points there is nothing to plan: the dense spectrum takes minutes.

@@ -13,7 +13,7 @@ from bayesgen.solvers.dense import (
 )
 from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
-from bayesgen.solvers.plan import Machine, Plan, check_room, free_memory, plan
+from bayesgen.solvers.planning import Machine, Plan, check_room, free_memory, plan
 
 __all__ = [
     "Batched",

@@ -225,3 +225,13 @@ def test_bad_input_is_named(digits, change, error, message):
     given = {"net": mlp(), "x": digits.x_train, "y": digits.y_train, "epochs": 1} | change
     with pytest.raises(error, match=message):
         bg.train(given.pop("net"), given.pop("x"), given.pop("y"), **given)
+
+
+def test_a_bar_shows_loss_evidence_and_time_left(digits, capfd):
+    net = bg.networks.MLP(64, (8,), 10)
+    bg.train(net, digits.x_train, digits.y_train, epochs=2, evidence_every=1, progress=True)
+    shown = capfd.readouterr().err
+    assert "loss" in shown
+    assert "left" in shown
+    bg.train_ensemble([net], digits.x_train, digits.y_train[None], epochs=1, progress=True)
+    assert "mean loss" in capfd.readouterr().err

@@ -187,4 +187,4 @@ class _Climb:
                 low, high = (high, ahead) if up else (ahead, low)
                 break
             low = high = ahead
-        return float(scipy.optimize.brentq(self.slope, low, high, xtol=3e-3))
+        return float(scipy.optimize.brentq(self.slope, low, high, xtol=1e-2))

@@ -15,6 +15,7 @@ from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network_data import inputs, matched
+from bayesgen.training.bar import reporting
 from bayesgen.training.settings import Progress, Settings, check_net
 
 
@@ -33,7 +34,7 @@ def train_ensemble(
     prior_precision: float = 0.0,
     arithmetic: str = "native",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Train B networks side by side, one labelling each, as one `torch.func.vmap` (in place).
 
@@ -49,7 +50,7 @@ def train_ensemble(
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed: as for
             `bayesgen.train`.
         prior_precision: α ≥ 0, of all weights.
-        progress: called as progress(done, expected, what) after each step.
+        progress: called as progress(done, expected, what) after each step; True shows a bar.
 
     Returns:
         Loss of every network, (epochs, B).
@@ -92,29 +93,32 @@ def train_ensemble(
 
     every = vmap(losses, in_dims=(0, 0, None, 0), randomness="different")
     history, steps = [], settings.steps(len(x))
-    for epoch in range(epochs):
-        before = {name: value.detach().clone() for name, value in (parameters | buffers).items()}
-        total = x.new_zeros(len(members))
-        for step, index in enumerate(settings.order(epoch, len(x))):
-            for each in optim.param_groups:
-                each["lr"] = settings.rate(epoch + step / steps)
-            optim.zero_grad(set_to_none=True)
-            with settings.computing(x.device):
-                values = every(parameters, buffers, x[index], y[:, index])
-            if not torch.isfinite(values.detach()).all():
-                bad = (~torch.isfinite(values.detach())).nonzero()[:, 0].tolist()
-                _write(members, before)
-                raise DivergedError(
-                    f"the loss of network(s) {bad} is not finite at step {step + 1} of epoch "
-                    f"{epoch + 1}; all are as they were after the epoch before"
-                )
-            values.sum().backward()
-            optim.step()
-            total += values.detach() * len(index)
-            if progress is not None:
-                said = f"epoch {epoch + 1}: mean loss {float(values.detach().mean()):.3f}"
-                progress(epoch * steps + step + 1, epochs * steps, said)
-        history.append((total / len(x)).tolist())
+    with reporting(progress) as report:
+        for epoch in range(epochs):
+            before = {
+                name: value.detach().clone() for name, value in (parameters | buffers).items()
+            }
+            total = x.new_zeros(len(members))
+            for step, index in enumerate(settings.order(epoch, len(x))):
+                for each in optim.param_groups:
+                    each["lr"] = settings.rate(epoch + step / steps)
+                optim.zero_grad(set_to_none=True)
+                with settings.computing(x.device):
+                    values = every(parameters, buffers, x[index], y[:, index])
+                if not torch.isfinite(values.detach()).all():
+                    bad = (~torch.isfinite(values.detach())).nonzero()[:, 0].tolist()
+                    _write(members, before)
+                    raise DivergedError(
+                        f"the loss of network(s) {bad} is not finite at step {step + 1} of epoch "
+                        f"{epoch + 1}; all are as they were after the epoch before"
+                    )
+                values.sum().backward()
+                optim.step()
+                total += values.detach() * len(index)
+                if report is not None:
+                    said = f"epoch {epoch + 1}: mean loss {float(values.detach().mean()):.3f}"
+                    report(epoch * steps + step + 1, epochs * steps, said)
+            history.append((total / len(x)).tolist())
     _write(members, {name: value.detach() for name, value in (parameters | buffers).items()})
     return pd.DataFrame(history).rename_axis(index="epoch", columns="network")
 

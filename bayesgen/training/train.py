@@ -23,6 +23,7 @@ from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.laplace import Laplace
 from bayesgen.models.network_data import inputs, matched
 from bayesgen.training import checkpoint as checkpoints
+from bayesgen.training.bar import reporting
 from bayesgen.training.settings import Progress, Settings, check_net
 
 
@@ -69,7 +70,7 @@ def train(
     augment: Callable[[Tensor], Tensor] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Training:
     """Train a network in place on the log posterior: −(1/n)[log p(D | θ) − ½ Σ αᵢθᵢ²].
 
@@ -101,7 +102,7 @@ def train(
         checkpoint: a file, written after each epoch; where it is there already, training resumes
             from it, to the same end: a kill loses the current epoch only.
         seed: of the order of the data; what is drawn in the network itself follows torch's own.
-        progress: called as progress(done, expected, what) after each step.
+        progress: called as progress(done, expected, what) after each step; True shows a bar.
 
     Returns:
         A `Training`; the network is trained in place.
@@ -156,13 +157,14 @@ def train(
     first = 0
     if state is not None:
         first = run.restore(state)
-    for epoch in range(first, epochs):
-        row = run.epoch(epoch, progress)
-        if look is not None and look.due(epoch, epochs):
-            run.look(look, row, keep == "best")
-        run.history.append(row)
-        if path is not None:
-            checkpoints.save(path, {"fingerprint": mark, **run.state(epoch + 1)})
+    with reporting(progress) as report:
+        for epoch in range(first, epochs):
+            row = run.epoch(epoch, report)
+            if look is not None and look.due(epoch, epochs):
+                run.look(look, row, keep == "best")
+            run.history.append(row)
+            if path is not None:
+                checkpoints.save(path, {"fingerprint": mark, **run.state(epoch + 1)})
     if keep == "best":
         run.recall()
     net.eval()

@@ -359,3 +359,30 @@ def test_out_of_memory_goes_on_to_the_next_engine_and_says_so(problem, monkeypat
         posterior = gp.fit(x, y)
     assert not posterior.dense
     assert "block Lanczos" in posterior.evidence.method
+
+
+def test_a_fit_that_was_cut_off_goes_on(problem, monkeypatch, tmp_path):
+    x, y = problem
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov", work=tmp_path)
+    heard = []
+
+    def dies(done, expected, what):
+        heard.append(what)
+        if sum(w.startswith("product 4 ") for w in heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gp.fit(x, y, progress=dies)
+    first = heard[0].split("length-scale")[1]
+    heard.clear()
+    again = gp.fit(x, y, progress=lambda *said: heard.append(said[2]))
+    assert not any(w.endswith(first) for w in heard)  # the first length-scale is done
+    assert heard[0].startswith("product 5 ")  # and so are four products of the second
+    whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov").fit(x, y)
+    torch.testing.assert_close(
+        again.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood
+    )
+    other = gp.fit(x, y + 1)  # other data are not taken for these
+    assert not torch.equal(
+        other.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood
+    )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayesgen import sharded
+from bayesgen import _output, sharded
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.models import lengthscale
@@ -92,7 +94,9 @@ def fit(
         scale, noise: to keep, where they are not free.
         search: how.
     """
-    theta = matrices.start()
+    theta, folder = matrices.start(), search.folder if sharded.first() else None
+    kernel = f"{matrices.base} {theta.tolist()} {free} {float(scale[0])} {float(noise[0])}"
+    shelf = _Shelf(folder, _print(matrices.x, y) + hashlib.sha256(kernel.encode()).hexdigest()[:8])
     learn = free.kernel and len(theta) > 0
     if learn and not isinstance(matrices, LengthscaleGram):
         raise ValueError(
@@ -107,13 +111,16 @@ def fit(
     targets = y.to(dtype)
 
     def at(t: Tensor) -> Found:
-        return _at(inner, targets, t.to(dtype), keep_scale, keep_noise, search)
+        def make() -> dict[str, Tensor]:
+            return _at(inner, targets, t.to(dtype), keep_scale, keep_noise, search, shelf.mark)
+
+        return _found(shelf.get(_where(t), make), t, targets)
 
     if not learn:
         best = at(theta)
     else:
         assert isinstance(matrices, LengthscaleGram)
-        centre = _on_subset(matrices, y, keep_scale, keep_noise)
+        centre = float(shelf.get("subset", lambda: _on_subset(matrices, y, keep_scale, keep_noise)))
         best = _along(at, centre, search.most, theta)
     if dtype != y.dtype:
         best = _checked(matrices, inner, y, best, search.progress)
@@ -150,8 +157,8 @@ def _better(old: Found, new: Found) -> Found:
 
 def _on_subset(
     matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
-) -> float:
-    """log ℓ of the median labelling on some of the points."""
+) -> Tensor:
+    """log ℓ of the median labelling on some of the points, ()."""
     n = len(matrices.x)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
     small = gram(matrices.base, matrices.x[some])
@@ -165,7 +172,7 @@ def _on_subset(
         most=12,
         progress=None,
     )
-    return float(found.parameter.median())
+    return found.parameter.median()
 
 
 def _at(
@@ -175,9 +182,11 @@ def _at(
     scale: Tensor | None,
     noise: Tensor | None,
     search: Search,
-) -> Found:
+    data: str,
+) -> dict[str, Tensor]:
+    """What `Found` is made of, at one setting of the kernel."""
     report, where = search.progress, _where(theta)
-    mark = f"{where} {_print(inner.x)} {_print(y)}"
+    mark = f"{where} {data} {inner.x.dtype}"
 
     def making(done: int, expected: int, what: str) -> None:
         if report is not None:
@@ -204,14 +213,27 @@ def _at(
         progress=multiplied,
     )
     top = spectrum.maximise(scale, noise)
-    B = len(y)
+    e = top.evidence
+    return {
+        "scale": top.scale,
+        "noise": top.noise,
+        "alpha": spectrum.solve(top.scale, top.noise),
+        "at_bound": top.at_bound,
+        "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),
+        "method": torch.tensor(list(e.method.encode())),
+    }
+
+
+def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
+    fit_part, complexity, dof, error = parts["evidence"]
+    method = bytes(parts["method"].tolist()).decode()
     return Found(
-        theta.expand(B, -1),
-        top.scale,
-        top.noise,
-        spectrum.solve(top.scale, top.noise),
-        top.evidence,
-        top.at_bound,
+        theta.to(y).expand(len(y), -1),
+        parts["scale"],
+        parts["noise"],
+        parts["alpha"].to(y),
+        Evidence(fit_part, complexity, y.shape[1], dof, error=error, method=method),
+        parts["at_bound"],
         1,
     )
 
@@ -253,7 +275,31 @@ def _where(theta: Tensor) -> str:
     return f"length-scale {float(theta[0].exp()):.4g}" if len(theta) == 1 else "the given kernel"
 
 
-def _print(x: Tensor) -> str:
-    """A number that changes with the data, for marks on files."""
-    weights = torch.arange(1, x.numel() + 1, dtype=torch.float64).remainder_(997)
-    return f"{tuple(x.shape)} {float((x.reshape(-1).double().cpu() * weights).sum()):.12e}"
+def _print(*tensors: Tensor) -> str:
+    """A hash of some tensors, for marks on files; nothing is copied."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+class _Shelf:
+    """What is finished, in files of a folder; in none, nothing is kept."""
+
+    def __init__(self, folder: Path | None, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """What was kept under this name, or what is made, and kept."""
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{name} {self.mark}.pt"
+        try:
+            return torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
+            pass  # not there, or cut in half
+        made = make()
+        _output.writable(self.folder)
+        _output.write(path, lambda p: torch.save(made, p))
+        return made

@@ -174,7 +174,7 @@ def test_one_refinement_gains_digits():
 
 def test_a_singular_matrix_is_reported_with_its_smallest_eigenvalue():
     A, y = covariances(noise=1e-9)
-    with pytest.raises(ValueError, match=r"smallest eigenvalue of .* in float32, .* in float64"):
+    with pytest.raises(ValueError, match=r"smallest eigenvalue of .* in float32 and .* in float64"):
         bg.solvers.batched_evidence(A, y, dtype=torch.float32)
     with pytest.raises(ValueError, match="dtype must be"):
         bg.solvers.batched_evidence(A, y, dtype=torch.float16)

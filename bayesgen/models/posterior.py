@@ -70,8 +70,6 @@ class GPPosterior(ExactPosterior):
         # The last spectrum, with all labellings' targets, and the parameters it is of.
         self._spectrum = None if spectrum is None else (self._theta[0], spectrum)
 
-    # ------------------------------------------------------------------ hyperparameters
-
     @property
     def scale(self) -> Tensor:
         """Outputscale s, a variance; the batch shape."""
@@ -105,8 +103,6 @@ class GPPosterior(ExactPosterior):
         if values[0].numel() == 1:
             values = values.reshape(-1)
         return values if self._batched else values[0]
-
-    # ------------------------------------------------------------------ predictions
 
     def fitted(self) -> Tensor:
         """Posterior mean at the training inputs, of the targets' shape: y − σ²α, no new solve."""
@@ -209,8 +205,6 @@ class GPPosterior(ExactPosterior):
             return MultivariateNormal(mean, full[0, 0])
         mean = mean.mT
         return MultivariateNormal(mean, full if self._batched else full[0])
-
-    # ------------------------------------------------------------------ inside
 
     def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
         """The different θ among the labellings, and which of them each has."""

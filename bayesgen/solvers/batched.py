@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks
+from bayesgen.solvers.dense import smallest
 
 _PROBES = 16
 
@@ -73,7 +74,11 @@ def batched_evidence(
     info = torch.empty(B, dtype=torch.int32, device=A.device)
     torch.linalg.cholesky_ex(lower, out=(lower, info))
     if (info > 0).any():
-        raise ValueError(_singular(A, int(info.nonzero()[0]), dtype))
+        which = int(info.nonzero()[0])
+        raise ValueError(
+            f"A must be positive definite in {str(dtype).removeprefix('torch.')}: matrix {which} "
+            f"has {smallest(A[which])}; a larger noise is wanted"
+        )
     alpha = torch.cholesky_solve(y.to(dtype), lower).double()
     residual = y - A @ alpha
     if dtype != torch.float64:
@@ -105,17 +110,3 @@ def _shift(A: Tensor, lower: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     back = torch.cholesky_solve(off.to(lower.dtype), lower).double()
     each = (z * back).sum(1)
     return each.mean(1), each.std(1) / _PROBES**0.5
-
-
-def _singular(A: Tensor, which: int, dtype: torch.dtype) -> str:
-    values = torch.linalg.eigvalsh(A[which])
-    smallest, largest = float(values[0]), float(values[-1])
-    floors = {
-        name: A.shape[-1] ** 0.5 * torch.finfo(getattr(torch, name)).eps * largest
-        for name in ("float32", "float64")
-    }
-    return (
-        f"A must be positive definite in {str(dtype).removeprefix('torch.')}: matrix {which} has a "
-        f"smallest eigenvalue of {smallest:.3g}, and eigenvalues below {floors['float32']:.3g} in "
-        f"float32, {floors['float64']:.3g} in float64, are rounding; a larger noise is wanted"
-    )

@@ -17,6 +17,8 @@ from bayesgen.evidence import Evidence
 _BLOCK = 256
 # Up to this order a matrix is torch's own to invert.
 _SMALL = 256
+# Up to this order an error looks for the eigenvalue that is at fault.
+_LOOK = 4000
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,10 +155,23 @@ def cholesky(build: Callable[[], Tensor]) -> Factor:
                     stacklevel=2,
                 )
             return Factor(lower, jitter)
+    pivot, matrix = int(info), build()
+    told = f"; it has {smallest(matrix)}" if len(matrix) <= _LOOK else ""
     raise ValueError(
         "the covariance must be positive definite: its Cholesky factorisation fails at pivot "
-        f"{int(info)} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal; "
+        f"{pivot} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal{told}; "
         "a larger noise is wanted, or a kernel that is positive semi-definite"
+    )
+
+
+def smallest(matrix: Tensor) -> str:
+    """The smallest eigenvalue of a symmetric matrix, and what is rounding in either dtype."""
+    values = torch.linalg.eigvalsh(matrix.double())
+    low, high, n = float(values[0]), float(values[-1]), len(matrix)
+    single, double = (rounding_norm(n, high, kind) for kind in (torch.float32, torch.float64))
+    return (
+        f"a smallest eigenvalue of {low:.3g}, where {single:.2g} is rounding in float32 and "
+        f"{double:.2g} in float64"
     )
 
 

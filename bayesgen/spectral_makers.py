@@ -103,7 +103,7 @@ def of_operator(op: Any, y: Any, probes: int, steps: int, seed: int) -> dict[str
 
 
 @dataclass(frozen=True)
-class Krylov:
+class KrylovSettings:
     """How `Spectrum.krylov` goes about it; see there."""
 
     probes: int

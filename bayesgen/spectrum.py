@@ -252,7 +252,9 @@ class Spectrum(Solves):
             >>> bool(gap.abs() < 1e-6)
             True
         """
-        settings = spectral_makers.Krylov(probes, steps, tolerance, seed, folder, mark, progress)
+        settings = spectral_makers.KrylovSettings(
+            probes, steps, tolerance, seed, folder, mark, progress
+        )
         return cls(**settings.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
 
     @classmethod

@@ -40,6 +40,9 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     # |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F, and |αᵀδKα| ≤ ‖α‖² ‖δK‖.
     wide, long = outputs * inverse, 2 * alpha_square / spectrum.n**0.5
     error = error + 0.5 * scale * rounding.entries * (wide + long)
+    if spectrum.y is not None:  # the targets too were rounded, to their own dtype
+        quadratic = noise * alpha_square + prior_norm
+        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
     return Evidence(fit, complexity, spectrum.n, dof, error=error.detach(), method=spectrum.method)
 
 

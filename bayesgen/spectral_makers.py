@@ -192,9 +192,10 @@ def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str
             f"block Lanczos, {len(space.values):,} dimensions from {coordinates.shape[1]} columns, "
             f"{probes} probes past {int(kept.sum()):,} deflated eigenvalues"
         ),
-        # Each product is rounded by eps in every term, independently.
+        # Each product is rounded by eps in every term, independently; and what was dropped.
         "rounding": Rounding(
             entries=torch.finfo(y.dtype).eps * float(density.integrate(torch.square)) ** 0.5
+            + space.dropped
         ),
         "probes": each,
         "radau": Measure(torch.cat([values[kept], nodes]), torch.cat([own[kept], other])),

@@ -121,23 +121,26 @@ def fit(
     else:
         assert isinstance(matrices, LengthscaleGram)
         centre = float(shelf.get("subset", lambda: _on_subset(matrices, y, keep_scale, keep_noise)))
-        best = _along(at, centre, search.most, theta)
+        enough = _TOLERANCE * y[0].numel()
+        best = _along(at, centre, search.most, theta, enough)
     if dtype != y.dtype:
         best = _checked(matrices, inner, y, best, search.progress)
     return replace(best, theta=best.theta.to(y), alpha=best.alpha.to(y))
 
 
-def _along(at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor) -> Found:
-    """The best over length-scales, outwards from the centre while some labelling gains."""
+def _along(
+    at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor, enough: float
+) -> Found:
+    """The best over length-scales, outwards from the centre while some labelling gains enough."""
     best = at(like.new_tensor([centre]))
     for direction in (1, -1):
         for step in range(1, most):
             if best.spectra >= most:
                 break
             new = at(like.new_tensor([centre + direction * step * _STEP]))
-            gains = new.evidence.log_marginal_likelihood > best.evidence.log_marginal_likelihood
+            gain = new.evidence.log_marginal_likelihood - best.evidence.log_marginal_likelihood
             best = _better(best, new)
-            if not gains.any():
+            if not (gain > enough).any():
                 break
     return best
 

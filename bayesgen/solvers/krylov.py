@@ -17,6 +17,9 @@ from torch import Tensor
 
 from bayesgen.solvers.dense import eigh
 
+# A direction is dropped below so many times the rounding of a column.
+_NOISE = 32.0
+
 Multiply = Callable[[Tensor], Tensor]
 Step = Callable[[int, "State"], bool]
 
@@ -27,15 +30,18 @@ class State:
 
     Attributes:
         basis: orthonormal blocks Q₁, Q₂, …, (n, bⱼ) each.
-        diagonal: QⱼᵀAQⱼ, (bⱼ, bⱼ), float64.
-        off: Bⱼ of Qⱼ₊₁Bⱼ = AQⱼ − …, (bⱼ₊₁, bⱼ), float64; the last leads out of the space.
+        columns: (Q₁, …, Qⱼ)ᵀAQⱼ, (b₁ + … + bⱼ, bⱼ), float64: what rounding leaves beyond a band is
+            kept, so that T is the space's Rayleigh quotient whatever the dtype.
+        out: Bⱼ of Qⱼ₊₁Bⱼ = AQⱼ − …, (bⱼ₊₁, bⱼ), float64, of the last block.
+        dropped: squared singular values of directions that were too small to go on with, (1,).
         start: R of start = Q₁R, (b₁, q), float64.
         ahead: the block to go on with, (n, b); of no columns where the space is invariant.
     """
 
     basis: list[Tensor]
-    diagonal: list[Tensor]
-    off: list[Tensor]
+    columns: list[Tensor]
+    out: Tensor
+    dropped: Tensor
     start: Tensor
     ahead: Tensor
 
@@ -45,16 +51,12 @@ class State:
         return sum(block.shape[1] for block in self.basis)
 
     def matrix(self) -> Tensor:
-        """T = QᵀAQ, (m, m), block tridiagonal."""
-        sizes = [len(block) for block in self.diagonal]
-        T = self.start.new_zeros(sum(sizes), sum(sizes))
+        """T = QᵀAQ, (m, m)."""
+        T = self.start.new_zeros(self.order, self.order)
         at = 0
-        for j, block in enumerate(self.diagonal):
-            here = slice(at, at + sizes[j])
-            T[here, here] = block
-            if j + 1 < len(sizes):
-                there = slice(here.stop, here.stop + sizes[j + 1])
-                T[there, here], T[here, there] = self.off[j], self.off[j].mT
+        for column in self.columns:
+            here = slice(at, at + column.shape[1])
+            T[: here.stop, here], T[here, : here.stop] = column, column.mT
             at = here.stop
         return T
 
@@ -69,6 +71,7 @@ class Krylov:
         vectors: eigenvectors of T, (m, m), float64.
         start: coordinates of the starting columns, Qᵀ·start, (b, q): zero beyond the first b rows.
         out: B of the block that leads out of the space, (b', b), float64.
+        dropped: Frobenius norm of what was too small to go on with.
     """
 
     basis: Tensor
@@ -76,6 +79,7 @@ class Krylov:
     vectors: Tensor
     start: Tensor
     out: Tensor
+    dropped: float
 
     def coordinates(self) -> Tensor:
         """The starting columns along the Ritz vectors, (m, q), float64."""
@@ -148,8 +152,8 @@ def block_lanczos(
     store = None if folder is None else _Store(folder, mark)
     state = None if store is None else store.load(start)
     if state is None:
-        first, R = _orthonormal(start, start.double().square().sum(0).max().sqrt())
-        state = State([], [], [], R, first)
+        first, R, dropped = _orthonormal(start)
+        state = State([], [], R[:0, :0], torch.zeros_like(dropped), R, first)
         if store is not None:
             store.begin(state)
     while len(state.basis) < most and state.ahead.shape[1]:
@@ -167,31 +171,42 @@ def block_lanczos(
 def _step(multiply: Multiply, state: State) -> None:
     Q = state.ahead
     W = multiply(Q)
-    size = W.double().square().sum(0).max().sqrt()
-    A = (Q.mT @ W).double()
-    state.diagonal.append(0.5 * (A + A.mT))
+    noise = W.double().square().sum(0).max().sqrt() * torch.finfo(W.dtype).eps
     state.basis.append(Q)
+    found = [W.new_zeros(block.shape[1], Q.shape[1]).double() for block in state.basis]
     for _ in range(2):  # twice is enough (Kahan)
-        for block in state.basis:
-            W = W - block @ (block.mT @ W)
-    state.ahead, B = _orthonormal(W, size)
-    state.off.append(B)
+        for block, total in zip(state.basis, found, strict=True):
+            along = block.mT @ W
+            W = W - block @ along
+            total += along.double()
+    found[-1] = 0.5 * (found[-1] + found[-1].mT)
+    state.columns.append(torch.cat(found))
+    ahead, B, dropped = _orthonormal(W, noise)
+    for block in state.basis:  # rounding of large columns, blown up in small ones
+        ahead = ahead - block @ (block.mT @ ahead)
+    state.ahead, R = torch.linalg.qr(ahead)
+    state.out, state.dropped = R.double() @ B, state.dropped + dropped
 
 
-def _orthonormal(W: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """W = QB with Q orthonormal; directions below rounding of `size` are dropped."""
+def _orthonormal(W: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """W = QB with Q orthonormal, but for directions that are rounding; and their squares, summed.
+
+    Each entry is rounded by eps of its own size, so that a column's rounding is `noise`.
+    """
     Q, R = torch.linalg.qr(W)
     left, singular, right = torch.linalg.svd(R.double(), full_matrices=False)
-    floor = 10 * torch.finfo(W.dtype).eps * len(W) ** 0.5 * size
-    keep = singular > floor
+    if noise is None:
+        noise = singular[0] * torch.finfo(W.dtype).eps
+    keep = singular > _NOISE * noise
     B = singular[keep, None] * right[keep]
-    return Q @ left[:, keep].to(Q), B
+    dropped = singular[~keep].square().sum().reshape(1)
+    return Q @ left[:, keep].to(Q), B, dropped
 
 
 def _known(state: State) -> Krylov:
     values, vectors = eigh(state.matrix())
-    start = state.start
-    return Krylov(torch.cat(state.basis, 1), values, vectors, start, state.off[-1])
+    dropped = float(state.dropped) ** 0.5
+    return Krylov(torch.cat(state.basis, 1), values, vectors, state.start, state.out, dropped)
 
 
 class _Store:
@@ -209,7 +224,12 @@ class _Store:
     def add(self, state: State) -> None:
         self._write(
             len(state.basis),
-            {"diagonal": state.diagonal[-1], "off": state.off[-1], "ahead": state.ahead},
+            {
+                "column": state.columns[-1],
+                "out": state.out,
+                "dropped": state.dropped,
+                "ahead": state.ahead,
+            },
         )
 
     def load(self, start: Tensor) -> State | None:
@@ -219,11 +239,12 @@ class _Store:
             if state is None:
                 if kept["ahead"].shape[0] != len(start) or kept["ahead"].dtype != start.dtype:
                     return None
-                state = State([], [], [], kept["start"], kept["ahead"].to(start))
+                R = kept["start"]
+                state = State([], [], R[:0, :0], R.new_zeros(1), R, kept["ahead"].to(start))
                 continue
             state.basis.append(state.ahead)
-            state.diagonal.append(kept["diagonal"])
-            state.off.append(kept["off"])
+            state.columns.append(kept["column"])
+            state.out, state.dropped = kept["out"], kept["dropped"]
             state.ahead = kept["ahead"].to(start)
         for old in self._files()[0 if state is None else len(state.basis) + 1 :]:
             old.unlink()

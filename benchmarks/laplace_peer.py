@@ -19,12 +19,15 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 from unittest.mock import MagicMock
 
-# torchmetrics, which laplace-torch imports, wants torchvision for image metrics that nobody here
-# calls; a stand-in spares a build of it that matches torch's.
+# laplace-torch imports a back end, asdl, that is not on PyPI and not used here; torchmetrics, which
+# it imports too, wants torchvision for image metrics that nobody calls. Stand-ins spare both.
 for _name in ("", ".transforms", ".models", ".models.feature_extraction"):
     sys.modules[f"torchvision{_name}"] = MagicMock(
         __spec__=ModuleSpec(f"torchvision{_name}", None), __version__="0.28.0"
     )
+
+for _name in ("", ".fisher", ".grad_maker", ".gradient", ".hessian", ".matrices", ".precondition"):
+    sys.modules.setdefault(f"asdl{_name}", MagicMock(__spec__=ModuleSpec(f"asdl{_name}", None)))
 
 import laplace  # noqa: E402
 import torch  # noqa: E402

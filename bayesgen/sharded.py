@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bayesgen.errors import RankLostError
 from bayesgen.gram import KernelGram
-from bayesgen.tiles import Progress
+from bayesgen.tiles import Progress, rows
 
 # Rows of a tile as it is made.
 _ROWS = 2048
@@ -55,11 +55,8 @@ class ShardedGram:
         self.part = torch.empty(count, n, dtype=self.dtype, device=self.device)
         for start in range(0, count, _ROWS):
             stop = min(start + _ROWS, count)
-            some = gram.x[self.rows.start + start : self.rows.start + stop]
-            tile = gram.between(theta, some, gram.x)
-            at = torch.arange(len(some))
-            tile[at, at + self.rows.start + start] = gram.diagonal(theta, some)
-            self.part[start:stop] = tile
+            which = slice(self.rows.start + start, self.rows.start + stop)
+            self.part[start:stop] = rows(gram, theta, which)
             if progress is not None:
                 progress(stop, count, "rows of the Gram matrix")
 

@@ -125,7 +125,7 @@ class KrylovSettings:
         start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
 
         def enough(space: solvers.Krylov) -> bool:
-            found = error(of_krylov(space, n, y, self.probes))
+            found = error(measures(space, n, y, self.probes))
             return bool(found.max() <= (self.tolerance or 0))
 
         space = solvers.block_lanczos(
@@ -137,15 +137,20 @@ class KrylovSettings:
             mark=self.mark,
             progress=self.progress,
         )
-        return of_krylov(space, n, y, self.probes)
+        loads = space.coordinates()[:, : -self.probes]
+        return {
+            **measures(space, n, y, self.probes),
+            "vectors": space.ritz(),
+            "projections": loads.reshape(len(loads), -1, outputs).movedim(1, 0),
+        }
 
 
 # A Ritz pair whose residual is within this share of its value is taken for an eigenpair.
 _CONVERGED = 0.01
 
 
-def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str, Any]:
-    """See `Spectrum.krylov`.
+def measures(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str, Any]:
+    """All of `Spectrum.krylov` but what solves take, which is as large as the space.
 
     The space was started from the columns of y, then the probes. Of the trace Σ f(λᵢ), what the
     converged Ritz vectors V span is summed, f(θᵢ) each; the rest is estimated by the probes less
@@ -185,8 +190,6 @@ def of_krylov(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str
         "n": n,
         "targets": Measure(values, weights(loads)),
         "outputs": outputs,
-        "vectors": space.ritz(),
-        "projections": loads.reshape(len(loads), -1, outputs).movedim(1, 0),
         "y": columns,
         "method": (
             f"block Lanczos, {len(space.values):,} dimensions from {coordinates.shape[1]} columns, "

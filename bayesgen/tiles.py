@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
+from bayesgen import _checks, _output
 from bayesgen.gram import KernelGram
 
 STORAGE = ("memory", "disk", "none")
@@ -88,12 +88,9 @@ class TiledGram:
 
     def _tile(self, start: int) -> Tensor:
         """K of some rows with all from their first on."""
-        x = self.gram.x
-        some = x[start : start + _ROWS]
-        tile = self.gram.between(self.theta, some, x[start:])
-        corner = tile[:, : len(some)]
+        tile = rows(self.gram, self.theta, slice(start, start + _ROWS), start)
+        corner = tile[:, : len(tile)]
         corner.copy_(0.5 * (corner + corner.mT))
-        corner.diagonal().copy_(self.gram.diagonal(self.theta, some))
         return tile
 
     def _fill(
@@ -127,15 +124,25 @@ class TiledGram:
         shared = np.memmap(path, dtype=kind, mode="r+", shape=(n, n))
         K = torch.from_numpy(shared)
 
+        def enter(page: Path) -> None:
+            page.write_text(json.dumps(told | {"done": sorted(done)}))
+
         def keep(number: int) -> None:
             shared.flush()
             done.add(number)
-            partial = ledger.with_suffix(".partial")
-            partial.write_text(json.dumps(told | {"done": sorted(done)}))
-            os.replace(partial, ledger)
+            _output.write(ledger, enter)
 
         self._fill(K, set(done), keep, progress)
         return K
+
+
+def rows(gram: KernelGram, theta: Tensor, which: slice, first: int = 0) -> Tensor:
+    """K(θ) of some rows with all from the first on; what is on its diagonal is exact."""
+    some = gram.x[which]
+    part = gram.between(theta, some, gram.x[first:])
+    own = part[:, which.start - first : which.start - first + len(some)]
+    own.diagonal().copy_(gram.diagonal(theta, some))
+    return part
 
 
 def add(total: Tensor, start: int, tile: Tensor, v: Tensor) -> None:

@@ -17,8 +17,8 @@ import torch
 import xarray as xr
 
 from bayesgen import _checks, _output
+from bayesgen._fingerprint import fingerprint
 from bayesgen.models.profile import Progress
-from bayesgen.training.checkpoint import fingerprint
 
 Values = dict[str, float | str]
 # A task that has taken so many workers with it is the workers' undoing.

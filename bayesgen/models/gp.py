@@ -181,11 +181,11 @@ class GaussianProcess:
         plan = self._plan(x, centred, per_point)
         matrices = gram(kernel, x)
         problem = Problem(matrices, centred, scale, noise, mean, shape)
+        free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         if plan is not None and plan.engine == "krylov":
-            free = Free(free.kernel, free.scale and scale_is_free, free.noise)
             return self._at_scale(problem, free, plan, progress)
         try:
-            return self._dense(problem, free, scale_is_free, per_point, progress)
+            return self._dense(problem, free, per_point, progress)
         except (MemoryError, RuntimeError) as err:
             if per_point or self.engine is not None or not _out_of_memory(err):
                 raise
@@ -198,7 +198,6 @@ class GaussianProcess:
             RuntimeWarning,
             stacklevel=3,
         )
-        free = Free(free.kernel, free.scale and scale_is_free, free.noise)
         return self._at_scale(problem, free, plan, progress)
 
     def _at_scale(
@@ -215,13 +214,11 @@ class GaussianProcess:
         self,
         problem: Problem,
         free: Free,
-        scale_is_free: bool,
         per_point: bool,
         progress: Progress | None,
     ) -> GPPosterior:
         matrices, kernel = problem.gram, problem.gram.base
         check_kernel(matrices, matrices.start())
-        free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
         nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
         if nothing_in_kernel and not free.scale and not free.noise:
             return problem.fixed()

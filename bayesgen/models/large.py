@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bayesgen import _output, sharded
+from bayesgen._fingerprint import fingerprint
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.models import lengthscale
@@ -94,9 +93,14 @@ def fit(
         scale, noise: to keep, where they are not free.
         search: how.
     """
-    theta, folder = matrices.start(), search.folder if sharded.first() else None
-    kernel = f"{matrices.base} {theta.tolist()} {free} {float(scale[0])} {float(noise[0])}"
-    shelf = _Shelf(folder, _print(matrices.x, y) + hashlib.sha256(kernel.encode()).hexdigest()[:8])
+    theta = matrices.start()
+    if sharded.active():  # a process that finds its work done would leave the others waiting
+        search = replace(search, folder=None)
+    mark = fingerprint(
+        matrices.x, y, matrices.base, theta.tolist(), free, float(scale[0]), float(noise[0]),
+        search.plan.dtype,
+    )  # fmt: skip
+    shelf = _Shelf(search.folder, mark)
     learn = free.kernel and len(theta) > 0
     if learn and not isinstance(matrices, LengthscaleGram):
         raise ValueError(
@@ -199,8 +203,8 @@ def _at(
         if report is not None:
             report(done, max(done, _PRODUCTS), f"product {done} at {where}")
 
-    folder = search.folder if sharded.first() else None
     op: Any
+    folder = search.folder
     if sharded.active():
         op = sharded.ShardedGram(inner, theta, progress=making)
     else:
@@ -211,7 +215,7 @@ def _at(
         probes=_PROBES,
         steps=_PRODUCTS,
         tolerance=_TOLERANCE * y[0].numel(),
-        folder=None if folder is None or sharded.active() else folder / "blocks",
+        folder=None if folder is None else folder / "blocks",
         mark=mark,
         progress=multiplied,
     )
@@ -278,15 +282,6 @@ def _where(theta: Tensor) -> str:
     return f"length-scale {float(theta[0].exp()):.4g}" if len(theta) == 1 else "the given kernel"
 
 
-def _print(*tensors: Tensor) -> str:
-    """A hash of some tensors, for marks on files; nothing is copied."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
 class _Shelf:
     """What is finished, in files of a folder; in none, nothing is kept."""
 
@@ -298,10 +293,9 @@ class _Shelf:
         if self.folder is None:
             return make()
         path = self.folder / f"{name} {self.mark}.pt"
-        try:
-            return torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
-            pass  # not there, or cut in half
+        kept = _output.saved(path)
+        if kept is not None:
+            return kept
         made = make()
         _output.writable(self.folder)
         _output.write(path, lambda p: torch.save(made, p))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesgen import _checks
+from bayesgen._fingerprint import fingerprint
 from bayesgen.curvature.sample import Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.likelihoods import Bernoulli, Gaussian, Poisson, Softmax
@@ -145,7 +145,7 @@ def read(
             if gather:
                 pieces.append(some)
             else:
-                marks.append(_print(some))
+                marks.append(fingerprint(some))
         if not targets:
             raise ValueError("x must hold at least one batch, got an empty loader")
         y, n = torch.cat(targets), sum(map(len, targets))
@@ -167,7 +167,7 @@ def read(
     batches.y = inner[0]
     passed = _Pass(weights, unit(likelihood))
     for some, target in batches:
-        if prints is not None and (not prints or prints.pop(0) != _print(some)):
+        if prints is not None and (not prints or prints.pop(0) != fingerprint(some)):
             raise ValueError(
                 "the loader must give the same batches at every pass, its second pass differs from "
                 "the first: set shuffle=False, and no random augmentation, for a curvature known "
@@ -261,7 +261,3 @@ def matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
             f"shape {tuple(y.shape)}, got {C}"
         )
     return likelihood
-
-
-def _print(x: Tensor) -> str:
-    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()

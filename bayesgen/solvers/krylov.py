@@ -7,7 +7,6 @@ conjugate gradients, column by column, take dozens.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bayesgen import _output
 from bayesgen.solvers.dense import eigh
 
 # A direction is dropped below so many times the rounding of a column.
 _NOISE = 32.0
 
 Multiply = Callable[[Tensor], Tensor]
-Step = Callable[[int, "State"], bool]
 
 
 @dataclass
@@ -89,10 +88,9 @@ class Krylov:
         """‖Av − θv‖ of each Ritz pair, (m,): an eigenvalue lies within it of θ."""
         return (self.out @ self.vectors[-self.out.shape[1] :]).norm(dim=0)
 
-    def ritz(self, which: Tensor | None = None) -> Tensor:
-        """Ritz vectors in full, (n, m) or those asked for, in the basis' dtype."""
-        vectors = self.vectors if which is None else self.vectors[:, which]
-        return self.basis @ vectors.to(self.basis)
+    def ritz(self) -> Tensor:
+        """Ritz vectors in full, (n, m), in the basis' dtype."""
+        return self.basis @ self.vectors.to(self.basis)
 
     def radau(self, end: float) -> tuple[Tensor, Tensor]:
         """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.
@@ -163,8 +161,10 @@ def block_lanczos(
         done = len(state.basis)
         if progress is not None:
             progress(done)
-        if enough is not None and done % look_every == 0 and done < most and enough(_known(state)):
-            break
+        if enough is not None and done % look_every == 0 and done < most:
+            space = _known(state)
+            if enough(space):
+                return space
     return _known(state)
 
 
@@ -253,11 +253,8 @@ class _Store:
     def _read(self) -> Iterator[dict[str, Tensor]]:
         number = 0
         while (path := self._path(number)).exists():
-            try:
-                kept = torch.load(path, weights_only=True)
-            except (RuntimeError, EOFError, OSError, ValueError):  # cut in half: done anew
-                return
-            if kept.pop("mark") != self.mark:
+            kept = _output.saved(path)  # one that was cut in half is done anew
+            if kept is None or kept.pop("mark") != self.mark:
                 return
             yield kept
             number += 1
@@ -269,7 +266,5 @@ class _Store:
         return self.folder / f"block {number:04d}.pt"
 
     def _write(self, number: int, parts: dict[str, Tensor]) -> None:
-        path = self._path(number)
-        partial = path.with_suffix(".partial")
-        torch.save({"mark": self.mark, **{k: v.cpu() for k, v in parts.items()}}, partial)
-        os.replace(partial, path)
+        state = {"mark": self.mark, **{k: v.cpu() for k, v in parts.items()}}
+        _output.write(self._path(number), lambda path: torch.save(state, path))

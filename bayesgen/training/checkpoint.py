@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from bayesgen import _output
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors, numbers, texts, lists and dicts; a kill leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(state, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    _output.write(path, lambda part: torch.save(state, part))
 
 
 def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] | None:
@@ -42,15 +36,3 @@ def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] |
             "or name another file"
         )
     return state
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of tensors and texts, to tell one run from another."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            digest.update(str((part.dtype, tuple(part.shape))).encode())
-            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
-        else:
-            digest.update(str(part).encode())
-    return digest.hexdigest()[:16]

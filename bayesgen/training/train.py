@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen._fingerprint import fingerprint
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
@@ -342,6 +343,4 @@ def _precisions(given: Any, layers: int) -> Tensor:
 def _mark(run: _Run, look: _Look | None, keep: str, alpha: Tensor) -> str:
     words = None if look is None else (look.every, look.burn_in, look.curvature, look.structure)
     shapes = [(name, tuple(value.shape)) for name, value in run.net.state_dict().items()]
-    return checkpoints.fingerprint(
-        run.x, run.y, run.settings, words, keep, alpha, run.likelihood.name, shapes
-    )
+    return fingerprint(run.x, run.y, run.settings, words, keep, alpha, run.likelihood.name, shapes)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bayesgen.errors import RankLostError
 from bayesgen.gram import KernelGram
+from bayesgen.moments import of_rows
 from bayesgen.tiles import Progress, rows
 
 # Rows of a tile as it is made.
@@ -67,6 +68,14 @@ class ShardedGram:
         with answering():
             dist.all_reduce(total, group=self.group)
         return total
+
+    def moments(self) -> tuple[float, float]:
+        """tr K and ‖K‖²_F, the same in every process."""
+        own = of_rows(self.part, self.rows.start)
+        total = torch.tensor(own, dtype=torch.float64, device=self.device)
+        with answering():
+            dist.all_reduce(total, group=self.group)
+        return float(total[0]), float(total[1])
 
 
 def block(n: int, rank: int, count: int) -> slice:

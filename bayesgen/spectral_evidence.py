@@ -49,10 +49,13 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
 def _sampling(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
     """Standard error of the log-determinant, and the bracket of the quadratic form; halves."""
     error = torch.zeros_like(scale[..., 0])
+    one, two = scale[..., None], noise[..., None]  # probes or moments, nodes
     if spectrum.probes is not None:
-        one, two = scale[..., None], noise[..., None]  # probes, nodes
         each = spectrum.probes.integrate(lambda v: (one * v + two).clamp(min=1e-300).log())
         error = error + 0.5 * spectrum.outputs * each.std(-1) / each.shape[-1] ** 0.5
+    if spectrum.doubt is not None:
+        each = spectrum.doubt.integrate(lambda v: (one * v + two).clamp(min=1e-300).log())
+        error = error + 0.5 * spectrum.outputs * each.abs().sum(-1)
     if spectrum.radau is not None:
         ends = [
             measure.integrate(lambda v: (scale * v + noise).clamp(min=1e-300).log())

@@ -16,6 +16,7 @@ from torch import Tensor
 from bayesgen import _checks, lanczos, solvers
 from bayesgen.decomposition import METHODS, Rounding
 from bayesgen.measure import Measure
+from bayesgen.moments import calibrate, moments
 
 
 def of_basis(values: Tensor, vectors: Tensor, n: int, y: Tensor | None) -> dict[str, Any]:
@@ -123,9 +124,10 @@ class KrylovSettings:
         outputs = 1 if y.ndim == 1 else y.shape[-1]
         columns = y.reshape(-1, n, outputs).movedim(0, 1).reshape(n, -1)
         start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
+        known = moments(op)
 
         def enough(space: solvers.Krylov) -> bool:
-            found = error(measures(space, n, y, self.probes))
+            found = error(measures(space, n, y, self.probes, known))
             return bool(found.max() <= (self.tolerance or 0))
 
         space = solvers.block_lanczos(
@@ -139,7 +141,7 @@ class KrylovSettings:
         )
         loads = space.coordinates()[:, : -self.probes]
         return {
-            **measures(space, n, y, self.probes),
+            **measures(space, n, y, self.probes, known),
             "vectors": space.ritz(),
             "projections": loads.reshape(len(loads), -1, outputs).movedim(1, 0),
         }
@@ -149,19 +151,26 @@ class KrylovSettings:
 _CONVERGED = 0.01
 
 
-def measures(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str, Any]:
+def measures(
+    space: solvers.Krylov,
+    n: int,
+    y: Tensor,
+    probes: int,
+    known: tuple[float, float, float] | None,
+) -> dict[str, Any]:
     """All of `Spectrum.krylov` but what solves take, which is as large as the space.
 
     The space was started from the columns of y, then the probes. Of the trace Σ f(λᵢ), what the
     converged Ritz vectors V span is summed, f(θᵢ) each; the rest is estimated by the probes less
     their share in V, (I − VVᵀ)z, scaled to the n − |V| dimensions that are left (deflation:
-    Gambhir, Stathopoulos & Orginos 2017).
+    Gambhir, Stathopoulos & Orginos 2017), and calibrated on the moments that are known.
 
     Args:
         space: the Krylov space.
         n: order of the operator.
         y: targets, (n,), (n, C) or (B, n, C).
         probes: q, the last columns of the start.
+        known: n, tr K and ‖K‖²_F, or None.
     """
     batch = y.shape[:-2] if y.ndim == 3 else y.shape[:0]
     outputs = 1 if y.ndim == 1 else y.shape[-1]
@@ -181,8 +190,15 @@ def measures(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str,
         each = columns.square().reshape(len(columns), -1, outputs).sum(-1)
         return each.mT.reshape(*batch, -1)
 
-    each = Measure(values.expand(probes, -1), random.square().mT + own)
+    sampled = random.square().mT
     other = (around.mT @ (space.vectors @ random)).square().mean(1)
+    # Both rules have these moments alike: what calibration changes, it changes on both sides.
+    change, doubt = torch.zeros_like(values), None
+    if known is not None and left:
+        exact, unsure = _rest(space, kept, random, known, torch.finfo(y.dtype).eps)
+        told, off = calibrate(values, sampled, exact, unsure)
+        change, sampled, doubt = (told - sampled).mean(0), told, Measure(values, off)
+    each = Measure(values.expand(probes, -1), sampled + own)
     columns = y.reshape(-1, n, outputs)
     density = Measure(values, each.weights.mean(0))
     return {
@@ -194,6 +210,7 @@ def measures(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str,
         "method": (
             f"block Lanczos, {len(space.values):,} dimensions from {coordinates.shape[1]} columns, "
             f"{probes} probes past {int(kept.sum()):,} deflated eigenvalues"
+            + (", calibrated on tr K and ‖K‖²" if known is not None else "")
         ),
         # Each product is rounded by eps in every term, independently; and what was dropped.
         "rounding": Rounding(
@@ -201,7 +218,31 @@ def measures(space: solvers.Krylov, n: int, y: Tensor, probes: int) -> dict[str,
             + space.dropped
         ),
         "probes": each,
-        "radau": Measure(torch.cat([values[kept], nodes]), torch.cat([own[kept], other])),
+        "doubt": doubt,
+        "radau": Measure(torch.cat([values, nodes]), torch.cat([own + change, other])),
         "upper": Measure(nodes, weights(around.mT @ (space.vectors @ loads))),
         "spanned": True,
     }
+
+
+def _rest(
+    space: solvers.Krylov,
+    kept: Tensor,
+    random: Tensor,
+    known: tuple[float, float, float],
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Moments of (I − VVᵀ)K(I − VVᵀ) for each probe's Gauss rule to have, (q, 3), and their doubt.
+
+    ‖KVx‖² = Σ (θᵢ² + ρᵢ²)xᵢ² by the residuals ρ; a rule on the space has no ρ, so that what the
+    probes lose by it is lost by what they are asked for.
+    """
+    values, rho = space.values.clamp(min=0)[kept], space.residuals()[kept]
+    taken = torch.stack([kept.sum().to(values), values.sum(), (values**2 + rho**2).sum()])
+    exact = (taken.new_tensor(known) - taken).repeat(random.shape[1], 1)
+    tail = space.out @ (space.vectors[-space.out.shape[1] :] @ random)
+    exact[:, 2] -= tail.square().sum(0)
+    largest = float(space.values.max())
+    # Every Ritz value is rounded by a few eps of the largest.
+    first = 4 * eps * largest * len(space.values) ** 0.5
+    return exact, taken.new_tensor([eps * known[0], first, 8 * eps * largest * known[2] ** 0.5])

@@ -47,6 +47,8 @@ class Spectrum(Solves):
             bracket the quadratic form.
         radau: the density by Gauss–Radau quadrature, likewise: a bracket of the log-determinant,
             the probes being what they are.
+        doubt: what rounding in the moments that `density` was calibrated on does to its sums, a
+            row for each moment.
         spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
             invariant: they give solves, but no variances.
 
@@ -75,6 +77,7 @@ class Spectrum(Solves):
     probes: Measure | None = None
     upper: Measure | None = None
     radau: Measure | None = None
+    doubt: Measure | None = None
     spanned: bool = False
 
     # ------------------------------------------------------------------ makers
@@ -221,7 +224,9 @@ class Spectrum(Solves):
         """Spectrum of a PSD operator by its products with all targets and probes at once.
 
         One block Krylov space from every column of y and of the random probes. What it resolves
-        of the spectrum is known exactly, only the rest is sampled; Gauss and Gauss–Radau rules
+        of the spectrum is known exactly, only the rest is sampled, and by an op that is a tensor or
+        has a method `moments()`, which returns tr K and ‖K‖²_F, only what of the rest a parabola
+        does not tell (`bayesgen.moments`): a tenth of the error. Gauss and Gauss–Radau rules
         bracket both the quadratic forms and, for the probes drawn, the log-determinant. It gives
         solves for its own targets, no variances.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bayesgen import _checks, _output
 from bayesgen.gram import KernelGram
+from bayesgen.moments import of_rows
 
 STORAGE = ("memory", "disk", "none")
 # Rows of a tile: a product's temporary is this by n.
@@ -80,6 +81,17 @@ class TiledGram:
         for start, tile in self.tiles():
             add(total, start, tile, v)
         return total
+
+    def moments(self) -> tuple[float, float]:
+        """tr K and ‖K‖²_F, in one pass."""
+        if self.matrix is not None:
+            return of_rows(self.matrix, 0)
+        trace = squares = 0.0
+        for _, tile in self.tiles():
+            own = of_rows(tile[:, : len(tile)], 0)
+            trace += own[0]
+            squares += 2 * of_rows(tile, 0)[1] - own[1]
+        return trace, squares
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         """Rows of K from their diagonal on, made anew, with the number of the first."""

@@ -134,21 +134,21 @@ def levels(
 
 
 # Without norms a precision means something and training reaches a mode: the labels are fitted
-# first, then the weights go to a mode of the log posterior with α = ½.
+# first, then the weights go to a mode of the log posterior with α = 5.
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 1e-3, "batch": 25}
 MODE = {
-    "epochs": 60,
+    "epochs": 150,
     "optimiser": "adam",
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
     "batch": 25,
-    "prior_precision": 0.5,
+    "prior_precision": 5.0,
 }
 
 
 def fixup(work: Path, level: float, x: Tensor, y: Tensor) -> tuple[nn.Module, Any]:
     name = f"fixup level {level} n {len(x)}"
     net, _ = trained(work, name, x, y, "none", **FIT)
-    return net, bg.train(net, x, y, checkpoint=work / f"{name} mode.pt", **MODE)
+    return net, bg.train(net, x, y, checkpoint=work / f"{name} alpha 5.pt", **MODE)
 
 
 def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen: Any) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import bayesgen as bg
 from bayesgen import solvers, tiles
 from bayesgen.gram import gram
+from bayesgen.models import large as models_large
+from bayesgen.moments import calibrate
 from bayesgen.solvers import Machine, block_lanczos, plan
 from bayesgen.spectrum import Spectrum
 from bayesgen.tiles import TiledGram
@@ -138,6 +140,60 @@ def test_errors_are_honest_over_many_probes():
     assert (score.abs() < 3).double().mean() > 0.9
 
 
+class Products:
+    """A matrix that tells its products and nothing else."""
+
+    def __init__(self, K):
+        self.K, self.shape, self.dtype, self.device = K, K.shape, K.dtype, K.device
+
+    def __matmul__(self, v):
+        return self.K @ v
+
+
+def test_known_moments_take_most_of_the_sampling_error_away():
+    x = points(600, 8)
+    K, y = rbf(x, 0.7), targets(x)
+    exact = Spectrum.dense(K, y).evidence(1.0, 0.2).log_marginal_likelihood
+    plain = Spectrum.krylov(Products(K), y, probes=8, steps=10).evidence(1.0, 0.2)
+    found = Spectrum.krylov(K, y, probes=8, steps=10)
+    e = found.evidence(1.0, 0.2)
+    assert e.error < 0.2 * plain.error
+    assert (e.log_marginal_likelihood - exact).abs() < 3 * e.error
+    assert "calibrated" in e.method
+    assert "calibrated" not in plain.method
+    for power, moment in enumerate((600.0, K.trace(), K.square().sum())):
+        told = found.density.integrate(lambda v, power=power: v**power)
+        torch.testing.assert_close(told, torch.as_tensor(moment, dtype=F64), rtol=1e-3, atol=0)
+
+
+@given(st.integers(1, 12), st.integers(2, 9), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_calibrated_weights_have_the_moments(m, q, seed):
+    g = torch.Generator().manual_seed(seed)
+    nodes, weights = torch.rand(m, generator=g, dtype=F64), torch.rand(q, m, generator=g, dtype=F64)
+    powers = nodes ** torch.arange(3)[:, None]
+    exact = powers @ (weights.mean(0) * (1 + 0.1 * torch.randn(m, generator=g, dtype=F64)))
+    told, off = calibrate(nodes, weights, exact, torch.zeros(3, dtype=F64))
+    assert not off.any()
+    torch.testing.assert_close(powers @ told.mean(0), exact, rtol=1e-6, atol=1e-9)
+    # Every probe agrees on what a parabola sums to.
+    torch.testing.assert_close(told @ powers.mT, exact.expand(q, 3), rtol=1e-6, atol=1e-9)
+
+
+def test_moments_that_are_worse_than_the_sample_are_left_alone():
+    g = torch.Generator().manual_seed(0)
+    nodes, weights = torch.rand(9, generator=g, dtype=F64), torch.rand(4, 9, generator=g, dtype=F64)
+    wrong = torch.tensor([1.0, 50.0, -70.0], dtype=F64)
+    told, _ = calibrate(nodes, weights, wrong, torch.full((3,), 1e6, dtype=F64))
+    torch.testing.assert_close(told, weights, rtol=1e-6, atol=1e-6)
+    # Between the two the doubt is told, moment by moment.
+    exact = nodes ** torch.arange(3)[:, None] @ weights.mean(0)
+    doubt = torch.tensor([0.0, 0.1, 0.0], dtype=F64)
+    one, off = calibrate(nodes, weights, exact, doubt)
+    two, _ = calibrate(nodes, weights, exact + doubt, doubt)
+    torch.testing.assert_close((two - one).mean(0), off.sum(0), rtol=1e-9, atol=1e-12)
+
+
 def test_a_space_that_holds_everything_is_exact():
     x = points(60)
     K, y = rbf(x), targets(x)
@@ -165,7 +221,7 @@ def test_it_stops_when_the_evidence_is_sure_enough():
     x = points(600, 8)
     K, y = rbf(x, 0.5), targets(x)
     loose = Spectrum.krylov(K, y, probes=8, steps=40, tolerance=50.0)
-    tight = Spectrum.krylov(K, y, probes=8, steps=40, tolerance=1.0)
+    tight = Spectrum.krylov(K, y, probes=8, steps=40, tolerance=1e-3)
     assert len(loose.density.nodes) < len(tight.density.nodes)
     assert loose.maximise().evidence.error <= 50
 
@@ -195,7 +251,10 @@ def test_tiles_are_the_matrix(storage, kernel, monkeypatch, tmp_path):
     matrices = gram(kernel.double(), x)
     theta, v = matrices.start(), torch.randn(60, 4, dtype=F64)
     made = TiledGram(matrices, theta, storage, folder=tmp_path)
-    torch.testing.assert_close(made @ v, matrices.matrix(theta) @ v, rtol=1e-9, atol=1e-9)
+    K = matrices.matrix(theta)
+    torch.testing.assert_close(made @ v, K @ v, rtol=1e-9, atol=1e-9)
+    known = (float(K.diagonal().sum()), float(K.square().sum()))
+    assert made.moments() == pytest.approx(known, rel=1e-12)
     if made.matrix is not None:
         torch.testing.assert_close(made.matrix, made.matrix.mT, rtol=0, atol=0)
 
@@ -287,7 +346,9 @@ def problem():
     return x, y
 
 
-def test_a_process_by_krylov_is_the_dense_one(problem, tmp_path):
+def test_a_process_by_krylov_is_the_dense_one(problem, tmp_path, monkeypatch):
+    # By default it stops when the evidence is sure: predictions want a few products more.
+    monkeypatch.setattr(models_large, "_TOLERANCE", 1e-7)
     x, y = problem
     kernel = gpytorch.kernels.RBFKernel()
     dense = bg.GaussianProcess(kernel).fit(x, y)

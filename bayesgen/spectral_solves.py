@@ -95,7 +95,7 @@ class Solves(ABC):
         """The same spectrum with the targets of labelling b alone."""
         _, projections, y = self._basis()
         weights = self.loaded().weights.reshape(len(y), -1)[b]
-        targets = Measure(self.density.nodes, weights)
+        targets = Measure(self.loaded().nodes, weights)
         return replace(
             cast(Any, self), targets=targets, projections=projections[b : b + 1], y=y[b : b + 1]
         )

@@ -43,10 +43,10 @@ class Spectrum(Solves):
         rounding: how uncertain K is by it.
         probes: the density as each random probe saw it, nodes and weights (q, m), where it is an
             estimate; `density` is their mean.
-        upper: the targets' measure by Gauss–Radau quadrature, where `targets` is by Gauss': they
-            bracket the quadratic form.
-        radau: the density by Gauss–Radau quadrature, likewise: a bracket of the log-determinant,
-            the probes being what they are.
+        upper: the targets' measure by Gauss–Radau quadrature, where `targets` is the mean of it and
+            Gauss': these two bracket the quadratic form.
+        radau: the density by Gauss–Radau quadrature, likewise: an end of the bracket of the
+            log-determinant, the probes being what they are.
         doubt: what rounding in the moments that `density` was calibrated on does to its sums, a
             row for each moment.
         spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not

@@ -65,7 +65,10 @@ def tell_plan(plan: Plan, machine: Machine) -> None:
     shown.add_row("memory", f"{plan.bytes / 1e9:,.1f} GB of {machine.memory / 1e9:,.1f} free")
     shown.add_row("time", f"about {plan.seconds:,.0f} s")
     shown.add_row("why", plain(plan.reason))
-    shown.add_row("measured", f"{machine.name}: matrix products at {rates} GFLOP/s")
+    told = f"{machine.name}: matrix products at {rates} GFLOP/s"
+    if machine.disk_rate:
+        told += f"; the folder's disk is read at {machine.disk_rate / 1e9:.2g} GB/s"
+    shown.add_row("measured", told)
     Console(highlight=False, soft_wrap=True).print(shown)
 
 

@@ -326,6 +326,9 @@ def info(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for the Gram matrix; its disk is timed.")
+    ] = None,
 ) -> None:
     """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
     from bayesgen import _checks, solvers
@@ -333,9 +336,10 @@ def info(
 
     if plan is not None:
         _checks.one_of("dtype", dtype, tuple(_DTYPES))
-        machine = solvers.Machine.here(on_device(device, dtype))
+        machine = solvers.Machine.here(on_device(device, dtype), work)
         n, d, outputs = parse_sizes([plan, *(sizes or [])])
-        made = solvers.plan(n, d, outputs, machine=machine, dtype=_DTYPES[dtype])
+        kind, keep = _DTYPES[dtype], work is not None
+        made = solvers.plan(n, d, outputs, machine=machine, dtype=kind, keep=keep)
         return tell_plan(made, machine)
 
     shown = Table(show_header=False, box=None)

@@ -121,14 +121,28 @@ def answering() -> Iterator[None]:
         ) from err
 
 
+def backend(processes: int, cards: int) -> str:
+    """What exchanges tensors between processes, by where the tensors lie.
+
+    NCCL wants a card for each process of a machine; where they share one, gloo serves.
+
+    Example:
+        >>> backend(processes=4, cards=0)
+        'gloo'
+    """
+    return "cpu:gloo,cuda:nccl" if 0 < processes <= cards else "gloo"
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """The group that `torchrun` has set this process up for, if it has."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=PATIENCE))
+    here, cards = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if cards:  # "cuda" is then this process's own card
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % cards)
+    dist.init_process_group(backend(here, cards), timeout=timedelta(seconds=PATIENCE))
     try:
         yield
     finally:

@@ -147,8 +147,10 @@ MODE = {
 
 def fixup(work: Path, level: float, x: Tensor, y: Tensor) -> tuple[nn.Module, Any]:
     name = f"fixup level {level} n {len(x)}"
-    net, _ = trained(work, name, x, y, "none", **FIT)
-    return net, bg.train(net, x, y, checkpoint=work / f"{name} alpha 5.pt", **MODE)
+    net, run = trained(work, name, x, y, "none", **FIT)
+    for stage in ("alpha 5", "alpha 5 again"):
+        run = bg.train(net, x, y, checkpoint=work / f"{name} {stage}.pt", **MODE)
+    return net, run
 
 
 def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen: Any) -> None:

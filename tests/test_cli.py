@@ -114,12 +114,16 @@ def test_a_large_engine_from_the_command_line(monkeypatch, tmp_path, capfd):
         assert falls[0] > falls[1]
 
 
-def test_a_plan_and_its_reason(monkeypatch, capfd):
+def test_a_plan_and_its_reason(monkeypatch, capfd, tmp_path):
     assert not run(monkeypatch, "info", "--plan", "n=50000", "d=3072", "outputs=110")
     printed = capfd.readouterr().out
     assert "engine" in printed
     assert "why" in printed
     assert "GFLOP/s" in printed
+    assert "GB/s" not in printed  # no disk was asked for
+    words = ("--plan", "n=50000", "d=3072", "outputs=110", "--work", str(tmp_path))
+    assert not run(monkeypatch, "info", *words)
+    assert "GB/s" in capfd.readouterr().out
     assert run(monkeypatch, "info", "--plan", "n=50000") == 2
     assert "plan must be n=… d=… outputs=…" in capfd.readouterr().err
 

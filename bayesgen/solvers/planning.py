@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _EIGH, _EIGH_SHARE = 9.0, 0.4
 _DENSE_SPECTRA, _KRYLOV_SPECTRA = 10, 3
 # Products with the Gram matrix that a Krylov space takes, and the probes among its columns.
 _PRODUCTS, _PROBES = 10, 32
+# Bytes written and read back to time a disk.
+_TRIAL = 2**26
 # Seconds of a dense search beyond which the other engine is preferred where it is faster.
 _PATIENCE = 900.0
 
@@ -37,7 +40,8 @@ class Machine:
         memory: free bytes of the device.
         disk: free bytes of the folder for work.
         flops: floating-point operations a second of a matrix product, by dtype name.
-        disk_rate: bytes a second read back from a file in that folder.
+        disk_rate: bytes a second read back from a file in that folder; 0 without one, or where
+            nothing can be written.
         name: of the device.
     """
 
@@ -49,16 +53,16 @@ class Machine:
 
     @classmethod
     def here(cls, device: str | torch.device = "cpu", folder: Path | None = None) -> Machine:
-        """This machine, its matrix products timed (about a second)."""
+        """This machine, its matrix products timed and, with a folder, its disk (a second or so)."""
         place = torch.device(device)
-        folder = Path() if folder is None else folder
-        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        wanted = Path() if folder is None else folder
+        there = next(p for p in (wanted, *wanted.absolute().parents) if p.exists())
         name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
         return cls(
             free_memory(place),
             float(shutil.disk_usage(there).free),
             {kind: _rate(getattr(torch, kind), place) for kind in _kinds(place)},
-            1e9,
+            0.0 if folder is None else _disk_rate(there),
             name,
         )
 
@@ -105,7 +109,8 @@ def plan(
         machine: as `Machine.here` found it; None asks it.
         dtype: of the inputs.
         engine: to take whatever the size; None chooses.
-        keep: whether K should be in a file, so that a run that is cut off goes on.
+        keep: whether there is a folder for K, so that a run that is cut off goes on, or one that
+            memory does not hold reads K from a file, where that is faster than to make it anew.
 
     Raises:
         ValueError: a size that is not positive; another engine; no engine that fits.
@@ -169,9 +174,11 @@ def _krylov(
         matrix, make = n**2 * size, n**2 * d / rate
         product = 2 * n**2 * columns / rate
         within = basis + matrix <= room
+        if (storage == "memory" and not within) or (storage == "disk" and not here.disk_rate):
+            return None
         told = f"K in {name}, {_gb(matrix)}, "
         if storage == "none":
-            each, how = 2 * make + product, f"{told}made anew for each product"
+            each, how = make + product, f"{told}made anew for each product"
             make, held = 0.0, basis
         elif within:
             each, held = product, basis + matrix
@@ -179,8 +186,7 @@ def _krylov(
         else:
             each, held = max(product, matrix / here.disk_rate), basis
             how = f"{told}read from a file for each product"
-        fits = basis <= room and (storage != "memory" or within)
-        if not fits or (storage == "disk" and matrix > _DISK * here.disk):
+        if basis > room or (storage == "disk" and matrix > _DISK * here.disk):
             return None
         seconds = _KRYLOV_SPECTRA * (make + _PRODUCTS * each)
         why = f"{how}; {_time(each)} a product with {columns} columns"
@@ -192,7 +198,8 @@ def _krylov(
     within = [p for p in found if p is not None and "read from" not in p.reason]
     if within:
         return within[0]
-    streamed = [option(name, storage) for name in kinds for storage in ("disk", "none")]
+    ways = ("disk", "none") if keep else ("none",)
+    streamed = [option(name, storage) for name in kinds for storage in ways]
     return min((p for p in streamed if p is not None), key=lambda p: p.seconds, default=None)
 
 
@@ -239,6 +246,24 @@ def _rate(dtype: torch.dtype, device: torch.device) -> float:
         float((a @ a)[0, 0])  # reading it waits for it
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
+
+
+def _disk_rate(folder: Path) -> float:
+    """Bytes a second read from a new file there, once the system has let go of its pages."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(os.urandom(_TRIAL))
+            file.flush()
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.seek(0)
+            start = time.perf_counter()
+            while file.read(2**20):
+                pass
+            return _TRIAL / (time.perf_counter() - start)
+    except OSError:
+        return 0.0
 
 
 def _gb(size: float) -> str:

@@ -61,7 +61,8 @@ class Curvature(ABC):
         weights: of the network.
         prior: the layout of the prior precisions.
         method: how it was computed, in words.
-        spectrum: of S^½HS^½ at S = diag(base)⁻¹, where there is one group; else None.
+        spectrum: of S^½HS^½ at S = diag(base)⁻¹, where there is one group and its precision is
+            learnt; else None.
         negative: eigenvalues below zero that were found.
     """
 
@@ -86,6 +87,10 @@ class Curvature(ABC):
     @abstractmethod
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
         """½ gᵀ(H + diag α)⁻¹g, (P,): what a Newton step gains, or a bound on it from above."""
+
+    def least_gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """The gain or a bound on it from below, whichever takes less."""
+        return self.gain(gradient, precision)
 
 
 def spectral_terms(spectrum: Spectrum, precision: Tensor) -> Terms:

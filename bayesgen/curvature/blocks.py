@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -36,6 +37,9 @@ class Block(Protocol):
     def turned(self) -> bool:
         """Whether the eigenbasis is not that of the weights: then they share one precision."""
 
+    def product(self, row: Tensor) -> Tensor:
+        """H times a vector, (p,)."""
+
     def rotate(self, rows: Tensor) -> Tensor:
         """Coordinates (..., p) in the eigenbasis."""
 
@@ -51,6 +55,10 @@ class Diagonal:
     values: Tensor
     turned: bool = False
 
+    def product(self, row: Tensor) -> Tensor:
+        """See `Block`."""
+        return self.values * row
+
     def rotate(self, rows: Tensor) -> Tensor:
         """See `Block`."""
         return rows
@@ -60,14 +68,27 @@ class Diagonal:
         return coordinates
 
 
-@dataclass(frozen=True)
 class Full:
-    """A dense block by its eigenvectors."""
+    """A dense block, (p, p); its eigenvectors are found when they are wanted."""
 
-    columns: Tensor
-    values: Tensor
-    vectors: Tensor
-    turned: bool = True
+    turned = True
+
+    def __init__(self, columns: Tensor, matrix: Tensor) -> None:
+        self.columns, self.matrix = columns, matrix
+
+    @cached_property
+    def values(self) -> Tensor:
+        """See `Block`."""
+        return solvers.eigvalsh(self.matrix).clamp(min=0)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """In the order of the values."""
+        return solvers.eigh(self.matrix)[1]
+
+    def product(self, row: Tensor) -> Tensor:
+        """See `Block`."""
+        return self.matrix @ row
 
     def rotate(self, rows: Tensor) -> Tensor:
         """See `Block`."""
@@ -78,25 +99,35 @@ class Full:
         return coordinates @ self.vectors.mT
 
 
-@dataclass(frozen=True)
 class Kronecker:
-    """G ⊗ A by the eigenvectors of both."""
+    """G ⊗ A, by the eigenvalues of both and, when they are wanted, their eigenvectors."""
 
-    columns: Tensor
-    values: Tensor
-    left: Tensor
-    right: Tensor
-    turned: bool = True
+    turned = True
+
+    def __init__(self, columns: Tensor, left: Full, right: Full) -> None:
+        self.columns, self.left, self.right = columns, left, right
+
+    @cached_property
+    def values(self) -> Tensor:
+        """See `Block`."""
+        return (self.left.values[:, None] * self.right.values).reshape(-1)
+
+    def _wide(self, rows: Tensor) -> Tensor:
+        return rows.reshape(*rows.shape[:-1], len(self.left.matrix), len(self.right.matrix))
+
+    def product(self, row: Tensor) -> Tensor:
+        """See `Block`: vec(GWA)."""
+        return (self.left.matrix @ self._wide(row) @ self.right.matrix).reshape(-1)
 
     def rotate(self, rows: Tensor) -> Tensor:
         """See `Block`: vec(U_GᵀWU_A)."""
-        W = rows.reshape(*rows.shape[:-1], len(self.left), len(self.right))
-        return (self.left.mT @ W @ self.right).reshape(rows.shape)
+        turned = self.left.vectors.mT @ self._wide(rows) @ self.right.vectors
+        return turned.reshape(rows.shape)
 
     def back(self, coordinates: Tensor) -> Tensor:
         """See `Block`."""
-        Z = coordinates.reshape(*coordinates.shape[:-1], len(self.left), len(self.right))
-        return (self.left @ Z @ self.right.mT).reshape(coordinates.shape)
+        turned = self.left.vectors @ self._wide(coordinates) @ self.right.vectors.mT
+        return turned.reshape(coordinates.shape)
 
 
 class BlockDiagonal(Curvature):
@@ -182,6 +213,17 @@ class BlockDiagonal(Curvature):
             total += float(0.5 * (turned / (block.values + alpha[block.columns])).sum())
         return total
 
+    def least_gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """See `Curvature.least_gain`: gᵀB⁻¹g ≥ ‖g‖⁴/gᵀBg block by block, without eigenvectors."""
+        alpha, total = self.prior.precision(precision).double(), 0.0
+        for block in self.blocks:
+            g = gradient[block.columns]
+            size = g.square().sum()
+            if size > 0:
+                bent = g @ block.product(g) + (alpha[block.columns] * g.square()).sum()
+                total += float(0.5 * size.square() / bent)
+        return total
+
 
 def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
     """The diagonal of the exact GGN, Σ (Λ^½J)²."""
@@ -233,16 +275,14 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     blocks: list[Block] = []
     for leaf in weights.leaves:
         if _factors(leaf.module):
-            left_values, left = _eigen(G[leaf.name])
+            left = Full(_span(leaf.columns.get("bias", slice(0, 0))), G[leaf.name])
             if "weight" in leaf.columns:
-                right_values, right = _eigen(A[leaf.name] / positions[leaf.name])
-                product = left_values[:, None] * right_values
-                columns = _span(leaf.columns["weight"])
-                blocks.append(Kronecker(columns, product.reshape(-1), left, right))
+                right = Full(_span(slice(0, 0)), A[leaf.name] / positions[leaf.name])
+                blocks.append(Kronecker(_span(leaf.columns["weight"]), left, right))
             if "bias" in leaf.columns:
-                blocks.append(Full(_span(leaf.columns["bias"]), left_values, left))
+                blocks.append(left)
         elif rest[leaf.name].ndim == 2:
-            blocks.append(Full(leaf.index(), *_eigen(rest[leaf.name])))
+            blocks.append(Full(leaf.index(), rest[leaf.name]))
         else:
             blocks.append(Diagonal(leaf.index(), rest[leaf.name]))
     return blocks
@@ -302,11 +342,6 @@ def _each_layer(
 
 def _add(store: dict[str, Tensor], name: str, value: Tensor) -> None:
     store[name] = store[name] + value if name in store else value
-
-
-def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = solvers.eigh(matrix)
-    return values.clamp(min=0), vectors
 
 
 def _span(columns: slice) -> Tensor:

@@ -36,6 +36,7 @@ class Request:
         prior: the layout of the prior precisions.
         probes, steps, seed: of Lanczos quadrature.
         progress: called as progress(done, expected, what).
+        many: whether determinants at many prior precisions will be asked for.
         features: what enters the last layer, (n, d), where it is looked at alone.
     """
 
@@ -51,6 +52,7 @@ class Request:
     steps: int
     seed: int
     progress: Progress | None
+    many: bool
     features: Tensor | None = None
 
     def gathered(self) -> Sample:
@@ -58,7 +60,14 @@ class Request:
         assert self.sample is not None
         return self.sample
 
-    def dense(self, method: str, root: Tensor | None = None, matrix: Tensor | None = None) -> Dense:
+    def dense(
+        self,
+        method: str,
+        root: Tensor | None = None,
+        matrix: Tensor | None = None,
+        *,
+        definite: bool = True,
+    ) -> Dense:
         """A `Dense` curvature of this request."""
         return Dense(
             self.weights,
@@ -68,6 +77,8 @@ class Request:
             matrix=matrix,
             outputs=self.outputs,
             batch=self.batch,
+            many=self.many,
+            definite=definite,
         )
 
     def by_products(self, kind: str, words: str) -> Curvature:
@@ -102,7 +113,7 @@ def ggn(request: Request) -> Curvature:
     if R <= LARGEST_DUAL:
         sample = request.gathered()
         made = grams(request.weights, sample, request.prior, request.progress)
-        return DualGGN(request.weights, sample, request.prior, made)
+        return DualGGN(request.weights, sample, request.prior, made, decomposed=request.many)
     return request.by_products("ggn", "GGN")
 
 
@@ -112,7 +123,8 @@ def hessian(request: Request) -> Curvature:
     if P > LARGEST_PRIMAL:
         return request.by_products("hessian", "Hessian")
     op = matrix_free.operator("hessian", request.weights, request.likelihood, request.batches)
-    return request.dense(f"Hessian as a {P:,} × {P:,} matrix", matrix=matrix_free.matrix(op))
+    matrix = matrix_free.matrix(op)
+    return request.dense(f"Hessian as a {P:,} × {P:,} matrix", matrix=matrix, definite=False)
 
 
 def kron(request: Request) -> Curvature:

@@ -24,6 +24,9 @@ class Dense(Curvature):
         matrix: H itself, (P, P), where there is no root.
         outputs: C.
         batch: observations a pass.
+        many: whether determinants at many precisions will be asked for, which eigenvalues give.
+        definite: whether H ≥ 0. Else negative eigenvalues are counted and set to zero: with them
+            the evidence would grow without bound as α falls towards the largest of them.
     """
 
     def __init__(
@@ -36,83 +39,96 @@ class Dense(Curvature):
         matrix: Tensor | None = None,
         outputs: int,
         batch: int,
+        many: bool = True,
+        definite: bool = True,
     ) -> None:
         self.outputs = outputs
         self.weights, self.prior, self.method, self.batch = weights, prior, method, batch
-        self._root, self._matrix = root, matrix
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
-        if prior.count == 1:
-            values, vectors = self._decompose(torch.ones(1, dtype=torch.float64))
+        self._root = None if root is None else root.double()
+        self._matrix = None if matrix is None else matrix.double()
+        self._last: tuple[Tensor, Tensor] | None = None
+        if not definite:
+            self._clip()
+        if prior.count == 1 and many:
+            values = self._eigenvalues()
+            method = self.method
             self.spectrum = Spectrum(
-                Measure(values, torch.ones_like(values)), len(values), None, 0, method, vectors
+                Measure(values, torch.ones_like(values)), len(values), None, 0, method
             )
 
-    def _decompose(self, precision: Tensor) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and eigenvectors of S^½HS^½.
-
-        Negative eigenvalues are counted and set to zero: with them the evidence would grow without
-        bound as α falls towards the largest of them.
-        """
-        shrink = self.prior.precision(precision).rsqrt().double()
-        if self._root is not None:
-            _, singular, right = torch.linalg.svd(self._root.double() * shrink, full_matrices=True)
-            values = torch.zeros_like(shrink)
-            values[: len(singular)] = singular.square()
-            return values, right.mT
+    def _clip(self) -> None:
+        """H without its negative eigenvalues, as the prior's base sees them."""
         assert self._matrix is not None
-        values, vectors = solvers.eigh(shrink[:, None] * self._matrix.double() * shrink)
+        root = self.prior.base.sqrt().double()
+        values, vectors = solvers.eigh(self._matrix / root / root[:, None])
         eps = torch.finfo(self.weights.theta.dtype).eps
         self.negative = int((values < -10 * len(values) * eps * values.abs().max()).sum())
-        return values.clamp(min=0), vectors
+        if values[0] < 0:
+            half = root[:, None] * vectors * values.clamp(min=0).sqrt()
+            self._matrix = half @ half.mT
 
-    def _at(self, precision: Tensor) -> tuple[Tensor, Tensor]:
-        if self.spectrum is not None:
-            vectors = self.spectrum.vectors
-            assert vectors is not None
-            return self.spectrum.density.nodes / precision[0], vectors
+    def _eigenvalues(self) -> Tensor:
+        """Of S^½HS^½ at unit precision, (P,)."""
+        shrink = self.prior.base.rsqrt().double()
+        if self._root is not None:
+            singular = torch.linalg.svdvals(self._root * shrink)
+            values = torch.zeros_like(shrink)
+            values[: len(singular)] = singular.square()
+            return values
+        assert self._matrix is not None
+        return solvers.eigvalsh(shrink[:, None] * self._matrix * shrink).clamp(min=0)
+
+    def _factor(self, precision: Tensor) -> tuple[Tensor, Tensor]:
+        """R with RᵀR = I + S^½HS^½, upper triangular (P, P), and the root of S, (P,)."""
+        shrink = self.prior.precision(precision).rsqrt().double()
         if self._last is None or not torch.equal(self._last[0], precision):
-            self._last = (precision.clone(), *self._decompose(precision))
-        return self._last[1], self._last[2]
+            eye = torch.eye(len(shrink), dtype=shrink.dtype, device=shrink.device)
+            if self._root is not None:
+                R = torch.linalg.qr(torch.cat([self._root * shrink, eye]), mode="r").R
+            else:
+                assert self._matrix is not None
+                R = torch.linalg.cholesky(eye + shrink[:, None] * self._matrix * shrink).mT
+            self._last = (precision.clone(), R)
+        return self._last[1], shrink
 
     def terms(self, precision: Tensor) -> Terms:
         """See `Curvature.terms`."""
-        values, vectors = self._at(precision)
-        each = values / (1 + values)
-        if self.prior.count == 1:
-            freedom = each.sum()[None]
+        eps, P = torch.finfo(self.weights.theta.dtype).eps, self.weights.count
+        if self.spectrum is not None:
+            values = self.spectrum.density.nodes / precision[0]
+            logdet, top, inverse = values.log1p().sum(), values.max(), 1 / (1 + values)
+            freedom = (values * inverse).sum()[None]
         else:
-            freedom = self.prior.sums(vectors.square() @ each)
-        eps, n = torch.finfo(self.weights.theta.dtype).eps, len(values)
+            R, _ = self._factor(precision)
+            inverse = torch.cholesky_inverse(R, upper=True).diagonal()
+            logdet, freedom = 2 * R.diagonal().abs().log().sum(), self.prior.sums(1 - inverse)
+            ones = R.new_ones(P, 1)
+            top = R.new_tensor(solvers.largest_eigenvalue(lambda v: R.mT @ (R @ v) - v, ones))
         if self._root is None:
-            error = n**0.5 * eps * values.max() * (1 / (1 + values)).sum()
-        else:
-            root = values.clamp(min=0).sqrt()
-            error = 2 * n**0.5 * eps * root.max() * (root / (1 + values)).sum()
-        return Terms(values.log1p().sum(), freedom, error)
+            error = P**0.5 * eps * top * inverse.sum()
+        else:  # Σ √λ/(1 + λ) ≤ √(Σ λ/(1 + λ) Σ 1/(1 + λ))
+            error = 2 * P**0.5 * eps * (top * freedom.sum().clamp(min=0) * inverse.sum()).sqrt()
+        return Terms(logdet, freedom, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`."""
-        values, vectors = self._at(precision)
-        root = self.prior.precision(precision).rsqrt().double()
-        turned = root[:, None] * vectors * (1 + values).rsqrt()
+        R, root = self._factor(precision)
         every = jacobians(self.weights, x, self.outputs, self.batch)
-        halves = (J @ turned for J in every)
+        halves = (torch.linalg.solve_triangular(R, J * root, upper=True, left=False) for J in every)
         return torch.cat([half @ half.mT for half in halves])
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
         """See `Curvature.draw`."""
-        values, vectors = self._at(precision)
-        root = self.prior.precision(precision).rsqrt().double()
-        z = standard_normal((count, len(values)), generator, values)
-        drawn = (z * (1 + values).rsqrt()) @ vectors.mT * root
+        R, root = self._factor(precision)
+        z = standard_normal((len(R), count), generator, R)
+        drawn = torch.linalg.solve_triangular(R, z, upper=True).mT * root
         return drawn.to(self.weights.theta)
 
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
         """See `Curvature.gain`."""
-        values, vectors = self._at(precision)
-        root = self.prior.precision(precision).rsqrt().double()
-        turned = vectors.mT @ (root * gradient)
-        return float(0.5 * (turned.square() / (1 + values)).sum())
+        R, root = self._factor(precision)
+        turned = torch.linalg.solve_triangular(R.mT, (root * gradient)[:, None], upper=False)
+        return float(0.5 * turned.square().sum())
 
 
 def ggn_root(weights: Weights, sample: Sample) -> Tensor:

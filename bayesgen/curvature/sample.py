@@ -20,8 +20,8 @@ class Sample:
 
     Attributes:
         x: inputs, (n, …).
-        values: positive eigenvalues of each Λᵢ, (n, K).
-        vectors: their eigenvectors, (n, C, K).
+        values: w > 0 of each Λᵢ = V diag(w) Vᵀ, (n, K).
+        vectors: V, (n, C, K).
         batch: observations a pass.
         memory: bytes that rows of the Jacobian may take.
     """
@@ -54,8 +54,8 @@ def chunks(weights: Weights, count: int, memory: float) -> Iterator[list[Part]]:
     yield chunk
 
 
-def jacobian(weights: Weights, sample: Sample, parts: list[Part], *, rooted: bool = True) -> Tensor:
-    """Λ^½J at some columns, (nK, p); without the root vᵀJ for the eigenvectors v of Λ."""
+def jacobian(weights: Weights, sample: Sample, parts: list[Part]) -> Tensor:
+    """Λ^½J at some columns, (nK, p)."""
     index = torch.cat([part.index() for part in parts])
     n, K = sample.values.shape
     J = weights.theta.new_empty(n, K, len(index))
@@ -65,8 +65,7 @@ def jacobian(weights: Weights, sample: Sample, parts: list[Part], *, rooted: boo
         for _, found in rows(weights, sample.x[rows_of], sample.vectors[rows_of], parts):
             J[rows_of, :, at : at + found.shape[-1]] = found
             at += found.shape[-1]
-    if rooted:
-        J.mul_(sample.values.sqrt()[..., None])
+    J.mul_(sample.values.sqrt()[..., None])
     return J.reshape(n * K, -1)
 
 

@@ -51,10 +51,17 @@ class Softmax(Likelihood):
         return (y * f).sum(-1) - f.logsumexp(-1)
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """Of diag(π) − ππᵀ, C − 1 of each row; the direction 1 has no curvature."""
-        p = f.softmax(-1)
-        values, vectors = torch.linalg.eigh(torch.diag_embed(p) - p[..., None] * p[..., None, :])
-        return values[:, 1:].clamp(min=0), vectors[..., 1:]
+        """Of diag(π) − ππᵀ, C − 1 of each row; the direction 1 has no curvature.
+
+        diag(√π)(I − √π√πᵀ)diag(√π), the projection by C − 1 columns of the Householder reflection
+        that takes √π to an axis: exact for the smallest probabilities too.
+        """
+        u = f.softmax(-1).sqrt()
+        axis = torch.zeros_like(u)
+        axis[..., 0] = 1
+        off = (u + axis)[..., :, None] * (u[..., 1:] / (1 + u[..., :1]))[..., None, :]
+        eye = torch.eye(f.shape[-1], dtype=f.dtype, device=f.device)[:, 1:]
+        return torch.ones_like(u[..., 1:]), u[..., :, None] * (eye - off)
 
     def observe(self, f: Tensor) -> Distribution:
         """See `Likelihood.observe`."""

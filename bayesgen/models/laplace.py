@@ -196,6 +196,7 @@ class Laplace:
             self.steps,
             self.seed,
             progress,
+            bool(self.free),
             data.features,
         )
         curvature = CURVATURES[self.curvature](request)
@@ -217,27 +218,32 @@ class Laplace:
             )
         alpha = prior.precision(best.precision)
         gradient = data.gradient / best.noise - alpha * weights.theta.double()
-        gain = float(best.noise) * curvature.gain(gradient, best.precision * best.noise)
-        if gain > _WORTH * len(data.f):
-            warnings.warn(
-                "the network is not at a mode of its log posterior at this prior precision: "
-                f"gradient norm {float(gradient.norm()):.3g}, and a Newton step would gain "
-                f"{gain:.3g} nats. Train on, with weight decay α/n on the mean loss, or learn the "
-                "precision while training (bayesgen.train(..., evidence_every=…))",
-                NotAtModeWarning,
-                stacklevel=2,
-            )
         own = data.likelihood
         if own.log_noise is not None:
             own = with_noise(own, best.noise.log())
-        return NetworkPosterior(
+        posterior = NetworkPosterior(
             data.observed(own),
             _assemble(objective, best, len(data.f), curvature, only is not None),
             Fitted(own, data.x, data.f, curvature, best, structure),
-            float(gradient.norm()),
-            gain,
+            gradient,
             self.free,
         )
+        worth = _WORTH * len(data.f)
+        # Bounds from above and below, and only between them what takes eigenvectors.
+        if float(0.5 * (gradient.square() / alpha).sum()) > worth:
+            scaled = best.precision * best.noise
+            least = float(best.noise) * curvature.least_gain(gradient, scaled)
+            if least > worth or posterior.gain > worth:
+                warnings.warn(
+                    "the network is not at a mode of its log posterior at this prior precision: "
+                    f"gradient norm {posterior.gradient_norm:.3g}, and a Newton step would gain "
+                    f"{least:.3g} nats or more. Train on, with weight decay α/n on the mean loss, "
+                    "or learn the precision while training "
+                    "(bayesgen.train(..., evidence_every=…))",
+                    NotAtModeWarning,
+                    stacklevel=2,
+                )
+        return posterior
 
     def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
         """The layout of the prior precisions, where they start, and its name.

@@ -114,8 +114,7 @@ def fit(
         data.observed(likelihood),
         _evidence(mode, n, rounding / float(precision[0])),
         Fitted(likelihood, data.x, outputs, dual, setting, structure, linear),
-        mode.gradient_norm,
-        0.0,
+        torch.tensor([mode.gradient_norm]),
         free,
     )
 

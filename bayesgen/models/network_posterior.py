@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,9 +76,6 @@ class NetworkPosterior(Posterior):
     Attributes:
         evidence: the `Evidence`.
         likelihood: with its noise.
-        gradient_norm: ‖∇ log p(D, θ)‖ at θ*.
-        gain: nats that a Newton step to the mode would gain (a bound on them where the curvature
-            is known by its products alone).
         negative_eigenvalues: those of a Hessian that were set to zero.
         learnt: names of the hyperparameters that were learnt.
     """
@@ -89,15 +87,30 @@ class NetworkPosterior(Posterior):
         observed: Observed,
         evidence: Evidence,
         fitted: Fitted,
-        gradient_norm: float,
-        gain: float,
+        gradient: Tensor,
         learnt: frozenset[str],
     ) -> None:
-        self._fitted = fitted
+        self._fitted, self._gradient, self.learnt = fitted, gradient, learnt
         self.likelihood, self.curvature = fitted.likelihood, fitted.curvature
-        self.gradient_norm, self.gain, self.learnt = gradient_norm, gain, learnt
         self.negative_eigenvalues = fitted.curvature.negative
         self._observe(observed, evidence[None])
+
+    @property
+    def gradient_norm(self) -> float:
+        """‖∇ log p(D, θ)‖ at θ*; of a linearisation, in function space."""
+        return float(self._gradient.norm())
+
+    @cached_property
+    def gain(self) -> float:
+        """Nats that a Newton step to the mode would gain; 0 of a linearisation, which is there.
+
+        A bound on them where the curvature is known by its products alone.
+        """
+        setting = self._fitted.setting
+        if self._fitted.linear is not None:
+            return 0.0
+        scaled = setting.precision * setting.noise
+        return float(setting.noise) * self.curvature.gain(self._gradient, scaled)
 
     @property
     def prior_precision(self) -> Tensor:

@@ -41,6 +41,21 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values, vectors
 
 
+def eigvalsh(matrix: Tensor) -> Tensor:
+    """Eigenvalues alone, (n,), ascending: in half the time of `eigh`, or less. Not differentiable.
+
+    Example:
+        >>> eigvalsh(torch.diag(torch.tensor([2.0, 1.0])))
+        tensor([1., 2.])
+    """
+    if matrix.device.type == "cpu":
+        given = matrix.detach().numpy()
+        return torch.from_numpy(
+            scipy.linalg.eigh(given, driver="evr", eigvals_only=True, check_finite=False)
+        )
+    return torch.linalg.eigvalsh(matrix.detach())
+
+
 def rounding_norm(n: int, largest: float, dtype: torch.dtype) -> float:
     """Size ‖E‖₂ of the rounding in an (n, n) symmetric matrix with this largest eigenvalue.
 

@@ -4,6 +4,8 @@ import gpytorch
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.integrate import dblquad, quad
 from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessClassifier
@@ -11,6 +13,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 import bayesgen as bg
 from bayesgen.gram import gram
+from bayesgen.likelihoods import Softmax
 from bayesgen.mode import newton
 from bayesgen.models.laplace_fit import LaplaceEvidence
 
@@ -265,3 +268,15 @@ def test_draws_of_weights_have_the_posteriors_moments(name):
         variance = variance.diagonal(dim1=-2, dim2=-1)
     size = float(variance.max())
     torch.testing.assert_close(f.var(0), variance, atol=0.15 * size, rtol=0)
+
+
+@given(st.integers(2, 12), st.sampled_from([0.1, 3.0, 40.0]), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_roots_of_a_softmax_are_its_curvature_and_of_size_one(C, size, seed):
+    f = size * torch.randn(5, C, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    w, V = Softmax(C).roots(torch.empty(0), f)
+    p = f.softmax(-1)
+    exact = torch.diag_embed(p) - p[..., None] * p[..., None, :]
+    torch.testing.assert_close(V * w[:, None, :] @ V.mT, exact, rtol=1e-12, atol=1e-15)
+    assert w.shape == (5, C - 1)
+    assert 0.9 < V.norm(dim=1).min() <= V.norm(dim=1).max() < 1.5  # no denormals to propagate

@@ -53,15 +53,19 @@ class Softmax(Likelihood):
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         """Of diag(π) − ππᵀ, C − 1 of each row; the direction 1 has no curvature.
 
-        diag(√π)(I − √π√πᵀ)diag(√π), the projection by C − 1 columns of the Householder reflection
-        that takes √π to an axis: exact for the smallest probabilities too.
+        diag(√π)(I − √π√πᵀ)diag(√π), the projection by the other C − 1 columns of the Householder
+        reflection that takes √π to the axis m of the largest πₘ. That makes Σⱼ πⱼvⱼvⱼᵀ over j ≠ m,
+        vⱼ = eⱼ − q with qₘ = √πₘ and q = π/(1 + √πₘ) elsewhere: of size one, and exact, however
+        small πⱼ is.
         """
-        u = f.softmax(-1).sqrt()
-        axis = torch.zeros_like(u)
-        axis[..., 0] = 1
-        off = (u + axis)[..., :, None] * (u[..., 1:] / (1 + u[..., :1]))[..., None, :]
-        eye = torch.eye(f.shape[-1], dtype=f.dtype, device=f.device)[:, 1:]
-        return torch.ones_like(u[..., 1:]), u[..., :, None] * (eye - off)
+        p = f.softmax(-1)
+        largest = p.argmax(-1, keepdim=True)
+        top = p.gather(-1, largest).sqrt()
+        q = (p / (1 + top)).scatter(-1, largest, top)
+        others = torch.arange(p.shape[-1] - 1, device=p.device).expand_as(p[..., 1:])
+        others = others + (others >= largest)
+        axes = torch.nn.functional.one_hot(others, p.shape[-1]).mT
+        return p.gather(-1, others), axes.to(p) - q[..., :, None]
 
     def observe(self, f: Tensor) -> Distribution:
         """See `Likelihood.observe`."""

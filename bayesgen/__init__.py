@@ -35,11 +35,12 @@ from bayesgen.models import (
     RandomFeatures,
 )
 from bayesgen.spectrum import Spectrum
-from bayesgen.training import Training, train, train_ensemble
+from bayesgen.training import Climb, Training, climb, train, train_ensemble
 
 __version__ = metadata.version("bayesgen")
 
 __all__ = [
+    "Climb",
     "DeepKernel",
     "DeepKernelPosterior",
     "DivergedError",
@@ -59,6 +60,7 @@ __all__ = [
     "Spectrum",
     "Training",
     "bases",
+    "climb",
     "compare",
     "corrupt_labels",
     "data",

@@ -150,6 +150,7 @@ MODE = {
     "batch": 25,
     "prior_precision": 5.0,
 }
+CLIMB = 150
 
 
 def fixup(work: Path, level: float, x: Tensor, y: Tensor) -> tuple[nn.Module, Any]:
@@ -157,6 +158,13 @@ def fixup(work: Path, level: float, x: Tensor, y: Tensor) -> tuple[nn.Module, An
     net, run = trained(work, name, x, y, "none", **FIT)
     for stage in ("alpha 5", "alpha 5 again"):
         run = bg.train(net, x, y, checkpoint=work / f"{name} {stage}.pt", **MODE)
+    path = work / f"{name} climbed.pt"
+    if path.exists():
+        net.load_state_dict(torch.load(path, weights_only=True))
+    else:
+        alpha = MODE["prior_precision"]
+        print(name, bg.climb(net, x, y, prior_precision=alpha, steps=CLIMB), flush=True)
+        torch.save(net.state_dict(), path)
     return net, run
 
 

@@ -235,3 +235,57 @@ def test_a_bar_shows_loss_evidence_and_time_left(digits, capfd):
     assert "left" in shown
     bg.train_ensemble([net], digits.x_train, digits.y_train[None], epochs=1, progress=True)
     assert "mean loss" in capfd.readouterr().err
+
+
+# ---------------------------------------------------------------- to a mode
+
+
+def test_a_climb_ends_at_the_mode_of_a_linear_model():
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(60, k, generator=g, dtype=torch.float64) for k in (4, 2))
+    net = torch.nn.Linear(4, 2, bias=False).double()
+    found = bg.climb(net, x, y, "gaussian", prior_precision=3.0, noise=0.5, tolerance=1e-14)
+    exact = torch.linalg.solve(x.mT @ x / 0.5 + 3.0 * torch.eye(4).double(), x.mT @ y / 0.5).mT
+    torch.testing.assert_close(net.weight.detach(), exact, rtol=1e-5, atol=1e-6)
+    density = torch.distributions.Normal(net(x).detach(), 0.5**0.5).log_prob(y).sum()
+    value = float(density - 1.5 * exact.square().sum())
+    assert found.log_posterior == pytest.approx(value, rel=1e-9)
+    assert found.converged
+    assert found.gained > 0
+
+
+def test_a_climb_takes_a_precision_for_each_layer_and_makes_laplace_content():
+    data = bg.data.load("digits", train=120, dtype=torch.float32)
+    torch.manual_seed(0)
+    net = bg.networks.MLP(64, (12,), 10)
+    bg.train(net, data.x_train, data.y_train, epochs=30, optimiser="adam")
+    alpha = torch.tensor([1.0, 2.0])
+    with pytest.warns(bg.NotAtModeWarning):
+        bg.Laplace(net, prior_precision=alpha, hyperparameters="fixed").fit(
+            data.x_train, data.y_train
+        )
+    seen = []
+    found = bg.climb(
+        net, data.x_train, data.y_train, prior_precision=alpha, steps=400, tolerance=1e-9,
+        batch=50, progress=lambda *a: seen.append(a),
+    )  # fmt: skip
+    assert len(seen) <= found.evaluations
+    assert "gradient" in seen[-1][2]
+    posterior = bg.Laplace(net, prior_precision=alpha, hyperparameters="fixed").fit(
+        data.x_train, data.y_train
+    )  # a NotAtModeWarning would be an error
+    assert posterior.gain < 1
+    assert posterior.gradient_norm == pytest.approx(found.gradient_norm, rel=0.05, abs=0.05)
+
+
+def test_a_climb_refuses_what_it_cannot_use():
+    x, y = torch.randn(10, 3), torch.arange(10) % 2
+    net = torch.nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="prior_precision must be"):
+        bg.climb(net, x, y, prior_precision=torch.ones(3))
+    with pytest.raises(ValueError, match="steps must be"):
+        bg.climb(net, x, y, prior_precision=1.0, steps=0)
+    with torch.no_grad():
+        net.weight[0, 0] = math.inf
+    with pytest.raises(bg.DivergedError, match="not finite"):
+        bg.climb(net, x, y, prior_precision=1.0)

@@ -20,12 +20,12 @@ from bayesgen._fingerprint import fingerprint
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
-from bayesgen.likelihoods.likelihood import Likelihood, resolve
+from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.laplace import Laplace
-from bayesgen.models.network_data import inputs, matched
 from bayesgen.training import checkpoint as checkpoints
 from bayesgen.training.bar import reporting
-from bayesgen.training.settings import Progress, Settings, check_net
+from bayesgen.training.problem import layers, observations, precisions
+from bayesgen.training.settings import Progress, Settings
 
 
 @dataclass(frozen=True)
@@ -134,27 +134,17 @@ def train(
         _checks.whole("evidence_every", evidence_every)
     elif keep == "best":
         raise ValueError('keep="best" wants evidence_every: without it no evidence is computed')
-    device = check_net(net)
-    x = inputs(x)
-    if x.device != device:
-        raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")
-    found = resolve(likelihood) or Gaussian(1.0 if noise is None else noise)
-    with torch.no_grad():
-        f = net.eval()(x[:1]).expand(len(x), -1)
-    own = matched(found, _checks.as_tensor("y", y), f)
-    targets = own.targets(y, f)
-    if len(targets) != 1:
-        raise ValueError("y must be of one labelling; see train_ensemble for several")
-    layers = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
-    alpha = _precisions(prior_precision, len(layers))
-    run = _Run(net, layers, x, targets[0], own, settings, alpha, augment)
+    x, targets, own = observations(net, x, y, likelihood, noise)
+    own_layers = layers(net)
+    alpha = precisions(prior_precision, len(own_layers))
+    run = _Run(net, own_layers, x, targets, own, settings, alpha, augment)
     look = None
     if evidence_every is not None:
         learn_noise = isinstance(own, Gaussian) and noise is None
         look = _Look(evidence_every, burn_in, curvature, structure, learn_noise, y)
     path = None if checkpoint is None else Path(checkpoint)
     mark = "" if path is None else _mark(run, look, keep, alpha)
-    state = None if path is None else checkpoints.load(path, mark, device)
+    state = None if path is None else checkpoints.load(path, mark, x.device)
     first = 0
     if state is not None:
         first = run.restore(state)
@@ -326,18 +316,6 @@ def _evidence(parts: list[Any] | None) -> Evidence | None:
         return None
     fit, complexity, n, freedom, error, method = parts
     return Evidence(fit, complexity, n, freedom, error=error, method=method)
-
-
-def _precisions(given: Any, layers: int) -> Tensor:
-    alpha = _checks.as_tensor("prior_precision", given).double()
-    if alpha.numel() != 1 and alpha.shape != (layers,):
-        raise ValueError(
-            f"prior_precision must be a number or of shape ({layers},), one a layer, got "
-            f"{tuple(alpha.shape)}"
-        )
-    if not (torch.isfinite(alpha) & (alpha >= 0)).all():
-        raise ValueError(f"prior_precision must be finite and at least 0, got {given}")
-    return alpha.reshape(-1).expand(layers).clone()
 
 
 def _mark(run: _Run, look: _Look | None, keep: str, alpha: Tensor) -> str:

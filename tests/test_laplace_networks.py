@@ -431,3 +431,24 @@ def test_bad_input_is_named(act, error, message):
     net, x, y = problem()
     with pytest.raises(error, match=message):
         act(net, x, y)
+
+
+@pytest.mark.parametrize("case", ["learnt", "fixed", "layers"])
+def test_float32_says_what_it_did_to_the_gram_matrix(case):
+    torch.manual_seed(0)
+    net = bg.networks.LeNet()
+    x, y = torch.randn(24, 1, 28, 28), torch.arange(24) % 10
+    bg.train(net, x, y, epochs=4, optimiser="adam", batch=8)
+    alpha = torch.tensor([1.0, 1.5, 2.0, 2.5, 3.0]) if case == "layers" else 2.0
+    learn = "evidence" if case == "learnt" else "fixed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.NotAtModeWarning)
+        rough, exact = (
+            bg.Laplace(net, prior_precision=alpha, hyperparameters=learn, dtype=dtype).fit(x, y)
+            for dtype in (torch.float32, F64)
+        )
+    gap = rough.evidence.log_marginal_likelihood - exact.evidence.log_marginal_likelihood
+    assert "Gram" in rough.evidence.method
+    # The outputs, and with them the fit, are float32 too.
+    assert abs(float(gap)) <= float(rough.evidence.error) + 1e-3
+    assert rough.evidence.error < 0.24

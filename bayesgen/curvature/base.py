@@ -101,7 +101,9 @@ def spectral_terms(spectrum: Spectrum, precision: Tensor) -> Terms:
     nodes = spectrum.density
     trace = nodes.integrate(lambda v: scale / (scale * v + 1))
     spread = nodes.integrate(lambda v: scale * v.clamp(min=0).sqrt() / (scale * v + 1))
+    inverse = nodes.integrate(lambda v: (scale * v + 1) ** -2).sqrt()
     error = rounding.matrix * trace + 2 * rounding.root * spread
+    error = error + scale * rounding.entries * inverse
     error = error + spectrum.sampling_error(lambda v: (scale * v).log1p())
     return Terms(logdet, spectrum.effective_dimension(precision[:1]), error)
 

@@ -11,6 +11,7 @@ from bayesgen.curvature import blocks, matrix_free
 from bayesgen.curvature.base import Curvature, PriorShape
 from bayesgen.curvature.dense import Dense, ggn_matrix, ggn_root, last_layer_matrix
 from bayesgen.curvature.dual import DualGGN, grams
+from bayesgen.curvature.rounding import measured
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.likelihoods.likelihood import Likelihood
@@ -113,7 +114,15 @@ def ggn(request: Request) -> Curvature:
     if R <= LARGEST_DUAL:
         sample = request.gathered()
         made = grams(request.weights, sample, request.prior, request.progress)
-        return DualGGN(request.weights, sample, request.prior, made, decomposed=request.many)
+        rounded = measured(request.weights, sample, request.prior)
+        return DualGGN(
+            request.weights,
+            sample,
+            request.prior,
+            made,
+            decomposed=request.many,
+            rounded=rounded,
+        )
     return request.by_products("ggn", "GGN")
 
 

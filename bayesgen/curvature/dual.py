@@ -86,6 +86,7 @@ class DualGGN(Curvature):
             it is, see `grams`.
         decomposed: whether one group's Gram matrix is to be known by its eigenvalues, for
             determinants at any precision in O(n), or factorised at each.
+        rounded: ‖δK‖_F/tr K of the blocks, where they were not summed in float64.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class DualGGN(Curvature):
         blocks: list[Tensor],
         *,
         decomposed: bool = True,
+        rounded: float | None = None,
     ) -> None:
+        self.rounded = rounded
         self.weights, self.sample, self.prior = weights, sample, prior
         self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
         self._factor: tuple[Tensor, Tensor] | None = None
@@ -106,7 +109,10 @@ class DualGGN(Curvature):
             n, eps = len(K), torch.finfo(K.dtype).eps
             # Eigenvalues in float64 whatever the rows: what rounding there is comes from the sum.
             values, vectors = solvers.eigh(K.double())
-            rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
+            if rounded is None:
+                rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
+            else:
+                rounding = Rounding(entries=rounded * float(values.sum()))
             method = f"exact {self.method}"
             values = values.clamp(min=0)
             self.spectrum = Spectrum.of_basis(values, vectors, n, None, method, rounding)
@@ -117,14 +123,20 @@ class DualGGN(Curvature):
         if self.spectrum is not None:
             return spectral_terms(self.spectrum, precision)
         A = self._matrix(precision)
-        top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
-        eps = torch.finfo(self.weights.theta.dtype).eps
+        if self.rounded is None:
+            top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
+            eps = torch.finfo(self.weights.theta.dtype).eps
+            off = len(A) ** 0.5 * eps * top
+        else:
+            off = self.rounded * float(A.trace())
         A.diagonal().add_(1)
         factor = solvers.cholesky(lambda: A)
         logdet = factor.logdet()
         inverse = factor.into_inverse()
         freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
-        error = len(inverse) ** 0.5 * eps * top * inverse.diagonal().sum()
+        # |tr A⁻¹δA| ≤ ‖A⁻¹‖_F ‖δA‖_F, or ‖δA‖ tr A⁻¹.
+        size = inverse.diagonal().sum() if self.rounded is None else inverse.norm()
+        error = off * size
         return Terms(logdet, freedom / precision.to(freedom), torch.as_tensor(error))
 
     def _trace(self, inverse: Tensor, g: int) -> Tensor:

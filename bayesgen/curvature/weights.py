@@ -87,6 +87,13 @@ class Weights:
         self.names = tuple(names)
         self.theta = torch.cat(parts)
 
+    def converted(self, dtype: torch.dtype) -> Weights:
+        """The same weights in another dtype, a copy."""
+        other = copy.deepcopy(self)
+        other.net.to(dtype)
+        other.theta = other.theta.to(dtype)
+        return other
+
     @property
     def count(self) -> int:
         """P."""

@@ -13,6 +13,7 @@ from bayesgen import solvers
 from bayesgen.curvature.base import PriorShape
 from bayesgen.curvature.build import LARGEST_DUAL
 from bayesgen.curvature.dual import DualGGN, grams
+from bayesgen.curvature.rounding import measured
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.evidence import Evidence
@@ -88,8 +89,7 @@ def fit(
         passes.memory,
     )
     gram = grams(weights, sample, prior, passes.progress)[0].double()
-    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
-    rounding = solvers.rounding_norm(len(gram), size, theta.dtype)
+    rounding = _rounding(weights, sample, prior, gram)
     f = data.f - weights.moved(data.x, theta) if offset else torch.zeros_like(data.f)
     problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
     climb = _Climb(gram, problem)
@@ -112,7 +112,7 @@ def fit(
     linear = Linear(back / prior.precision(precision), offset)
     return NetworkPosterior(
         data.observed(likelihood),
-        _evidence(mode, n, rounding / float(precision[0])),
+        _evidence(mode, n, rounding / precision[0], _slope(values, vectors)),
         Fitted(likelihood, data.x, outputs, dual, setting, structure, linear),
         torch.tensor([mode.gradient_norm]),
         free,
@@ -128,10 +128,29 @@ def _basis(data: NetworkData) -> Tensor:
     return torch.linalg.eigh(eye - 1 / C).eigenvectors[:, 1:]
 
 
-def _evidence(mode: Mode, n: int, rounding: float) -> Evidence:
-    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed."""
+def _rounding(weights: Weights, sample: Sample, prior: PriorShape, gram: Tensor) -> Tensor:
+    """‖δK‖_F, or where all is float64 a bound on its effect in the same place, ()."""
+    share = measured(weights, sample, prior)
+    if share is not None:
+        return share * gram.trace()
+    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
+    return gram.new_tensor(len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype))
+
+
+def _slope(values: Tensor, vectors: Tensor) -> Tensor:
+    """The largest trace of a row's curvature Λ, which its eigenvalues stay below, ()."""
+    return (values * vectors.square().sum(1)).sum(1).max()
+
+
+def _evidence(mode: Mode, n: int, rounding: Tensor, slope: Tensor) -> Evidence:
+    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed.
+
+    δ log Z = ½ aᵀδKa − ½ tr (W⁻¹ + K)⁻¹δK, and ‖(W⁻¹ + K)⁻¹‖_F² ≤ ‖W‖ tr (W⁻¹ + K)⁻¹.
+    """
     e = mode.evidence
-    error = 0.5 * rounding * (mode.a.square().sum() + mode.curvature.trace())
+    trace = mode.curvature.trace()
+    inverse = torch.minimum(trace, (slope * trace).sqrt())
+    error = 0.5 * rounding * (mode.a.square().sum() + inverse)
     return Evidence(
         e.fit,
         e.complexity,

@@ -144,7 +144,7 @@ def levels(
 
 # Without norms a precision means something, and there is a mode: Adam fits the labels, then L-BFGS
 # on all of the data climbs the log posterior.
-WIDTH, ALPHA, CLIMB, ROUNDS = 8, 5.0, 400, 4
+WIDTH, ALPHA, CLIMB = 8, 5.0, 400
 # Nats an image that a Newton step may still gain where a network is near enough to its mode.
 NEAR = 0.25
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
@@ -164,7 +164,14 @@ def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int) -> nn.Mod
 
 
 def at_modes(
-    store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen: Any, kinds: list[str]
+    store: Store,
+    work: Path,
+    data: Any,
+    x: Tensor,
+    new: Tensor,
+    chosen: Any,
+    kinds: list[str],
+    most: int,
 ) -> None:
     for level in chosen:
         name = f"fixup level {level} n {len(x)}"
@@ -174,7 +181,7 @@ def at_modes(
             net = fixup(work, level, x, y, rounds)
             found = evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed")
             print(name, rounds, found, flush=True)
-            if found["gain"] > NEAR and rounds < ROUNDS:
+            if found["gain"] > NEAR and rounds < most:
                 rounds += 1
                 continue
             store.keep(
@@ -202,9 +209,9 @@ model: the networks are far from the mode that the evidence asks for. Guessing
 uniformly earns −2.303; what is below it says that this posterior explains the
 labels worse than guessing. Fixup: width 8, no norms, 80 epochs of Adam without a prior
 to fit the labels, then L-BFGS on the log posterior with α = 5, 400 steps at a time until
-a Newton step would gain less than 0.25 nats an image; there Laplace with the exact GGN
-at the same α; and the tangent kernel, where it was run, Laplace at the mode of
-Jθ, a Gaussian process under the network's tangent kernel, α of maximum evidence. J was
+a Newton step would gain less than 0.25 nats an image, or --rounds of them; there Laplace
+with the exact GGN at the same α; and the tangent kernel, Laplace at the mode of Jθ, a
+Gaussian process under the network's tangent kernel, α of maximum evidence. J was
 learnt from the same labels and is not paid for by the latter."""
 
 
@@ -264,6 +271,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--level", type=float, action="append")
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
+    parser.add_argument("--rounds", type=int, default=1, help="of 400 steps at most, of mode")
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -277,7 +285,7 @@ def main() -> None:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
         levels(store, options.work, data, x, new, chosen, curvatures)
     if "mode" in parts or "tangent" in parts:
-        at_modes(store, options.work, data, x, new, options.level or LEVELS, parts)
+        at_modes(store, options.work, data, x, new, options.level or LEVELS, parts, options.rounds)
     if "train" in parts:  # what these two want, to be run side by side
         for level in options.level or LEVELS:
             y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)

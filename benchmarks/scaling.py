@@ -33,7 +33,7 @@ from bayesgen import solvers
 from bayesgen.gram import squared_distances
 from bayesgen.spectrum import Spectrum
 
-SIZES = (500, 1000, 2000, 4000, 8000, 12_000, 16_000, 20_000)
+SIZES = (500, 1000, 2000, 4000, 8000, 20_000)
 SCALE, NOISE = 0.1, 0.05
 STORE = RESULTS / "scaling.json"
 

@@ -13,9 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows of a matrix whose squares are added up at a time.
-_ROWS = 2048
-
 
 def moments(op: Any) -> tuple[float, float, float] | None:
     """n, tr K and ‖K‖²_F of an operator that can tell them, else None.
@@ -35,16 +32,15 @@ def moments(op: Any) -> tuple[float, float, float] | None:
 
 
 def of_rows(part: Tensor, first: int) -> tuple[float, float]:
-    """The share of tr K and ‖K‖²_F in some rows of K, (r, n), added up in float64.
+    """The share of tr K and ‖K‖²_F in some rows of K, (r, n), rows added up in float64.
 
     Args:
         part: the rows.
         first: the number of the first.
     """
     trace = part[:, first:].diagonal().sum(dtype=torch.float64)
-    blocks = part.split(_ROWS)
-    squares = sum(torch.linalg.vector_norm(rows, dtype=torch.float64) ** 2 for rows in blocks)
-    return float(trace), float(squares)
+    # In the rows' own dtype along each, which is several times as fast as to convert them.
+    return float(trace), float(torch.linalg.vector_norm(part, dim=1).double().square().sum())
 
 
 def calibrate(

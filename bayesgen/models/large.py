@@ -26,7 +26,7 @@ from bayesgen.tiles import TiledGram, add
 # Points of the subset on which a length-scale is looked for first, and the step from there.
 _SUBSET = 4000
 _STEP = 0.5 * math.log(2.0)
-_PROBES, _PRODUCTS = 32, 16
+_PROBES, _PRODUCTS = 48, 16
 # Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
 _TOLERANCE = 5e-5
 
@@ -59,6 +59,7 @@ class Found:
         evidence: of batch shape (B,).
         at_bound: (B,).
         spectra: how many were computed.
+        off: a bound on the Frobenius norm of what of (sK + σ²I)⁻¹ is not on its diagonal, (B,).
     """
 
     theta: Tensor
@@ -68,6 +69,7 @@ class Found:
     evidence: Evidence
     at_bound: Tensor
     spectra: int
+    off: Tensor
 
 
 def fit(
@@ -159,6 +161,7 @@ def _better(old: Found, new: Found) -> Found:
         combine(pick, old.evidence, new.evidence),
         pick(old.at_bound, new.at_bound),
         old.spectra + new.spectra,
+        pick(old.off, new.off),
     )
 
 
@@ -226,6 +229,7 @@ def _at(
         "noise": top.noise,
         "alpha": spectrum.solve(top.scale, top.noise),
         "at_bound": top.at_bound,
+        "off": _off_diagonal(spectrum, top.scale, top.noise),
         "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),
         "method": torch.tensor(list(e.method.encode())),
     }
@@ -242,6 +246,19 @@ def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
         Evidence(fit_part, complexity, y.shape[1], dof, error=error, method=method),
         parts["at_bound"],
         1,
+        parts["off"],
+    )
+
+
+def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """√(‖A⁻¹‖²_F − (tr A⁻¹)²/n), (B,): the diagonal has at least that share of the norm."""
+    scale, noise = scale[:, None], noise[:, None]
+    mean = spectrum.density.integrate(lambda v: 1 / (scale * v + noise)) / spectrum.n
+    # About the mean, lest the difference cancel.
+    return (
+        spectrum.density.integrate(lambda v: (1 / (scale * v + noise) - mean[:, None]).square())
+        .clamp(min=0)
+        .sqrt()
     )
 
 
@@ -256,7 +273,7 @@ def _checked(
         of = (which == k).nonzero()[:, 0]
         alpha = found.alpha[of].to(y)
         columns = alpha.movedim(0, 1).reshape(n, -1)
-        product, gap = torch.zeros_like(columns), 0.0
+        product, gap, own = torch.zeros_like(columns), 0.0, 0.0
         exact = TiledGram(matrices, theta.to(y), "none")
         rough = TiledGram(inner, theta, "none")
         pairs = zip(exact.tiles(), rough.tiles(), strict=True)
@@ -264,7 +281,9 @@ def _checked(
             add(product, start, tile, columns)
             rows = len(tile)
             off = (tile - other.to(tile)).square()
-            gap += float(2 * off.sum() - off[:, :rows].sum())
+            diagonal = float(off.diagonal().sum())
+            gap += float(2 * off.sum() - off[:, :rows].sum()) - diagonal
+            own += diagonal
             if progress is not None:
                 progress(start + rows, n, f"check in {y.dtype} at {_where(theta)}")
         s, noise = found.scale[of, None, None], found.noise[of, None, None]
@@ -273,8 +292,9 @@ def _checked(
         # yᵀα + rᵀα ≤ yᵀA⁻¹y ≤ yᵀα + rᵀα + ‖r‖²/σ², whatever α is; yᵀα is what was reported.
         shift = (residual * alpha).sum((1, 2)).abs()
         width = (residual.square() / noise).sum((1, 2))
-        trace = (n / found.noise[of].square()).sqrt()  # ‖A⁻¹‖_F at most
-        extra[of] = 0.5 * (shift + width + C * found.scale[of] * trace * gap**0.5)
+        # |tr A⁻¹δK|, on and off the diagonal, where a kernel's own is as good as exact.
+        there = found.off[of] * max(gap, 0.0) ** 0.5 + n**0.5 / found.noise[of] * own**0.5
+        extra[of] = 0.5 * (shift + width + C * found.scale[of] * there)
     return replace(found, evidence=replace(found.evidence, error=found.evidence.error + extra))
 
 

@@ -25,7 +25,7 @@ _EIGH, _EIGH_SHARE = 9.0, 0.4
 # Spectra that a search over length-scales takes.
 _DENSE_SPECTRA, _KRYLOV_SPECTRA = 10, 3
 # Products with the Gram matrix that a Krylov space takes, and the probes among its columns.
-_PRODUCTS, _PROBES = 10, 32
+_PRODUCTS, _PROBES = 10, 48
 # Bytes written and read back to time a disk.
 _TRIAL = 2**26
 # Seconds of a dense search beyond which the other engine is preferred where it is faster.

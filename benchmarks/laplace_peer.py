@@ -101,14 +101,14 @@ def main() -> None:
         net, data.x_train, data.y_train, epochs=60, optimiser="adam", learning_rate=3e-3,
         prior_precision=1.0,
     )  # fmt: skip
-    rows = compare("MLP, digits, n = 500", net, data.x_train, data.y_train, PAIRS, 100, 3)
+    rows = compare("MLP, digits, n = 500", net, data.x_train, data.y_train, PAIRS, 100, 9)
     x, y = torch.randn(options.images, 3, 32, 32), torch.randint(10, (options.images,))
     for name, net, few in (
         ("ConvNet (width 16)", bg.networks.ConvNet(16), ("kron", "last_layer")),
         ("PreResNet-20", bg.networks.PreResNet20(), ("last_layer",)),
     ):
         bg.train(net, x, y, epochs=2, batch=64, learning_rate=0.05)
-        rows += compare(f"{name}, n = {options.images}", net, x, y, few, 64, 1)
+        rows += compare(f"{name}, n = {options.images}", net, x, y, few, 64, 7)
     start = time.perf_counter()
     value = ours(net, x, y, "ggn", 64)
     took = time.perf_counter() - start
@@ -123,7 +123,8 @@ def main() -> None:
     write(
         "laplace_peer",
         "Laplace evidence beside laplace-torch",
-        f"python benchmarks/laplace_peer.py --images {options.images} --threads {options.threads}",
+        f"OMP_WAIT_POLICY=passive python benchmarks/laplace_peer.py --images {options.images} "
+        f"--threads {options.threads}",
         rows,
         "Evidence and seconds, bayesgen first, then laplace-torch "
         f"{metadata.version('laplace-torch')} (curvlinops), ×: how many times as long the peer "

@@ -26,46 +26,67 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     alpha_square = targets.integrate(lambda v: (scale * v + noise) ** -2)
     prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
-    trace = density.integrate(lambda v: 1 / (scale * v + noise))
-    spread = density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
-    inverse = density.integrate(lambda v: (scale * v + noise) ** -2).sqrt()
-    error = _sampling(spectrum, scale, noise)
-    scale, noise = scale[..., 0], noise[..., 0]
+    error = logdet_error(spectrum, scale, noise) + _quadratic_error(
+        spectrum, scale, noise, alpha_square, prior_norm
+    )
+    noise = noise[..., 0]
     fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
-    rounding = spectrum.rounding
-    error = error + 0.5 * scale * rounding.matrix * (outputs * trace + alpha_square)
-    pull = (alpha_square * prior_norm / scale).sqrt()
-    error = error + scale * rounding.root * (outputs * spread + pull)
-    # |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F, and |αᵀδKα| ≤ ‖α‖² ‖δK‖.
-    wide, long = outputs * inverse, 2 * alpha_square / spectrum.n**0.5
-    error = error + 0.5 * scale * rounding.entries * (wide + long)
-    if spectrum.y is not None:  # the targets too were rounded, to their own dtype
-        quadratic = noise * alpha_square + prior_norm
-        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
     return Evidence(fit, complexity, spectrum.n, dof, error=error.detach(), method=spectrum.method)
 
 
-def _sampling(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
-    """Standard error of the log-determinant, and the bracket of the quadratic form; halves."""
-    error = torch.zeros_like(scale[..., 0])
+def logdet_error(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """Nats of an evidence that its log-determinants may be off by, with A = sK + σ²I.
+
+    The standard error over the probes, what was known of the density but for rounding, the bracket
+    of Gauss and Radau, and δK by |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F where its entries are independent.
+
+    Args:
+        spectrum: as it comes.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+    rounding, half = spectrum.rounding, 0.5 * spectrum.outputs
     one, two = scale[..., None], noise[..., None]  # probes or moments, nodes
+
+    def log(v: Tensor) -> Tensor:
+        return (one * v + two).clamp(min=1e-300).log()
+
+    error = torch.zeros_like(scale[..., 0])
     if spectrum.probes is not None:
-        each = spectrum.probes.integrate(lambda v: (one * v + two).clamp(min=1e-300).log())
-        error = error + 0.5 * spectrum.outputs * each.std(-1) / each.shape[-1] ** 0.5
+        each = spectrum.probes.integrate(log)
+        error = error + half * each.std(-1) / each.shape[-1] ** 0.5
     if spectrum.doubt is not None:
-        each = spectrum.doubt.integrate(lambda v: (one * v + two).clamp(min=1e-300).log())
-        error = error + 0.5 * spectrum.outputs * each.abs().sum(-1)
+        error = error + half * spectrum.doubt.integrate(log).abs().sum(-1)
     if spectrum.radau is not None:
         ends = [
             measure.integrate(lambda v: (scale * v + noise).clamp(min=1e-300).log())
             for measure in (spectrum.density, spectrum.radau)
         ]
-        error = error + 0.5 * spectrum.outputs * (ends[0] - ends[1]).abs()
+        error = error + half * (ends[0] - ends[1]).abs()
+    trace = spectrum.density.integrate(lambda v: 1 / (scale * v + noise))
+    inverse = spectrum.density.integrate(lambda v: (scale * v + noise) ** -2).sqrt()
+    spread = spectrum.density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
+    matrix = rounding.matrix * trace + 2 * rounding.root * spread + rounding.entries * inverse
+    return error + half * scale[..., 0] * matrix
+
+
+def _quadratic_error(
+    spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha_square: Tensor, prior_norm: Tensor
+) -> Tensor:
+    """The same for yᵀA⁻¹y: the bracket of Gauss and Radau, αᵀδKα, and rounding of the targets."""
+    rounding = spectrum.rounding
+    error = torch.zeros_like(alpha_square)
     if spectrum.upper is not None:
         low, high = (
             measure.integrate(lambda v: 1 / (scale * v + noise))
             for measure in (spectrum.loaded(), spectrum.upper)
         )
         error = error + 0.5 * (high - low).clamp(min=0)
+    scale, noise = scale[..., 0], noise[..., 0]
+    norm = rounding.matrix + 2 * rounding.entries / spectrum.n**0.5
+    error = error + 0.5 * scale * norm * alpha_square
+    error = error + scale * rounding.root * (alpha_square * prior_norm / scale).sqrt()
+    if spectrum.y is not None:  # to their own dtype
+        quadratic = noise * alpha_square + prior_norm
+        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
     return error

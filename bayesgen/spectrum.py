@@ -29,8 +29,6 @@ from bayesgen.spectral_solves import Solves
 class Spectrum(Solves):
     """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
 
-    Built by `Spectrum.dense`, `Spectrum.features` or `Spectrum.lanczos`.
-
     Attributes:
         density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
         n: order of the operator.

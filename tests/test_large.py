@@ -393,6 +393,30 @@ def test_float32_inside_is_checked_in_float64(problem, monkeypatch):
     assert large.mean(x).dtype == F64
 
 
+def test_quadratic_forms_of_float32_inside_are_those_of_float64(problem, monkeypatch):
+    x, y = problem
+    half = solvers.Plan("krylov", "memory", "float32", 0.0, 0.0, "")
+    monkeypatch.setattr(solvers, "plan", lambda *_, **__: half)
+    seen, check = [], models_large._checked
+
+    def watched(matrices, inner, targets, found, progress):
+        seen.extend([found, check(matrices, inner, targets, found, progress)])
+        return seen[-1]
+
+    monkeypatch.setattr(models_large, "_checked", watched)
+    kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
+    kernel.base_kernel.lengthscale, kernel.outputscale = 0.3, 10.0
+    bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed", engine="krylov").fit(x, y)
+    before, after = seen
+    A = 10 * rbf(x) + 0.1 * torch.eye(len(x), dtype=F64)
+    exact = (y * torch.linalg.solve(A, y)).sum((1, 2))
+    own, its = ((found.quadratic - exact).abs() for found in (after, before))
+    assert (own < its).all() and (own < 2 * (after.evidence.error - after.logdet_error)).all()
+    assert (after.evidence.error < before.evidence.error).all()
+    shift = after.evidence.fit - before.evidence.fit
+    torch.testing.assert_close(shift, 0.5 * (before.quadratic - after.quadratic))
+
+
 def test_parameters_beyond_a_lengthscale_are_refused(problem):
     x, y = problem
     kernel = gpytorch.kernels.RBFKernel(ard_num_dims=3)

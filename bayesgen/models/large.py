@@ -20,6 +20,7 @@ from bayesgen.models import lengthscale
 from bayesgen.models.optimise import Free
 from bayesgen.models.profile import ProfileMaximum, Progress
 from bayesgen.solvers import Plan
+from bayesgen.spectral_evidence import logdet_error
 from bayesgen.spectrum import Spectrum
 from bayesgen.tiles import TiledGram, add
 
@@ -27,6 +28,8 @@ from bayesgen.tiles import TiledGram, add
 _SUBSET = 4000
 _STEP = 0.5 * math.log(2.0)
 _PROBES, _PRODUCTS = 48, 16
+# Of what is kept on disk.
+_LAYOUT = 2
 # Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
 _TOLERANCE = 5e-5
 
@@ -59,6 +62,8 @@ class Found:
         evidence: of batch shape (B,).
         at_bound: (B,).
         spectra: how many were computed.
+        quadratic: yᵀ(sK + σ²I)⁻¹y as the evidence has it, (B,).
+        logdet_error: what of the evidence's error is the log-determinants', (B,).
         off: a bound on the Frobenius norm of what of (sK + σ²I)⁻¹ is not on its diagonal, (B,).
     """
 
@@ -69,6 +74,8 @@ class Found:
     evidence: Evidence
     at_bound: Tensor
     spectra: int
+    quadratic: Tensor
+    logdet_error: Tensor
     off: Tensor
 
 
@@ -84,9 +91,9 @@ def fit(
 
     A length-scale that is free is found exactly on 4,000 of the points; all of them are then asked
     at the median labelling's value and at steps of √2 from there, outwards while some labelling
-    gains. Where the Gram matrix is in float32, the solves are checked in float64 at the end: their
-    residuals bracket the quadratic form, and how far the matrix is from its float64 self bounds
-    what that does to the log-determinant. Both go into the error.
+    gains. Where the Gram matrix is in float32, quadratic forms are those of float64 at the end, by
+    the residuals of the solves, and how far the matrix is from its float64 self bounds what that
+    does to the log-determinant.
 
     Args:
         matrices: kernel on the inputs.
@@ -100,7 +107,7 @@ def fit(
         search = replace(search, folder=None)
     mark = fingerprint(
         matrices.x, y, matrices.base, theta.tolist(), free, float(scale[0]), float(noise[0]),
-        search.plan.dtype,
+        search.plan.dtype, _LAYOUT,
     )  # fmt: skip
     shelf = _Shelf(search.folder, mark)
     learn = free.kernel and len(theta) > 0
@@ -161,6 +168,8 @@ def _better(old: Found, new: Found) -> Found:
         combine(pick, old.evidence, new.evidence),
         pick(old.at_bound, new.at_bound),
         old.spectra + new.spectra,
+        pick(old.quadratic, new.quadratic),
+        pick(old.logdet_error, new.logdet_error),
         pick(old.off, new.off),
     )
 
@@ -223,13 +232,15 @@ def _at(
         progress=multiplied,
     )
     top = spectrum.maximise(scale, noise)
-    e = top.evidence
+    e, s, v = top.evidence, top.scale[:, None], top.noise[:, None]
     return {
         "scale": top.scale,
         "noise": top.noise,
         "alpha": spectrum.solve(top.scale, top.noise),
         "at_bound": top.at_bound,
-        "off": _off_diagonal(spectrum, top.scale, top.noise),
+        "quadratic": spectrum.loaded().integrate(lambda nodes: 1 / (s * nodes + v)),
+        "logdet_error": logdet_error(spectrum, s, v),
+        "off": _off_diagonal(spectrum, s, v),
         "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),
         "method": torch.tensor(list(e.method.encode())),
     }
@@ -246,13 +257,14 @@ def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
         Evidence(fit_part, complexity, y.shape[1], dof, error=error, method=method),
         parts["at_bound"],
         1,
+        parts["quadratic"],
+        parts["logdet_error"],
         parts["off"],
     )
 
 
 def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
     """√(‖A⁻¹‖²_F − (tr A⁻¹)²/n), (B,): the diagonal has at least that share of the norm."""
-    scale, noise = scale[:, None], noise[:, None]
     mean = spectrum.density.integrate(lambda v: 1 / (scale * v + noise)) / spectrum.n
     # About the mean, lest the difference cancel.
     return (
@@ -265,8 +277,8 @@ def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
 def _checked(
     matrices: KernelGram, inner: KernelGram, y: Tensor, found: Found, progress: Progress | None
 ) -> Found:
-    """Errors that count what the inner dtype did, by tiles made in both."""
-    extra = torch.zeros_like(found.scale)
+    """Quadratic forms of the matrix in y's dtype, by tiles made in both; errors that count both."""
+    quadratic, error = torch.zeros_like(found.scale), found.logdet_error.clone()
     distinct, which = torch.unique(found.theta, dim=0, return_inverse=True)
     n, C = y.shape[1:]
     for k, theta in enumerate(distinct):
@@ -289,13 +301,15 @@ def _checked(
         s, noise = found.scale[of, None, None], found.noise[of, None, None]
         spread = s * product.reshape(n, len(of), C).movedim(1, 0) + noise * alpha
         residual = y[of] - spread
-        # yᵀα + rᵀα ≤ yᵀA⁻¹y ≤ yᵀα + rᵀα + ‖r‖²/σ², whatever α is; yᵀα is what was reported.
-        shift = (residual * alpha).sum((1, 2)).abs()
-        width = (residual.square() / noise).sum((1, 2))
+        # yᵀA⁻¹y = yᵀα + rᵀα + rᵀA⁻¹r, whatever α is, and 0 ≤ rᵀA⁻¹r ≤ ‖r‖²/σ²: the middle of it.
+        half = 0.5 * (residual.square() / noise).sum((1, 2))
+        quadratic[of] = ((y[of] + residual) * alpha).sum((1, 2)) + half
         # |tr A⁻¹δK|, on and off the diagonal, where a kernel's own is as good as exact.
         there = found.off[of] * max(gap, 0.0) ** 0.5 + n**0.5 / found.noise[of] * own**0.5
-        extra[of] = 0.5 * (shift + width + C * found.scale[of] * there)
-    return replace(found, evidence=replace(found.evidence, error=found.evidence.error + extra))
+        error[of] += 0.5 * (half + C * found.scale[of] * there)
+    e = found.evidence
+    fit = e.fit - 0.5 * (quadratic - found.quadratic)
+    return replace(found, evidence=replace(e, fit=fit, error=error), quadratic=quadratic)
 
 
 def _where(theta: Tensor) -> str:

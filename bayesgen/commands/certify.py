@@ -1,0 +1,85 @@
+"""The command `bayesgen certify`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bayesgen._options import parse_groups, parse_levels
+from bayesgen._terminal import table
+from bayesgen.commands.shared import (
+    Data,
+    DataDir,
+    Levels,
+    Seeds,
+    Test,
+    Train,
+    keep,
+    on_threads,
+    progress_bar,
+)
+
+
+def certify(
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = None,
+    test: Test = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Classes to tell apart: 0/1, or 0,1,2,3,4/5,6,7,8,9; all by default."),
+    ] = None,
+    levels: Levels = "0:1:0.2",
+    seeds: Seeds = 1,
+    kernel: Annotated[
+        str, typer.Option(help="rbf, matern12, matern32, matern52, or convolutional (images).")
+    ] = "rbf",
+    delta: Annotated[float, typer.Option(help="Each bound may fail with this probability.")] = 0.05,
+    bound: Annotated[
+        str, typer.Option(help="maurer, mcallester, quadratic, catoni, catoni_union or alquier.")
+    ] = "maurer",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for certify.nc and certify.png.")] = Path(
+        "results/certify"
+    ),
+) -> None:
+    """PAC-Bayes certificates of Gaussian processes, and their evidence, as labels are corrupted."""
+    from bayesgen import _output, experiments
+    from bayesgen.experiments.certify import summary
+
+    chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
+    folder = _output.writable(out)
+    with on_threads(threads), progress_bar() as report:
+        result = experiments.certify(
+            data,
+            levels=chosen,
+            seeds=seeds,
+            kernel=kernel,
+            groups=parts,
+            delta=delta,
+            bound=bound,
+            train=train,
+            test=test,
+            data_dir=data_dir,
+            progress=report,
+            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+        )
+    keep(result, experiments.certify.plot(result), folder, "certify")
+    console = Console(highlight=False, soft_wrap=True)
+    attrs = result.attrs
+    title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
+    console.print(table(summary(result), title, {"KL": ",.1f"}))
+    guessing = 1 - 1 / attrs["classes"]
+    choice = "one prior, stated beforehand"
+    if attrs["priors"] > 1:
+        choice = f"ln {attrs['priors']} nats paid for the choice of prior"
+    console.print(
+        f"{attrs['bound_name']}; {choice}; the noise tuned for free. Guessing has a risk of "
+        f"{guessing:.3g}.\n"
+        f"Wrote {folder / 'certify.png'} and {folder / 'certify.nc'}"
+    )

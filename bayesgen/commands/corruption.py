@@ -1,0 +1,132 @@
+"""The command `bayesgen corruption`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayesgen import sharded
+from bayesgen._options import on_device, parse_levels
+from bayesgen._terminal import tell, tell_models
+from bayesgen.commands.shared import (
+    DTYPES,
+    Data,
+    DataDir,
+    Levels,
+    Seeds,
+    Test,
+    Train,
+    keep,
+    on_threads,
+    progress_bar,
+)
+
+
+def corruption(
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = None,
+    test: Test = None,
+    levels: Levels = "0:1:0.1",
+    model: Annotated[
+        str, typer.Option(help="gp, or several of gp,polynomial,dkl,gp-laplace,mlp,resnet.")
+    ] = "gp",
+    seeds: Seeds = 3,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
+    targets: Annotated[str, typer.Option(help="one-hot or dirichlet.")] = "one-hot",
+    noise: Annotated[
+        float | None, typer.Option(help="Noise variance to keep; learnt by default.")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="uniform redraws a label, flip moves it on.")
+    ] = "uniform",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; as the libraries choose by default.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Local processes for several models' cells.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler for them instead.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="spectrum or krylov; by size and memory by default.")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what a large run can go on from: n² numbers; by default in --out."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for corruption.nc and corruption.png.")] = Path(
+        "results/corruption"
+    ),
+) -> None:
+    """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
+    from bayesgen import _checks, _output, experiments
+    from bayesgen.experiments import sweep as sweeps
+    from bayesgen.experiments.corruption import summary
+
+    chosen = parse_levels(levels)
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    place = on_device(device, dtype)
+    _checks.one_of("dtype", dtype, tuple(DTYPES))
+    folder = _output.writable(out)
+    several = [name.strip() for name in model.split(",")]
+    settings: dict[str, Any] = {
+        "levels": chosen,
+        "seeds": list(range(seed, seed + seeds)),
+        "kind": kind,
+        "train": train,
+        "test": test,
+        "data_dir": data_dir,
+        "dtype": DTYPES[dtype],
+        "device": place,
+        "command": shlex.join(["bayesgen", *sys.argv[1:]]),
+    }
+    if several != ["gp"]:
+        if (kernel, targets, noise) != ("rbf", "one-hot", None):
+            raise ValueError("kernel, targets and noise are options of --model gp alone")
+        if engine is not None or work is not None:
+            raise ValueError("engine and work are options of --model gp alone")
+        pool = sweeps.executor(workers, scheduler)
+        with on_threads(threads), pool as executor, progress_bar() as report:
+            result = experiments.corruption_models(
+                data,
+                several,
+                executor=executor,
+                store=folder / "cells",
+                progress=report,
+                **settings,
+            )
+        keep(result, experiments.corruption_models.plot(result), folder, "corruption")
+        return tell_models(result, folder)
+    if workers is not None or scheduler is not None:
+        raise ValueError("workers and scheduler serve several models: --model gp is one fit")
+    scratch = folder / "work" if work is None else work
+    with on_threads(threads), progress_bar() as report:
+        result = experiments.corruption(
+            data,
+            kernel=kernel,
+            targets=targets,
+            noise=noise,
+            engine=engine,
+            work=scratch,
+            progress=report,
+            **settings,
+        )
+    if not sharded.first():
+        return None
+    keep(result, experiments.corruption.plot(result), folder, "corruption")
+    if work is None:
+        shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
+    return tell(result, summary(result), folder)

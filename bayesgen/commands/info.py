@@ -1,0 +1,51 @@
+"""The command `bayesgen info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bayesgen._options import on_device, parse_sizes
+from bayesgen._terminal import tell_plan
+from bayesgen.commands.shared import DTYPES
+
+
+def info(
+    sizes: Annotated[
+        list[str] | None, typer.Argument(help="More of --plan: d=3072 outputs=110.", hidden=True)
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="n=50000 d=3072 outputs=110: which engine would take it, and why."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for the Gram matrix; its disk is timed.")
+    ] = None,
+) -> None:
+    """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
+    from bayesgen import _checks, solvers
+    from bayesgen.experiments.experiment import provenance
+
+    if plan is not None:
+        _checks.one_of("dtype", dtype, tuple(DTYPES))
+        machine = solvers.Machine.here(on_device(device, dtype), work)
+        n, d, outputs = parse_sizes([plan, *(sizes or [])])
+        kind, keep = DTYPES[dtype], work is not None
+        made = solvers.plan(n, d, outputs, machine=machine, dtype=kind, keep=keep)
+        return tell_plan(made, machine)
+
+    shown = Table(show_header=False, box=None)
+    facts = provenance("bayesgen info")
+    shown.add_row("versions", facts["versions"])
+    shown.add_row("python", f"{facts['python']} on {facts['platform']}")
+    shown.add_row("threads", str(torch.get_num_threads()))
+    shown.add_row("cuda", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
+    shown.add_row("mps", "yes" if torch.backends.mps.is_available() else "none")
+    return Console().print(shown)

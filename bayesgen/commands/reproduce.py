@@ -1,0 +1,31 @@
+"""The command `bayesgen reproduce`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bayesgen.commands.shared import keep
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="fig1abc, fig5, occam, germain or rotation.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
+        "results/reproduce"
+    ),
+) -> None:
+    """One figure of the literature, computed anew: NAME.png and NAME.nc."""
+    from bayesgen import _checks, _output
+    from bayesgen.experiments import REPRODUCTIONS
+
+    experiment = REPRODUCTIONS[_checks.one_of("name", name, tuple(REPRODUCTIONS))]
+    folder = _output.writable(out)
+    result = experiment(command=shlex.join(["bayesgen", *sys.argv[1:]]))
+    keep(result, experiment.plot(result), folder, name)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{result.attrs['title']}: wrote {folder / name}.png and {folder / name}.nc")

@@ -1,0 +1,66 @@
+"""The command `bayesgen select`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bayesgen._terminal import plain, table
+from bayesgen.commands.shared import on_threads, progress_bar
+
+
+def select(
+    csv: Annotated[Path | None, typer.Option(help="A table with a header line.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to explain.")] = None,
+    demo: Annotated[str | None, typer.Option(help="bishop: x + cos πx and noise.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for ranking.csv, ranking.png and fits.png.")
+    ] = Path("results/select"),
+) -> None:
+    """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
+    from bayesgen import _checks, _output, plots
+    from bayesgen.select import figure
+    from bayesgen.select import table as tables
+
+    if (csv is None) == (demo is None):
+        raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")
+    if demo is not None:
+        _checks.one_of("demo", demo, ("bishop",))
+        data = tables.bishop()
+    elif csv is not None:
+        if target is None:
+            raise ValueError("target must be given with --csv: the column to explain")
+        data = tables.read(csv, target)
+    folder = _output.writable(out)
+    with on_threads(threads), progress_bar() as report:
+        selection = tables.select(data, report)
+    ranking = selection.ranking
+    _output.write(folder / "ranking.csv", ranking.to_csv)
+    fits, bars = figure.figure(selection), plots.comparison(ranking)
+    _output.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
+    _output.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
+    console = Console(highlight=False, soft_wrap=True)
+    names = {
+        "log_evidence": "log p(D)",
+        "per_observation": "per row",
+        "delta": "Δ",
+        "probability": "prob.",
+        "fit": "fit",
+        "complexity": "KL",
+        "n_eff": "N_eff",
+    }
+    shown = ranking[list(names)].rename(columns=names)
+    title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs)}"
+    console.print(
+        table(shown, title, dict.fromkeys(("log p(D)", "Δ", "fit", "KL", "N_eff"), ",.1f"))
+    )
+    for note in data.notes:
+        console.print(f"note: {plain(note)}")
+    console.print(
+        "Evidence in nats, of inputs and target standardised; hyperparameters of maximum "
+        f"evidence.\nWrote ranking.csv, ranking.png and fits.png to {folder}"
+    )

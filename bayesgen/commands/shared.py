@@ -1,0 +1,74 @@
+"""What the commands share: their common options, threads, a progress bar, the files they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import xarray as xr
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bayesgen import sharded
+
+# Options that several commands share.
+Data = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the data's official files; else a download.")
+]
+Train = Annotated[int | None, typer.Option(help="Training points; all by default.")]
+Test = Annotated[int | None, typer.Option(help="Test points; all by default.")]
+Seeds = Annotated[int, typer.Option(help="Corruptions of each level.")]
+Levels = Annotated[str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")]
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+@contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """The whole process on so many CPU threads; torch and the BLAS under SciPy both."""
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, got {count}")
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    with threadpool_limits(count):
+        yield
+    torch.set_num_threads(before)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A progress bar on stderr, as a function progress(done, expected, what)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not sharded.first()) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def report(done: int, expected: int, what: str) -> None:
+            bar.update(task, completed=done, total=expected, description=what)
+
+        yield report
+        bar.update(task, description="done", completed=1, total=1)
+
+
+def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
+    """NAME.nc and NAME.png."""
+    from bayesgen import _output
+
+    _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+    _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))

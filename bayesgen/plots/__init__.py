@@ -1,0 +1,19 @@
+"""Figures of experiments' results: a Dataset in, a matplotlib Figure out, no global state."""
+
+from bayesgen.plots.bounds import certify, germain
+from bayesgen.plots.comparison import comparison
+from bayesgen.plots.corruption import corruption, corruption_models
+from bayesgen.plots.networks import rotation
+from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
+
+__all__ = [
+    "certify",
+    "comparison",
+    "corruption",
+    "corruption_models",
+    "flexible_polynomial",
+    "germain",
+    "order_selection",
+    "rotation",
+    "soft_against_hard",
+]

@@ -1,0 +1,128 @@
+"""Evidence and errors against label corruption."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayesgen.plots.look import BLUE, GREEN, GREY, ORANGE, VERMILION, curve, tidy
+
+
+def corruption(result: xr.Dataset) -> Figure:
+    """Evidence, its two parts, effective dimension and errors against label corruption.
+
+    Lines are means over seeds, bands their range.
+
+    Args:
+        result: what `bayesgen.experiments.corruption` returned.
+
+    Raises:
+        ValueError: a Dataset without that experiment's dims and variables.
+
+    Example:
+        >>> from bayesgen.experiments import corruption as run
+        >>> result = run("digits", train=60, test=50, levels=[0.0, 1.0], seeds=1)
+        >>> len(corruption(result).axes)
+        4
+    """
+    needed = {"log_marginal_likelihood", "fit", "complexity", "train_error", "test_error"}
+    missing = sorted(needed - set(result.data_vars))
+    if missing or set(result.dims) != {"level", "seed"}:
+        raise ValueError(
+            "result must be what experiments.corruption returns, with dims (level, seed); "
+            f"got dims {tuple(result.sizes)}, without {', '.join(missing) or 'nothing missing'}"
+        )
+    n, C = result.attrs["n"], result.attrs["classes"]
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    (evidence, parts), (dimension, errors) = figure.subplots(2, 2, sharex=True)
+
+    curve(evidence, result.log_marginal_likelihood / n, BLUE, "noise of maximum evidence")
+    twin = "train_error_interpolating" in result  # not at a size where nothing is factorised
+    if twin:
+        curve(
+            evidence,
+            result.log_marginal_likelihood_interpolating / n,
+            GREY,
+            "interpolating (tiny fixed noise)",
+            style="--",
+        )
+    evidence.set_title("Evidence, log p(D) / n")
+    evidence.set_ylabel("nats per observation")
+
+    curve(parts, result.fit / n, GREEN, "fit")
+    curve(parts, result.complexity / n, ORANGE, "complexity (KL)")
+    if max(abs(float(result.fit.max())), float(result.complexity.max())) > 20 * n:
+        parts.set_yscale("symlog", linthresh=1.0)  # noise learnt to be zero: both parts diverge
+    parts.set_title("fit − complexity = evidence")
+    parts.set_ylabel("nats per observation")
+
+    curve(dimension, result.effective_dimension / C, BLUE, "effective dimension")
+    dimension.set_title("Effective dimension per output")
+    dimension.set_ylabel(f"of at most n = {n:,}")
+    dimension.set_ylim(bottom=0)
+
+    curve(errors, result.test_error, VERMILION, "test (clean labels)")
+    curve(errors, result.train_error, BLUE, "train (corrupted labels)")
+    if twin:
+        curve(errors, result.train_error_interpolating, GREY, "train, interpolating", style="--")
+    errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
+    errors.set_title("Errors")
+    errors.set_ylabel("share of labels")
+    errors.set_ylim(-0.03, 1.3)  # room for the legend above the curves
+    errors.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+    for axes in (evidence, parts):
+        axes.legend(frameon=False, fontsize=8)
+    errors.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    for axes in (dimension, errors):
+        axes.set_xlabel("share of labels redrawn")
+    for axes in (evidence, parts, dimension, errors):
+        tidy(axes)
+    figure.suptitle(
+        f"{result.attrs['data']}, n = {n:,}, {result.attrs['kernel']} kernel, "
+        f"{result.attrs['targets']} targets, {result.sizes['seed']} seed(s)",
+        fontsize=10,
+    )
+    return figure
+
+
+def corruption_models(result: xr.Dataset) -> Figure:
+    """Evidence of labels, evidence of their codes, and errors, of several models.
+
+    Lines are means over seeds, bands their range.
+
+    Args:
+        result: what `bayesgen.experiments.corruption_models` returned.
+    """
+    n, C = result.attrs["n"], result.attrs["classes"]
+    figure = Figure(figsize=(10.0, 7.0), layout="constrained")
+    (labels, density), (training, testing) = figure.subplots(2, 2, sharex=True)
+    colours = (BLUE, ORANGE, GREEN, VERMILION, GREY, "#CC79A7")
+    for name, colour in zip(result.model.values, colours, strict=False):
+        one = result.sel(model=name)
+        place = labels if one.kind.item() == "labels" else density
+        unpaid = f"{name} ({one.excludes.item()} unpaid)" if one.excludes.item() else str(name)
+        curve(place, one.log_marginal_likelihood / n, colour, unpaid)
+        curve(training, one.train_error, colour, str(name))
+        curve(testing, one.test_error, colour, str(name))
+    labels.axhline(-math.log(C), color="black", lw=0.8, ls=":", label="guessing")
+    labels.set_title("Evidence of the labels, log p(D) / n", fontsize=10)
+    density.set_title("Evidence (a density) of their one-hot codes, log p(D) / n", fontsize=10)
+    labels.set_ylabel("nats per observation")
+    training.set_title("Training error, of labels as corrupted", fontsize=10)
+    testing.set_title("Test error, of clean labels", fontsize=10)
+    training.set_ylabel("share of labels")
+    for axes in (training, testing):
+        axes.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
+        axes.set_xlabel("share of labels redrawn")
+        axes.set_ylim(-0.03, 1.03)
+    for axes in (labels, density, training, testing):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
+    figure.suptitle(
+        f"{result.attrs['data']}, n = {n:,}, {result.sizes['seed']} seed(s)", fontsize=10
+    )
+    return figure

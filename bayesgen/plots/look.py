@@ -1,0 +1,25 @@
+"""What all figures share: colours, a light grid, curves over seeds."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.axes import Axes
+
+# Okabe & Ito (2008): told apart under every common colour blindness.
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+
+def tidy(axes: Axes) -> None:
+    """The look that all figures share: a light grid, no box."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def curve(axes: Axes, values: xr.DataArray, colour: str, label: str, *, style: str = "-") -> None:
+    """Mean over seeds as a line, their range as a band."""
+    level = values.level.values
+    mean = values.mean("seed").values
+    axes.plot(level, mean, style, color=colour, label=label, marker="o", markersize=3.5)
+    axes.fill_between(
+        level, values.min("seed").values, values.max("seed").values, color=colour, alpha=0.2, lw=0
+    )

@@ -1,0 +1,82 @@
+"""Polynomials and their priors."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayesgen.plots.look import BLUE, GREY, ORANGE, VERMILION, tidy
+
+
+def order_selection(result: xr.Dataset) -> Figure:
+    """Evidence against order, isotropic against order-dependent, one panel a basis.
+
+    Args:
+        result: what `bayesgen.experiments.order_selection` returned.
+    """
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    panels = figure.subplots(1, result.sizes["basis"], sharey=True)
+    for axes, basis in zip(panels, result.basis.values, strict=True):
+        for prior, colour in zip(result.prior.values, (VERMILION, BLUE), strict=True):
+            curve = result.log_marginal_likelihood.sel(basis=basis, prior=prior)
+            axes.plot(result.order, curve, color=colour, label=prior)
+            best = int(curve.values.argmax())
+            axes.plot(result.order[best], curve[best], "o", color=colour, ms=5)
+        axes.set_title(f"{basis} basis (dots: best order)", fontsize=10)
+        axes.set_xlabel("order")
+        tidy(axes)
+    top = float(result.log_marginal_likelihood.max())
+    # Orders that cannot follow the data at all lie far below; what matters is the other end.
+    low = float(result.log_marginal_likelihood.isel(order=slice(4, None)).min())
+    panels[0].set_ylim(low - 0.1 * (top - low), top + 0.08 * (top - low))
+    panels[0].set_ylabel("log p(D), nats")
+    panels[0].legend(frameon=False, fontsize=9, title="prior variance", title_fontsize=9)
+    figure.suptitle(f"y = x + cos πx + 0.1ε, n = {result.attrs['n']}", fontsize=10)
+    return figure
+
+
+def flexible_polynomial(result: xr.Dataset) -> Figure:
+    """Data, truth and fit of one flexible model, one panel a data set.
+
+    Args:
+        result: what `bayesgen.experiments.flexible_polynomial` returned.
+    """
+    figure = Figure(figsize=(10.5, 3.3), layout="constrained")
+    for axes, name in zip(
+        figure.subplots(1, result.sizes["function"]), result.function, strict=True
+    ):
+        one = result.sel(function=name)
+        axes.plot(result.point, one.truth, color=GREY, ls="--", lw=1, label="truth")
+        axes.plot(result.point, one.fitted, color=BLUE, label="fit")
+        axes.plot(result.row, one.y, "o", color=VERMILION, ms=4, label="data")
+        room = 0.35 * float(one.y.max() - one.y.min())
+        axes.set_ylim(float(one.y.min()) - room, float(one.y.max()) + room)
+        axes.set_title(f"{name.item()}: training RMSE {float(one.train_rmse):.1g}", fontsize=10)
+        axes.set_xlabel("x")
+        tidy(axes)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(f"Degree {result.attrs['degree']}, penalty on Σ 2ʲ wⱼ²", fontsize=10)
+    return figure
+
+
+def soft_against_hard(result: xr.Dataset) -> Figure:
+    """Test error against n: mean over repetitions ± 1 standard deviation, on a log axis.
+
+    Args:
+        result: what `bayesgen.experiments.soft_against_hard` returned.
+    """
+    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
+    for axes, target in zip(figure.subplots(1, 3), result.target.values, strict=True):
+        for model, colour in zip(result.model.values, (ORANGE, VERMILION, BLUE), strict=True):
+            one = result.test_rmse.sel(model=model, target=target)
+            mean, sd = one.mean("repetition"), one.std("repetition")
+            low = (mean - sd).clip(min=one.min("repetition"))  # a log axis has no zero
+            axes.plot(result.n, mean, color=colour, marker="o", ms=3.5, label=model)
+            axes.fill_between(result.n, low, mean + sd, color=colour, alpha=0.15, lw=0)
+        axes.set_yscale("log")
+        axes.set_title(f"data: {target}", fontsize=10)
+        axes.set_xlabel("n")
+        tidy(axes)
+    figure.axes[0].set_ylabel("test RMSE, mean ± 1 sd")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure

@@ -38,7 +38,7 @@ def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
 
 
-def tell_models(result: xr.Dataset, folder: Path) -> None:
+def tell_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> None:
     """Evidence of each model, and what it is the evidence of."""
     from bayesgen.experiments.corruption_models import summary
 
@@ -52,7 +52,7 @@ def tell_models(result: xr.Dataset, folder: Path) -> None:
         console.print(note + (", unpaid: features" if one.excludes.item() else ""))
     console.print(
         "Labels and densities of their codes are different data: compare within a kind.\n"
-        f"Wrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}"
+        f"Wrote {folder / f'{stem}.png'} and {folder / f'{stem}.nc'}"
     )
 
 

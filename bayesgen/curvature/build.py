@@ -17,8 +17,9 @@ from bayesgen.curvature.weights import Weights
 from bayesgen.likelihoods.likelihood import Likelihood
 
 # The largest matrix that is decomposed: rows of function space, or weights.
-LARGEST_DUAL = 20_000
-LARGEST_PRIMAL = 4_000
+LARGEST_DUAL = LARGEST_PRIMAL = 20_000
+# A Hessian takes a product for each of its columns.
+LARGEST_HESSIAN = 4_000
 # Up to so many weights a singular value decomposition of H's root costs little, and keeps digits.
 LARGEST_ROOT = 512
 
@@ -129,7 +130,7 @@ def ggn(request: Request) -> Curvature:
 def hessian(request: Request) -> Curvature:
     """The Hessian as a matrix, or by its products."""
     P = request.weights.count
-    if P > LARGEST_PRIMAL:
+    if P > LARGEST_HESSIAN:
         return request.by_products("hessian", "Hessian")
     op = matrix_free.operator("hessian", request.weights, request.likelihood, request.batches)
     matrix = matrix_free.matrix(op)
@@ -167,7 +168,7 @@ CURVATURES: dict[str, Callable[[Request], Curvature]] = {
 def by_products_only(curvature: str, parameters: int, rows: int) -> bool:
     """Whether this curvature is too large for anything but its products."""
     if curvature == "hessian":
-        return parameters > LARGEST_PRIMAL
+        return parameters > LARGEST_HESSIAN
     small = parameters <= min(rows, LARGEST_PRIMAL) or rows <= LARGEST_DUAL
     return curvature == "ggn" and not small
 

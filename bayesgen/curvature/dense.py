@@ -113,9 +113,13 @@ class Dense(Curvature):
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`."""
         R, root = self._factor(precision)
-        every = jacobians(self.weights, x, self.outputs, self.batch)
-        halves = (torch.linalg.solve_triangular(R, J * root, upper=True, left=False) for J in every)
-        return torch.cat([half @ half.mT for half in halves])
+        found = []
+        for J in jacobians(self.weights, x, self.outputs, self.batch):
+            # As one right-hand side: a batch of them would copy R for each.
+            rows = (J * root).reshape(-1, len(root))
+            half = torch.linalg.solve_triangular(R, rows, upper=True, left=False).reshape(J.shape)
+            found.append(half @ half.mT)
+        return torch.cat(found)
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
         """See `Curvature.draw`."""

@@ -5,6 +5,7 @@ from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
+from bayesgen.experiments.laplace import laplace
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
@@ -26,6 +27,7 @@ __all__ = [
     "corruption_models",
     "flexible_polynomial",
     "germain",
+    "laplace",
     "order_selection",
     "rotation",
     "soft_against_hard",

@@ -3,7 +3,7 @@
 from bayesgen.plots.bounds import certify, germain
 from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
-from bayesgen.plots.networks import rotation
+from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "corruption_models",
     "flexible_polynomial",
     "germain",
+    "laplace",
     "order_selection",
     "rotation",
     "soft_against_hard",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREEN, GREY, ORANGE, VERMILION, curve, tidy
+from bayesgen.plots.look import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, curve, tidy
 
 
 def corruption(result: xr.Dataset) -> Figure:
@@ -91,37 +92,47 @@ def corruption(result: xr.Dataset) -> Figure:
 def corruption_models(result: xr.Dataset) -> Figure:
     """Evidence of labels, evidence of their codes, and errors, of several models.
 
-    Lines are means over seeds, bands their range.
+    Lines are means over seeds, bands their range. Where all models are of one kind there is one
+    panel of evidence.
 
     Args:
         result: what `bayesgen.experiments.corruption_models` returned.
     """
     n, C = result.attrs["n"], result.attrs["classes"]
-    figure = Figure(figsize=(10.0, 7.0), layout="constrained")
-    (labels, density), (training, testing) = figure.subplots(2, 2, sharex=True)
-    colours = (BLUE, ORANGE, GREEN, VERMILION, GREY, "#CC79A7")
-    for name, colour in zip(result.model.values, colours, strict=False):
+    kinds = [kind for kind in ("labels", "density") if (result.kind == kind).any()]
+    if len(kinds) == 2:
+        figure = Figure(figsize=(10.0, 7.0), layout="constrained")
+        panels = figure.subplots(2, 2, sharex=True).ravel()
+    else:
+        figure = Figure(figsize=(12.0, 4.0), layout="constrained")
+        panels = figure.subplots(1, 3)
+    places, (training, testing) = dict(zip(kinds, panels, strict=False)), panels[-2:]
+    for name, colour in zip(result.model.values, cycle(COLOURS), strict=False):
         one = result.sel(model=name)
-        place = labels if one.kind.item() == "labels" else density
         unpaid = f"{name} ({one.excludes.item()} unpaid)" if one.excludes.item() else str(name)
-        curve(place, one.log_marginal_likelihood / n, colour, unpaid)
+        curve(places[one.kind.item()], one.log_marginal_likelihood / n, colour, unpaid)
         curve(training, one.train_error, colour, str(name))
         curve(testing, one.test_error, colour, str(name))
-    labels.axhline(-math.log(C), color="black", lw=0.8, ls=":", label="guessing")
-    labels.set_title("Evidence of the labels, log p(D) / n", fontsize=10)
-    density.set_title("Evidence (a density) of their one-hot codes, log p(D) / n", fontsize=10)
-    labels.set_ylabel("nats per observation")
+    titles = {
+        "labels": "Evidence of the labels, log p(D) / n",
+        "density": "Evidence (a density) of their one-hot codes, log p(D) / n",
+    }
+    for kind, axes in places.items():
+        axes.set_title(titles[kind], fontsize=10)
+        axes.set_ylabel("nats per observation")
+    if "labels" in places:
+        places["labels"].axhline(-math.log(C), color="black", lw=0.8, ls=":", label="guessing")
     training.set_title("Training error, of labels as corrupted", fontsize=10)
     testing.set_title("Test error, of clean labels", fontsize=10)
     training.set_ylabel("share of labels")
     for axes in (training, testing):
         axes.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
-        axes.set_xlabel("share of labels redrawn")
         axes.set_ylim(-0.03, 1.03)
-    for axes in (labels, density, training, testing):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8)
+    for axes in panels:
+        axes.legend(frameon=False, fontsize=8)
         tidy(axes)
+    for axes in panels[-2 if len(kinds) == 2 else 0 :]:
+        axes.set_xlabel("share of labels redrawn")
     figure.suptitle(
         f"{result.attrs['data']}, n = {n:,}, {result.sizes['seed']} seed(s)", fontsize=10
     )

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 # Okabe & Ito (2008): told apart under every common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, GREY, "#CC79A7", "#56B4E9", "black", "#8C6D31")
 
 
 def tidy(axes: Axes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, ORANGE, tidy
+from bayesgen.plots.look import BLUE, GREEN, ORANGE, tidy
 
 
 def rotation(result: xr.Dataset) -> Figure:
@@ -39,4 +41,51 @@ def rotation(result: xr.Dataset) -> Figure:
     below[0].set_ylabel("angle, degrees")
     figure.colorbar(image, ax=list(below), shrink=0.8)
     figure.suptitle(f"Rotated digits, n = {result.attrs['n']:,}", fontsize=10)
+    return figure
+
+
+def laplace(result: xr.Dataset) -> Figure:
+    """Evidence and its two parts by curvature, and how good the predictions are.
+
+    Args:
+        result: what `bayesgen.experiments.laplace` returned.
+    """
+    unpaid = [f"\n({what} unpaid)" if what else "" for what in result.excludes.values]
+    names = [f"{name}{end}" for name, end in zip(result.curvature.values, unpaid, strict=True)]
+    n, attrs = result.attrs["n"], result.attrs
+    figure = Figure(figsize=(10.0, 1.8 + 0.55 * (len(names) + 1)), layout="constrained")
+    evidence, score = figure.subplots(1, 2)
+    rows = range(len(names))
+    for shift, (values, colour, label) in enumerate(
+        [
+            (result.fit, BLUE, "fit"),
+            (-result.complexity, ORANGE, "−complexity"),
+            (result.log_marginal_likelihood, GREEN, "log p(D)"),
+        ]
+    ):
+        error = result.evidence_error / n if shift == 2 else None
+        places = [row + 0.27 * (shift - 1) for row in rows]
+        evidence.barh(places, values / n, 0.25, color=colour, label=label, xerr=error)
+    evidence.axvline(-math.log(attrs["classes"]), color="black", lw=0.8, ls=":", label="guessing")
+    evidence.set_yticks(rows, names)
+    evidence.set_xlabel("nats per observation")
+    evidence.set_title("Laplace evidence", fontsize=10)
+    rows = range(len(names) + 1)
+    for shift, (name, colour, label) in enumerate(
+        [("nll", BLUE, "negative log-likelihood, nats"), ("ece", ORANGE, "calibration error")]
+    ):
+        values = [*result[f"test_{name}"].values, float(result[f"mode_test_{name}"])]
+        score.barh([row + 0.36 * (shift - 0.5) for row in rows], values, 0.34, color=colour,
+                   label=label)  # fmt: skip
+    score.set_yticks(rows, [*names, "the mode"])
+    score.set_title("Test labels", fontsize=10)
+    for axes in (evidence, score):
+        axes.invert_yaxis()
+        axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
+        axes.set_axisbelow(True)
+    figure.suptitle(
+        f"{attrs['network']} on {attrs['data']}, n = {n:,}, {attrs['level']:.0%} of labels redrawn",
+        fontsize=10,
+    )
     return figure

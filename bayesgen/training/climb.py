@@ -18,9 +18,6 @@ from bayesgen.training.bar import reporting
 from bayesgen.training.problem import layers, observations, precisions
 from bayesgen.training.settings import Progress
 
-# Pairs that L-BFGS remembers.
-_PAIRS = 30
-
 
 @dataclass(frozen=True)
 class Climb:
@@ -50,6 +47,7 @@ def climb(
     prior_precision: Any,
     noise: Any = None,
     steps: int = 200,
+    pairs: int = 30,
     batch: int = 250,
     tolerance: float = 1e-7,
     progress: Progress | bool | None = None,
@@ -68,6 +66,8 @@ def climb(
         prior_precision: α, a number or one a layer, (L,).
         noise: σ² of a Gaussian likelihood.
         steps: at most.
+        pairs: of differences that L-BFGS remembers, 16 bytes a weight each; on a long way a hundred
+            gain more a step.
         batch: observations at a time, for memory's sake.
         tolerance: it ends where a step gains less than this share of the log posterior.
         progress: called as progress(done, expected, what) after each pass over the data; True shows
@@ -90,6 +90,7 @@ def climb(
     """
     x, targets, own = observations(net, x, y, likelihood, noise)
     _checks.whole("steps", steps)
+    _checks.whole("pairs", pairs)
     _checks.whole("batch", batch)
     own_layers = layers(net)
     each = precisions(prior_precision, len(own_layers)).tolist()
@@ -118,7 +119,7 @@ def climb(
             start,
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": _PAIRS, "ftol": tolerance},
+            options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": pairs, "ftol": tolerance},
         )
     value, gradient = objective(found.x)
     norm = float(np.linalg.norm(gradient))

@@ -1,0 +1,57 @@
+"""The command `bayesgen dkl`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesgen._options import parse_levels
+from bayesgen._terminal import tell_models
+from bayesgen.commands.shared import (
+    Data,
+    DataDir,
+    Levels,
+    Seeds,
+    Test,
+    Train,
+    keep,
+    on_threads,
+    progress_bar,
+)
+
+_MODELS = ("gp", "dkl", "dkl-conditional", "dkl-lipschitz", "dkl-prior")
+
+
+def dkl(
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = 300,
+    test: Test = None,
+    levels: Levels = "0,0.5,1",
+    seeds: Seeds = 1,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for dkl.nc and dkl.png.")] = Path("results/dkl"),
+) -> None:
+    """Deep kernels: evidence that does not pay for its features, the cures, and a fixed kernel."""
+    from bayesgen import _output, experiments
+
+    chosen, folder = parse_levels(levels), _output.writable(out)
+    with on_threads(threads), progress_bar() as report:
+        result = experiments.corruption_models(
+            data,
+            _MODELS,
+            levels=chosen,
+            seeds=seeds,
+            train=train,
+            test=test,
+            data_dir=data_dir,
+            store=folder / "cells",
+            progress=report,
+            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+        )
+    keep(result, experiments.corruption_models.plot(result), folder, "dkl")
+    tell_models(result, folder, "dkl")

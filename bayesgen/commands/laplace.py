@@ -1,0 +1,96 @@
+"""The command `bayesgen laplace`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bayesgen._options import on_device
+from bayesgen._terminal import table
+from bayesgen.commands.shared import (
+    DTYPES,
+    Data,
+    DataDir,
+    Test,
+    Train,
+    keep,
+    on_threads,
+    progress_bar,
+)
+
+
+def laplace(
+    data: Data = "digits",
+    data_dir: DataDir = None,
+    train: Train = None,
+    test: Test = None,
+    network: Annotated[
+        str, typer.Option(help="mlp, convnet, lenet, preresnet20 or resnet18.")
+    ] = "mlp",
+    curvature: Annotated[
+        str, typer.Option(help="Some of ggn,hessian,kron,diag,last_layer.")
+    ] = "ggn,kron,diag,last_layer",
+    level: Annotated[float, typer.Option(help="Share of labels to redraw.")] = 0.0,
+    prior_precision: Annotated[
+        float | None, typer.Option(help="Of every weight; learnt by default, one a layer.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Of Adam.")] = 100,
+    steps: Annotated[int, typer.Option(help="Of L-BFGS to a mode, at most.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of corruption, weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for laplace.nc and laplace.png.")] = Path(
+        "results/laplace"
+    ),
+) -> None:
+    """Train a network; its Laplace evidence and predictions by every curvature."""
+    from bayesgen import _checks, _output, experiments
+    from bayesgen.experiments.laplace import summary
+
+    place = on_device(device, dtype)
+    _checks.one_of("dtype", dtype, tuple(DTYPES))
+    folder = _output.writable(out)
+    with on_threads(threads), progress_bar() as report:
+        result = experiments.laplace(
+            data,
+            network,
+            [name.strip() for name in curvature.split(",")],
+            level=level,
+            prior_precision=prior_precision,
+            epochs=epochs,
+            steps=steps,
+            seed=seed,
+            train_points=train,
+            test=test,
+            data_dir=data_dir,
+            dtype=DTYPES[dtype],
+            device=place,
+            progress=report,
+            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+        )
+    keep(result, experiments.laplace.plot(result), folder, "laplace")
+    attrs, console = result.attrs, Console(highlight=False, soft_wrap=True)
+    title = (
+        f"{network} ({attrs['parameters']:,} weights) on {attrs['data']}, n = {attrs['n']:,}, "
+        f"train error {attrs['train_error']:.3f}"
+    )
+    console.print(table(summary(result), title, {"N_eff": ",.0f", "seconds": ".2f"}))
+    learnt = ", ".join(f"{value:.3g}" for value in result.prior_precision.values)
+    how = "learnt" if prior_precision is None else "given"
+    console.print(f"Prior precision of each layer ({how}): {learnt}.")
+    for name, excluded in zip(result.curvature.values, result.excludes.values, strict=True):
+        if excluded:
+            console.print(f"{name}: {excluded} not paid for; not to be compared with the others.")
+    console.print(
+        f"Evidence in nats an observation; guessing has {-math.log(attrs['classes']):.3f}. Gain: "
+        "what a Newton step to the mode would still gain; above some 0.2 an observation the "
+        "evidence is not of a mode.\n"
+        f"Wrote {folder / 'laplace.png'} and {folder / 'laplace.nc'}"
+    )

@@ -25,6 +25,7 @@ def small(monkeypatch):
     def set_to(dual, primal):
         monkeypatch.setattr(build, "LARGEST_DUAL", dual)
         monkeypatch.setattr(build, "LARGEST_PRIMAL", primal)
+        monkeypatch.setattr(build, "LARGEST_HESSIAN", primal)
 
     return set_to
 

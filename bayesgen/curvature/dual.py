@@ -102,7 +102,7 @@ class DualGGN(Curvature):
         self.rounded = rounded
         self.weights, self.sample, self.prior = weights, sample, prior
         self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
-        self._factor: tuple[Tensor, Tensor] | None = None
+        self._inverse: tuple[Tensor, Tensor] | None = None
         self._blocks = blocks
         if prior.count == 1 and decomposed:
             K = self._blocks[0]
@@ -122,6 +122,7 @@ class DualGGN(Curvature):
         """See `Curvature.terms`."""
         if self.spectrum is not None:
             return spectral_terms(self.spectrum, precision)
+        self._inverse = None  # before there are two
         A = self._matrix(precision)
         if self.rounded is None:
             top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
@@ -133,6 +134,7 @@ class DualGGN(Curvature):
         factor = solvers.cholesky(lambda: A)
         logdet = factor.logdet()
         inverse = factor.into_inverse()
+        self._inverse = (precision.clone(), inverse)
         freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
         # |tr A⁻¹δA| ≤ ‖A⁻¹‖_F ‖δA‖_F, or ‖δA‖ tr A⁻¹.
         size = inverse.diagonal().sum() if self.rounded is None else inverse.norm()
@@ -167,11 +169,13 @@ class DualGGN(Curvature):
             assert vectors is not None
             values = self.spectrum.density.nodes / precision[0]
             return vectors @ ((vectors.mT @ right) / (1 + values)[:, None])
-        if self._factor is None or not torch.equal(self._factor[0], precision):
+        if self._inverse is None or not torch.equal(self._inverse[0], precision):
+            self._inverse = None
             A = self._matrix(precision)
             A.diagonal().add_(1)
-            self._factor = (precision.clone(), torch.linalg.cholesky(A))
-        return torch.cholesky_solve(right, self._factor[1])
+            inverse = solvers.cholesky(lambda: A).into_inverse()
+            self._inverse = (precision.clone(), inverse)
+        return self._inverse[1] @ right
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`: J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ."""

@@ -90,3 +90,14 @@ def test_a_seed_means_the_same_everywhere():
 def test_bad_operators_are_named(op, error, message):
     with pytest.raises(error, match=message):
         bg.Spectrum.lanczos(op)
+
+
+@pytest.mark.parametrize("columns", [1, 7])
+def test_products_by_rows_are_products(columns):
+    g = torch.Generator().manual_seed(0)
+    A = torch.randn(1100, 1100, generator=g, dtype=F64)
+    v = torch.randn(columns, 1100, generator=g, dtype=F64).mT
+    multiply, n, _ = lanczos.operator(A)
+    assert n == 1100
+    torch.testing.assert_close(multiply(v), A @ v)
+    torch.testing.assert_close(multiply(v.float().to(F64)), A @ v.float().to(F64))

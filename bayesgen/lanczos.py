@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from bayesgen.measure import Measure
+from bayesgen.solvers.product import product
 
 Multiply = Callable[[Tensor], Tensor]
-# Rows of a product at a time.
-_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,6 @@ def operator(op: Any) -> tuple[Multiply, int, Tensor]:
     def multiply(v: Tensor) -> Tensor:
         return op @ v
 
-    if isinstance(op, Tensor) and device.type == "cpu":
-        return partial(_by_rows, op), shape[0], like
+    if isinstance(op, Tensor):
+        return partial(product, op), shape[0], like
     return multiply, shape[0], like
-
-
-def _by_rows(matrix: Tensor, v: Tensor) -> Tensor:
-    """A product with few columns, about as fast as the matrix is read: BLAS alone is slower."""
-    found, v = v.new_empty(len(matrix), v.shape[1]), v.contiguous()
-    for rows, out in zip(matrix.split(_ROWS), found.split(_ROWS), strict=True):
-        torch.mm(rows, v, out=out)
-    return found

@@ -15,6 +15,7 @@ from torch import Tensor
 from bayesgen.errors import RankLostError
 from bayesgen.gram import KernelGram
 from bayesgen.moments import of_rows
+from bayesgen.solvers import product
 from bayesgen.tiles import Progress, rows
 
 # Rows of a tile as it is made.
@@ -64,7 +65,7 @@ class ShardedGram:
     def __matmul__(self, v: Tensor) -> Tensor:
         """K v, (n, q), the same in every process."""
         total = torch.zeros_like(v)
-        total[self.rows] = self.part @ v
+        total[self.rows] = product(self.part, v)
         with answering():
             dist.all_reduce(total, group=self.group)
         return total

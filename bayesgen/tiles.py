@@ -14,6 +14,7 @@ from torch import Tensor
 from bayesgen import _checks, _output
 from bayesgen.gram import KernelGram
 from bayesgen.moments import of_rows
+from bayesgen.solvers import product
 
 STORAGE = ("memory", "disk", "none")
 # Rows of a tile: a product's temporary is this by n.
@@ -67,6 +68,7 @@ class TiledGram:
         self.shape = torch.Size((len(gram.x), len(gram.x)))
         self.dtype, self.device = gram.x.dtype, gram.x.device
         self.matrix: Tensor | None = None
+        self._moments: tuple[float, float] | None = None
         if storage == "memory":
             self.matrix = torch.empty(self.shape, dtype=self.dtype, device=self.device)
             self._fill(self.matrix, set(), None, progress)
@@ -76,22 +78,32 @@ class TiledGram:
     def __matmul__(self, v: Tensor) -> Tensor:
         """K v, (n, q)."""
         if self.matrix is not None:
-            return self.matrix @ v
+            return product(self.matrix, v)
         total = torch.zeros_like(v)
-        for start, tile in self.tiles():
+        for start, tile in self._counted():
             add(total, start, tile, v)
         return total
 
     def moments(self) -> tuple[float, float]:
-        """tr K and ‖K‖²_F, in one pass."""
-        if self.matrix is not None:
-            return of_rows(self.matrix, 0)
-        trace = squares = 0.0
-        for _, tile in self.tiles():
-            own = of_rows(tile[:, : len(tile)], 0)
-            trace += own[0]
-            squares += 2 * of_rows(tile, 0)[1] - own[1]
-        return trace, squares
+        """tr K and ‖K‖²_F: one pass, or none after a product that made the tiles anew."""
+        if self._moments is None and self.matrix is not None:
+            self._moments = of_rows(self.matrix, 0)
+        if self._moments is None:
+            for _ in self._counted():
+                pass
+        assert self._moments is not None
+        return self._moments
+
+    def _counted(self) -> Iterator[tuple[int, Tensor]]:
+        """All tiles; by the last of them the moments are known."""
+        known, trace, squares = self._moments, 0.0, 0.0
+        for start, tile in self.tiles():
+            if known is None:
+                own = of_rows(tile[:, : len(tile)], 0)
+                trace += own[0]
+                squares += 2 * of_rows(tile, 0)[1] - own[1]
+            yield start, tile
+        self._moments = known or (trace, squares)
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         """Rows of K from their diagonal on, made anew, with the number of the first."""

@@ -255,6 +255,10 @@ def test_tiles_are_the_matrix(storage, kernel, monkeypatch, tmp_path):
     torch.testing.assert_close(made @ v, K @ v, rtol=1e-9, atol=1e-9)
     known = (float(K.diagonal().sum()), float(K.square().sum()))
     assert made.moments() == pytest.approx(known, rel=1e-12)
+    again = TiledGram(gram(kernel, x), theta, "none")
+    again @ points(len(x), 2)
+    monkeypatch.setattr(again, "tiles", lambda: pytest.fail("the product has counted them"))
+    assert again.moments() == pytest.approx(known, rel=1e-12)
     if made.matrix is not None:
         torch.testing.assert_close(made.matrix, made.matrix.mT, rtol=0, atol=0)
 

@@ -15,6 +15,7 @@ from bayesgen.solvers.dense import (
 from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
 from bayesgen.solvers.planning import Machine, Plan, check_room, free_memory, plan
+from bayesgen.solvers.product import product
 
 __all__ = [
     "Batched",
@@ -35,6 +36,7 @@ __all__ = [
     "free_memory",
     "largest_eigenvalue",
     "plan",
+    "product",
     "rounding_norm",
     "sensitivity",
 ]

@@ -149,7 +149,7 @@ def levels(
 # on all of the data climbs the log posterior, and goes on, with a longer memory, where that is not
 # enough.
 WIDTH, ALPHA = 8, 5.0
-CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 1500, "pairs": 100})
+CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
 # Nats an image that a Newton step may still gain where a network is near enough to its mode.
 NEAR = 0.25
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
@@ -235,9 +235,9 @@ image that a Newton step to the mode at that precision would gain by the quadrat
 model: the networks are far from the mode that the evidence asks for. Guessing
 uniformly earns −2.303; what is below it says that this posterior explains the
 labels worse than guessing. Fixup: width 8, no norms, 80 epochs of Adam without a prior
-to fit the labels, then L-BFGS on the log posterior with α = 5: 400 steps, and 1,500 more
-where a Newton step would still gain 0.25 nats an image or more; there Laplace with the
-exact GGN at the same α. Tangent kernel: width 16, no norms, Adam (80 epochs
+to fit the labels, then L-BFGS on the log posterior with α = 5, 400 steps at a time until
+a Newton step would gain less than 0.25 nats an image; there Laplace with the exact GGN at
+the same α. Tangent kernel: width 16, no norms, Adam (80 epochs
 without a prior, 60 with α = 0.5), then Laplace at the mode of Jθ, a Gaussian process
 under the network's tangent kernel, α of maximum evidence. J was learnt from the same
 labels and is not paid for, which is why even random labels earn more than guessing."""
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--level", type=float, action="append")
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
-    parser.add_argument("--rounds", type=int, default=2, help="towards a mode, at most")
+    parser.add_argument("--rounds", type=int, default=4, help="towards a mode, at most")
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -318,7 +318,7 @@ def main() -> None:
     if "train" in parts:  # what "mode" wants, to be run side by side
         for level in options.level or LEVELS:
             y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
-            fixup(options.work, level, x, y, 1)
+            fixup(options.work, level, x, y, options.rounds)
         return
     report(store, options.train)
 

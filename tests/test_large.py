@@ -414,9 +414,10 @@ def test_quadratic_forms_of_float32_inside_are_those_of_float64(problem, monkeyp
     before, after = seen
     A = 10 * rbf(x) + 0.1 * torch.eye(len(x), dtype=F64)
     exact = (y * torch.linalg.solve(A, y)).sum((1, 2))
-    own, its = ((found.quadratic - exact).abs() for found in (after, before))
-    assert (own < its).all()
-    assert (own < 2 * (after.evidence.error - after.logdet_error)).all()
+    # The bracket of the check is no estimate: it holds, whatever float32 did.
+    half = 2 * (after.evidence.error - after.logdet_error)
+    assert ((after.quadratic - exact).abs() < half).all()
+    assert (half < 1e-4 * exact).all()
     assert (after.evidence.error < before.evidence.error).all()
     shift = after.evidence.fit - before.evidence.fit
     torch.testing.assert_close(shift, 0.5 * (before.quadratic - after.quadratic))

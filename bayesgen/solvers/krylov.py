@@ -19,6 +19,8 @@ from bayesgen.solvers.dense import eigh
 
 # A direction is dropped below so many times the rounding of a column.
 _NOISE = 32.0
+# Columns that make a product as fast as it gets.
+_WIDE = 128
 
 Multiply = Callable[[Tensor], Tensor]
 
@@ -173,19 +175,34 @@ def _step(multiply: Multiply, state: State) -> None:
     W = multiply(Q)
     noise = W.double().square().sum(0).max().sqrt() * torch.finfo(W.dtype).eps
     state.basis.append(Q)
-    found = [W.new_zeros(block.shape[1], Q.shape[1]).double() for block in state.basis]
+    wide = list(_joined(state.basis))
+    found = [W.new_zeros(block.shape[1], Q.shape[1]).double() for block in wide]
     for _ in range(2):  # twice is enough (Kahan)
-        for block, total in zip(state.basis, found, strict=True):
+        for block, total in zip(wide, found, strict=True):
             along = block.mT @ W
             W = W - block @ along
             total += along.double()
-    found[-1] = 0.5 * (found[-1] + found[-1].mT)
-    state.columns.append(torch.cat(found))
+    column = torch.cat(found)
+    own = column[-Q.shape[1] :]
+    own.copy_(0.5 * (own + own.mT))
+    state.columns.append(column)
     ahead, B, dropped = _orthonormal(W, noise)
-    for block in state.basis:  # rounding of large columns, blown up in small ones
+    for block in wide:  # rounding of large columns, blown up in small ones
         ahead = ahead - block @ (block.mT @ ahead)
     state.ahead, R = torch.linalg.qr(ahead)
     state.out, state.dropped = R.double() @ B, state.dropped + dropped
+
+
+def _joined(basis: list[Tensor]) -> Iterator[Tensor]:
+    """The blocks in order, narrow ones side by side: products with few columns are slow."""
+    waiting: list[Tensor] = []
+    for block in basis:
+        waiting.append(block)
+        if sum(b.shape[1] for b in waiting) >= _WIDE:
+            yield torch.cat(waiting, 1) if len(waiting) > 1 else block
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting, 1) if len(waiting) > 1 else waiting[0]
 
 
 def _orthonormal(W: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

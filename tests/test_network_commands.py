@@ -69,7 +69,7 @@ def test_summary_ends_with_the_mode(result):
     table = summary(result)
     assert list(table.index) == ["ggn", "last_layer", "the mode"]
     assert np.isnan(table.loc["the mode", "log p(D)/n"])
-    assert table.loc["the mode", "test NLL"] == float(result.mode_test_nll)
+    assert table.loc["the mode", "NLL"] == float(result.mode_test_nll)
 
 
 def test_laplace_command(monkeypatch, tmp_path, capsys):
@@ -79,6 +79,9 @@ def test_laplace_command(monkeypatch, tmp_path, capsys):
     assert "convnet (" in out
     assert "Prior precision of each layer (learnt)" in out
     assert "last_layer: features not paid for" in out
+    shown = [line.split() for line in out.splitlines() if line.startswith((" kron", " diag"))]
+    assert all(len(row) == 9 and not any("…" in cell for cell in row) for row in shown)
+    assert len(shown) == 2
     assert (tmp_path / "laplace.png").stat().st_size > 10_000
     with xr.open_dataset(tmp_path / "laplace.nc", engine="h5netcdf") as stored:
         assert list(stored.curvature.values) == ["kron", "diag", "last_layer"]

@@ -247,26 +247,24 @@ def _inputs(data: Dataset, as_images: bool) -> tuple[Tensor, Tensor]:
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:
-    """A row for each curvature, nats an observation, and one for the mode itself."""
+    """A row for each curvature, in nats an observation, and one for the mode itself."""
     n = result.attrs["n"]
     table = pd.DataFrame(
         {
             "log p(D)/n": result.log_marginal_likelihood / n,
             "±": result.evidence_error / n,
-            "fit/n": result.fit / n,
             "KL/n": result.complexity / n,
             "N_eff": result.effective_dimension,
             "gain/n": result.gain / n,
-            "test error": result.test_error,
-            "test NLL": result.test_nll,
+            "error": result.test_error,
+            "NLL": result.test_nll,
             "ECE": result.test_ece,
-            "seconds": result.seconds,
         },
         index=pd.Index(result.curvature.values, name="curvature"),
     )
     point = {
-        "test error": float(result.mode_test_error),
-        "test NLL": float(result.mode_test_nll),
+        "error": float(result.mode_test_error),
+        "NLL": float(result.mode_test_nll),
         "ECE": float(result.mode_test_ece),
     }
     return pd.concat([table, pd.DataFrame(point, index=pd.Index(["the mode"], name="curvature"))])

@@ -151,7 +151,7 @@ def levels(
 WIDTH, ALPHA = 8, 5.0
 CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
 # Nats an image that a Newton step may still gain where a network is near enough to its mode.
-NEAR = 0.25
+NEAR = 0.07
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
 
 
@@ -236,7 +236,7 @@ model: the networks are far from the mode that the evidence asks for. Guessing
 uniformly earns −2.303; what is below it says that this posterior explains the
 labels worse than guessing. Fixup: width 8, no norms, 80 epochs of Adam without a prior
 to fit the labels, then L-BFGS on the log posterior with α = 5, 400 steps at a time until
-a Newton step would gain less than 0.25 nats an image; there Laplace with the exact GGN at
+a Newton step would gain less than 0.07 nats an image; there Laplace with the exact GGN at
 the same α. Tangent kernel: width 16, no norms, Adam (80 epochs
 without a prior, 60 with α = 0.5), then Laplace at the mode of Jθ, a Gaussian process
 under the network's tangent kernel, α of maximum evidence. J was learnt from the same

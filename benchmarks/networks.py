@@ -150,8 +150,6 @@ def levels(
 # enough.
 WIDTH, ALPHA = 8, 5.0
 CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
-# Nats an image that a Newton step may still gain where a network is near enough to its mode.
-NEAR = 0.07
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
 
 
@@ -177,26 +175,24 @@ def at_modes(
     new: Tensor,
     chosen: Any,
     most: int,
+    near: float,
 ) -> None:
     for level in chosen:
         name = f"fixup level {level} n {len(x)}"
         y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
-        rounds = store.cells.get(name, {}).get("rounds", 1)
-        while "ggn" not in store.cells.get(name, {}):
+        cell = store.cells.get(name, {"rounds": 0})
+        while not cell["rounds"] or (cell["ggn"]["gain"] > near and cell["rounds"] < most):
+            rounds = cell["rounds"] + 1
             net = fixup(work, level, x, y, rounds)
-            found = evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed")
-            print(name, rounds, found, flush=True)
-            if found["gain"] > NEAR and rounds < most:
-                rounds += 1
-                continue
             store.keep(
                 name,
                 fixup=level,
                 rounds=rounds,
                 **errors(net, x, y, new, data.y_test),
                 squares=sum(float(p.detach().square().sum()) for p in net.parameters()),
-                ggn=found,
+                ggn=evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed"),
             )
+            cell = store.cells[name]
 
 
 # Where only J matters, not the mode: width 16, fitted, then some epochs with a weak prior.
@@ -299,6 +295,7 @@ def main() -> None:
     parser.add_argument("--level", type=float, action="append")
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
     parser.add_argument("--rounds", type=int, default=4, help="towards a mode, at most")
+    parser.add_argument("--near", type=float, default=0.15, help="nats an image left to gain")
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -312,7 +309,9 @@ def main() -> None:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
         levels(store, options.work, data, x, new, chosen, curvatures)
     if "mode" in parts:
-        at_modes(store, options.work, data, x, new, options.level or LEVELS, options.rounds)
+        at_modes(
+            store, options.work, data, x, new, options.level or LEVELS, options.rounds, options.near
+        )
     if "tangent" in parts:
         tangent(store, options.work, data, x, new, options.level or LEVELS)
     if "train" in parts:  # what "mode" wants, to be run side by side

@@ -7,18 +7,10 @@ import xarray as xr
 from sklearn.metrics import log_loss
 
 import bayesgen as bg
-from bayesgen import cli
 from bayesgen.calibration import scores
 from bayesgen.experiments import laplace
 from bayesgen.experiments.laplace import summary
-
-
-def run(monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["bayesgen", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
-
+from tests.test_cli import run
 
 SMALL = ("--train", 80, "--test", 60, "--epochs", 10, "--steps", 30)
 

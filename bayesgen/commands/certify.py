@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +17,7 @@ from bayesgen.commands.shared import (
     Seeds,
     Test,
     Train,
+    command_line,
     keep,
     on_threads,
     progress_bar,
@@ -67,7 +66,7 @@ def certify(
             test=test,
             data_dir=data_dir,
             progress=report,
-            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+            command=command_line(),
         )
     keep(result, experiments.certify.plot(result), folder, "certify")
     console = Console(highlight=False, soft_wrap=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +19,7 @@ from bayesgen.commands.shared import (
     Seeds,
     Test,
     Train,
+    command_line,
     keep,
     on_threads,
     progress_bar,
@@ -91,7 +90,7 @@ def corruption(
         "data_dir": data_dir,
         "dtype": DTYPES[dtype],
         "device": place,
-        "command": shlex.join(["bayesgen", *sys.argv[1:]]),
+        "command": command_line(),
     }
     if several != ["gp"]:
         if (kernel, targets, noise) != ("rbf", "one-hot", None):

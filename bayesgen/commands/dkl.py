@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from bayesgen.commands.shared import (
     Seeds,
     Test,
     Train,
+    command_line,
     keep,
     on_threads,
     progress_bar,
@@ -51,7 +50,7 @@ def dkl(
             data_dir=data_dir,
             store=folder / "cells",
             progress=report,
-            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+            command=command_line(),
         )
     keep(result, experiments.corruption_models.plot(result), folder, "dkl")
     tell_models(result, folder, "dkl")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +17,7 @@ from bayesgen.commands.shared import (
     DataDir,
     Test,
     Train,
+    command_line,
     keep,
     on_threads,
     progress_bar,
@@ -73,7 +72,7 @@ def laplace(
             dtype=DTYPES[dtype],
             device=place,
             progress=report,
-            command=shlex.join(["bayesgen", *sys.argv[1:]]),
+            command=command_line(),
         )
     keep(result, experiments.laplace.plot(result), folder, "laplace")
     attrs, console = result.attrs, Console(highlight=False, soft_wrap=True)

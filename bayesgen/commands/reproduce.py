@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from bayesgen.commands.shared import keep
+from bayesgen.commands.shared import command_line, keep
 
 
 def reproduce(
@@ -25,7 +23,7 @@ def reproduce(
 
     experiment = REPRODUCTIONS[_checks.one_of("name", name, tuple(REPRODUCTIONS))]
     folder = _output.writable(out)
-    result = experiment(command=shlex.join(["bayesgen", *sys.argv[1:]]))
+    result = experiment(command=command_line())
     keep(result, experiment.plot(result), folder, name)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{result.attrs['title']}: wrote {folder / name}.png and {folder / name}.nc")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +66,11 @@ def progress_bar() -> Iterator[Any]:
 
         yield report
         bar.update(task, description="done", completed=1, total=1)
+
+
+def command_line() -> str:
+    """The command as it was given, for a result to remember."""
+    return shlex.join(["bayesgen", *sys.argv[1:]])
 
 
 def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:

@@ -143,10 +143,16 @@ def _flat(data: Dataset) -> tuple[Tensor, Tensor]:
     return data.x_train, data.x_test
 
 
-def _standardised(data: Dataset) -> tuple[Tensor, Tensor]:
+def standardised(data: Dataset) -> tuple[Tensor, Tensor]:
+    """Training and new inputs as images, (n, channels, s, s), standardised by training channel."""
     x, new = images(data.x_train), images(data.x_test)
     mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    return ((x - mean) / sd).float(), ((new - mean) / sd).float()
+    return (x - mean) / sd, (new - mean) / sd
+
+
+def _in_float32(data: Dataset) -> tuple[Tensor, Tensor]:
+    x, new = standardised(data)
+    return x.float(), new.float()
 
 
 def _channels(data: Dataset) -> int:
@@ -161,7 +167,7 @@ NETWORKS = {
     ),
     "resnet": Architecture(
         lambda data: networks.PreResNet20(16, data.num_classes, channels=_channels(data)),
-        _standardised,
+        _in_float32,
         {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5},
     ),
 }
@@ -327,12 +333,15 @@ def corruption_models(
     )
 
 
-_VARIABLES = {
+# Of an Evidence, as `evidence_values` gives them.
+EVIDENCE_VARIABLES = {
     "log_marginal_likelihood": ("nats", "log marginal likelihood (evidence)"),
     "fit": ("nats", "expected log likelihood under the posterior"),
     "complexity": ("nats", "KL divergence of posterior from prior"),
     "effective_dimension": ("1", "effective dimension"),
     "evidence_error": ("nats", "error of the log marginal likelihood"),
+}
+_VARIABLES = EVIDENCE_VARIABLES | {
     "train_error": ("1", "share of training labels, as corrupted, not fitted"),
     "test_error": ("1", "error on clean test labels"),
 }
@@ -359,8 +368,8 @@ def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, floa
     return _values(MODELS[name].run(data, labels, seed), labels, data)
 
 
-def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]:
-    e = cell.evidence
+def evidence_values(e: Evidence) -> dict[str, float | str]:
+    """One labelling's `EVIDENCE_VARIABLES`, and what its complexity excludes."""
     return {
         "excludes": ", ".join(e.complexity_excludes),
         "log_marginal_likelihood": float(e.log_marginal_likelihood),
@@ -368,6 +377,11 @@ def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]
         "complexity": float(e.complexity),
         "effective_dimension": float(e.effective_dimension),
         "evidence_error": float(e.error),
+    }
+
+
+def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]:
+    return evidence_values(cell.evidence) | {
         "train_error": float((cell.fitted.argmax(-1) != labels).double().mean()),
         "test_error": float((cell.predicted.argmax(-1) != data.y_test).double().mean()),
     }

@@ -20,7 +20,12 @@ from bayesgen.curvature.build import CURVATURES, last_linear
 from bayesgen.data import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.experiments.corruption import corruptions, loaded
-from bayesgen.experiments.corruption_models import images, seeded
+from bayesgen.experiments.corruption_models import (
+    EVIDENCE_VARIABLES,
+    evidence_values,
+    seeded,
+    standardised,
+)
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import Laplace
 from bayesgen.models.profile import Progress
@@ -137,7 +142,7 @@ def laplace(
         data, train=train_points, test=test, data_dir=data_dir, dtype=dtype, device=device
     )
     y = corruptions(data.y_train, [level], [seed], data.num_classes, "uniform")[0][0]
-    x, new = _inputs(data, kind.images)
+    x, new = standardised(data) if kind.images else (data.x_train, data.x_test)
     C, side = data.num_classes, x.shape[-1]
     if side < kind.least:
         raise ValueError(
@@ -194,12 +199,7 @@ def laplace(
     )
 
 
-_VARIABLES = {
-    "log_marginal_likelihood": ("nats", "log marginal likelihood (evidence)"),
-    "fit": ("nats", "expected log likelihood under the posterior"),
-    "complexity": ("nats", "KL divergence of posterior from prior"),
-    "effective_dimension": ("1", "effective dimension"),
-    "evidence_error": ("nats", "error of the log marginal likelihood"),
+_VARIABLES = EVIDENCE_VARIABLES | {
     "gain": ("nats", "what a Newton step to the mode would gain"),
     "seconds": ("s", "time for the evidence"),
     "test_error": ("1", "error on clean test labels"),
@@ -223,27 +223,13 @@ def _row(
     e, seconds = posterior.evidence, time.perf_counter() - start
     predicted: Any = posterior.predict(new, method="probit")
     found = scores(predicted.probs, truth)
-    return {
-        "log_marginal_likelihood": float(e.log_marginal_likelihood),
-        "fit": float(e.fit),
-        "complexity": float(e.complexity),
-        "effective_dimension": float(e.effective_dimension),
-        "evidence_error": float(e.error),
+    return evidence_values(e) | {
         "gain": posterior.gain,
         "seconds": seconds,
         "test_error": found.error,
         "test_nll": found.nll,
         "test_ece": found.ece,
-        "excludes": ", ".join(e.complexity_excludes),
     }
-
-
-def _inputs(data: Dataset, as_images: bool) -> tuple[Tensor, Tensor]:
-    if not as_images:
-        return data.x_train, data.x_test
-    x, new = images(data.x_train), images(data.x_test)
-    mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    return (x - mean) / sd, (new - mean) / sd
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:

@@ -86,7 +86,8 @@ class Evidence:
             ) from None
         for name, part in parts.items():
             object.__setattr__(self, name, part.expand(shape))
-        object.__setattr__(self, "fingerprint", torch.as_tensor(self.fingerprint).expand(shape))
+        mark = torch.as_tensor(self.fingerprint, device=self.fit.device)
+        object.__setattr__(self, "fingerprint", mark.expand(shape))
         # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.
         slack = 1e3 * torch.finfo(like.dtype).eps * (1 + self.fit.detach().abs())
         if (self.complexity.detach() < -slack).any():
@@ -219,8 +220,8 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
             f"evidences compare models of the same data: {name} has n={one.n} observations, "
             f"{other_name} has n={other.n}"
         )
-    known = (one.fingerprint != 0) & (other.fingerprint != 0)
-    if (known & (one.fingerprint != other.fingerprint)).any():
+    mark, other_mark = one.fingerprint.cpu(), other.fingerprint.cpu()
+    if ((mark != 0) & (other_mark != 0) & (mark != other_mark)).any():
         raise ValueError(
             f"evidences compare models of the same data: {name} and {other_name} were fitted to "
             "different targets (or to the same ones coded differently, which the fingerprint of y "

@@ -82,6 +82,7 @@ def calibrate(
     phi = (nodes / top)[:, None] ** powers
     off, doubt = weights @ phi - exact / top**powers, doubt / top**powers
     normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * doubt.square().diag()
-    # Two nodes or one leave less than a parabola to be told.
-    closest = torch.linalg.pinv(normal, rtol=1e-13, hermitian=True) @ phi.mT
+    # Two nodes or one leave less than a parabola to be told. (A card's own routine gives up here.)
+    inverse = torch.linalg.pinv(normal.cpu(), rtol=1e-13, hermitian=True)
+    closest = inverse.to(normal) @ phi.mT
     return weights - mean * (off @ closest), doubt[:, None] * mean * closest

@@ -55,7 +55,7 @@ class Prior:
                 weights.
         """
         if decay is None and self.decay is not None:
-            decay = torch.tensor(self.decay, dtype=torch.float64)
+            decay = torch.tensor(self.decay, dtype=torch.float64, device=orders.device)
         values = self.profile(orders.double(), decay)
         if (values.isnan() | (values == math.inf)).any():
             raise ValueError(f"prior_variance must be finite, {self.name} gives {values.exp()}")

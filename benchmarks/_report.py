@@ -37,6 +37,8 @@ def write(name: str, title: str, command: str, rows: list[tuple[str, str]], note
         f"{platform.machine()}, {torch.get_num_threads()} threads; "
         f"torch {torch.__version__}, gpytorch {gpytorch.__version__}"
     )
+    if torch.cuda.is_available():
+        machine = f"{torch.cuda.get_device_name()}; {machine}"
     lines += ["", notes, "", f"Machine: {machine}."]
     text = "\n".join(lines) + "\n"
     RESULTS.mkdir(exist_ok=True)

@@ -1,13 +1,14 @@
 """PreResNet-20 on CIFAR-10: Laplace's evidence against label corruption, and what lifts it.
 
 python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|mode|tangent] [--train N]
+    [--seed S] [--device cuda] [--cells FILE] [--merge FILE]
 
 Levels: one network with BatchNorm for each share of labels redrawn, trained to fit them, and its
 evidence by the exact GGN with one prior precision, and by Kronecker factors with one or one for
 each layer. Mode: networks without norms (Fixup), taken towards a mode, and their evidence by the
 exact GGN there; tangent: that of the linear model in their weights at its own mode. Trained
-networks are kept in --work, cells as they end in benchmarks/results/networks.json, and the tables
-are made of all that are there.
+networks are kept in --work, cells as they end in --cells, benchmarks/results/networks.json unless
+another is named, and the tables are made of all that are there; --merge takes over another run's.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PARTS = ("levels", "mode", "tangent", "train", "report")
 
 
-def images(folder: str, train: int) -> tuple[bg.data.Dataset, Tensor, Tensor]:
+def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tensor, Tensor]:
     """The data, and its images standardised by channel, (n, 3, 32, 32)."""
-    data = bg.data.load("cifar10", train=train, test=2000, data_dir=folder, dtype=torch.float32)
+    data = bg.data.load(
+        "cifar10", train=train, test=2000, data_dir=folder, dtype=torch.float32, device=device
+    )
     x, new = (part.reshape(-1, 3, 32, 32) for part in (data.x_train, data.x_test))
     mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
     layout = torch.channels_last
@@ -58,14 +61,19 @@ def errors(net: nn.Module, x: Tensor, y: Tensor, new: Tensor, truth: Tensor) -> 
 class Store:
     """Cells by name, on disk as they end."""
 
-    def __init__(self) -> None:
-        self.cells: dict[str, Any] = json.loads(STORE.read_text()) if STORE.exists() else {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cells: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def keep(self, name: str, **cell: Any) -> None:
         """Add to a cell."""
         self.cells[name] = self.cells.get(name, {}) | cell
-        STORE.write_text(json.dumps(self.cells, indent=1, sort_keys=True) + "\n")
+        self.write()
         print(name, cell, flush=True)
+
+    def write(self) -> None:
+        """All cells as they are."""
+        self.path.write_text(json.dumps(self.cells, indent=1, sort_keys=True) + "\n")
 
 
 def evidence(
@@ -77,6 +85,7 @@ def evidence(
     mode: str = "weights",
     hyperparameters: str = "evidence",
     dtype: torch.dtype = torch.float32,
+    memory: float = 1.05e10,
 ) -> dict:
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -89,7 +98,7 @@ def evidence(
             hyperparameters=hyperparameters,
             dtype=dtype,
             batch=128,
-            memory=1.05e10 if mode == "weights" else 4e9,
+            memory=memory,
         )
         posterior = laplace.fit(x, y)
     e = posterior.evidence
@@ -109,8 +118,8 @@ def trained(
     work: Path, name: str, x: Tensor, y: Tensor, norm: str, width: int, **settings: Any
 ) -> tuple[nn.Module, Any]:
     """The network of this name, from its checkpoint where that is complete."""
-    torch.manual_seed(0)
-    net = bg.networks.PreResNet20(width, norm=norm).to(memory_format=torch.channels_last)
+    torch.manual_seed(settings.get("seed", 0))
+    net = bg.networks.PreResNet20(width, norm=norm).to(x.device, memory_format=torch.channels_last)
     run = bg.train(net, x, y, checkpoint=work / f"{name}.pt", **settings)
     return net, run
 
@@ -154,15 +163,20 @@ CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
 
 
-def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int) -> nn.Module:
-    name = f"fixup level {level} n {len(x)}"
-    net, _ = trained(work, name, x, y, "none", WIDTH, **FIT)
+def fixup_name(level: float, n: int, seed: int) -> str:
+    return f"fixup level {level} n {n}" + (f" seed {seed}" if seed else "")
+
+
+def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int) -> nn.Module:
+    """The network after so many rounds; the seed is that of weights, order and corruption."""
+    name = fixup_name(level, len(x), seed)
+    net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
     for number in range(rounds):
         path = work / f"{name} climbed{' again' * number}.pt"
         if path.exists():
-            net.load_state_dict(torch.load(path, weights_only=True))
+            net.load_state_dict(torch.load(path, weights_only=True, map_location=x.device))
             continue
-        settings = CLIMBS[min(number, 1)]
+        settings = CLIMBS[min(number, 1)] | {"batch": 250 if x.device.type == "cpu" else 500}
         print(name, bg.climb(net, x, y, prior_precision=ALPHA, **settings), flush=True)
         torch.save(net.state_dict(), path)
     return net
@@ -178,29 +192,37 @@ def at_modes(
     most: int,
     near: float,
     double: bool,
+    seed: int,
+    memory: float,
+    dtype: torch.dtype,
 ) -> None:
+    fixed = {"hyperparameters": "fixed", "memory": memory}
     for level in chosen:
-        name = f"fixup level {level} n {len(x)}"
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
+        name = fixup_name(level, len(x), seed)
+        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
         cell = store.cells.get(name, {"rounds": 0})
         while not cell["rounds"] or (cell["ggn"]["gain"] > near and cell["rounds"] < most):
             rounds = cell["rounds"] + 1
-            net = fixup(work, level, x, y, rounds)
+            net = fixup(work, level, x, y, rounds, seed)
+            found = evidence(net, x, y, "ggn", ALPHA, dtype=dtype, **fixed)
+            way = [*cell.get("way", []), [found["evidence"], found["gain"]]]
             store.keep(
                 name,
+                way=way if len(way) == rounds else way[-1:],
                 fixup=level,
+                seed=seed,
                 rounds=rounds,
                 **errors(net, x, y, new, data.y_test),
                 squares=sum(float(p.detach().square().sum()) for p in net.parameters()),
-                ggn=evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed"),
+                ggn=found,
             )
             cell = store.cells[name] = {
                 k: v for k, v in store.cells[name].items() if k != "float64"
             }
         if double and "float64" not in cell:
-            net = fixup(work, level, x, y, cell["rounds"])
-            fixed = {"hyperparameters": "fixed", "dtype": torch.float64}
-            store.keep(name, float64=evidence(net, x, y, "ggn", ALPHA, **fixed))
+            net = fixup(work, level, x, y, cell["rounds"], seed)
+            found = evidence(net, x, y, "ggn", ALPHA, dtype=torch.float64, **fixed)
+            store.keep(name, float64=found)
 
 
 # Where only J matters, not the mode: width 16, fitted, then some epochs with a weak prior.
@@ -226,7 +248,7 @@ def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen:
             name,
             tangent_level=level,
             **errors(net, x, y, new, data.y_test),
-            tangent=evidence(net, x, y, "ggn", 500.0, mode="tangent"),
+            tangent=evidence(net, x, y, "ggn", 500.0, mode="tangent", memory=4e9),
         )
 
 
@@ -272,21 +294,27 @@ def report(store: Store, n: int) -> None:
         ("tangent_level", "tangent", "tangent kernel"),
     ):
         cells = [cell for cell in store.cells.values() if key in cell and cell["n"] == n]
-        pairs = []
-        for cell in sorted(cells, key=lambda cell, key=key: cell[key]):
-            one = cell.get("float64", cell[kind]) if key == "fixup" else cell[kind]
-            pairs.append((cell[key], one["evidence"]))
-            rows.append(
-                (
-                    f"Fixup, {words}, level {cell[key]:g}",
-                    f"train error {cell['train_error']:.3f}, test error {cell['test_error']:.3f}; "
-                    f"{one['evidence']:.3f} (±{one['error']:.2g}), "
-                    f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}",
+        for seed in sorted({cell.get("seed", 0) for cell in cells}):
+            own = [cell for cell in cells if cell.get("seed", 0) == seed]
+            which = f", seed {seed}" if seed else ""
+            pairs = []
+            for cell in sorted(own, key=lambda cell, key=key: cell[key]):
+                one = cell.get("float64", cell[kind]) if key == "fixup" else cell[kind]
+                pairs.append((cell[key], one["evidence"]))
+                rows.append(
+                    (
+                        f"Fixup, {words}{which}, level {cell[key]:g}",
+                        f"train error {cell['train_error']:.3f}, "
+                        f"test error {cell['test_error']:.3f}; "
+                        f"{one['evidence']:.3f} (±{one['error']:.2g}), "
+                        f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}",
+                    )
                 )
-            )
-        if len(pairs) > 2:
-            tau = kendalltau(*zip(*pairs, strict=True)).statistic
-            rows.append((f"Kendall τ, Fixup, {words}", f"{tau:.2f} ({len(pairs)} levels)"))
+            if len(pairs) > 2:
+                tau = kendalltau(*zip(*pairs, strict=True)).statistic
+                rows.append(
+                    (f"Kendall τ, Fixup, {words}{which}", f"{tau:.2f} ({len(pairs)} levels)")
+                )
     write(
         "networks",
         f"Laplace evidence of PreResNet-20, n = {n:,}, nats an image",
@@ -307,13 +335,22 @@ def main() -> None:
     parser.add_argument("--near", type=float, default=0.15, help="nats an image left to gain")
     parser.add_argument("--double", action="store_true", help="and in float64, of mode")
     parser.add_argument("--train", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0, help="of mode")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", type=float, default=1.05e10, help="bytes of Jacobian rows")
+    parser.add_argument("--dtype", default="float32", help="of the evidence at modes")
+    parser.add_argument("--cells", type=Path, default=STORE)
+    parser.add_argument("--merge", type=Path, action="append")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     options.work.mkdir(parents=True, exist_ok=True)
-    store = Store()
-    data, x, new = images(options.data_dir, options.train)
+    store = Store(options.cells)
+    for path in options.merge or ():
+        store.cells |= json.loads(path.read_text())
+        store.write()
+    data, x, new = images(options.data_dir, options.train, options.device)
     parts = options.part or ["levels", "mode", "tangent"]
     if "levels" in parts:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
@@ -329,13 +366,16 @@ def main() -> None:
             options.rounds,
             options.near,
             options.double,
+            options.seed,
+            options.memory,
+            getattr(torch, options.dtype),
         )
     if "tangent" in parts:
         tangent(store, options.work, data, x, new, options.level or LEVELS)
     if "train" in parts:  # what "mode" wants, to be run side by side
         for level in options.level or LEVELS:
-            y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
-            fixup(options.work, level, x, y, options.rounds)
+            y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=options.seed)
+            fixup(options.work, level, x, y, options.rounds, options.seed)
         return
     report(store, options.train)
 

@@ -1,17 +1,30 @@
 """On a card everything is as on the CPU; the CPU half of each runs everywhere."""
 
 import gpytorch
+import pretend
 import pytest
 import torch
+import torch.distributed as dist
 
 import bayesgen as bg
-from bayesgen import sharded, solvers
+from bayesgen import experiments, likelihoods, sharded, solvers
+from bayesgen.errors import NotAtModeWarning
 from bayesgen.gram import gram
 from bayesgen.spectrum import Spectrum
 from bayesgen.tiles import TiledGram
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
+DEVICES = ["cpu", "pretended", pytest.param("cuda", marks=pytest.mark.cuda)]
 F64 = torch.float64
+
+
+@pytest.fixture
+def device(request):
+    """The name of a device; a card that is pretended is called by a card's name."""
+    if request.param != "pretended":
+        yield request.param
+        return
+    with pretend.card():
+        yield "cuda"
 
 
 def problem(device):
@@ -28,7 +41,7 @@ def exact(x, y):
     return K, float(normal.log_prob(y.mT).sum())
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_every_engine_finds_the_evidence(device):
     x, y = problem(device)
     K, truth = exact(x, y)
@@ -47,7 +60,7 @@ def test_every_engine_finds_the_evidence(device):
     assert truth <= float(low.upper) + 1e-6
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("storage", ["memory", "none"])
 def test_tiles_stay_on_their_device(device, storage):
     x, y = problem(device)
@@ -60,7 +73,7 @@ def test_tiles_stay_on_their_device(device, storage):
     assert tiles.moments() == pytest.approx((float(K.trace()), float(K.square().sum())))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_a_large_process_and_many_small_ones(device):
     x, y = problem(device)
     kernel = gpytorch.kernels.RBFKernel()
@@ -72,6 +85,201 @@ def test_a_large_process_and_many_small_ones(device):
     many = bg.GaussianProcess(kernel).fit(x.reshape(8, 50, 3), y.reshape(8, 50, 3))
     assert many.evidence.fit.shape == (8,)
     assert many.evidence.fit.device == x.device
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_exact_after_a_search_is_exact(device, monkeypatch):
+    monkeypatch.setattr("bayesgen.solvers.dense._PANEL", 128)
+    x, y = problem(device)
+    labellings = torch.stack([y, y.flip(0)])
+    found = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky").fit(x, labellings)
+    assert found.evidence.fit.device == x.device
+    for b in range(2):
+        K = torch.exp(-0.5 * torch.cdist(x, x).square() / found.lengthscale[b] ** 2)
+        A = found.scale[b] * K + found.noise[b] * torch.eye(len(x)).to(K)
+        normal = torch.distributions.MultivariateNormal(torch.zeros_like(x[:, 0]), A)
+        truth = float(normal.log_prob(labellings[b].mT).sum())
+        assert float(found.evidence.log_marginal_likelihood[b]) == pytest.approx(truth, abs=1e-6)
+        freedom = float(torch.linalg.solve(A, found.scale[b] * K).trace()) * 3
+        assert float(found.evidence.effective_dimension[b]) == pytest.approx(freedom, abs=1e-6)
+
+
+def expectation(found):
+    return found.probs if hasattr(found, "probs") else found.mean
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_every_way_to_fit_a_process(device):
+    """The same on the device as on the CPU."""
+    x, y = problem("cpu")
+    points, y = x[:80], y[:80]
+    pixels = torch.rand(80, 64, generator=torch.Generator().manual_seed(1), dtype=F64)
+    ard = gpytorch.kernels.ScaleKernel(gpytorch.kernels.MaternKernel(2.5, ard_num_dims=3))
+    labels = (y[:, 0] > 0).long()
+    softmax = likelihoods.Softmax(2)
+    for gp, target in (
+        (bg.GaussianProcess(ard), y),
+        (bg.GaussianProcess(gpytorch.kernels.RBFKernel()), y),
+        (bg.GaussianProcess(gpytorch.kernels.RBFKernel(), 0.1, hyperparameters="fixed"), y),
+        (bg.GaussianProcess(gpytorch.kernels.RBFKernel(), likelihood="bernoulli"), labels),
+        (bg.GaussianProcess(gpytorch.kernels.RBFKernel(), likelihood=softmax), labels),
+        (bg.Polynomial(3), y),
+        (bg.Fourier(2), y),
+        (bg.RandomFeatures(20), y),
+        (bg.LinearModel(bg.bases.Convolutional(4, image=(1, 8, 8), patch=3)), y),
+    ):
+        x, target = (pixels, target) if "Convolutional" in repr(gp) else (points, target)
+        here, there = gp.fit(x, target), gp.fit(x.to(device), target.to(device))
+        assert there.evidence.fit.device.type == device
+        torch.testing.assert_close(
+            there.evidence.log_marginal_likelihood.cpu(),
+            here.evidence.log_marginal_likelihood,
+            atol=1e-3,
+            rtol=1e-4,
+        )
+        seen, expected = expectation(there.predict(x[:4].to(device))), here.predict(x[:4])
+        torch.testing.assert_close(seen.cpu(), expectation(expected), atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_certificates(device):
+    x, y = problem(device)
+    sign = torch.sign(y[:80, 0])
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), hyperparameters=("scale", "noise"))
+    for posterior in (gp.fit(x[:80], sign), bg.RandomFeatures(20).fit(x[:80], sign)):
+        certificate = posterior.certificate()
+        assert 0 < float(certificate.bound) <= 1
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return bg.networks.MLP(3, (16,), 3).double()
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.parametrize("curvature", ["ggn", "hessian", "kron", "diag", "last_layer"])
+@pytest.mark.parametrize("precision", [1.0, "layer"])
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+@pytest.mark.filterwarnings("ignore:.*negative eigenvalue")
+def test_laplace_of_a_network(device, curvature, precision):
+    x, y = problem("cpu")
+    x, labels = x[:60], y[:60].argmax(1)
+    net = network()
+    bg.train(net, x, labels, epochs=20, optimiser="adam", learning_rate=1e-2)
+    laplace = bg.Laplace(net, prior_precision=precision, curvature=curvature)
+    here = laplace.fit(x, labels)
+    laplace = bg.Laplace(net.to(device), prior_precision=precision, curvature=curvature)
+    there = laplace.fit(x.to(device), labels.to(device))
+    assert there.evidence.fit.device.type == device
+    torch.testing.assert_close(
+        there.evidence.log_marginal_likelihood.cpu(), here.evidence.log_marginal_likelihood,
+        atol=1e-4, rtol=1e-5,
+    )  # fmt: skip
+    seen, expected = expectation(there.predict(x[:4].to(device))), here.predict(x[:4])
+    torch.testing.assert_close(seen.cpu(), expectation(expected), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.parametrize("mode", ["linearised", "tangent"])
+@pytest.mark.parametrize("likelihood", ["categorical", "gaussian"])
+def test_laplace_about_the_mode_of_a_linear_model(device, mode, likelihood):
+    x, y = problem(device)
+    x, y = x[:40], y[:40].argmax(1) if likelihood == "categorical" else y[:40]
+    noise = 0.1 if likelihood == "gaussian" else None
+    posterior = bg.Laplace(network().to(device), likelihood, noise=noise, mode=mode).fit(x, y)
+    assert posterior.evidence.fit.device == x.device
+    assert expectation(posterior.predict(x[:3])).device == x.device
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+def test_matrix_free_curvature(device, monkeypatch):
+    monkeypatch.setattr("bayesgen.curvature.build.LARGEST_PRIMAL", 10)
+    monkeypatch.setattr("bayesgen.curvature.build.LARGEST_DUAL", 10)
+    x, y = problem(device)
+    net = network().to(device)
+    exact = bg.Laplace(net, curvature="kron", hyperparameters="fixed").fit(x, y.argmax(1))
+    found = bg.Laplace(net, hyperparameters="fixed").fit(x, y.argmax(1))
+    assert found.evidence.fit.device == x.device
+    assert "Lanczos" in found.evidence.method
+    assert float(found.evidence.error) < 0.1 * abs(float(exact.evidence.log_marginal_likelihood))
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.parametrize("arithmetic", ["native", "bf16", "tf32"])
+def test_an_ensemble_trains_as_its_members_do(device, arithmetic):
+    x, y = (part.float() for part in problem(device))
+    labels = torch.stack([y.argmax(1), y.flip(0).argmax(1)])
+    together = [network(seed).float().to(device) for seed in (0, 1)]
+    alone = [network(seed).float().to(device) for seed in (0, 1)]
+    settings = {"epochs": 3, "batch": 100, "arithmetic": arithmetic}
+    losses = bg.train_ensemble(together, x, labels, **settings)
+    for k, (net, own) in enumerate(zip(alone, labels, strict=True)):
+        run = bg.train(net, x, own, **settings)
+        loose = 1e-4 if arithmetic == "native" else 2e-2
+        assert float(losses.iloc[-1, k]) == pytest.approx(run.history.loss.iloc[-1], abs=loose)
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_a_convolutional_net_to_a_mode(device, tmp_path):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 3, 8, 8, generator=g).to(device)
+    y = torch.randint(10, (32,), generator=g).to(device)
+    torch.manual_seed(0)
+    net = bg.networks.PreResNet20(2, norm="none").to(device)
+    settings = {"epochs": 3, "batch": 16, "optimiser": "adam", "checkpoint": tmp_path / "c.pt"}
+    bg.train(net, x, y, evidence_every=2, **settings)
+    bg.train(net, x, y, evidence_every=2, **settings)  # from its checkpoint: nothing to do
+    climbed = bg.climb(net, x, y, prior_precision=1.0, steps=10)
+    assert climbed.gained > 0
+    with pytest.warns(NotAtModeWarning):
+        posterior = bg.Laplace(net, dtype=None, curvature="ggn").fit(x, y)
+    assert posterior.evidence.fit.device == x.device
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.parametrize("cure", [{}, {"objective": "conditional"}, {"lipschitz": 1.0}])
+def test_a_deep_kernel(device, cure):
+    x, y = problem(device)
+    net = bg.networks.MLP(3, (8,), 2).double().to(device)
+    deep = bg.DeepKernel(net, gpytorch.kernels.RBFKernel(), steps=5, **cure)
+    posterior = deep.fit(x, y)
+    assert posterior.evidence.fit.device == x.device
+    assert posterior.mean(x[:3]).device == x.device
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+def test_studies(device, tmp_path):
+    settings = {"levels": [0.0, 1.0], "seeds": 1, "train": 60, "test": 40}
+    here = experiments.corruption("digits", **settings)
+    there = experiments.corruption("digits", device=device, **settings)
+    for name in ("log_marginal_likelihood", "effective_dimension", "test_error"):
+        assert there[name].values == pytest.approx(here[name].values, rel=1e-3, abs=1e-3)
+    models = ["gp", "polynomial", "gp-laplace", "dkl", "mlp"]
+    several = experiments.corruption_models(
+        "digits", models, device=device, store=tmp_path, **settings
+    )
+    assert several.attrs["device"].startswith(device)
+    assert several.log_marginal_likelihood.notnull().all()
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_rows_over_processes_that_are_one(device):
+    cards = torch.cuda.device_count() if device == "cuda" else 0
+    talk = sharded.backend(1, cards)
+    store = dist.HashStore()
+    dist.init_process_group(talk, store=store, rank=0, world_size=1)
+    try:
+        x, y = problem(device)
+        matrices = gram(gpytorch.kernels.RBFKernel().double().to(device), x)
+        rows = sharded.ShardedGram(matrices, matrices.start())
+        K = matrices.matrix(matrices.start())
+        torch.testing.assert_close(rows @ y, K @ y)
+        expected = float(K.trace()), float(K.square().sum())
+        assert rows.moments() == pytest.approx(expected)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_processes_talk_by_what_they_have():

@@ -57,7 +57,7 @@ def corruption(
         str | None, typer.Option(help="Address of a Dask scheduler for them instead.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="spectrum or krylov; by size and memory by default.")
+        str | None, typer.Option(help="spectrum, cholesky or krylov; by size and memory.")
     ] = None,
     work: Annotated[
         Path | None,

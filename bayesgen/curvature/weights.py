@@ -110,7 +110,7 @@ class Weights:
 
     def layers(self) -> Tensor:
         """The number of the layer that each weight belongs to, (P,)."""
-        index = torch.empty(self.count, dtype=torch.int64)
+        index = torch.empty_like(self.theta, dtype=torch.int64)
         for number, leaf in enumerate(self.leaves):
             index[leaf.index()] = number
         return index

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks, kernels
+from bayesgen._arithmetic import tf32
 from bayesgen.curvature.weights import Weights
 from bayesgen.deep import prior
 from bayesgen.deep.features import Features
@@ -139,6 +140,7 @@ class DeepKernel:
         self.probes, self.lanczos_steps = probes, lanczos_steps
         self.seed = _checks.whole("seed", seed, 0)
 
+    @tf32(False)
     def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
         """Train on data, and condition on them.
 

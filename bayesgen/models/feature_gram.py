@@ -37,7 +37,8 @@ class FeatureGram(Gram):
         self.Phi = features(x)
         self.decomposition = decomposition
         self.order = int(features.orders.max()) if order is None else order
-        self.off = features.orders > self.order
+        self.orders = features.orders.to(x.device)
+        self.off = self.orders > self.order
         self._last: tuple[Tensor, Decomposition] | None = None
 
     def up_to(self, order: int) -> FeatureGram:
@@ -45,7 +46,7 @@ class FeatureGram(Gram):
         if order == self.order:
             return self
         other = copy.copy(self)
-        other.order, other.off, other._last = order, self.features.orders > order, None
+        other.order, other.off, other._last = order, self.orders > order, None
         return other
 
     def decompose(self, theta: Tensor) -> Decomposition:
@@ -63,7 +64,7 @@ class FeatureGram(Gram):
     def log_variance(self, theta: Tensor) -> Tensor:
         """log v at unit scale, (d,); −∞ where a weight is off. Differentiable in θ."""
         decay = self.prior.natural(theta[0].double()) if len(theta) else None
-        values = self.prior.log_variance(self.features.orders, decay)
+        values = self.prior.log_variance(self.orders, decay)
         return values.masked_fill(self.off, -torch.inf).to(self.x)
 
     def rooted(self, theta: Tensor) -> Tensor:

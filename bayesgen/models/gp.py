@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ class GaussianProcess:
         tolerance: what a length-scale search may leave ungained, in nats per observation.
         max_spectra: eigendecompositions that search may take at most.
         engine: "spectrum" (dense and exact), "krylov" (block Lanczos, with an error: see
-            `bayesgen.models.large`), or None for whichever `bayesgen.solvers.plan` prefers for
-            more than 8,000 points on the machine at hand; up to there it is the dense one.
+            `bayesgen.models.large`), "cholesky" (hyperparameters by the latter, evidence exact), or
+            None for whichever `bayesgen.solvers.plan` prefers for more than 8,000 points on the
+            machine at hand; up to there it is the dense one.
         work: a folder in which "krylov" keeps its Gram matrix (n² numbers) and its blocks as they
             are done, so that a fit that was cut off goes on; None keeps nothing.
         likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
@@ -182,12 +184,12 @@ class GaussianProcess:
         matrices = gram(kernel, x)
         problem = Problem(matrices, centred, scale, noise, mean, shape)
         free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
-        if plan is not None and plan.engine == "krylov":
+        if plan is not None and plan.engine != "spectrum":
             return self._at_scale(problem, free, plan, progress)
         try:
             return self._dense(problem, free, per_point, progress)
         except (MemoryError, RuntimeError) as err:
-            if per_point or self.engine is not None or not _out_of_memory(err):
+            if per_point or self.engine is not None or not solvers.out_of_memory(err):
                 raise
             why = str(err).splitlines()[0]
         plan = self._plan(x, centred, per_point, "krylov")
@@ -234,8 +236,8 @@ class GaussianProcess:
     ) -> Plan | None:
         """None where there is nothing to choose."""
         engine = engine or self.engine
-        if per_point and engine == "krylov":
-            raise ValueError('engine="krylov" wants one noise for all points')
+        if per_point and engine in ("krylov", "cholesky"):
+            raise ValueError(f'engine="{engine}" wants one noise for all points')
         if per_point or engine == "spectrum" or (engine is None and len(x) <= _LARGE):
             return None
         plan: Plan = sharded.agreed(
@@ -247,8 +249,11 @@ class GaussianProcess:
                 dtype=x.dtype,
                 engine=engine,
                 keep=self.work is not None,
+                labellings=len(y),
             )
         )
+        if sharded.active() and engine is None and plan.engine == "cholesky":
+            plan = replace(plan, engine="krylov")  # the whole factor would be everyone's
         return plan
 
     def _many(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> BatchPosterior:
@@ -317,12 +322,6 @@ class GaussianProcess:
 
     def __repr__(self) -> str:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
-
-
-def _out_of_memory(err: Exception) -> bool:
-    """Whether that is what it says: torch has an error of its own for cards alone."""
-    known = isinstance(err, MemoryError | torch.OutOfMemoryError)
-    return known or "can't allocate memory" in str(err) or "not enough memory" in str(err)
 
 
 def _free(hyperparameters: str | Iterable[str]) -> Free:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 from bayesgen.curvature.base import Curvature, PriorShape
 from bayesgen.curvature.build import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.sample import Progress
@@ -147,6 +148,7 @@ class Laplace:
         if "noise" in self.free:
             raise ValueError(f'mode="{self.mode}" wants the noise given, a variance')
 
+    @tf32(False)
     def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
         """The evidence of data under the network, and the posterior of its weights.
 
@@ -174,7 +176,7 @@ class Laplace:
             return linearised.fit(
                 weights,
                 data,
-                Setting(start, _noise(data.likelihood), torch.zeros(1, dtype=torch.bool)),
+                Setting(start, _noise(data.likelihood, start), torch.zeros_like(start).bool()),
                 prior,
                 structure,
                 self.free,
@@ -204,7 +206,7 @@ class Laplace:
         objective = NetworkEvidence(curvature, squares, data.log_likelihood)
         best = maximise(
             objective,
-            Setting(start, _noise(data.likelihood), torch.zeros_like(start, dtype=torch.bool)),
+            Setting(start, _noise(data.likelihood, start), torch.zeros_like(start).bool()),
             precision="prior_precision" in self.free,
             noise="noise" in self.free,
         )
@@ -250,17 +252,18 @@ class Laplace:
 
         Not grouped, they are as given up to one factor.
         """
-        P, layers, given = weights.count, weights.layers(), self.prior_precision
-        L, ones = len(weights.leaves), torch.ones(P, dtype=torch.float64)
+        P, L, given = weights.count, len(weights.leaves), self.prior_precision
+        ones = torch.ones_like(weights.theta, dtype=torch.float64)
+        every = torch.arange(P, device=ones.device)
         layouts = {
-            "scalar": PriorShape(ones, torch.zeros(P, dtype=torch.int64), 1),
-            "layer": PriorShape(ones, layers, L),
-            "parameter": PriorShape(ones, torch.arange(P), P),
+            "scalar": PriorShape(ones, torch.zeros_like(every), 1),
+            "layer": PriorShape(ones, weights.layers(), L),
+            "parameter": PriorShape(ones, every, P),
         }
         if isinstance(given, str):
-            structure, start = given, torch.ones(layouts[given].count, dtype=torch.float64)
+            structure, start = given, ones.new_ones(layouts[given].count)
         else:
-            start = _checks.as_tensor("prior_precision", given).double()
+            start = _checks.as_tensor("prior_precision", given).to(ones)
             if start.numel() == 1:
                 structure, start = "scalar", start.reshape(1)
             elif start.shape == (L,):
@@ -274,8 +277,7 @@ class Laplace:
                 )
         if structure != "scalar" and not grouped:
             base = layouts[structure].precision(start)
-            one = PriorShape(base, torch.zeros(P, dtype=torch.int64), 1)
-            return one, torch.ones(1, dtype=torch.float64), structure
+            return PriorShape(base, torch.zeros_like(every), 1), ones.new_ones(1), structure
         if structure == "parameter" and self.curvature in ("ggn", "hessian", "kron"):
             raise ValueError(
                 'one prior precision for each parameter is learnt with curvature "diag" or '
@@ -290,10 +292,10 @@ class Laplace:
         )
 
 
-def _noise(likelihood: Likelihood) -> Tensor:
+def _noise(likelihood: Likelihood, like: Tensor) -> Tensor:
     """σ², one where the likelihood has none."""
     log_noise = likelihood.log_noise
-    return torch.ones((), dtype=torch.float64) if log_noise is None else log_noise.double().exp()
+    return like.new_ones(()) if log_noise is None else log_noise.to(like).exp()
 
 
 def _many(x: Any) -> int:

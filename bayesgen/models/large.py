@@ -16,7 +16,7 @@ from bayesgen import _output, sharded
 from bayesgen._fingerprint import fingerprint
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.gram import KernelGram, LengthscaleGram, gram
-from bayesgen.models import lengthscale
+from bayesgen.models import exact, lengthscale
 from bayesgen.models.optimise import Free
 from bayesgen.models.profile import ProfileMaximum, Progress
 from bayesgen.solvers import Plan
@@ -93,7 +93,8 @@ def fit(
     at the median labelling's value and at steps of √2 from there, outwards while some labelling
     gains. Where the Gram matrix is in float32, quadratic forms are those of float64 at the end, by
     the residuals of the solves, and how far the matrix is from its float64 self bounds what that
-    does to the log-determinant.
+    does to the log-determinant. Where the plan has it, the evidence is then made exact: see
+    `bayesgen.models.exact`.
 
     Args:
         matrices: kernel on the inputs.
@@ -136,6 +137,13 @@ def fit(
         centre = float(shelf.get("subset", lambda: _on_subset(matrices, y, keep_scale, keep_noise)))
         enough = _TOLERANCE * y[0].numel()
         best = _along(at, centre, search.most, theta, enough)
+    if search.plan.engine == "cholesky":
+        made = exact.evidence(
+            matrices, y, best.theta, best.scale, best.noise, shelf.get, search.progress
+        )
+        if made is not None:
+            best = replace(best, evidence=made[0], alpha=made[1])
+            return replace(best, theta=best.theta.to(y))
     if dtype != y.dtype:
         best = _checked(matrices, inner, y, best, search.progress)
     return replace(best, theta=best.theta.to(y), alpha=best.alpha.to(y))

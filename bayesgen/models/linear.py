@@ -302,7 +302,7 @@ def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterat
     """
     theta = gram.start()
     on = gram.log_variance(theta) > -torch.inf
-    of_kept = gram.features.orders[on]
+    of_kept = gram.orders[on]
     orders = list(orders)
     if len(orders) == 1:
         yield Spectrum.of_decomposition(gram.up_to(orders[0]).decompose(theta), y)

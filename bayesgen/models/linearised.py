@@ -114,7 +114,7 @@ def fit(
         data.observed(likelihood),
         _evidence(mode, n, rounding / precision[0], _slope(values, vectors)),
         Fitted(likelihood, data.x, outputs, dual, setting, structure, linear),
-        torch.tensor([mode.gradient_norm]),
+        gram.new_tensor([mode.gradient_norm]),
         free,
     )
 
@@ -168,7 +168,7 @@ class _Climb:
     def __init__(self, gram: Tensor, problem: CoupledProblem) -> None:
         self.gram, self.problem = gram, problem
         self.a = gram.new_zeros(len(gram), 1)
-        self.at_bound = torch.zeros(1, dtype=torch.bool)
+        self.at_bound = torch.zeros(1, dtype=torch.bool, device=gram.device)
         self._last: tuple[float, Mode] | None = None
 
     def mode(self, log_scale: float) -> Mode:
@@ -190,7 +190,7 @@ class _Climb:
         start = -float(precision[0].log())
         at = self._root(start) if learn else start
         mode = self.mode(at)
-        return torch.tensor([math.exp(-at)], dtype=torch.float64), mode
+        return torch.full_like(precision, math.exp(-at)), mode
 
     def _root(self, start: float) -> float:
         low = high = start

@@ -14,6 +14,7 @@ from torch.distributions import Categorical, Distribution, Normal
 from torch.func import functional_call
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 from bayesgen.curvature.base import Curvature
 from bayesgen.curvature.weights import Weights
 from bayesgen.evidence import Evidence
@@ -101,6 +102,7 @@ class NetworkPosterior(Posterior):
         return float(self._gradient.norm())
 
     @cached_property
+    @tf32(False)
     def gain(self) -> float:
         """Nats that a Newton step to the mode would gain; 0 of a linearisation, which is there.
 
@@ -148,6 +150,7 @@ class NetworkPosterior(Posterior):
 
     # ------------------------------------------------------------------ predictions
 
+    @tf32(False)
     def mean(self, x_new: Any) -> Tensor:
         """Outputs at the mode, (m,) or (m, C) as the targets were; labels have (m, C).
 
@@ -155,6 +158,7 @@ class NetworkPosterior(Posterior):
         """
         return self._shaped(self._outputs(self._new(x_new)))
 
+    @tf32(False)
     def predict(
         self,
         x_new: Any,
@@ -244,6 +248,7 @@ class NetworkPosterior(Posterior):
         centre = theta if linear is None else linear.mode.to(theta)
         return centre + setting.noise.sqrt().to(around) * around
 
+    @tf32(False)
     def network_samples(self, x: Tensor, count: int, *, seed: int = 0) -> Any:
         """Outputs of networks with weights drawn from the posterior, (m, C) each, float64.
 

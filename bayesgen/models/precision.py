@@ -145,6 +145,6 @@ def _ascend(evidence: NetworkEvidence, start: Setting, precision: bool, noise: b
         options={"maxiter": 200, "maxfun": 250, "ftol": 1e-12, "gtol": 1e-6},
     )
     edge = np.abs(found.x - middle) > _REACH - 1e-6
-    at_bound = torch.zeros(len(centre), dtype=torch.bool)
-    at_bound[free] = torch.from_numpy(edge)
+    at_bound = torch.zeros_like(centre, dtype=torch.bool)
+    at_bound[free] = torch.from_numpy(edge).to(at_bound)
     return Setting(*unpack(found.x), at_bound[:-1])

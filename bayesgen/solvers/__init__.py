@@ -14,7 +14,14 @@ from bayesgen.solvers.dense import (
 )
 from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
-from bayesgen.solvers.planning import Machine, Plan, check_room, free_memory, plan
+from bayesgen.solvers.planning import (
+    Machine,
+    Plan,
+    check_room,
+    free_memory,
+    out_of_memory,
+    plan,
+)
 from bayesgen.solvers.product import product
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "evidence_interval",
     "free_memory",
     "largest_eigenvalue",
+    "out_of_memory",
     "plan",
     "product",
     "rounding_norm",

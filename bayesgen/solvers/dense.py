@@ -15,6 +15,8 @@ from bayesgen.evidence import Evidence
 
 # Rows a pass over an (n, n) matrix.
 _BLOCK = 256
+# Columns at a time of an inverse made by matrix products.
+_PANEL = 1024
 # Up to this order a matrix is torch's own to invert.
 _SMALL = 256
 # Up to this order an error looks for the eigenvalue that is at fault.
@@ -79,8 +81,9 @@ class Factor:
     jitter: float
 
     def solve(self, y: Tensor) -> Tensor:
-        """A⁻¹ y for y of shape (n, m)."""
-        return torch.cholesky_solve(y, self.lower)
+        """A⁻¹ y for y of shape (n, m), without a copy of L, which `torch.cholesky_solve` makes."""
+        half = torch.linalg.solve_triangular(self.lower, y, upper=False)
+        return torch.linalg.solve_triangular(self.lower.mT, half, upper=True)
 
     def logdet(self) -> Tensor:
         """log |A|."""
@@ -116,6 +119,37 @@ class Factor:
             corner.copy_(corner.tril() + corner.tril(-1).mT)
             inverse[start:stop, stop:] = inverse[stop:, start:stop].mT
         return inverse
+
+    def into_inverse_diagonal(self) -> Tensor:
+        """The diagonal of A⁻¹, (n,), in the factor's own memory; the factor is spent.
+
+        Elsewhere than on a CPU by L⁻¹ alone, panel by panel from the last, in matrix products: a
+        card's own inverse wants three matrices of order n.
+        """
+        if self.lower.device.type == "cpu":
+            return self.into_inverse().diagonal()
+        return inverse_triangle(self.lower, _PANEL).norm(dim=0).square()
+
+
+def inverse_triangle(lower: Tensor, panel: int) -> Tensor:
+    """L⁻¹ of a lower triangular matrix (n, n), zeros above its diagonal, written over it.
+
+    So many columns at a time: with L = [[A, 0], [B, C]], L⁻¹ = [[A⁻¹, 0], [−C⁻¹BA⁻¹, C⁻¹]].
+
+    Example:
+        >>> L = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [3.0, 1.0, 4.0]])
+        >>> bool(torch.allclose(inverse_triangle(L.clone(), 2) @ L, torch.eye(3)))
+        True
+    """
+    n = len(lower)
+    for start in reversed(range(0, n, panel)):
+        stop = min(start + panel, n)
+        corner, below = lower[start:stop, start:stop], lower[stop:, start:stop]
+        one = torch.eye(stop - start, dtype=lower.dtype, device=lower.device)
+        inverse = torch.linalg.solve_triangular(corner, one, upper=False)
+        below.copy_(lower[stop:, stop:] @ (below @ inverse).neg_())
+        corner.copy_(inverse)
+    return lower
 
 
 def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:
@@ -213,7 +247,7 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
     columns = y.movedim(0, 1).reshape(n, batch * outputs)
     alpha = factor.solve(columns).reshape(n, batch, outputs).movedim(0, 1)
     logdet, norm = factor.logdet(), factor.norm()
-    diagonal = factor.into_inverse().diagonal()
+    diagonal = factor.into_inverse_diagonal()
     variance = (noise + factor.jitter).expand(n)
     dof = n - (diagonal * variance).sum()
     residual = variance[:, None] * alpha

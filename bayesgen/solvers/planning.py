@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,14 +14,17 @@ from torch import Tensor
 
 from bayesgen import _checks
 
-ENGINES = ("spectrum", "krylov")
+ENGINES = ("spectrum", "cholesky", "krylov")
 # Shares of free memory and of free disk that a plan may take.
 _SHARE, _DISK = 0.7, 0.8
 # A dense spectrum holds the matrix, the distances it came of, the vectors and LAPACK's room.
 _DENSE_COPIES = 4.5
-# Floating-point operations of an eigendecomposition with vectors, over n³; it runs at about this
-# share of the rate of a matrix product.
-_EIGH, _EIGH_SHARE = 9.0, 0.4
+# Floating-point operations of an eigendecomposition with vectors, over n³; it runs at about these
+# shares of the rate of a matrix product, on a CPU and on a card.
+_EIGH, _EIGH_SHARES = 9.0, (0.4, 0.15)
+# Operations of a Cholesky factorisation and of the inverse that the effective dimension wants, over
+# n³, their share of that rate, and the matrices of order n held at once.
+_CHOLESKY, _CHOLESKY_SHARE, _CHOLESKY_COPIES = 1.0, 0.5, 1.2
 # Spectra that a search over length-scales takes.
 _DENSE_SPECTRA, _KRYLOV_SPECTRA = 10, 3
 # Products with the Gram matrix that a Krylov space takes, and the probes among its columns.
@@ -43,6 +46,7 @@ class Machine:
         disk_rate: bytes a second read back from a file in that folder; 0 without one, or where
             nothing can be written.
         name: of the device.
+        card: whether it is one.
     """
 
     memory: float
@@ -50,6 +54,7 @@ class Machine:
     flops: dict[str, float]
     disk_rate: float
     name: str
+    card: bool = False
 
     @classmethod
     def here(cls, device: str | torch.device = "cpu", folder: Path | None = None) -> Machine:
@@ -64,6 +69,7 @@ class Machine:
             {kind: _rate(getattr(torch, kind), place) for kind in _kinds(place)},
             0.0 if folder is None else _disk_rate(there),
             name,
+            place.type == "cuda",
         )
 
 
@@ -72,9 +78,10 @@ class Plan:
     """An engine for one problem.
 
     Attributes:
-        engine: "spectrum" (dense eigendecomposition) or "krylov" (block Lanczos).
-        storage: of K for "krylov": "memory", "disk" or "none".
-        dtype: of K, as a name.
+        engine: "spectrum" (dense eigendecomposition), "krylov" (block Lanczos) or "cholesky" (block
+            Lanczos for the hyperparameters, then one exact factorisation a labelling).
+        storage: of K for block Lanczos: "memory", "disk" or "none".
+        dtype: of K there, as a name.
         bytes: held at the peak.
         seconds: expected, of a search over the length-scale.
         reason: in words.
@@ -97,12 +104,15 @@ def plan(
     dtype: torch.dtype = torch.float64,
     engine: str | None = None,
     keep: bool = False,
+    labellings: int | None = None,
 ) -> Plan:
     """The engine for n points of d numbers and so many outputs (all labellings together).
 
     The dense spectrum is exact and serves every (s, σ²); it is taken where it fits and takes no
     more than a quarter of an hour. Else block Lanczos on a Gram matrix that is held in memory, or
-    in a file, in float32 where float64 does not fit, or made anew for every product.
+    in a file, in float32 where float64 does not fit, or made anew for every product; and, where
+    they fit and take no more than a quarter of an hour, Cholesky factorisations at the
+    hyperparameters that it finds, one a labelling, which make the evidence exact.
 
     Args:
         n, d, outputs: of the problem.
@@ -111,6 +121,7 @@ def plan(
         engine: to take whatever the size; None chooses.
         keep: whether there is a folder for K, so that a run that is cut off goes on, or one that
             memory does not hold reads K from a file, where that is faster than to make it anew.
+        labellings: with hyperparameters of their own; None counts each output as one.
 
     Raises:
         ValueError: a size that is not positive; another engine; no engine that fits.
@@ -124,6 +135,7 @@ def plan(
     """
     for name, value in (("n", n), ("d", d), ("outputs", outputs)):
         _checks.whole(name, value)
+    count = outputs if labellings is None else _checks.whole("labellings", labellings)
     if engine is not None:
         _checks.one_of("engine", engine, ENGINES)
     here = machine or Machine.here()
@@ -131,7 +143,7 @@ def plan(
     room = _SHARE * here.memory
     dense_bytes = _DENSE_COPIES * n**2 * dtype.itemsize + n * d * dtype.itemsize
     dense_seconds = _DENSE_SPECTRA * (
-        _EIGH * n**3 / (_EIGH_SHARE * here.flops[kind]) + n**2 * d / here.flops[kind]
+        _EIGH * n**3 / (_EIGH_SHARES[here.card] * here.flops[kind]) + n**2 * d / here.flops[kind]
     )
     fits = dense_bytes <= room
     other = _krylov(n, d, outputs, here, kind, room, keep)
@@ -151,13 +163,24 @@ def plan(
     against = f"{_DENSE_SPECTRA} dense spectra would take {_time(dense_seconds)}"
     if not fits:
         against = f"a dense spectrum would want {_gb(dense_bytes)}"
+    other = replace(other, reason=f"{against}; {other.reason}")
+    exact = _cholesky(n, d, count, here, dtype, other)
+    within = exact.bytes <= room and exact.seconds <= max(_PATIENCE, other.seconds)
+    return exact if engine == "cholesky" or (engine is None and within) else other
+
+
+def _cholesky(n: int, d: int, count: int, here: Machine, dtype: torch.dtype, search: Plan) -> Plan:
+    """So many exact factorisations after a search by block Lanczos."""
+    size, rate = dtype.itemsize, here.flops[str(dtype).removeprefix("torch.")]
+    held = _CHOLESKY_COPIES * n**2 * size + n * d * size
+    each = (_CHOLESKY * n**3 / _CHOLESKY_SHARE + n**2 * d) / rate
     return Plan(
-        other.engine,
-        other.storage,
-        other.dtype,
-        other.bytes,
-        other.seconds,
-        f"{against}; {other.reason}",
+        "cholesky",
+        search.storage,
+        search.dtype,
+        max(held, search.bytes),
+        search.seconds + count * each,
+        f"{search.reason}; then {count} exact factorisations, {_gb(held)}, {_time(each)} each",
     )
 
 
@@ -218,6 +241,17 @@ def free_memory(device: torch.device) -> float:
     return max(free, 0.0)
 
 
+def out_of_memory(err: Exception) -> bool:
+    """Whether that is what an error says: torch has one of its own for cards alone.
+
+    Example:
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
+        (True, False)
+    """
+    known = isinstance(err, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(err) or "not enough memory" in str(err)
+
+
 def check_room(n: int, like: Tensor) -> None:
     """Whether a Cholesky factor of order n, of this kind, may be had.
 
@@ -239,7 +273,8 @@ def _kinds(device: torch.device) -> tuple[str, ...]:
 def _rate(dtype: torch.dtype, device: torch.device) -> float:
     """Floating-point operations a second of a product of two square matrices."""
     size = 8192 if device.type == "cuda" else 1536
-    a = torch.ones(size, size, dtype=dtype, device=device)
+    # Zeros and ones are multiplied faster than numbers are, on some cards.
+    a = torch.linspace(-1, 1, size * size, dtype=dtype, device=device).reshape(size, size)
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()

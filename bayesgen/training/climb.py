@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.training.bar import reporting
@@ -38,6 +39,7 @@ class Climb:
     converged: bool
 
 
+@tf32(False)
 def climb(
     net: nn.Module,
     x: Any,

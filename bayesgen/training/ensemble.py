@@ -93,7 +93,7 @@ def train_ensemble(
 
     every = vmap(losses, in_dims=(0, 0, None, 0), randomness="different")
     history, steps = [], settings.steps(len(x))
-    with reporting(progress) as report:
+    with reporting(progress) as report, settings.products():
         for epoch in range(epochs):
             before = {
                 name: value.detach().clone() for name, value in (parameters | buffers).items()
@@ -103,7 +103,7 @@ def train_ensemble(
                 for each in optim.param_groups:
                     each["lr"] = settings.rate(epoch + step / steps)
                 optim.zero_grad(set_to_none=True)
-                with settings.computing(x.device):
+                with settings.forward(x.device):
                     values = every(parameters, buffers, x[index], y[:, index])
                 if not torch.isfinite(values.detach()).all():
                     bad = (~torch.isfinite(values.detach())).nonzero()[:, 0].tolist()

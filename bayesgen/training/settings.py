@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 
 Progress = Callable[[int, int, str], None]
 OPTIMISERS = ("sgd", "adam")
@@ -80,20 +81,14 @@ class Settings:
         """Steps an epoch."""
         return -(-n // (self.batch or n))
 
-    @contextmanager
-    def computing(self, device: torch.device) -> Iterator[None]:
-        """The arithmetic that was asked for, and as it was afterwards."""
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        cast: Any = nullcontext()
-        if self.arithmetic == "bf16":
-            cast = torch.autocast(device.type, torch.bfloat16)
-        if self.arithmetic == "tf32":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        try:
-            with cast:
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    def forward(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Around a network's forward pass: bf16 where it was asked for."""
+        bf16 = self.arithmetic == "bf16"
+        return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+    def products(self) -> AbstractContextManager[None]:
+        """Around whole steps: TF32 where it was asked for, and nowhere else."""
+        return tf32(self.arithmetic == "tf32")
 
 
 def check_net(net: nn.Module) -> torch.device:

@@ -148,7 +148,7 @@ def train(
     first = 0
     if state is not None:
         first = run.restore(state)
-    with reporting(progress) as report:
+    with reporting(progress) as report, settings.products():
         for epoch in range(first, epochs):
             row = run.epoch(epoch, report)
             if look is not None and look.due(epoch, epochs):
@@ -223,7 +223,7 @@ class _Run:
             rows, y = self.x[index], self.y[index]
             rows = rows if self.augment is None else self.augment(rows)
             self.optimiser.zero_grad(set_to_none=True)
-            with settings.computing(rows.device):
+            with settings.forward(rows.device):
                 f = self.net(rows)
             f = f.to(self.x.dtype) if settings.arithmetic == "bf16" else f
             loss = -self.likelihood.log_density(y, f).mean()

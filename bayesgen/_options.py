@@ -7,28 +7,28 @@ import torch
 from bayesgen import _checks
 
 
-def parse_sizes(parts: list[str]) -> tuple[int, int, int]:
-    """Sizes n, d and outputs from n=50000 d=3072 outputs=110.
+def parse_sizes(parts: list[str]) -> dict[str, int]:
+    """Sizes n, d and outputs from n=50000 d=3072 outputs=110, and labellings where they are given.
 
     Raises:
         ValueError: another form, or a size that is missing.
 
     Example:
         >>> parse_sizes(["n=500", "d=3", "outputs=1"])
-        (500, 3, 1)
+        {'n': 500, 'd': 3, 'outputs': 1}
     """
-    wanted = ("n", "d", "outputs")
+    wanted = {"n", "d", "outputs"}
     try:
         pairs = [part.split("=") for part in " ".join(parts).replace(",", " ").split()]
         found = {name: int(value.replace("_", "")) for name, value in pairs}
     except ValueError:
         found = {}
-    if set(found) != set(wanted):
+    if not wanted <= set(found) <= wanted | {"labellings"}:
         raise ValueError(
-            f"plan must be n=… d=… outputs=…, e.g. n=50000 d=3072 outputs=110, got "
-            f"{' '.join(parts)!r}"
+            "plan must be n=… d=… outputs=… and labellings=… or not, e.g. n=50000 d=3072 "
+            f"outputs=110 labellings=11, got {' '.join(parts)!r}"
         )
-    return found["n"], found["d"], found["outputs"]
+    return found
 
 
 def parse_levels(text: str) -> list[float]:

@@ -77,12 +77,12 @@ def calibrate(
     & Särndal 1992).
     """
     mean = weights.mean(0)
-    top = nodes.masked_fill(mean <= 0, 0).max().clamp(min=torch.finfo(nodes.dtype).tiny)
+    seen = nodes.masked_fill(mean <= 0, 0).max()
+    top = torch.where(seen > 0, seen, nodes.max()).clamp(min=torch.finfo(nodes.dtype).tiny)
     powers = torch.arange(3, device=nodes.device)
     phi = (nodes / top)[:, None] ** powers
     off, doubt = weights @ phi - exact / top**powers, doubt / top**powers
     normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * doubt.square().diag()
-    # Two nodes or one leave less than a parabola to be told. (A card's own routine gives up here.)
-    inverse = torch.linalg.pinv(normal.cpu(), rtol=1e-13, hermitian=True)
-    closest = inverse.to(normal) @ phi.mT
+    # Two nodes or one leave less than a parabola to be told.
+    closest = torch.linalg.pinv(normal, rtol=1e-13, hermitian=True) @ phi.mT
     return weights - mean * (off @ closest), doubt[:, None] * mean * closest

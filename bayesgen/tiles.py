@@ -64,6 +64,8 @@ class TiledGram:
         _checks.one_of("storage", storage, STORAGE)
         if storage == "disk" and folder is None:
             raise ValueError('folder must be given with storage="disk"')
+        if storage == "disk" and gram.x.device.type != "cpu":
+            raise ValueError(f'storage must not be "disk" on {gram.x.device}: a CPU reads the file')
         self.gram, self.theta = gram, theta
         self.shape = torch.Size((len(gram.x), len(gram.x)))
         self.dtype, self.device = gram.x.dtype, gram.x.device

@@ -131,7 +131,7 @@ def card():
         watch.mark(made, data is not None and watch.on_card.get(data))
         return made
 
-    def load(file, *, map_location, **settings):
+    def load(file, *, map_location="cuda", **settings):
         found = LOAD(file, map_location="cpu", **settings)
         watch.mark(found, torch.device(map_location).type == "cuda")
         return found

@@ -88,11 +88,14 @@ def test_a_large_process_and_many_small_ones(device):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_exact_after_a_search_is_exact(device, monkeypatch):
+def test_exact_after_a_search_is_exact(device, monkeypatch, tmp_path):
     monkeypatch.setattr("bayesgen.solvers.dense._PANEL", 128)
     x, y = problem(device)
     labellings = torch.stack([y, y.flip(0)])
-    found = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky").fit(x, labellings)
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky", work=tmp_path)
+    found = gp.fit(x, labellings)
+    again = gp.fit(x, labellings)  # from what is kept
+    assert torch.equal(found.evidence.fit, again.evidence.fit)
     assert found.evidence.fit.device == x.device
     for b in range(2):
         K = torch.exp(-0.5 * torch.cdist(x, x).square() / found.lengthscale[b] ** 2)

@@ -453,3 +453,29 @@ def test_float32_says_what_it_did_to_the_gram_matrix(case):
     # The outputs, and with them the fit, are float32 too.
     assert abs(float(gap)) <= float(rough.evidence.error) + 1e-3
     assert rough.evidence.error < 0.24
+
+
+def test_a_unit_at_its_kink_is_no_disaster():
+    """In float32 it is off for one observation, in float64 on: a step in that one's Jacobian."""
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.randn(32, 20, generator=g), torch.arange(32) % 4
+    torch.manual_seed(3)
+    net = bg.networks.MLP(20, (40,), 4)
+    first = next(m for m in net.modules() if isinstance(m, nn.Linear))
+    with torch.no_grad():
+        for unit in range(40):
+            first.bias[unit] = 0
+            at = first(x[:1])[0, unit]
+            if float((first.weight[unit].double() @ x[0].double()) - at.double()) > 1e-9:
+                first.bias[unit] = -at
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.NotAtModeWarning)
+        rough, exact = (
+            bg.Laplace(net, prior_precision=0.01, hyperparameters="fixed", dtype=dtype).fit(x, y)
+            for dtype in (torch.float32, F64)
+        )
+    assert "Gram" in rough.evidence.method
+    gap = abs(
+        float(rough.evidence.log_marginal_likelihood - exact.evidence.log_marginal_likelihood)
+    )
+    assert gap < float(rough.evidence.error) < max(100 * gap, 0.05)

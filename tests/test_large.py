@@ -194,6 +194,15 @@ def test_moments_that_are_worse_than_the_sample_are_left_alone():
     torch.testing.assert_close((two - one).mean(0), off.sum(0), rtol=1e-9, atol=1e-12)
 
 
+def test_a_rest_that_lies_at_zero_alone_is_no_matter():
+    nodes = torch.tensor([0.0, 1e-15, 3.0, 185.0], dtype=F64)
+    weights = torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 4, dtype=F64)
+    exact = torch.tensor([1.0, 3e-13, 7e-12], dtype=F64)
+    told, off = calibrate(nodes, weights, exact, torch.full((3,), 1e-9, dtype=F64))
+    torch.testing.assert_close(told, weights)
+    assert torch.isfinite(off).all()
+
+
 def test_a_space_that_holds_everything_is_exact():
     x = points(60)
     K, y = rbf(x), targets(x)
@@ -322,8 +331,15 @@ def test_plans_follow_size_and_memory():
     assert plan(50_000, 3072, 20, machine=fast).storage == "none"  # no folder
     poor = Machine(4e9, 1e9, LAPTOP.flops, 3e9, "cpu")
     assert plan(50_000, 3072, 20, machine=poor, keep=True).storage == "none"
-    card = Machine(140e9, 1e9, {"float32": 5e13, "float64": 5e13}, 1e9, "card")
-    assert plan(50_000, 3072, 110, machine=card).engine == "spectrum"
+    card = Machine(140e9, 1e9, {"float32": 5e13, "float64": 5e13}, 1e9, "card", card=True)
+    assert plan(50_000, 3072, 110, machine=card).engine == "cholesky"
+    assert plan(20_000, 3072, 110, machine=card).engine == "spectrum"
+    one = plan(50_000, 3072, 110, machine=card, labellings=11, keep=True)
+    assert one.storage == "memory"  # no file for a card
+    assert "then 11 exact factorisations" in one.reason
+    # On a CPU a few labellings may be made exact too, many may not.
+    assert plan(18_000, 3072, 10, machine=LAPTOP, labellings=1).engine == "cholesky"
+    assert plan(18_000, 3072, 110, machine=LAPTOP, labellings=11).engine == "krylov"
 
 
 def test_a_plan_that_nothing_fits_says_so():
@@ -442,6 +458,34 @@ def test_variances_beyond_memory_are_refused(problem, monkeypatch):
     large._factor = None
     with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need none"):
         large.predict(x[:3])
+
+
+def test_exact_factorisations_after_the_search(problem, monkeypatch):
+    """What the search found is kept, its evidence made exact; or else it stays and that is said."""
+    x, y = problem
+    search = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov").fit(x, y)
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky")
+    found = gp.fit(x, y)
+    assert torch.equal(found.scale, search.scale)
+    assert found.evidence.method.startswith("exact, by Cholesky")
+    for b in range(len(y)):
+        kernel = gpytorch.kernels.ScaleKernel(found.kernels[b]).double()
+        kernel.outputscale = found.scale[b]
+        fixed = bg.GaussianProcess(kernel, found.noise[b], hyperparameters="fixed").fit(x, y[b])
+        for name in ("log_marginal_likelihood", "complexity", "effective_dimension"):
+            one, two = (getattr(p.evidence, name) for p in (found, fixed))
+            assert float(one[b]) == pytest.approx(float(two), rel=1e-9, abs=1e-9)
+        torch.testing.assert_close(found.mean(x[:3])[b], fixed.mean(x[:3]), rtol=1e-6, atol=1e-8)
+    gap = found.evidence.log_marginal_likelihood - search.evidence.log_marginal_likelihood
+    assert (gap.abs() <= 3 * search.evidence.error + 1e-6).all()
+
+    def fails(*_):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr("bayesgen.models.exact.solvers.cholesky", fails)
+    with pytest.warns(RuntimeWarning, match="ran out of memory .*: the evidence is block Lanczos"):
+        kept = gp.fit(x, y)
+    assert torch.equal(kept.evidence.fit, search.evidence.fit)
 
 
 def test_out_of_memory_goes_on_to_the_next_engine_and_says_so(problem, monkeypatch):

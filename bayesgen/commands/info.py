@@ -21,7 +21,7 @@ def info(
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(help="n=50000 d=3072 outputs=110: which engine would take it, and why."),
+        typer.Option(help="n=50000 d=3072 outputs=110 labellings=11: which engine, and why."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
@@ -36,9 +36,17 @@ def info(
     if plan is not None:
         _checks.one_of("dtype", dtype, tuple(DTYPES))
         machine = solvers.Machine.here(on_device(device, dtype), work)
-        n, d, outputs = parse_sizes([plan, *(sizes or [])])
+        found = parse_sizes([plan, *(sizes or [])])
         kind, keep = DTYPES[dtype], work is not None
-        made = solvers.plan(n, d, outputs, machine=machine, dtype=kind, keep=keep)
+        made = solvers.plan(
+            found["n"],
+            found["d"],
+            found["outputs"],
+            machine=machine,
+            dtype=kind,
+            keep=keep,
+            labellings=found.get("labellings"),
+        )
         return tell_plan(made, machine)
 
     shown = Table(show_header=False, box=None)

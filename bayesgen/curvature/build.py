@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bayesgen.curvature import blocks, matrix_free
 from bayesgen.curvature.base import Curvature, PriorShape
 from bayesgen.curvature.dense import Dense, ggn_matrix, ggn_root, last_layer_matrix
-from bayesgen.curvature.dual import DualGGN, grams
+from bayesgen.curvature.dual import DualGGN
+from bayesgen.curvature.grams import grams
 from bayesgen.curvature.rounding import measured
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights

@@ -6,73 +6,18 @@ passes by some layers at a time.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from bayesgen import solvers
 from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms, standard_normal
-from bayesgen.curvature.sample import Progress, Sample, chunks, jacobian
+from bayesgen.curvature.rounding import Measured
+from bayesgen.curvature.sample import Sample, chunks, jacobian
 from bayesgen.curvature.weights import Weights
 from bayesgen.decomposition import Rounding
 from bayesgen.spectrum import Spectrum
-
-# Rows a block of the symmetric product: only blocks on and below the diagonal are computed.
-_BLOCK = 1024
-
-
-def add_gram(K: Tensor, left: Tensor) -> None:
-    """K += L Lᵀ, on and below the block diagonal."""
-    for start in range(0, len(left), _BLOCK):
-        stop = min(start + _BLOCK, len(left))
-        K[start:stop, :stop].addmm_(left[start:stop], left[:stop].mT)
-
-
-def mirror(K: Tensor) -> Tensor:
-    """The lower triangle copied to the upper one, in place."""
-    for start in range(0, len(K), _BLOCK):
-        stop = min(start + _BLOCK, len(K))
-        K[:start, start:stop] = K[start:stop, :start].mT
-        block = K[start:stop, start:stop]
-        block.copy_(block.tril() + block.tril(-1).mT)
-    return K
-
-
-def grams(
-    weights: Weights, sample: Sample, prior: PriorShape, progress: Progress | None = None
-) -> list[Tensor]:
-    """For each group of weights its share of Λ^½JSJᵀΛ^½ at unit precision, S = diag(base)⁻¹.
-
-    Its (nK, nK) Gram matrix; or its rows Λ^½JS^½ (nK, p), where those are fewer numbers.
-
-    Args:
-        weights: of the network.
-        sample: the observations.
-        prior: the layout of the prior precisions.
-        progress: called as progress(done, expected, what) after each chunk of layers.
-    """
-    n, G = sample.count, prior.count
-    like = weights.theta
-    shrink = prior.base.rsqrt().to(like)
-    sizes = torch.bincount(prior.group, minlength=G)
-    whole: dict[int, Tensor] = {}
-    narrow: dict[int, list[Tensor]] = {}
-    every = list(chunks(weights, n, sample.memory))
-    for number, parts in enumerate(every):
-        J = jacobian(weights, sample, parts)
-        index = torch.cat([part.index() for part in parts])
-        J.mul_(shrink[index])
-        group = prior.group[index]
-        for g in group.unique().tolist():
-            columns = J if G == 1 else J[:, group == g]
-            if 2 * int(sizes[g]) < n and G > 1:
-                narrow.setdefault(g, []).append(columns)
-                continue
-            if g not in whole:
-                whole[g] = like.new_zeros(n, n)
-            add_gram(whole[g], columns)
-        if progress is not None:
-            progress(number + 1, len(every), "curvature")
-    return [mirror(whole[g]) if g in whole else torch.cat(narrow[g], 1) for g in range(G)]
 
 
 class DualGGN(Curvature):
@@ -86,7 +31,8 @@ class DualGGN(Curvature):
             it is, see `grams`.
         decomposed: whether one group's Gram matrix is to be known by its eigenvalues, for
             determinants at any precision in O(n), or factorised at each.
-        rounded: ‖δK‖_F/tr K of the blocks, where they were not summed in float64.
+        rounded: what the blocks' rounding was on a few observations, where they were not made in
+            float64.
     """
 
     def __init__(
@@ -97,7 +43,7 @@ class DualGGN(Curvature):
         blocks: list[Tensor],
         *,
         decomposed: bool = True,
-        rounded: float | None = None,
+        rounded: Measured | None = None,
     ) -> None:
         self.rounded = rounded
         self.weights, self.sample, self.prior = weights, sample, prior
@@ -112,7 +58,7 @@ class DualGGN(Curvature):
             if rounded is None:
                 rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
             else:
-                rounding = Rounding(entries=rounded * float(values.sum()))
+                rounding = Rounding(entries=rounded.relative * float(values.sum()))
             method = f"exact {self.method}"
             values = values.clamp(min=0)
             self.spectrum = Spectrum.of_basis(values, vectors, n, None, method, rounding)
@@ -121,25 +67,33 @@ class DualGGN(Curvature):
     def terms(self, precision: Tensor) -> Terms:
         """See `Curvature.terms`."""
         if self.spectrum is not None:
-            return spectral_terms(self.spectrum, precision)
+            found = spectral_terms(self.spectrum, precision)
+            if self.rounded is None:
+                return found
+            return found._replace(
+                error=self.rounded.effect(partial(self._block, precision=precision), precision)
+            )
         self._inverse = None  # before there are two
         A = self._matrix(precision)
-        if self.rounded is None:
-            top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
-            eps = torch.finfo(self.weights.theta.dtype).eps
-            off = len(A) ** 0.5 * eps * top
-        else:
-            off = self.rounded * float(A.trace())
+        top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
         A.diagonal().add_(1)
         factor = solvers.cholesky(lambda: A)
         logdet = factor.logdet()
         inverse = factor.into_inverse()
         self._inverse = (precision.clone(), inverse)
         freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
-        # |tr A⁻¹δA| ≤ ‖A⁻¹‖_F ‖δA‖_F, or ‖δA‖ tr A⁻¹.
-        size = inverse.diagonal().sum() if self.rounded is None else inverse.norm()
-        error = off * size
-        return Terms(logdet, freedom / precision.to(freedom), torch.as_tensor(error))
+        if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
+            error = solvers.rounding_norm(len(A), top, A.dtype) * inverse.diagonal().sum()
+        else:
+            error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)
+        return Terms(logdet, freedom / precision.to(freedom), error)
+
+    def _block(self, rows: Tensor, precision: Tensor) -> Tensor:
+        """A⁻¹ of these rows and columns by the spectrum."""
+        assert self.spectrum is not None
+        assert self.spectrum.vectors is not None
+        vectors = self.spectrum.vectors[rows]
+        return (vectors / (1 + self.spectrum.density.nodes / precision[0])) @ vectors.mT
 
     def _trace(self, inverse: Tensor, g: int) -> Tensor:
         """tr A⁻¹K_g."""

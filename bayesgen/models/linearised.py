@@ -12,7 +12,8 @@ from torch import Tensor
 from bayesgen import solvers
 from bayesgen.curvature.base import PriorShape
 from bayesgen.curvature.build import LARGEST_DUAL
-from bayesgen.curvature.dual import DualGGN, grams
+from bayesgen.curvature.dual import DualGGN
+from bayesgen.curvature.grams import grams
 from bayesgen.curvature.rounding import measured
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
@@ -130,9 +131,9 @@ def _basis(data: NetworkData) -> Tensor:
 
 def _rounding(weights: Weights, sample: Sample, prior: PriorShape, gram: Tensor) -> Tensor:
     """‖δK‖_F, or where all is float64 a bound on its effect in the same place, ()."""
-    share = measured(weights, sample, prior)
-    if share is not None:
-        return share * gram.trace()
+    rounded = measured(weights, sample, prior)
+    if rounded is not None:
+        return rounded.relative * gram.trace()
     size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
     return gram.new_tensor(len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype))
 

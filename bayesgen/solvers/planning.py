@@ -120,7 +120,8 @@ def plan(
         dtype: of the inputs.
         engine: to take whatever the size; None chooses.
         keep: whether there is a folder for K, so that a run that is cut off goes on, or one that
-            memory does not hold reads K from a file, where that is faster than to make it anew.
+            memory does not hold reads K from a file, where that is faster than to make it anew; not
+            on a card, which makes K anew as fast as a disk is read.
         labellings: with hyperparameters of their own; None counts each output as one.
 
     Raises:
@@ -215,6 +216,7 @@ def _krylov(
         why = f"{how}; {_time(each)} a product with {columns} columns"
         return Plan("krylov", storage, name, held, seconds, why)
 
+    keep = keep and not here.card
     stored = "disk" if keep else "memory"
     kinds = dict.fromkeys((kind, "float32"))
     found = [option(name, stored) for name in kinds]

@@ -170,15 +170,20 @@ def fixup_name(level: float, n: int, seed: int) -> str:
 def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int) -> nn.Module:
     """The network after so many rounds; the seed is that of weights, order and corruption."""
     name = fixup_name(level, len(x), seed)
-    net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
-    for number in range(rounds):
-        path = work / f"{name} climbed{' again' * number}.pt"
-        if path.exists():
-            net.load_state_dict(torch.load(path, weights_only=True, map_location=x.device))
-            continue
+    ways = ["fitted", *(f"climbed{' again' * number}" for number in range(rounds))]
+    paths = [work / f"{name} {way}.pt" for way in ways]
+    done = max((k for k, path in enumerate(paths) if path.exists()), default=-1)
+    if done < 0:
+        net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
+        torch.save(net.state_dict(), paths[0])
+        done = 0
+    net = bg.networks.PreResNet20(WIDTH, norm="none")
+    net = net.to(x.device, memory_format=torch.channels_last)
+    net.load_state_dict(torch.load(paths[done], weights_only=True, map_location=x.device))
+    for number in range(done, rounds):
         settings = CLIMBS[min(number, 1)] | {"batch": 250 if x.device.type == "cpu" else 500}
         print(name, bg.climb(net, x, y, prior_precision=ALPHA, **settings), flush=True)
-        torch.save(net.state_dict(), path)
+        torch.save(net.state_dict(), paths[number + 1])
     return net
 
 

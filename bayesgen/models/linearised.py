@@ -14,7 +14,7 @@ from bayesgen.curvature.base import PriorShape
 from bayesgen.curvature.build import LARGEST_DUAL
 from bayesgen.curvature.dual import DualGGN
 from bayesgen.curvature.grams import grams
-from bayesgen.curvature.rounding import measured
+from bayesgen.curvature.rounding import Measured, measured
 from bayesgen.curvature.sample import Progress, Sample
 from bayesgen.curvature.weights import Weights
 from bayesgen.evidence import Evidence
@@ -90,7 +90,7 @@ def fit(
         passes.memory,
     )
     gram = grams(weights, sample, prior, passes.progress)[0].double()
-    rounding = _rounding(weights, sample, prior, gram)
+    rounded = measured(weights, sample, prior)
     f = data.f - weights.moved(data.x, theta) if offset else torch.zeros_like(data.f)
     problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
     climb = _Climb(gram, problem)
@@ -113,7 +113,7 @@ def fit(
     linear = Linear(back / prior.precision(precision), offset)
     return NetworkPosterior(
         data.observed(likelihood),
-        _evidence(mode, n, rounding / precision[0], _slope(values, vectors)),
+        _evidence(mode, n, _rounding(mode, gram, precision, rounded, _slope(values, vectors))),
         Fitted(likelihood, data.x, outputs, dual, setting, structure, linear),
         gram.new_tensor([mode.gradient_norm]),
         free,
@@ -129,13 +129,26 @@ def _basis(data: NetworkData) -> Tensor:
     return torch.linalg.eigh(eye - 1 / C).eigenvectors[:, 1:]
 
 
-def _rounding(weights: Weights, sample: Sample, prior: PriorShape, gram: Tensor) -> Tensor:
-    """‖δK‖_F, or where all is float64 a bound on its effect in the same place, ()."""
-    rounded = measured(weights, sample, prior)
+def _rounding(
+    mode: Mode, gram: Tensor, precision: Tensor, rounded: Measured | None, slope: Tensor
+) -> Tensor:
+    """What rounding of the Gram matrix may do to log Z, nats, ().
+
+    δ log Z = ½ tr (aaᵀ − M)δK with M = (W⁻¹ + K)⁻¹: as measured, where the rows are float32. In
+    float64 ‖δK‖_F bounds it, with ‖M‖_F² ≤ ‖W‖ tr M.
+    """
     if rounded is not None:
-        return rounded.relative * gram.trace()
+
+        def block(rows: Tensor) -> Tensor:
+            unit = gram.new_zeros(len(gram), len(rows))
+            unit[rows, torch.arange(len(rows), device=rows.device)] = 1
+            return mode.a[rows] @ mode.a[rows].mT - mode.curvature.times(unit)[rows]
+
+        return 0.5 * rounded.effect(block, precision)
     size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
-    return gram.new_tensor(len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype))
+    norm = len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype) / precision[0]
+    trace = mode.curvature.trace()
+    return 0.5 * norm * (mode.a.square().sum() + torch.minimum(trace, (slope * trace).sqrt()))
 
 
 def _slope(values: Tensor, vectors: Tensor) -> Tensor:
@@ -143,21 +156,15 @@ def _slope(values: Tensor, vectors: Tensor) -> Tensor:
     return (values * vectors.square().sum(1)).sum(1).max()
 
 
-def _evidence(mode: Mode, n: int, rounding: Tensor, slope: Tensor) -> Evidence:
-    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed.
-
-    δ log Z = ½ aᵀδKa − ½ tr (W⁻¹ + K)⁻¹δK, and ‖(W⁻¹ + K)⁻¹‖_F² ≤ ‖W‖ tr (W⁻¹ + K)⁻¹.
-    """
+def _evidence(mode: Mode, n: int, rounding: Tensor) -> Evidence:
+    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed."""
     e = mode.evidence
-    trace = mode.curvature.trace()
-    inverse = torch.minimum(trace, (slope * trace).sqrt())
-    error = 0.5 * rounding * (mode.a.square().sum() + inverse)
     return Evidence(
         e.fit,
         e.complexity,
         n,
         e.effective_dimension,
-        error=e.error + error,
+        error=e.error + rounding,
         method="Laplace at the mode of the linearised network, by Newton in function space",
         complexity_excludes=("linearisation",),
     )

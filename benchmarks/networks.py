@@ -97,7 +97,7 @@ def evidence(
             mode=mode,
             hyperparameters=hyperparameters,
             dtype=dtype,
-            batch=128,
+            batch=128 if x.device.type == "cpu" else 500,
             memory=memory,
         )
         posterior = laplace.fit(x, y)

@@ -170,7 +170,7 @@ def fixup_name(level: float, n: int, seed: int) -> str:
 def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int) -> nn.Module:
     """The network after so many rounds; the seed is that of weights, order and corruption."""
     name = fixup_name(level, len(x), seed)
-    ways = ["fitted", *(f"climbed{' again' * number}" for number in range(rounds))]
+    ways = ["fitted", *(f"climbed {number + 1}" for number in range(rounds))]
     paths = [work / f"{name} {way}.pt" for way in ways]
     done = max((k for k, path in enumerate(paths) if path.exists()), default=-1)
     if done < 0:

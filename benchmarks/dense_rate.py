@@ -136,7 +136,7 @@ def main() -> None:
         f"dense_rate_{device.type}",
         f"Dense engines on {machine.name}",
         f"python benchmarks/dense_rate.py --device {options.device} --most {options.most} "
-        f"--threads {options.threads}",
+        f"--budget {options.budget:g} --threads {options.threads}",
         rows,
         __doc__.split("\n\n")[2].strip(),
     )

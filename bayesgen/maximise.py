@@ -84,7 +84,8 @@ def maximise(spectrum: Spectrum, scale: Any, noise: Any) -> Maximum:
     # On the grid ρ is the same for all labellings: A = s (K + ρI) needs two sums for each ρ.
     shifts = grid.exp()
     quadratic = targets.resolvent(shifts).movedim(-1, 0)
-    logdet = torch.stack([spectrum.logdet(1.0, shift) for shift in shifts])
+    density = spectrum.density
+    logdet = torch.stack([(density.weights * (density.nodes + r).log()).sum(-1) for r in shifts])
     along = (count,) + (1,) * len(shape)
     scales = settings(grid.reshape(along).expand(count, *shape), quadratic)[0]
     values = -0.5 * (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from bayesgen.bracket import moved
 from bayesgen.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -26,13 +28,45 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     alpha_square = targets.integrate(lambda v: (scale * v + noise) ** -2)
     prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
+    # What the middle of the brackets leaves out: nothing where there are none.
+    inverse = targets.integrate(lambda v: 1 / (scale * v + noise))
+    pull = (quadratic(spectrum, scale, noise) - inverse).detach()
+    bend = (_of_density(spectrum, lambda v: (scale * v / noise).log1p()) - log_ratio).detach()
     error = logdet_error(spectrum, scale, noise) + _quadratic_error(
         spectrum, scale, noise, alpha_square, prior_norm
     )
     noise = noise[..., 0]
     fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
-    return Evidence(fit, complexity, spectrum.n, dof, error=error.detach(), method=spectrum.method)
+    # A divergence that is moved stays one; what would make it negative is the fit's.
+    least = torch.minimum(complexity, torch.zeros_like(complexity)).detach()
+    divergence = torch.maximum(complexity + 0.5 * outputs * bend, least)
+    fit = fit - 0.5 * (pull + outputs * bend) + (divergence - complexity)
+    return Evidence(fit, divergence, spectrum.n, dof, error=error.detach(), method=spectrum.method)
+
+
+def quadratic(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """yᵀA⁻¹y, A = sK + σ²I; where it is bracketed, as `bayesgen.bracket` has it.
+
+    Args:
+        spectrum: with targets.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+    return moved(
+        spectrum.loaded(),
+        spectrum.upper,
+        spectrum.targets_bracket,
+        lambda v: 1 / (scale * v + noise),
+    )
+
+
+def logdet(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """log|A|, likewise."""
+    return _of_density(spectrum, lambda v: (scale * v + noise).log())
+
+
+def _of_density(spectrum: Spectrum, function: Callable[[Tensor], Tensor]) -> Tensor:
+    return moved(spectrum.density, spectrum.radau, spectrum.density_bracket, function)
 
 
 def logdet_error(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import _checks, lanczos, solvers
+from bayesgen.bracket import Bracket
 from bayesgen.decomposition import METHODS, Rounding
 from bayesgen.measure import Measure
 from bayesgen.moments import calibrate, moments
@@ -188,9 +189,12 @@ def measures(
     values = space.values.clamp(min=0)
     own = kept.to(values)
 
-    def weights(columns: Tensor) -> Tensor:
+    def of_targets(columns: Tensor) -> Tensor:
         each = columns.square().reshape(len(columns), -1, outputs).sum(-1)
         return each.mT.reshape(*batch, -1)
+
+    def of_probes(columns: Tensor) -> Tensor:
+        return columns.square().sum(1)
 
     sampled = random.square().mT
     other = (around.mT @ (space.vectors @ random)).square().mean(1)
@@ -204,11 +208,20 @@ def measures(
     columns = y.reshape(-1, n, outputs)
     radau = Measure(torch.cat([values, nodes]), torch.cat([own + change, other]))
     density = between(Measure(values, each.weights.mean(0)), radau)
-    upper = Measure(nodes, weights(around.mT @ (space.vectors @ loads)))
+    upper = Measure(nodes, of_targets(around.mT @ (space.vectors @ loads)))
+    earlier = space.before()
+    brackets = {}
+    if earlier is not None:
+        for name, some, weights in (
+            ("targets_bracket", slice(None, -probes), of_targets),
+            ("density_bracket", slice(-probes, None), of_probes),
+        ):
+            brackets[name] = Bracket(*_rules(space, some, weights), *_rules(earlier, some, weights))
     return {
+        **brackets,
         "density": density,
         "n": n,
-        "targets": between(Measure(values, weights(loads)), upper),
+        "targets": between(Measure(values, of_targets(loads)), upper),
         "outputs": outputs,
         "y": columns,
         "method": (
@@ -227,6 +240,17 @@ def measures(
         "upper": upper,
         "spanned": True,
     }
+
+
+def _rules(
+    space: solvers.Krylov, some: slice, weights: Callable[[Tensor], Tensor]
+) -> tuple[Measure, Measure]:
+    """Gauss' and Radau's rules for some of the starting columns, taken together by weights()."""
+    values, inside, nodes, around = space.rules(some, 0.0)
+    return (
+        Measure(values.clamp(min=0), weights(inside)),
+        Measure(nodes.clamp(min=0), weights(around)),
+    )
 
 
 def between(gauss: Measure, radau: Measure) -> Measure:

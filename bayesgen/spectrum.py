@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
-from bayesgen import _checks, solvers, spectral_makers
+from bayesgen import _checks, solvers, spectral_evidence, spectral_makers
+from bayesgen.bracket import Bracket
 from bayesgen.decomposition import Decomposition, Rounding, decompose
 from bayesgen.derivatives import Derivatives, derivatives
 from bayesgen.evidence import Evidence
 from bayesgen.maximise import Maximum, maximise
 from bayesgen.measure import Measure
-from bayesgen.spectral_evidence import gaussian_evidence
 from bayesgen.spectral_solves import Solves
 
 
@@ -45,6 +45,7 @@ class Spectrum(Solves):
             Gauss': these two bracket the quadratic form.
         radau: the density by Gauss–Radau quadrature, likewise: an end of the bracket of the
             log-determinant, the probes being what they are.
+        targets_bracket, density_bracket: how the ends of the two have been moving.
         doubt: what rounding in the moments that `density` was calibrated on does to its sums, a
             row for each moment.
         spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
@@ -75,6 +76,8 @@ class Spectrum(Solves):
     probes: Measure | None = None
     upper: Measure | None = None
     radau: Measure | None = None
+    targets_bracket: Bracket | None = None
+    density_bracket: Bracket | None = None
     doubt: Measure | None = None
     spanned: bool = False
 
@@ -292,8 +295,7 @@ class Spectrum(Solves):
 
     def logdet(self, scale: Any, noise: Any) -> Tensor:
         """log |sK + σ²I|, for scale and noise of any broadcastable shapes (...)."""
-        scale, noise = self._settings(scale, noise)
-        return self.density.integrate(lambda nodes: (scale * nodes + noise).log())
+        return spectral_evidence.logdet(self, *self._settings(scale, noise))
 
     def sampling_error(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Standard error of Σ f(λᵢ) where the density is an estimate, else 0.
@@ -330,14 +332,14 @@ class Spectrum(Solves):
         Raises:
             ValueError: a setting is not positive, or the spectrum was built without targets.
         """
-        return gaussian_evidence(self, *self._settings(scale, noise))
+        return spectral_evidence.gaussian_evidence(self, *self._settings(scale, noise))
 
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
         """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
-        scale, noise = self._settings(scale, noise)
-        quadratic = self.loaded().integrate(lambda nodes: 1 / (scale * nodes + noise))
-        logdet = self.density.integrate(lambda nodes: (scale * nodes + noise).log())
-        return -0.5 * (quadratic + self.outputs * (logdet + self.n * math.log(2 * math.pi)))
+        settings = self._settings(scale, noise)
+        quadratic = spectral_evidence.quadratic(self, *settings)
+        logdet = spectral_evidence.logdet(self, *settings) + self.n * math.log(2 * math.pi)
+        return -0.5 * (quadratic + self.outputs * logdet)
 
     def derivatives(self, scale: Any, noise: Any) -> Derivatives:
         """Log marginal likelihood, gradient and Hessian in (log s, log σ²), analytically.

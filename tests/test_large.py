@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 import bayesgen as bg
 from bayesgen import solvers, tiles
+from bayesgen.bracket import Bracket
 from bayesgen.gram import gram
+from bayesgen.measure import Measure
 from bayesgen.models import large as models_large
 from bayesgen.moments import calibrate
 from bayesgen.solvers import Machine, block_lanczos, plan
+from bayesgen.spectral_evidence import quadratic
 from bayesgen.spectrum import Spectrum
 from bayesgen.tiles import TiledGram
 
@@ -192,6 +195,48 @@ def test_moments_that_are_worse_than_the_sample_are_left_alone():
     one, off = calibrate(nodes, weights, exact, doubt)
     two, _ = calibrate(nodes, weights, exact + doubt, doubt)
     torch.testing.assert_close((two - one).mean(0), off.sum(0), rtol=1e-9, atol=1e-12)
+
+
+def test_the_truth_is_sought_where_the_ends_are_going():
+    """Nearer than the middle of the bracket on the whole, and nowhere much farther."""
+    x, wide = points(400, 3), points(400, 6)
+    kernels = [rbf(x, 0.15), rbf(wide, 0.5), torch.exp(-torch.cdist(wide, wide))]
+    one, found, middles = torch.ones(1, dtype=F64), [], []
+    for K in kernels:
+        y = targets(wide)
+        for steps in (4, 6):
+            spectrum = Spectrum.krylov(K, y, probes=4, steps=steps)
+            for noise in (1e-3, 1e-2, 0.1, 1.0):
+                A = K + noise * torch.eye(len(K), dtype=F64)
+                truth = float((y * torch.linalg.solve(A, y)).sum())
+                low, high = (
+                    float(rule.integrate(lambda v, r=noise: 1 / (v + r)))
+                    for rule in (spectrum.targets_bracket.gauss, spectrum.upper)
+                )
+                assert low <= truth <= high
+                value = float(quadratic(spectrum, one, noise * one))
+                assert low <= value <= high
+                e = spectrum.evidence(1.0, noise)
+                assert float(spectrum.log_marginal_likelihood(1.0, noise)) == pytest.approx(
+                    float(e.log_marginal_likelihood), rel=1e-9
+                )
+                found.append(abs(value - truth) / (high - low))
+                middles.append(abs(0.5 * (low + high) - truth) / (high - low))
+    assert max(found) < 0.3
+    assert sum(found) < 0.5 * sum(middles)
+
+
+def test_a_share_of_what_has_settled_is_a_half():
+    x = points(60)
+    space = block_lanczos(lambda v: rbf(x) @ v, targets(x, 2), 40)
+    assert space.before().basis.shape[1] < space.basis.shape[1]
+    first = block_lanczos(lambda v: rbf(x) @ v, targets(x, 2), 1)
+    assert first.before() is None
+    nodes, weights = torch.ones(3, dtype=F64), torch.ones(3, dtype=F64)
+    same = Bracket(*[Measure(nodes, weights)] * 4)
+    assert float(same.share(torch.log1p)) == 0.5
+    gone = Bracket(*[Measure(nodes, w * weights) for w in (1.0, 3.0, 0.0, 6.0)])
+    assert float(gone.share(torch.log1p)) == pytest.approx(0.25)
 
 
 def test_a_rest_that_lies_at_zero_alone_is_no_matter():

@@ -20,7 +20,7 @@ from bayesgen.models import exact, lengthscale
 from bayesgen.models.optimise import Free
 from bayesgen.models.profile import ProfileMaximum, Progress
 from bayesgen.solvers import Plan
-from bayesgen.spectral_evidence import logdet_error
+from bayesgen.spectral_evidence import logdet_error, quadratic
 from bayesgen.spectrum import Spectrum
 from bayesgen.tiles import TiledGram, add
 
@@ -29,7 +29,7 @@ _SUBSET = 4000
 _STEP = 0.5 * math.log(2.0)
 _PROBES, _PRODUCTS = 48, 16
 # Of what is kept on disk.
-_LAYOUT = 2
+_LAYOUT = 3
 # Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
 _TOLERANCE = 5e-5
 
@@ -246,7 +246,7 @@ def _at(
         "noise": top.noise,
         "alpha": spectrum.solve(top.scale, top.noise),
         "at_bound": top.at_bound,
-        "quadratic": spectrum.loaded().integrate(lambda nodes: 1 / (s * nodes + v)),
+        "quadratic": quadratic(spectrum, s, v),
         "logdet_error": logdet_error(spectrum, s, v),
         "off": _off_diagonal(spectrum, s, v),
         "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),

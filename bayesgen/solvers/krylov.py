@@ -8,7 +8,7 @@ conjugate gradients, column by column, take dozens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -93,6 +93,30 @@ class Krylov:
     def ritz(self) -> Tensor:
         """Ritz vectors in full, (n, m), in the basis' dtype."""
         return self.basis @ self.vectors.to(self.basis)
+
+    def before(self) -> Krylov | None:
+        """The space a block ago; None of the first."""
+        T = (self.vectors * self.values) @ self.vectors.mT
+        m = len(T) - self.out.shape[1]
+        if m < len(self.start):
+            return None
+        values, vectors = eigh(0.5 * (T[:m, :m] + T[:m, :m].mT))
+        return replace(self, basis=self.basis[:, :m], values=values, vectors=vectors, out=T[m:, :m])
+
+    def rules(self, columns: slice, end: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gauss' and Gauss–Radau's rules for some of the starting columns.
+
+        Returns:
+            Nodes (m,) and the columns' coordinates there (m, q); the same of Radau's, (m + b', …).
+        """
+        first, start = len(self.start), self.start[:, columns]
+        nodes, around = self.radau(end)
+        return (
+            self.values,
+            self.vectors[:first].mT @ start,
+            nodes,
+            around[:first].mT @ start,
+        )
 
     def radau(self, end: float) -> tuple[Tensor, Tensor]:
         """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.

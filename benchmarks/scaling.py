@@ -76,7 +76,7 @@ def spectrum(K: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def krylov(K: Tensor, y: Tensor, dtype: torch.dtype, seed: int) -> tuple[float, float]:
-    made = Spectrum.krylov(K.to(dtype), y.to(dtype), probes=6, steps=7, seed=seed)
+    made = Spectrum.krylov(K.to(dtype), y.to(dtype), probes=6, steps=6, seed=seed)
     e = made.evidence(SCALE, NOISE)
     return float(e.log_marginal_likelihood), float(e.error)
 

@@ -261,11 +261,15 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
                 _add(A, leaf.name, found)
                 positions[leaf.name] = positions.get(leaf.name, 0) + count
         others = []
-        for gradients in passed.backward(vectors):
+        for gradients in passed.passes(vectors):
             for leaf in factored:
                 for g in gradients[leaf.name]:
-                    _add(G, leaf.name, _outputs(leaf.module, g))
-            others.append({leaf.name: gradients[leaf.name] for leaf in plain})
+                    _add(G, leaf.name, _outputs(leaf.module, g.flatten(0, 1)))
+            rest_of = {leaf.name: gradients[leaf.name] for leaf in plain}
+            others += [
+                {name: [g[k] for g in found] for name, found in rest_of.items()}
+                for k in range(len(next(iter(gradients.values()))[0]))
+            ]
         calls = passed.stacked(others)
         for leaf in plain:
             rows = layer_rows(Part(leaf), calls[leaf.name], len(vectors), vectors)

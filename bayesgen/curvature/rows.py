@@ -82,11 +82,17 @@ class Pass:
 
     def backward(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
         """For each of the vectors v (b, C, K) in turn, layer → its calls' gradients (b, …)."""
+        for several in self.passes(vectors):
+            count = len(next(iter(several.values()))[0])
+            for k in range(count):
+                yield {name: [g[k] for g in gradients] for name, gradients in several.items()}
+
+    def passes(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
+        """The same, as many vectors at a time as are passed back together: gradients (k, b, …)."""
         each = vectors.movedim(-1, 0)
         for some in [each] if self.together else each.split(1):
-            for gradients in zip(*self._back(some), strict=True):
-                found = iter(gradients)
-                yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
+            found = iter(self._back(some))
+            yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
 
     def _back(self, vectors: Tensor) -> list[Tensor]:
         """Of every call its gradients (k, b, …) for vectors (k, b, C)."""

@@ -258,10 +258,8 @@ class Spectrum(Solves):
             >>> bool(gap.abs() < 1e-6)
             True
         """
-        settings = spectral_makers.KrylovSettings(
-            probes, steps, tolerance, seed, folder, mark, progress
-        )
-        return cls(**settings.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
+        how = spectral_makers.KrylovSettings(probes, steps, tolerance, seed, folder, mark, progress)
+        return cls(**how.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
 
     @classmethod
     def reduced(
@@ -336,10 +334,9 @@ class Spectrum(Solves):
 
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
         """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
-        settings = self._settings(scale, noise)
-        quadratic = spectral_evidence.quadratic(self, *settings)
-        logdet = spectral_evidence.logdet(self, *settings) + self.n * math.log(2 * math.pi)
-        return -0.5 * (quadratic + self.outputs * logdet)
+        s, v = self._settings(scale, noise)
+        logdet = spectral_evidence.logdet(self, s, v) + self.n * math.log(2 * math.pi)
+        return -0.5 * (spectral_evidence.quadratic(self, s, v) + self.outputs * logdet)
 
     def derivatives(self, scale: Any, noise: Any) -> Derivatives:
         """Log marginal likelihood, gradient and Hessian in (log s, log σ²), analytically.

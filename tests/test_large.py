@@ -381,7 +381,7 @@ def test_plans_follow_size_and_memory():
     assert plan(20_000, 3072, 110, machine=card).engine == "spectrum"
     one = plan(50_000, 3072, 110, machine=card, labellings=11, keep=True)
     assert one.storage == "memory"  # no file for a card
-    assert "then 11 exact factorisations" in one.reason
+    assert "then 11 exact Cholesky factorisations" in one.reason
     # On a CPU a few labellings may be made exact too, many may not.
     assert plan(18_000, 3072, 10, machine=LAPTOP, labellings=1).engine == "cholesky"
     assert plan(18_000, 3072, 110, machine=LAPTOP, labellings=11).engine == "krylov"

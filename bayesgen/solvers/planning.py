@@ -181,7 +181,8 @@ def _cholesky(n: int, d: int, count: int, here: Machine, dtype: torch.dtype, sea
         search.dtype,
         max(held, search.bytes),
         search.seconds + count * each,
-        f"{search.reason}; then {count} exact factorisations, {_gb(held)}, {_time(each)} each",
+        f"{search.reason}; then {count} exact Cholesky factorisation{'s' if count > 1 else ''}, "
+        f"{_gb(held)}, {_time(each)} each",
     )
 
 

@@ -210,6 +210,7 @@ def at_modes(
             rounds = cell["rounds"] + 1
             net = fixup(work, level, x, y, rounds, seed)
             found = evidence(net, x, y, "ggn", ALPHA, dtype=dtype, **fixed)
+            store.cells.get(name, {}).pop("float64", None)  # of the round before
             way = [*cell.get("way", []), [found["evidence"], found["gain"]]]
             store.keep(
                 name,
@@ -221,9 +222,7 @@ def at_modes(
                 squares=sum(float(p.detach().square().sum()) for p in net.parameters()),
                 ggn=found,
             )
-            cell = store.cells[name] = {
-                k: v for k, v in store.cells[name].items() if k != "float64"
-            }
+            cell = store.cells[name]
         if double and "float64" not in cell:
             net = fixup(work, level, x, y, cell["rounds"], seed)
             found = evidence(net, x, y, "ggn", ALPHA, dtype=torch.float64, **fixed)
@@ -311,7 +310,11 @@ def report(store: Store, n: int) -> None:
                         f"train error {cell['train_error']:.3f}, "
                         f"test error {cell['test_error']:.3f}; "
                         f"{one['evidence']:.3f} (±{one['error']:.2g}), "
-                        f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}",
+                        f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}"
+                        + "".join(
+                            f"; after {400 * (k + 1)} steps {value:.3f}, gain {gain:.2f}"
+                            for k, (value, gain) in enumerate(cell.get("way", [])[:-1])
+                        ),
                     )
                 )
             if len(pairs) > 2:

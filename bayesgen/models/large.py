@@ -142,8 +142,7 @@ def fit(
             matrices, y, best.theta, best.scale, best.noise, shelf.get, search.progress
         )
         if made is not None:
-            best = replace(best, evidence=made[0], alpha=made[1])
-            return replace(best, theta=best.theta.to(y))
+            return replace(best, theta=best.theta.to(y), evidence=made[0], alpha=made[1])
     if dtype != y.dtype:
         best = _checked(matrices, inner, y, best, search.progress)
     return replace(best, theta=best.theta.to(y), alpha=best.alpha.to(y))

@@ -55,6 +55,9 @@ def test_every_engine_finds_the_evidence(device):
         found = solvers.batched_evidence(A[None], y[None], dtype=dtype)
         gap = abs(float(found.log_marginal_likelihood) - truth)
         assert gap < 3 * float(found.error) + 1e-6
+    values, vectors = solvers.eigh(torch.stack([A, K]))  # many at once
+    assert values.device == x.device
+    torch.testing.assert_close(vectors[0] @ (values[0, :, None] * vectors[0].mT), A)
     low = solvers.evidence_interval(K, y, 1.0, 0.1, rank=100)
     assert float(low.lower) <= truth + 1e-6
     assert truth <= float(low.upper) + 1e-6

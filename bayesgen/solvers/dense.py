@@ -27,14 +27,15 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (n,), ascending, and eigenvectors (n, n) of a symmetric matrix (n, n).
 
     On a CPU this is LAPACK's divide and conquer as SciPy ships it, measured faster there than
-    `torch.linalg.eigh`; elsewhere it is `torch.linalg.eigh`. Not differentiable.
+    `torch.linalg.eigh`; elsewhere, and for many matrices at once (B, n, n), it is
+    `torch.linalg.eigh`. Not differentiable.
 
     Example:
         >>> eigenvalues, vectors = eigh(torch.diag(torch.tensor([2.0, 1.0])))
         >>> eigenvalues
         tensor([1., 2.])
     """
-    if matrix.device.type == "cpu":
+    if matrix.device.type == "cpu" and matrix.ndim == 2:
         values, vectors = scipy.linalg.eigh(
             matrix.detach().numpy(), driver="evd", check_finite=False
         )

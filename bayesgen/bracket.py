@@ -58,13 +58,13 @@ class Bracket:
             return torch.where(settled, 0.5, share)
 
 
-def moved(
+def shift(
     middle: Measure,
     radau: Measure | None,
     bracket: Bracket | None,
     function: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Σ f from the middle of a bracket's rules, moved to where the truth lies between its ends.
+) -> Tensor | float:
+    """What Σ f by the middle of a bracket's rules lacks of the truth between its ends.
 
     Args:
         middle: the mean of Gauss' and Radau's rules.
@@ -72,7 +72,8 @@ def moved(
         bracket: how the ends have been moving; None leaves the middle.
         function: f.
     """
-    value = middle.integrate(function)
     if radau is None or bracket is None:
-        return value
-    return value + (2 * bracket.share(function) - 1) * (radau.integrate(function) - value)
+        return 0.0
+    with torch.no_grad():
+        half = radau.integrate(function) - middle.integrate(function)
+        return (2 * bracket.share(function) - 1) * half

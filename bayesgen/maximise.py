@@ -84,8 +84,11 @@ def maximise(spectrum: Spectrum, scale: Any, noise: Any) -> Maximum:
     # On the grid ρ is the same for all labellings: A = s (K + ρI) needs two sums for each ρ.
     shifts = grid.exp()
     quadratic = targets.resolvent(shifts).movedim(-1, 0)
-    density = spectrum.density
-    logdet = torch.stack([(density.weights * (density.nodes + r).log()).sum(-1) for r in shifts])
+
+    def log_sum(shift: Tensor) -> Tensor:
+        return spectrum.density.integrate(lambda nodes: (nodes + shift).log())
+
+    logdet = torch.stack([log_sum(shift) for shift in shifts])
     along = (count,) + (1,) * len(shape)
     scales = settings(grid.reshape(along).expand(count, *shape), quadratic)[0]
     values = -0.5 * (

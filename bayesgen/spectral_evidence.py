@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bayesgen.bracket import moved
+from bayesgen.bracket import shift
 from bayesgen.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def gaussian_evidence(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Evide
     prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
     # What the middle of the brackets leaves out: nothing where there are none.
-    inverse = targets.integrate(lambda v: 1 / (scale * v + noise))
-    pull = (quadratic(spectrum, scale, noise) - inverse).detach()
-    bend = (_of_density(spectrum, lambda v: (scale * v / noise).log1p()) - log_ratio).detach()
+    pull = _of_targets(spectrum, lambda v: 1 / (scale * v + noise))
+    bend = _of_density(spectrum, lambda v: (scale * v / noise).log1p())
     error = logdet_error(spectrum, scale, noise) + _quadratic_error(
         spectrum, scale, noise, alpha_square, prior_norm
     )
@@ -52,21 +51,28 @@ def quadratic(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
         spectrum: with targets.
         scale, noise: each with a trailing axis for the nodes.
     """
-    return moved(
-        spectrum.loaded(),
-        spectrum.upper,
-        spectrum.targets_bracket,
-        lambda v: 1 / (scale * v + noise),
-    )
+
+    def inverse(v: Tensor) -> Tensor:
+        return 1 / (scale * v + noise)
+
+    return spectrum.loaded().integrate(inverse) + _of_targets(spectrum, inverse)
 
 
 def logdet(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
     """log|A|, likewise."""
-    return _of_density(spectrum, lambda v: (scale * v + noise).log())
+
+    def log(v: Tensor) -> Tensor:
+        return (scale * v + noise).log()
+
+    return spectrum.density.integrate(log) + _of_density(spectrum, log)
 
 
-def _of_density(spectrum: Spectrum, function: Callable[[Tensor], Tensor]) -> Tensor:
-    return moved(spectrum.density, spectrum.radau, spectrum.density_bracket, function)
+def _of_targets(spectrum: Spectrum, function: Callable[[Tensor], Tensor]) -> Tensor | float:
+    return shift(spectrum.loaded(), spectrum.upper, spectrum.targets_bracket, function)
+
+
+def _of_density(spectrum: Spectrum, function: Callable[[Tensor], Tensor]) -> Tensor | float:
+    return shift(spectrum.density, spectrum.radau, spectrum.density_bracket, function)
 
 
 def logdet_error(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:

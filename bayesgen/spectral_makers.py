@@ -212,11 +212,13 @@ def measures(
     earlier = space.before()
     brackets = {}
     if earlier is not None:
-        for name, some, weights in (
+        first = earlier.radau(0.0)
+        for name, some, weigh in (
             ("targets_bracket", slice(None, -probes), of_targets),
             ("density_bracket", slice(-probes, None), of_probes),
         ):
-            brackets[name] = Bracket(*_rules(space, some, weights), *_rules(earlier, some, weights))
+            now = _rules(space, (nodes, around), some, weigh)
+            brackets[name] = Bracket(*now, *_rules(earlier, first, some, weigh))
     return {
         **brackets,
         "density": density,
@@ -243,13 +245,17 @@ def measures(
 
 
 def _rules(
-    space: solvers.Krylov, some: slice, weights: Callable[[Tensor], Tensor]
+    space: solvers.Krylov,
+    radau: tuple[Tensor, Tensor],
+    some: slice,
+    weigh: Callable[[Tensor], Tensor],
 ) -> tuple[Measure, Measure]:
-    """Gauss' and Radau's rules for some of the starting columns, taken together by weights()."""
-    values, inside, nodes, around = space.rules(some, 0.0)
+    """Gauss' and Radau's rules for some of the starting columns, taken together by weigh()."""
+    nodes, around = radau
+    first, start = len(space.start), space.start[:, some]
     return (
-        Measure(values.clamp(min=0), weights(inside)),
-        Measure(nodes.clamp(min=0), weights(around)),
+        Measure(space.values.clamp(min=0), weigh(space.vectors[:first].mT @ start)),
+        Measure(nodes.clamp(min=0), weigh(around[:first].mT @ start)),
     )
 
 

@@ -42,13 +42,14 @@ def problem(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return K, y
 
 
-def cholesky(K: Tensor, y: Tensor) -> float:
-    def matrix() -> Tensor:
-        A = K.clone()
-        A.diagonal().add_(NOISE)
-        return A
+def covariance(K: Tensor) -> Tensor:
+    A = K.clone()
+    A.diagonal().add_(NOISE)
+    return A
 
-    factor = solvers.cholesky(matrix)
+
+def cholesky(K: Tensor, y: Tensor) -> float:
+    factor = solvers.cholesky(lambda: covariance(K))
     v = torch.linalg.solve_triangular(factor.lower, y, upper=False)
     n, C = y.shape
     return float(-0.5 * (v.square().sum() + C * (factor.logdet() + n * math.log(2 * math.pi))))
@@ -56,13 +57,7 @@ def cholesky(K: Tensor, y: Tensor) -> float:
 
 def whole(K: Tensor, y: Tensor) -> float:
     """With fit, complexity and effective dimension."""
-
-    def matrix() -> Tensor:
-        A = K.clone()
-        A.diagonal().add_(NOISE)
-        return A
-
-    e, _ = solvers.evidence(solvers.cholesky(matrix), y[None], K.new_tensor(NOISE))
+    e, _ = solvers.evidence(solvers.cholesky(lambda: covariance(K)), y[None], K.new_tensor(NOISE))
     return float(e.log_marginal_likelihood)
 
 

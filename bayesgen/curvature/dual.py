@@ -75,7 +75,9 @@ class DualGGN(Curvature):
             )
         self._inverse = None  # before there are two
         A = self._matrix(precision)
-        top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
+        top = 0.0  # asked for before A is factored in its own memory
+        if self.rounded is None:
+            top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
         A.diagonal().add_(1)
         factor = solvers.cholesky(lambda: A)
         logdet = factor.logdet()

@@ -103,21 +103,6 @@ class Krylov:
         values, vectors = eigh(0.5 * (T[:m, :m] + T[:m, :m].mT))
         return replace(self, basis=self.basis[:, :m], values=values, vectors=vectors, out=T[m:, :m])
 
-    def rules(self, columns: slice, end: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gauss' and Gauss–Radau's rules for some of the starting columns.
-
-        Returns:
-            Nodes (m,) and the columns' coordinates there (m, q); the same of Radau's, (m + b', …).
-        """
-        first, start = len(self.start), self.start[:, columns]
-        nodes, around = self.radau(end)
-        return (
-            self.values,
-            self.vectors[:first].mT @ start,
-            nodes,
-            around[:first].mT @ start,
-        )
-
     def radau(self, end: float) -> tuple[Tensor, Tensor]:
         """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.
 

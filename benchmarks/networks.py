@@ -26,6 +26,7 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 import bayesgen as bg
+from bayesgen.experiments.corruption_models import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -37,14 +38,8 @@ def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tenso
     data = bg.data.load(
         "cifar10", train=train, test=2000, data_dir=folder, dtype=torch.float32, device=device
     )
-    x, new = (part.reshape(-1, 3, 32, 32) for part in (data.x_train, data.x_test))
-    mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    layout = torch.channels_last
-    return (
-        data,
-        ((x - mean) / sd).contiguous(memory_format=layout),
-        ((new - mean) / sd).contiguous(memory_format=layout),
-    )
+    x, new = (part.contiguous(memory_format=torch.channels_last) for part in standardised(data))
+    return data, x, new
 
 
 def errors(net: nn.Module, x: Tensor, y: Tensor, new: Tensor, truth: Tensor) -> dict[str, float]:

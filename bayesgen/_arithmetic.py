@@ -20,16 +20,35 @@ def tf32(allowed: bool) -> Iterator[None]:
         ...     torch.backends.cudnn.allow_tf32
         False
     """
+    # torch refuses to read its older switches once its newer ones were set, so each user's own kind
+    # is used, and read and set by that alone.
+    try:
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        with _newer("tf32" if allowed else "ieee"):
+            yield
+        return
+    try:
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@contextmanager
+def _newer(precision: str) -> Iterator[None]:
     backends: tuple[Any, ...] = (
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,  # type: ignore[attr-defined]
         torch.backends.cudnn.rnn,
     )
     before = [backend.fp32_precision for backend in backends]
-    # The older switches set the newer ones, and both can then be read.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
+        for backend in backends:
+            backend.fp32_precision = precision
         yield
     finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+        for backend, own in zip(backends, before, strict=True):
+            backend.fp32_precision = own

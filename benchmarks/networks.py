@@ -1,12 +1,13 @@
 """PreResNet-20 on CIFAR-10: Laplace's evidence against label corruption, and what lifts it.
 
-python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|mode|tangent] [--train N]
-    [--seed S] [--device cuda] [--cells FILE] [--merge FILE]
+python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|mode|height|tangent]
+    [--train N] [--seed S] [--device cuda] [--cells FILE] [--merge FILE]
 
 Levels: one network with BatchNorm for each share of labels redrawn, trained to fit them, and its
 evidence by the exact GGN with one prior precision, and by Kronecker factors with one or one for
 each layer. Mode: networks without norms (Fixup), taken towards a mode, and their evidence by the
-exact GGN there; tangent: that of the linear model in their weights at its own mode. Trained
+exact GGN there; height: where all have the same log p(D, θ), so that their posteriors' volumes
+alone tell them apart; tangent: that of the linear model in their weights at its own mode. Trained
 networks are kept in --work, cells as they end in --cells, benchmarks/results/networks.json unless
 another is named, and the tables are made of all that are there; --merge takes over another run's.
 """
@@ -30,7 +31,7 @@ from bayesgen.experiments.corruption_models import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PARTS = ("levels", "mode", "tangent", "train", "report")
+PARTS = ("levels", "mode", "height", "tangent", "train", "report")
 
 
 def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tensor, Tensor]:
@@ -162,19 +163,31 @@ def fixup_name(level: float, n: int, seed: int) -> str:
     return f"fixup level {level} n {n}" + (f" seed {seed}" if seed else "")
 
 
+def states(work: Path, name: str, rounds: int) -> list[Path]:
+    """Where a network is kept: fitted, and after each round."""
+    ways = ["fitted", *(f"climbed {number + 1}" for number in range(rounds))]
+    return [work / f"{name} {way}.pt" for way in ways]
+
+
+def kept(path: Path, x: Tensor) -> nn.Module:
+    net = bg.networks.PreResNet20(WIDTH, norm="none")
+    net.load_state_dict(torch.load(path, weights_only=True))
+    return net.to(x.device, memory_format=torch.channels_last)
+
+
+def fitted(work: Path, name: str, x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    """The network with its labels fitted, without a prior."""
+    net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
+    torch.save(net.state_dict(), states(work, name, 0)[0])
+    return net
+
+
 def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int) -> nn.Module:
     """The network after so many rounds; the seed is that of weights, order and corruption."""
     name = fixup_name(level, len(x), seed)
-    ways = ["fitted", *(f"climbed {number + 1}" for number in range(rounds))]
-    paths = [work / f"{name} {way}.pt" for way in ways]
-    done = max((k for k, path in enumerate(paths) if path.exists()), default=-1)
-    if done < 0:
-        net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
-        torch.save(net.state_dict(), paths[0])
-        done = 0
-    net = bg.networks.PreResNet20(WIDTH, norm="none")
-    net = net.to(x.device, memory_format=torch.channels_last)
-    net.load_state_dict(torch.load(paths[done], weights_only=True, map_location=x.device))
+    paths = states(work, name, rounds)
+    done = max((k for k, path in enumerate(paths) if path.exists()), default=0)
+    net = kept(paths[done], x) if done else fitted(work, name, x, y, seed)
     for number in range(done, rounds):
         settings = CLIMBS[min(number, 1)] | {"batch": 250 if x.device.type == "cpu" else 500}
         print(name, bg.climb(net, x, y, prior_precision=ALPHA, **settings), flush=True)
@@ -214,7 +227,7 @@ def at_modes(
                 seed=seed,
                 rounds=rounds,
                 **errors(net, x, y, new, data.y_test),
-                squares=sum(float(p.detach().square().sum()) for p in net.parameters()),
+                squares=squares(net),
                 ggn=found,
             )
             cell = store.cells[name]
@@ -222,6 +235,81 @@ def at_modes(
             net = fixup(work, level, x, y, cell["rounds"], seed)
             found = evidence(net, x, y, "ggn", ALPHA, dtype=torch.float64, **fixed)
             store.keep(name, float64=found)
+
+
+def log_posterior(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    """log p(D | θ) − ½α‖θ‖², nats, as `bg.climb` has it."""
+    with torch.no_grad():
+        loss = sum(
+            nn.functional.cross_entropy(net(a).double(), b, reduction="sum")
+            for a, b in zip(x.split(250), y.split(250), strict=True)
+        )
+    return -float(loss) - 0.5 * ALPHA * squares(net)
+
+
+def squares(net: nn.Module) -> float:
+    """‖θ‖²."""
+    return sum(float(p.detach().square().sum()) for p in net.parameters())
+
+
+def raised(work: Path, level: float, x: Tensor, y: Tensor, height: float, seed: int) -> nn.Module:
+    """The network at that height, nats an image: from the last state below it that is kept."""
+    name = fixup_name(level, len(x), seed)
+    path = work / f"{name} height {height:g}.pt"
+    if path.exists():
+        return kept(path, x)
+    lower = (kept(p, x) for p in reversed(states(work, name, 20)) if p.exists())
+    below = (net for net in lower if log_posterior(net, x, y) < height * len(x))
+    net = next(below, None) or fitted(work, name, x, y, seed)
+    start = time.perf_counter()
+
+    def follow(done: int, expected: int, what: str) -> None:
+        if done % 50 == 0:
+            print(f"{name}, pass {done}: {what}", flush=True)
+
+    found = bg.climb(
+        net,
+        x,
+        y,
+        prior_precision=ALPHA,
+        steps=5000,
+        pairs=100,
+        tolerance=0.0,
+        height=height * len(x),
+        progress=follow,
+    )
+    print(name, found, f"{time.perf_counter() - start:.0f} s", flush=True)
+    torch.save(net.state_dict(), path)
+    return net
+
+
+def at_height(
+    store: Store,
+    work: Path,
+    data: Any,
+    x: Tensor,
+    new: Tensor,
+    chosen: Any,
+    height: float,
+    seed: int,
+    settings: dict[str, Any],
+) -> None:
+    for level in chosen:
+        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
+        name = f"{fixup_name(level, len(x), seed)} height {height:g}"
+        if name in store.cells:
+            continue
+        net = raised(work, level, x, y, height, seed)
+        store.keep(
+            name,
+            height_level=level,
+            height=height,
+            seed=seed,
+            **errors(net, x, y, new, data.y_test),
+            log_posterior=log_posterior(net, x, y) / len(x),
+            squares=squares(net),
+            ggn=evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed", **settings),
+        )
 
 
 # Where only J matters, not the mode: width 16, fitted, then some epochs with a weak prior.
@@ -289,9 +377,11 @@ def report(store: Store, n: int) -> None:
             rows.append((f"Kendall τ with the level, {name}", f"{tau:.2f} ({len(pairs)} levels)"))
     for key, kind, words in (
         ("fixup", "ggn", "GGN"),
+        ("height_level", "ggn", "equal height"),
         ("tangent_level", "tangent", "tangent kernel"),
     ):
         cells = [cell for cell in store.cells.values() if key in cell and cell["n"] == n]
+        together: dict[float, list[float]] = {}
         for seed in sorted({cell.get("seed", 0) for cell in cells}):
             own = [cell for cell in cells if cell.get("seed", 0) == seed]
             which = f", seed {seed}" if seed else ""
@@ -299,6 +389,7 @@ def report(store: Store, n: int) -> None:
             for cell in sorted(own, key=lambda cell, key=key: cell[key]):
                 one = cell.get("float64", cell[kind]) if key == "fixup" else cell[kind]
                 pairs.append((cell[key], one["evidence"]))
+                together.setdefault(cell[key], []).append(one["evidence"])
                 rows.append(
                     (
                         f"Fixup, {words}{which}, level {cell[key]:g}",
@@ -317,6 +408,15 @@ def report(store: Store, n: int) -> None:
                 rows.append(
                     (f"Kendall τ, Fixup, {words}{which}", f"{tau:.2f} ({len(pairs)} levels)")
                 )
+        if len(together) > 2 and min(len(values) for values in together.values()) > 1:
+            means = {level: sum(values) / len(values) for level, values in together.items()}
+            tau = kendalltau(list(means), list(means.values())).statistic
+            rows.append(
+                (
+                    f"Fixup, {words}, means over seeds",
+                    ", ".join(f"{mean:.3f}" for mean in means.values()) + f"; Kendall τ {tau:.2f}",
+                )
+            )
     write(
         "networks",
         f"Laplace evidence of PreResNet-20, n = {n:,}, nats an image",
@@ -335,9 +435,10 @@ def main() -> None:
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
     parser.add_argument("--rounds", type=int, default=5, help="towards a mode, at most")
     parser.add_argument("--near", type=float, default=0.05, help="nats an image left to gain")
+    parser.add_argument("--height", type=float, default=-0.3, help="log p(D, θ) an image, nats")
     parser.add_argument("--double", action="store_true", help="and in float64, of mode")
     parser.add_argument("--train", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of mode")
+    parser.add_argument("--seed", type=int, default=0, help="of mode and height")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=float, default=1.05e10, help="bytes of Jacobian rows")
     parser.add_argument("--dtype", default="float32", help="of the evidence at modes")
@@ -353,7 +454,7 @@ def main() -> None:
         store.cells |= json.loads(path.read_text())
         store.write()
     data, x, new = images(options.data_dir, options.train, options.device)
-    parts = options.part or ["levels", "mode", "tangent"]
+    parts = options.part or ["levels", "mode", "height", "tangent"]
     if "levels" in parts:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
         levels(store, options.work, data, x, new, chosen, curvatures)
@@ -371,6 +472,18 @@ def main() -> None:
             options.seed,
             options.memory,
             getattr(torch, options.dtype),
+        )
+    if "height" in parts:
+        at_height(
+            store,
+            options.work,
+            data,
+            x,
+            new,
+            options.level or LEVELS,
+            options.height,
+            options.seed,
+            {"memory": options.memory, "dtype": getattr(torch, options.dtype)},
         )
     if "tangent" in parts:
         tangent(store, options.work, data, x, new, options.level or LEVELS)

@@ -278,6 +278,24 @@ def test_a_climb_takes_a_precision_for_each_layer_and_makes_laplace_content():
     assert posterior.gradient_norm == pytest.approx(found.gradient_norm, rel=0.05, abs=0.05)
 
 
+def test_a_climb_ends_at_a_height():
+    data = bg.data.load("digits", train=120, dtype=torch.float64)
+    torch.manual_seed(0)
+    net = bg.networks.MLP(64, (12,), 10).double()
+    settings = {"prior_precision": 1.0, "steps": 400}
+    first = bg.climb(net, data.x_train, data.y_train, height=-200.0, **settings)
+    assert -200 <= first.log_posterior < -150
+    assert not first.converged
+    scores = net(data.x_train).detach()
+    density = -torch.nn.functional.cross_entropy(scores, data.y_train, reduction="sum")
+    value = float(density) - 0.5 * sum(float(p.detach().square().sum()) for p in net.parameters())
+    assert value == pytest.approx(first.log_posterior, rel=1e-9)
+    there = bg.climb(net, data.x_train, data.y_train, height=-200.0, **settings)
+    assert (there.log_posterior, there.gained) == (pytest.approx(value, rel=1e-9), 0)
+    assert there.evaluations == 1
+    assert bg.climb(net, data.x_train, data.y_train, height=1e9, **settings).converged
+
+
 def test_a_climb_refuses_what_it_cannot_use():
     x, y = torch.randn(10, 3), torch.arange(10) % 2
     net = torch.nn.Linear(3, 2)
@@ -285,6 +303,8 @@ def test_a_climb_refuses_what_it_cannot_use():
         bg.climb(net, x, y, prior_precision=torch.ones(3))
     with pytest.raises(ValueError, match="steps must be"):
         bg.climb(net, x, y, prior_precision=1.0, steps=0)
+    with pytest.raises(ValueError, match="height must be"):
+        bg.climb(net, x, y, prior_precision=1.0, height=math.nan)
     with torch.no_grad():
         net.weight[0, 0] = math.inf
     with pytest.raises(bg.DivergedError, match="not finite"):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
+from bayesgen._arithmetic import tf32
 from bayesgen.curvature.weights import Leaf, Weights
 
 # A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → own name → (b, K, numel).
@@ -94,6 +95,7 @@ class Pass:
             found = iter(self._back(some))
             yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
 
+    @tf32(False)
     def _back(self, vectors: Tensor) -> list[Tensor]:
         """Of every call its gradients (k, b, …) for vectors (k, b, C)."""
         flat = [output for calls in self.calls.values() for _, output in calls]
@@ -125,6 +127,7 @@ class Pass:
         }
 
 
+@tf32(False)
 def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
     """One batch through the network, with what enters and leaves the given layers."""
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {leaf.name: [] for leaf in leaves}
@@ -185,6 +188,7 @@ def rows(
         yield part, layer_rows(part, gradients[part.leaf.name], len(x), vectors)
 
 
+@tf32(False)
 def layer_rows(
     part: Part, calls: list[tuple[Tensor, Tensor]], count: int, vectors: Tensor
 ) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,15 @@ class Weights:
         Raises:
             ValueError: outputs of another shape, or that are not finite.
         """
-        with torch.no_grad():
+        with torch.no_grad(), tf32(False):
             f = torch.cat([self.net(rows) for rows in x.split(batch)])
         return self.checked(f, len(x))
+
+    def outputs_at(self, theta: Tensor, x: Tensor, batch: int = 256) -> Tensor:
+        """Those of the network with other weights θ (P,), (n, C)."""
+        named = self.unpacked(theta)
+        with torch.no_grad(), tf32(False):
+            return torch.cat([functional_call(self.net, named, (r,)) for r in x.split(batch)])
 
     def checked(self, f: Tensor, n: int) -> Tensor:
         """Outputs of n inputs, as they are.
@@ -145,6 +152,7 @@ class Weights:
             )
         return _checks.real("net(x)", f)
 
+    @tf32(False)
     def moved(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
         """J(x) δ, (n, C): how the outputs answer to a small step δ (P,) of the weights."""
 
@@ -156,6 +164,7 @@ class Weights:
 
         return torch.cat([along(rows) for rows in x.split(batch)])
 
+    @tf32(False)
     def pulled_back(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
         """Jᵀv, (P,) in float64, for v (n, C): how v·f answers to the weights."""
         total = torch.zeros(self.count, dtype=torch.float64, device=x.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from bayesgen import solvers
 from bayesgen.curvature.matrix_free import matrix
@@ -60,16 +59,7 @@ class Fisher:
             along = torch.autograd.grad(back, u, moved, retain_graph=True)[0]
             inner = self.inverse @ along @ self.inverse
             slope = torch.autograd.grad(A, phi, inner)[0]
-        return 0.5 * self.outputs * self._pull(slope)
-
-    def _pull(self, gradient: Tensor) -> Tensor:
-        theta = self.weights.theta.clone().requires_grad_()
-        total = torch.zeros(self.weights.count, dtype=torch.float64, device=self.device)
-        for rows, some in zip(self.x.split(self.batch), gradient.split(self.batch), strict=True):
-            with torch.enable_grad():
-                phi = functional_call(self.weights.net, self.weights.unpacked(theta), (rows,))
-                total += torch.autograd.grad(phi, theta, some.to(phi))[0].double()
-        return total
+        return 0.5 * self.outputs * self.weights.pulled_back(self.x, slope, self.batch)
 
 
 def spectrum(fisher: Fisher, gradient: Tensor, *, probes: int, steps: int) -> Spectrum:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from bayesgen._arithmetic import tf32
 from bayesgen.evidence import Evidence
 from bayesgen.models.base import Observed, Posterior
 from bayesgen.models.network_data import inputs
@@ -76,7 +77,7 @@ class DeepKernelPosterior(Posterior):
                 f"x_new must have shape (m, {', '.join(map(str, self._x.shape[1:]))}) on "
                 f"{self._x.device}, as x had, got {tuple(x_new.shape)} on {x_new.device}"
             )
-        with torch.no_grad():
+        with torch.no_grad(), tf32(False):
             return torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
 
     def mean(self, x_new: Any) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Categorical, Distribution, Normal
-from torch.func import functional_call
 
 from bayesgen import _checks
 from bayesgen._arithmetic import tf32
@@ -102,7 +101,6 @@ class NetworkPosterior(Posterior):
         return float(self._gradient.norm())
 
     @cached_property
-    @tf32(False)
     def gain(self) -> float:
         """Nats that a Newton step to the mode would gain; 0 of a linearisation, which is there.
 
@@ -150,7 +148,6 @@ class NetworkPosterior(Posterior):
 
     # ------------------------------------------------------------------ predictions
 
-    @tf32(False)
     def mean(self, x_new: Any) -> Tensor:
         """Outputs at the mode, (m,) or (m, C) as the targets were; labels have (m, C).
 
@@ -158,7 +155,6 @@ class NetworkPosterior(Posterior):
         """
         return self._shaped(self._outputs(self._new(x_new)))
 
-    @tf32(False)
     def predict(
         self,
         x_new: Any,
@@ -227,6 +223,7 @@ class NetworkPosterior(Posterior):
 
     # ------------------------------------------------------------------ draws
 
+    @tf32(False)
     def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
         """Draws of θ, (count, P), in the order of `curvature.weights.names`.
 
@@ -248,7 +245,6 @@ class NetworkPosterior(Posterior):
         centre = theta if linear is None else linear.mode.to(theta)
         return centre + setting.noise.sqrt().to(around) * around
 
-    @tf32(False)
     def network_samples(self, x: Tensor, count: int, *, seed: int = 0) -> Any:
         """Outputs of networks with weights drawn from the posterior, (m, C) each, float64.
 
@@ -266,10 +262,7 @@ class NetworkPosterior(Posterior):
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             for theta in some:
-                parameters = weights.unpacked(theta)
-                with torch.no_grad():
-                    pieces = [functional_call(weights.net, parameters, (b,)) for b in x.split(256)]
-                yield torch.cat(pieces).double()
+                yield weights.outputs_at(theta, x).double()
 
     def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`; of the linearised network."""
@@ -336,6 +329,7 @@ class NetworkPosterior(Posterior):
         """The linearisation that the posterior of the outputs is of."""
         return self._fitted.linear or Linear(self.curvature.weights.theta, True)
 
+    @tf32(False)
     def _covariance(self, x: Tensor) -> Tensor:
         """σ²J*(H + σ²α)⁻¹J*ᵀ, (m, C, C)."""
         setting = self._fitted.setting

@@ -52,6 +52,7 @@ def climb(
     pairs: int = 30,
     batch: int = 250,
     tolerance: float = 1e-7,
+    height: float | None = None,
     progress: Progress | bool | None = None,
 ) -> Climb:
     """Take a trained network to a mode of its log posterior, in place: L-BFGS on all of the data.
@@ -72,6 +73,8 @@ def climb(
             gain more a step.
         batch: observations at a time, for memory's sake.
         tolerance: it ends where a step gains less than this share of the log posterior.
+        height: it ends where the log posterior has come to this, in nats. Those of deep networks
+            rise for thousands of steps; at one height evidences differ by the volume alone.
         progress: called as progress(done, expected, what) after each pass over the data; True shows
             a bar.
 
@@ -94,6 +97,7 @@ def climb(
     _checks.whole("steps", steps)
     _checks.whole("pairs", pairs)
     _checks.whole("batch", batch)
+    top = math.inf if height is None else float(_checks.real("height", height))
     own_layers = layers(net)
     each = precisions(prior_precision, len(own_layers)).tolist()
     weights, alpha = [], []
@@ -104,9 +108,11 @@ def climb(
                 alpha.append(np.full(p.numel(), value))
     objective = _Objective(net, x, targets, own, weights, np.concatenate(alpha), batch)
     start = objective.gather([p.detach() for p in weights])
-    first, _ = objective(start)
+    first, slope = objective(start)
     if not math.isfinite(first):
         raise DivergedError(f"the log posterior is {-first}, not finite, at the weights given")
+    if -first >= top:
+        return Climb(-first, 0.0, float(np.linalg.norm(slope)), objective.calls, False)
     with reporting(progress) as report:
 
         def follow(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -116,11 +122,16 @@ def climb(
                 report(objective.calls, max(steps, objective.calls), said)
             return value, gradient
 
+        def high_enough(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            if -intermediate_result.fun >= top:
+                raise StopIteration
+
         found = scipy.optimize.minimize(
             follow,
             start,
             jac=True,
             method="L-BFGS-B",
+            callback=high_enough,
             options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": pairs, "ftol": tolerance},
         )
     value, gradient = objective(found.x)

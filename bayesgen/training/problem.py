@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import _checks
+from bayesgen._arithmetic import tf32
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network_data import inputs, matched
@@ -26,7 +27,7 @@ def observations(
     if x.device != device:
         raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")
     found = resolve(likelihood) or Gaussian(1.0 if noise is None else noise)
-    with torch.no_grad():
+    with torch.no_grad(), tf32(False):
         f = net.eval()(x[:1]).expand(len(x), -1)
     own = matched(found, _checks.as_tensor("y", y), f)
     targets = own.targets(y, f)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bayesgen as bg
-from bayesgen.curvature import build, matrix_free
+from bayesgen.curvature import build, matrix_free, rows
 from bayesgen.curvature.blocks import kronecker
 from bayesgen.curvature.sample import Sample
 from bayesgen.curvature.weights import Weights
@@ -479,3 +479,27 @@ def test_a_unit_at_its_kink_is_no_disaster():
         float(rough.evidence.log_marginal_likelihood - exact.evidence.log_marginal_likelihood)
     )
     assert gap < float(rough.evidence.error) < max(100 * gap, 0.05)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)},
+        {"kernel_size": 3, "dilation": (2, 1), "stride": 2},
+        {"kernel_size": (4, 3), "dilation": (1, 2), "padding": "same"},
+        {"kernel_size": 1, "padding": "valid"},
+    ],
+)
+def test_windows_are_patches_in_another_order(settings):
+    module = torch.nn.Conv2d(3, 2, **settings).double()
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
+    seen = rows.patches(module, x)
+    other = rows.windows(module, x)
+    kh, kw = module.kernel_size
+    laid = other.reshape(2, -1, kh, kw, 3).permute(0, 4, 2, 3, 1).reshape(seen.shape)
+    torch.testing.assert_close(laid, seen, rtol=0, atol=0)
+    weight = module.weight.detach().reshape(2, -1)
+    made = weight @ seen + module.bias.detach()[:, None]
+    torch.testing.assert_close(made.reshape(module(x).shape), module(x).detach())

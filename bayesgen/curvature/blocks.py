@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesgen import solvers
 from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms, standard_normal
-from bayesgen.curvature.rows import Part, forward, layer_rows, patches
+from bayesgen.curvature.rows import Part, forward, layer_rows, windows
 from bayesgen.curvature.sample import Progress, Sample, jacobians
 from bayesgen.curvature.weights import Leaf, Weights
 from bayesgen.measure import Measure
@@ -304,18 +304,18 @@ def _inputs(module: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
     if type(module) is not nn.Conv2d:
         a = inputs.reshape(-1, inputs.shape[-1])
         return (a.mT @ a).double(), len(a)
-    seen = patches(module, inputs)  # (b, in·k², T), too large to be laid out anew
-    total = seen.new_zeros(seen.shape[1], seen.shape[1])
-    for one in seen:
-        total.addmm_(one, one.mT)
-    return total.double(), len(seen) * seen.shape[-1]
+    seen = windows(module, inputs).flatten(0, 1)
+    (kh, kw), channels = module.kernel_size, inputs.shape[1]
+    total = (seen.mT @ seen).double().reshape(kh, kw, channels, kh, kw, channels)
+    side = kh * kw * channels
+    return total.permute(2, 0, 1, 5, 3, 4).reshape(side, side), len(seen)
 
 
 def _outputs(module: nn.Module, gradients: Tensor) -> Tensor:
     """Σ ggᵀ over the gradients of what leaves a layer, float64."""
     if type(module) is nn.Conv2d:
-        g = gradients.flatten(2)
-        return torch.bmm(g, g.mT).sum(0, dtype=torch.float64)
+        g = gradients.permute(0, 2, 3, 1).flatten(1, 2)
+        return torch.bmm(g.mT, g).sum(0, dtype=torch.float64)
     g = gradients.reshape(-1, gradients.shape[-1])
     return (g.mT @ g).double()
 

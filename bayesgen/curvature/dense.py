@@ -166,13 +166,13 @@ def last_layer_matrix(weights: Weights, sample: Sample, features: Tensor) -> Ten
     if bias:
         phi = torch.cat([phi, phi.new_ones(len(phi), 1)], 1)
     C, d = sample.vectors.shape[1], phi.shape[1]
-    inner = torch.einsum("nck,nk,nek->cen", sample.vectors, sample.values, sample.vectors)
+    half = sample.vectors * sample.values.sqrt()[:, None, :]
+    inner = half @ half.mT
     H = phi.new_empty(C, d, C, d)
     for c in range(C):
-        for e in range(c + 1):
-            block = phi.mT @ (inner[c, e][:, None] * phi)
-            H[c, :, e] = block
-            H[e, :, c] = block.mT
+        wide = (inner[:, c, : c + 1, None] * phi[:, None, :]).flatten(1)
+        H[c, :, : c + 1] = (phi.mT @ wide).reshape(d, c + 1, d)
+        H[:c, :, c] = H[c, :, :c].permute(1, 2, 0)
     H = H.reshape(C * d, C * d)
     if not bias:
         return H

@@ -148,7 +148,7 @@ def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
         handles.append(leaf.module.register_forward_hook(keep))
     try:
         with torch.enable_grad():
-            f = weights.net(x)
+            f = weights.net(weights.laid_out(x))
     finally:
         for handle in handles:
             handle.remove()
@@ -266,11 +266,31 @@ def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tens
 
 def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
     """What each position of a convolution sees, (b, in·k², T)."""
+    padded = nn.functional.pad(inputs, _ends(module))
+    return nn.functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
+
+
+def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """The same with channels last, (b, T, k²·in): quicker to lay out, in another order."""
+    left, right, top, bottom = _ends(module)
+    x = nn.functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
+    x = x.contiguous()
+    b, height, width, channels = x.shape
+    (kh, kw), (dh, dw), (sh, sw) = module.kernel_size, module.dilation, module.stride
+    size = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+    each, down, along, _ = x.stride()
+    seen = x.as_strided(
+        (b, *size, kh, kw, channels), (each, sh * down, sw * along, dh * down, dw * along, 1)
+    )
+    return seen.reshape(b, size[0] * size[1], kh * kw * channels)
+
+
+def _ends(module: nn.Conv2d) -> list[int]:
+    """Zeros put at the left, right, top and bottom of a convolution's inputs."""
     padding: Any = module.padding
-    if isinstance(padding, str):
-        padding = 0
-        if module.padding == "same":
-            total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-            ends = [n for t in reversed(total) for n in (t // 2, t - t // 2)]
-            inputs = nn.functional.pad(inputs, ends)
-    return nn.functional.unfold(inputs, module.kernel_size, module.dilation, padding, module.stride)
+    if padding == "valid":
+        padding = (0, 0)
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        return [n for t in reversed(total) for n in (t // 2, t - t // 2)]
+    return [n for p in reversed(padding) for n in (p, p)]

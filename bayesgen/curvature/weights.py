@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,7 @@ class Weights:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         if dtype is not None:
             self.net.to(dtype)
+        self._lay_out()
         wanted = None if only is None else set(only)
         self.partial = only is not None
         self.leaves: list[Leaf] = []
@@ -92,8 +93,26 @@ class Weights:
         """The same weights in another dtype, a copy."""
         other = copy.deepcopy(self)
         other.net.to(dtype)
+        other._lay_out()
         other.theta = other.theta.to(dtype)
         return other
+
+    def _lay_out(self) -> None:
+        """Channels last where convolutions are quicker for it, measured: float32 on a CPU."""
+        kept = next(self.net.parameters())
+        self.channels_last = kept.dtype == torch.float32 and kept.device.type == "cpu"
+        if self.channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """Inputs as the network takes them quickest."""
+        if self.channels_last and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def pieces(self, x: Tensor, batch: int) -> Iterator[Tensor]:
+        """The same, some at a time."""
+        return (self.laid_out(rows) for rows in x.split(batch))
 
     @property
     def count(self) -> int:
@@ -131,14 +150,15 @@ class Weights:
             ValueError: outputs of another shape, or that are not finite.
         """
         with torch.no_grad(), tf32(False):
-            f = torch.cat([self.net(rows) for rows in x.split(batch)])
+            f = torch.cat([self.net(rows) for rows in self.pieces(x, batch)])
         return self.checked(f, len(x))
 
     def outputs_at(self, theta: Tensor, x: Tensor, batch: int = 256) -> Tensor:
         """Those of the network with other weights θ (P,), (n, C)."""
         named = self.unpacked(theta)
         with torch.no_grad(), tf32(False):
-            return torch.cat([functional_call(self.net, named, (r,)) for r in x.split(batch)])
+            pieces = [functional_call(self.net, named, (r,)) for r in self.pieces(x, batch)]
+        return torch.cat(pieces)
 
     def checked(self, f: Tensor, n: int) -> Tensor:
         """Outputs of n inputs, as they are.
@@ -162,14 +182,14 @@ class Weights:
 
             return jvp(run, (self.theta,), (step.to(self.theta),))[1]
 
-        return torch.cat([along(rows) for rows in x.split(batch)])
+        return torch.cat([along(rows) for rows in self.pieces(x, batch)])
 
     @tf32(False)
     def pulled_back(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
         """Jᵀv, (P,) in float64, for v (n, C): how v·f answers to the weights."""
         total = torch.zeros(self.count, dtype=torch.float64, device=x.device)
         theta = self.theta.clone().requires_grad_()
-        for rows, part in zip(x.split(batch), v.to(x).split(batch), strict=True):
+        for rows, part in zip(self.pieces(x, batch), v.to(x).split(batch), strict=True):
             with torch.enable_grad():
                 f = functional_call(self.net, self.unpacked(theta), (rows,))
                 total += torch.autograd.grad(f, theta, part)[0].double()

@@ -207,7 +207,7 @@ class _Pass:
         handle = None if last is None else last.register_forward_hook(look)
         try:
             with torch.enable_grad():
-                f = functional_call(weights.net, weights.unpacked(theta), (x,))
+                f = functional_call(weights.net, weights.unpacked(theta), (weights.laid_out(x),))
                 value = self.likelihood.log_density(y, weights.checked(f, len(x))).sum()
                 self.gradient += torch.autograd.grad(value, theta)[0].double()
         finally:

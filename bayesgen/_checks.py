@@ -187,6 +187,23 @@ def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -
         )
 
 
+def twin(name: str, value: Any, net: torch.nn.Module) -> dict[str, Tensor]:
+    """A network of the same architecture: its values of the parameters that `net` trains."""
+    network(name, value)
+    theirs = dict(value.named_parameters())
+    found = {}
+    for own, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            if own not in theirs or theirs[own].shape != parameter.shape:
+                got = tuple(theirs[own].shape) if own in theirs else "none"
+                raise ValueError(
+                    f"{name} must be a network of the same architecture, with a parameter {own!r} "
+                    f"of shape {tuple(parameter.shape)}, got {got}"
+                )
+            found[own] = theirs[own].detach()
+    return found
+
+
 def network(name: str, value: Any) -> torch.nn.Module:
     """A module with trainable parameters."""
     if not isinstance(value, torch.nn.Module):

@@ -31,7 +31,7 @@ from bayesgen.experiments.corruption_models import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PARTS = ("levels", "mode", "height", "tangent", "train", "report")
+PARTS = ("levels", "mode", "height", "tangent", "start", "train", "raise", "report")
 
 
 def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tensor, Tensor]:
@@ -339,6 +339,66 @@ def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen:
         )
 
 
+# What the network is before it has seen a label: J at its first weights owes the labels nothing.
+UNTRAINED_ALPHA = 1.0
+
+
+def untrained(x: Tensor, seed: int) -> nn.Module:
+    """PreResNet-20 (width 16) as it starts, its norms' statistics those of the images."""
+    torch.manual_seed(seed)
+    net = bg.networks.PreResNet20(16).to(x.device, memory_format=torch.channels_last)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all passes, of which there is one
+            module.reset_running_stats()
+    with torch.no_grad():
+        net.train()(x)
+    return net.eval()
+
+
+def at_the_start(
+    store: Store, data: Any, x: Tensor, new: Tensor, chosen: Any, seed: int, memory: float
+) -> None:
+    net = untrained(x, seed)
+    for level in chosen:
+        name = f"start level {level} n {len(x)}" + (f" seed {seed}" if seed else "")
+        if name in store.cells:
+            continue
+        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
+        start = time.perf_counter()
+        posterior = bg.Laplace(
+            net,
+            prior_precision=UNTRAINED_ALPHA,
+            mode="tangent",
+            hyperparameters="fixed",
+            batch=128 if x.device.type == "cpu" else 500,
+            dtype=torch.float32,
+            memory=memory,
+        ).fit(x, y)
+        e = posterior.evidence
+        wrong = [
+            float((posterior.mean(part).argmax(1) != labels).float().mean())
+            for part, labels in ((x, y), (new, data.y_test))
+        ]
+        store.keep(
+            name,
+            start_level=level,
+            seed=seed,
+            n=len(x),
+            train_error=wrong[0],
+            test_error=wrong[1],
+            start={
+                "evidence": float(e.per_observation),
+                "fit": float(e.fit) / e.n,
+                "complexity": float(e.complexity) / e.n,
+                "effective_dimension": float(e.effective_dimension),
+                "error": float(e.error) / e.n,
+                "gain": posterior.gain / e.n,
+                "seconds": time.perf_counter() - start,
+            },
+        )
+
+
 NOTES = """PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on
 CIFAR-10 (JPEG), then Laplace about the weights as they are, float32. KFAC:
 Kronecker factors with a precision a layer. GGN: exact, through function space, one
@@ -379,6 +439,7 @@ def report(store: Store, n: int) -> None:
         ("fixup", "ggn", "GGN"),
         ("height_level", "ggn", "equal height"),
         ("tangent_level", "tangent", "tangent kernel"),
+        ("start_level", "start", "tangent kernel of first weights"),
     ):
         cells = [cell for cell in store.cells.values() if key in cell and cell["n"] == n]
         together: dict[float, list[float]] = {}
@@ -487,7 +548,15 @@ def main() -> None:
         )
     if "tangent" in parts:
         tangent(store, options.work, data, x, new, options.level or LEVELS)
-    if "train" in parts:  # what "mode" wants, to be run side by side
+    if "start" in parts:
+        chosen = options.level or LEVELS
+        at_the_start(store, data, x, new, chosen, options.seed, options.memory)
+    if "raise" in parts:  # what "height" wants, to be run side by side
+        for level in options.level or LEVELS:
+            y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=options.seed)
+            raised(options.work, level, x, y, options.height, options.seed)
+        return
+    if "train" in parts:  # what "mode" wants, the same
         for level in options.level or LEVELS:
             y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=options.seed)
             fixup(options.work, level, x, y, options.rounds, options.seed)

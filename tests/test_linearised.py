@@ -27,11 +27,15 @@ def jacobian(net, x):
     return torch.cat([j.flatten(2) for j in found.values()], -1)
 
 
-def weight_space(net, x, y, alpha, offset):
-    """log Z, mode and covariance of the linear model, by brute force over its weights."""
+def weight_space(net, x, y, alpha, offset, start=0.0):
+    """log Z, mode and covariance of the linear model, by brute force over its weights − start."""
     J = jacobian(net, x)
     theta = torch.cat([p.detach().flatten() for p in net.parameters()])
-    f0 = net(x).detach() - J @ theta if offset else torch.zeros(J.shape[:2], dtype=torch.float64)
+    f0 = (
+        net(x).detach() - J @ (theta - start)
+        if offset
+        else torch.zeros(J.shape[:2], dtype=torch.float64)
+    )
 
     def negative(w):
         f = f0 + J @ w
@@ -74,6 +78,47 @@ def test_the_evidence_is_that_of_the_linear_model(mode, alpha):
     latent = posterior.predict(new, latent=True)
     wanted = torch.einsum("ncp,pq,ncq->nc", J, covariance, J)
     torch.testing.assert_close(latent.variance, wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_a_prior_mean():
+    net, x, y = small()
+    first, _, _ = small(seed=3)
+    alpha = 2.0
+    settings = {"prior_precision": alpha, "hyperparameters": "fixed", "prior_mean": first}
+    posterior = bg.Laplace(net, mode="linearised", **settings).fit(x, y)
+    start = torch.cat([p.detach().flatten() for p in first.parameters()])
+    value, f, _ = weight_space(net, x, y, torch.tensor(alpha), True, start)
+    assert float(posterior.evidence.log_marginal_likelihood) == pytest.approx(value, rel=1e-8)
+    ours = posterior.mean(x)
+    torch.testing.assert_close(
+        ours - ours.mean(1, keepdim=True), f - f.mean(1, keepdim=True), rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="prior mean of zero"):
+        bg.Laplace(net, mode="tangent", **settings)
+    with pytest.raises(ValueError, match="same architecture, with a parameter '1.weight'"):
+        bg.Laplace(net, prior_mean=bg.networks.MLP(4, (6,), 3))
+    with pytest.raises(TypeError, match="prior_mean"):
+        bg.Laplace(net, prior_mean=0.0)
+
+
+@pytest.mark.parametrize("about", ["zero", "another network"])
+def test_at_the_networks_own_mode_its_linearisation_has_the_same(about):
+    _, x, y = small(n=30)
+    net, first = (
+        nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double() for _ in range(2)
+    )
+    prior = {"prior_precision": 3.0, "prior_mean": first if about != "zero" else None}
+    bg.climb(net, x, y, tolerance=1e-16, steps=3000, **prior)
+    linear = bg.Laplace(net, mode="linearised", hyperparameters="fixed", **prior).fit(x, y)
+    own = bg.Laplace(net, hyperparameters="fixed", **prior).fit(x, y)
+    assert own.gain < 1e-8
+    torch.testing.assert_close(own.theta, linear.theta, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        own.evidence.log_marginal_likelihood,
+        linear.evidence.log_marginal_likelihood,
+        rtol=1e-6,
+        atol=0,
+    )
 
 
 def test_a_precision_for_each_parameter_is_taken_as_a_tensor():

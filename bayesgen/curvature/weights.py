@@ -135,6 +135,11 @@ class Weights:
             index[leaf.index()] = number
         return index
 
+    def packed(self, named: dict[str, Tensor]) -> Tensor:
+        """Parameters by name as one vector, (P,) float64, on the device of θ."""
+        parts = [named[name].reshape(-1) for name in self.names]
+        return torch.cat(parts).to(self.theta.device, torch.float64)
+
     def unpacked(self, theta: Tensor) -> dict[str, Tensor]:
         """θ as named parameters, for `torch.func.functional_call`; leading axes stay in front."""
         parameters = dict(self.net.named_parameters())

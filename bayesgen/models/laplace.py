@@ -69,6 +69,9 @@ class Laplace:
             labels, which nothing pays for: `Evidence.complexity_excludes` says "linearisation".
             For curvature "ggn" and up to 20,000 rows n·(C − 1); a prior precision for each layer
             or parameter is a tensor, of which one factor is learnt.
+        prior_mean: θ₀, where the prior N(θ₀, diag(α)⁻¹) is centred: a network of the same
+            architecture, say a copy made before training; None for zero. With it the
+            linearisation's prior mean f* − J(θ* − θ₀) is about f(θ₀). Not for "tangent".
         dtype: of the curvature; None takes the network's own. float32 halves the time and carries
             its rounding in `Evidence.error`.
         batch: observations a pass.
@@ -101,6 +104,7 @@ class Laplace:
         hyperparameters: str | Iterable[str] = "evidence",
         *,
         mode: str = "weights",
+        prior_mean: nn.Module | None = None,
         dtype: torch.dtype | None = torch.float64,
         batch: int = 32,
         memory: float = 2e9,
@@ -132,6 +136,11 @@ class Laplace:
             raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
         if self.mode != "weights":
             self._check_linearised()
+        self.prior_mean = prior_mean
+        if prior_mean is not None:
+            _checks.twin("prior_mean", prior_mean, net)
+            if mode == "tangent":
+                raise ValueError('mode="tangent" has a prior mean of zero: prior_mean must be None')
         self.dtype, self.memory = dtype, float(_checks.positive("memory", memory))
         self.batch = _checks.whole("batch", batch)
         self.probes, self.steps, self.seed = probes, steps, seed
@@ -168,6 +177,7 @@ class Laplace:
         """
         only = [last_linear(self.net)] if self.curvature == "last_layer" else None
         weights = Weights(self.net, self.dtype, only)
+        moved = weights.theta.double() - self._centre(weights)
         # How many rows there are is not known before the outputs are: gather what may be gathered.
         gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
         data = read(weights, self.likelihood, x, y, self.batch, gather)
@@ -181,7 +191,7 @@ class Laplace:
                 structure,
                 self.free,
                 linearised.Passes(self.batch, self.memory, progress),
-                offset=self.mode == "linearised",
+                moved if self.mode == "linearised" else None,
             )
         learnt = "prior_precision" in self.free
         prior, start, structure = self._prior(weights, grouped=learnt)
@@ -202,7 +212,7 @@ class Laplace:
             data.features,
         )
         curvature = CURVATURES[self.curvature](request)
-        squares = prior.sums(prior.base * weights.theta.double().square())
+        squares = prior.sums(prior.base * moved.square())
         objective = NetworkEvidence(curvature, squares, data.log_likelihood)
         best = maximise(
             objective,
@@ -219,7 +229,7 @@ class Laplace:
                 stacklevel=2,
             )
         alpha = prior.precision(best.precision)
-        gradient = data.gradient / best.noise - alpha * weights.theta.double()
+        gradient = data.gradient / best.noise - alpha * moved
         own = data.likelihood
         if own.log_noise is not None:
             own = with_noise(own, best.noise.log())
@@ -246,6 +256,12 @@ class Laplace:
                     stacklevel=2,
                 )
         return posterior
+
+    def _centre(self, weights: Weights) -> Tensor:
+        """θ₀, (P,) float64."""
+        if self.prior_mean is None:
+            return torch.zeros_like(weights.theta, dtype=torch.float64)
+        return weights.packed(_checks.twin("prior_mean", self.prior_mean, self.net))
 
     def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
         """The layout of the prior precisions, where they start, and its name.

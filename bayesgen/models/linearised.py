@@ -52,12 +52,11 @@ def fit(
     structure: str,
     free: frozenset[str],
     passes: Passes,
-    *,
-    offset: bool,
+    moved: Tensor | None,
 ) -> NetworkPosterior:
-    """The posterior of the linear model f₀ + Jθ, θ ~ N(0, diag(α)⁻¹), in function space.
+    """The posterior of the linear model f₀ + Jδ, δ ~ N(0, diag(α)⁻¹), in function space.
 
-    Its outputs are f₀ + Hg: f₀ = f* − Jθ* or zero, H a basis of what the likelihood sees (the C − 1
+    Its outputs are f₀ + Hg: f₀ = f* − Jδ* or zero, H a basis of what the likelihood sees (the C − 1
     contrasts of a softmax), g ~ N(0, HᵀJSJᵀH). Newton finds the mode of g; the evidence is
     Laplace's there (exact for a Gaussian), and its gradient in log α, the mode's own motion
     included, has one root.
@@ -70,7 +69,8 @@ def fit(
         structure: what that layout is called.
         free: hyperparameters to learn.
         passes: how the network is read.
-        offset: f₀, the network's own or zero.
+        moved: δ* = θ* − θ₀, how far the weights are from their prior mean, (P,); None where f₀ is
+            zero, and θ₀ too.
 
     Raises:
         ValueError: too many rows for a matrix of them.
@@ -91,7 +91,7 @@ def fit(
     )
     gram = grams(weights, sample, prior, passes.progress)[0].double()
     rounded = measured(weights, sample, prior)
-    f = data.f - weights.moved(data.x, theta) if offset else torch.zeros_like(data.f)
+    f = torch.zeros_like(data.f) if moved is None else data.f - weights.moved(data.x, moved)
     problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
     climb = _Climb(gram, problem)
     precision, mode = climb.best(start.precision, "prior_precision" in free)
@@ -110,7 +110,8 @@ def fit(
     dual = DualGGN(weights, seen, prior, [unit], decomposed=False)
     setting = Setting(precision, start.noise, climb.at_bound)
     back = weights.pulled_back(data.x, mode.a.reshape(n, K) @ basis.mT)
-    linear = Linear(back / prior.precision(precision), offset)
+    step = back / prior.precision(precision)
+    linear = Linear(step if moved is None else theta.double() - moved + step, moved is not None)
     return NetworkPosterior(
         data.observed(likelihood),
         _evidence(mode, n, _rounding(mode, gram, precision, rounded, _slope(values, vectors))),

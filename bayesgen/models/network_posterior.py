@@ -113,6 +113,15 @@ class NetworkPosterior(Posterior):
         return float(setting.noise) * self.curvature.gain(self._gradient, scaled)
 
     @property
+    def theta(self) -> Tensor:
+        """The weights at the mode, (P,), in the order of `curvature.weights.names`.
+
+        θ*, the network's own; its linearisation's where that is the model (`Laplace(mode=…)`).
+        """
+        linear = self._fitted.linear
+        return self.curvature.weights.theta.double() if linear is None else linear.mode
+
+    @property
     def prior_precision(self) -> Tensor:
         """α, (): or of each layer (L,), or of each parameter (P,), as it was asked for."""
         prior, setting = self.curvature.prior, self._fitted.setting

@@ -25,7 +25,7 @@ class Climb:
     """What `climb` did.
 
     Attributes:
-        log_posterior: log p(D | θ) − ½ Σ αᵢθᵢ² where it ended, in nats.
+        log_posterior: log p(D | θ) − ½ Σ αᵢ(θᵢ − θ₀ᵢ)² where it ended, in nats.
         gained: nats since the start.
         gradient_norm: of its gradient there.
         evaluations: passes over the data.
@@ -47,6 +47,7 @@ def climb(
     likelihood: str | Likelihood = "categorical",
     *,
     prior_precision: Any,
+    prior_mean: nn.Module | None = None,
     noise: Any = None,
     steps: int = 200,
     pairs: int = 30,
@@ -57,7 +58,7 @@ def climb(
 ) -> Climb:
     """Take a trained network to a mode of its log posterior, in place: L-BFGS on all of the data.
 
-        log p(D | θ) − ½ Σ αᵢθᵢ²
+        log p(D | θ) − ½ Σ αᵢ(θᵢ − θ₀ᵢ)²
 
     Laplace's evidence is about a mode, and the noise of mini-batches keeps `train` from one long
     after the labels are fitted. The network is in evaluation mode throughout: statistics of
@@ -67,6 +68,7 @@ def climb(
         net: a trained module from inputs (n, …) to outputs (n, C).
         x, y, likelihood: as for `bayesgen.train`.
         prior_precision: α, a number or one a layer, (L,).
+        prior_mean: θ₀, a network of the same architecture; None for zero.
         noise: σ² of a Gaussian likelihood.
         steps: at most.
         pairs: of differences that L-BFGS remembers, 16 bytes a weight each; on a long way a hundred
@@ -100,13 +102,16 @@ def climb(
     top = math.inf if height is None else float(_checks.real("height", height))
     own_layers = layers(net)
     each = precisions(prior_precision, len(own_layers)).tolist()
-    weights, alpha = [], []
+    named = {} if prior_mean is None else _checks.twin("prior_mean", prior_mean, net)
+    names = {p: name for name, p in net.named_parameters()}
+    weights, alpha, centre = [], [], []
     for layer, value in zip(own_layers, each, strict=True):
         for p in layer.parameters(False):
             if p.requires_grad:
                 weights.append(p)
                 alpha.append(np.full(p.numel(), value))
-    objective = _Objective(net, x, targets, own, weights, np.concatenate(alpha), batch)
+                centre.append(named.get(names[p], torch.zeros_like(p.detach())))
+    objective = _Objective(net, x, targets, own, weights, np.concatenate(alpha), centre, batch)
     start = objective.gather([p.detach() for p in weights])
     first, slope = objective(start)
     if not math.isfinite(first):
@@ -150,10 +155,12 @@ class _Objective:
         likelihood: Likelihood,
         weights: list[nn.Parameter],
         alpha: np.ndarray,
+        centre: list[Tensor],
         batch: int,
     ) -> None:
         self.net, self.x, self.y, self.likelihood = net, x, y, likelihood
         self.weights, self.alpha, self.batch = weights, alpha, batch
+        self.centre = self.gather(centre)
         self.calls = 0
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -171,7 +178,8 @@ class _Objective:
             loss = -self.likelihood.log_density(y, self.net(x)).sum()
             total += self.gather(torch.autograd.grad(loss, self.weights))
             value += float(loss.detach())
-        return value + 0.5 * float(self.alpha @ point**2), total + self.alpha * point
+        moved = point - self.centre
+        return value + 0.5 * float(self.alpha @ moved**2), total + self.alpha * moved
 
     def gather(self, parts: Any) -> np.ndarray:
         """One vector, float64."""

@@ -1,13 +1,14 @@
 """PreResNet-20 on CIFAR-10: Laplace's evidence against label corruption, and what lifts it.
 
-python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|mode|height|tangent]
+python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|start|mode|height|tangent]
     [--train N] [--seed S] [--device cuda] [--cells FILE] [--merge FILE]
 
 Levels: one network with BatchNorm for each share of labels redrawn, trained to fit them, and its
 evidence by the exact GGN with one prior precision, and by Kronecker factors with one or one for
-each layer. Mode: networks without norms (Fixup), taken towards a mode, and their evidence by the
-exact GGN there; height: where all have the same log p(D, θ), so that their posteriors' volumes
-alone tell them apart; tangent: that of the linear model in their weights at its own mode. Trained
+each layer. Start: the linear model in a network's weights before it has seen a label, at its own
+mode, which Newton's method finds. Mode: networks without norms (Fixup), taken towards a mode, and
+their evidence by the exact GGN there; height: where all have the same log p(D, θ), so that their
+posteriors' volumes alone tell them apart; tangent: the linear model in their trained weights. The
 networks are kept in --work, cells as they end in --cells, benchmarks/results/networks.json unless
 another is named, and the tables are made of all that are there; --merge takes over another run's.
 """
@@ -31,7 +32,7 @@ from bayesgen.experiments.corruption_models import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PARTS = ("levels", "mode", "height", "tangent", "start", "train", "raise", "report")
+PARTS = ("levels", "start", "mode", "height", "tangent", "train", "raise", "report")
 
 
 def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tensor, Tensor]:
@@ -399,21 +400,28 @@ def at_the_start(
         )
 
 
-NOTES = """PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on
-CIFAR-10 (JPEG), then Laplace about the weights as they are, float32. KFAC:
-Kronecker factors with a precision a layer. GGN: exact, through function space, one
-precision. In brackets, what rounding may have done to it, for levels and tangent kernel
-at worst, for modes as measured on 16 images. Gain: nats an
-image that a Newton step to the mode at that precision would gain by the quadratic
-model: the networks are far from the mode that the evidence asks for. Guessing
-uniformly earns −2.303; what is below it says that this posterior explains the
-labels worse than guessing. Fixup: width 8, no norms, 80 epochs of Adam without a prior
-to fit the labels, then L-BFGS on the log posterior with α = 5, 400 steps at a time until
-a Newton step would gain less than 0.05 nats an image; there Laplace with the exact GGN at
-the same α, in float64 where the error says so. Tangent kernel: width 16, no norms, Adam (80 epochs
-without a prior, 60 with α = 0.5), then Laplace at the mode of Jθ, a Gaussian process
-under the network's tangent kernel, α of maximum evidence. J was learnt from the same
-labels and is not paid for, which is why even random labels earn more than guessing."""
+NOTES = """Levels: PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight decay 5e-4 on
+CIFAR-10 (JPEG), then Laplace about the weights as they are, float32. KFAC: Kronecker factors with a
+precision a layer. GGN: exact, through function space, one precision.
+
+First weights: PreResNet-20 (width 16, BatchNorm with the images' statistics) before it has seen a
+label, Jθ with θ ~ N(0, I), the exact GGN at its mode; train and test error are that model's. No
+weight was learnt, so nothing is left unpaid.
+
+Fixup: width 8, no norms, 80 epochs of Adam without a prior to fit the labels, then L-BFGS on the
+log posterior with α = 5, 400 steps at a time until a Newton step would gain less than 0.05 nats an
+image; there Laplace with the exact GGN at the same α, in float64 where the error says so. Equal
+height: the same networks where log p(D, θ) reached −0.195 nats an image; what little of it they
+gained on the way moved the evidence by up to 0.4, the posterior's volume alone.
+
+Fixup, tangent kernel: width 16, no norms, Adam (80 epochs without a prior, 60 with α = 0.5), then
+Laplace at the mode of Jθ, α of maximum evidence. J was learnt from the same labels and is not paid
+for, which is why even random labels earn more than guessing.
+
+In brackets, what rounding may have done to it: for levels and Fixup's tangent kernel at worst, else
+as measured on 16 images. Gain: nats an image that a Newton step to the mode at that precision would
+gain by the quadratic model. Guessing uniformly earns −2.303; what is below it says that this
+posterior explains the labels worse than guessing."""
 
 
 def report(store: Store, n: int) -> None:
@@ -436,10 +444,10 @@ def report(store: Store, n: int) -> None:
             tau = kendalltau(*zip(*pairs, strict=True)).statistic
             rows.append((f"Kendall τ with the level, {name}", f"{tau:.2f} ({len(pairs)} levels)"))
     for key, kind, words in (
-        ("fixup", "ggn", "GGN"),
-        ("height_level", "ggn", "equal height"),
-        ("tangent_level", "tangent", "tangent kernel"),
-        ("start_level", "start", "tangent kernel of first weights"),
+        ("start_level", "start", "First weights, tangent kernel"),
+        ("fixup", "ggn", "Fixup, GGN"),
+        ("height_level", "ggn", "Fixup, GGN, equal height"),
+        ("tangent_level", "tangent", "Fixup, tangent kernel"),
     ):
         cells = [cell for cell in store.cells.values() if key in cell and cell["n"] == n]
         together: dict[float, list[float]] = {}
@@ -453,7 +461,7 @@ def report(store: Store, n: int) -> None:
                 together.setdefault(cell[key], []).append(one["evidence"])
                 rows.append(
                     (
-                        f"Fixup, {words}{which}, level {cell[key]:g}",
+                        f"{words}{which}, level {cell[key]:g}",
                         f"train error {cell['train_error']:.3f}, "
                         f"test error {cell['test_error']:.3f}; "
                         f"{one['evidence']:.3f} (±{one['error']:.2g}), "
@@ -466,15 +474,13 @@ def report(store: Store, n: int) -> None:
                 )
             if len(pairs) > 2:
                 tau = kendalltau(*zip(*pairs, strict=True)).statistic
-                rows.append(
-                    (f"Kendall τ, Fixup, {words}{which}", f"{tau:.2f} ({len(pairs)} levels)")
-                )
+                rows.append((f"Kendall τ, {words}{which}", f"{tau:.2f} ({len(pairs)} levels)"))
         if len(together) > 2 and min(len(values) for values in together.values()) > 1:
             means = {level: sum(values) / len(values) for level, values in together.items()}
             tau = kendalltau(list(means), list(means.values())).statistic
             rows.append(
                 (
-                    f"Fixup, {words}, means over seeds",
+                    f"{words}, means over seeds",
                     ", ".join(f"{mean:.3f}" for mean in means.values()) + f"; Kendall τ {tau:.2f}",
                 )
             )
@@ -499,7 +505,7 @@ def main() -> None:
     parser.add_argument("--height", type=float, default=-0.3, help="log p(D, θ) an image, nats")
     parser.add_argument("--double", action="store_true", help="and in float64, of mode")
     parser.add_argument("--train", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of mode and height")
+    parser.add_argument("--seed", type=int, default=0, help="of start, mode and height")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=float, default=1.05e10, help="bytes of Jacobian rows")
     parser.add_argument("--dtype", default="float32", help="of the evidence at modes")
@@ -515,7 +521,7 @@ def main() -> None:
         store.cells |= json.loads(path.read_text())
         store.write()
     data, x, new = images(options.data_dir, options.train, options.device)
-    parts = options.part or ["levels", "mode", "height", "tangent"]
+    parts = options.part or ["levels", "start", "mode", "height", "tangent"]
     if "levels" in parts:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
         levels(store, options.work, data, x, new, chosen, curvatures)

@@ -242,3 +242,18 @@ def test_too_many_rows_are_refused(monkeypatch):
     monkeypatch.setattr("bayesgen.models.linearised.LARGEST_DUAL", 10)
     with pytest.raises(ValueError, match="up to 10 rows"):
         bg.Laplace(net, mode="tangent").fit(x, y)
+
+
+def test_the_evidence_of_an_untrained_network_falls_with_corruption():
+    data = bg.data.load("digits", train=100, dtype=torch.float64)
+    torch.manual_seed(0)
+    net = bg.networks.MLP(64, (16,), 10).double()
+    found = []
+    for level in (0.0, 0.3, 0.6, 1.0):
+        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
+        posterior = bg.Laplace(
+            net, mode="tangent", prior_precision=0.01, hyperparameters="fixed"
+        ).fit(data.x_train, y)
+        assert (posterior.mean(data.x_train).argmax(1) == y).all()
+        found.append(float(posterior.evidence.log_marginal_likelihood))
+    assert found == sorted(found, reverse=True)

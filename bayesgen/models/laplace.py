@@ -65,8 +65,9 @@ class Laplace:
             stands for the network, wherever its training stopped: "linearised", f* + J(θ − θ*),
             or "tangent", Jθ, a Gaussian process under the network's tangent kernel JJᵀ and a
             prior mean of zero. (The linearisation's prior mean f* − Jθ* is (1 − L)f* for L layers
-            without biases: its prior speaks against the network.) J was learnt from the same
-            labels, which nothing pays for: `Evidence.complexity_excludes` says "linearisation".
+            without biases: its prior speaks against the network.) A trained network's J was
+            learnt from the same labels, which nothing pays for: `Evidence.complexity_excludes` says
+            "linearisation". One that has seen no label owes them nothing.
             For curvature "ggn" and up to 20,000 rows n·(C − 1); a prior precision for each layer
             or parameter is a tensor, of which one factor is learnt.
         prior_mean: θ₀, where the prior N(θ₀, diag(α)⁻¹) is centred: a network of the same

@@ -1,5 +1,7 @@
 """On a card everything is as on the CPU; with a pretended one each test runs everywhere."""
 
+from contextlib import nullcontext
+
 import gpytorch
 import pretend
 import pytest
@@ -236,11 +238,14 @@ def test_a_convolutional_net_to_a_mode(device, tmp_path):
     settings = {"epochs": 3, "batch": 16, "optimiser": "adam", "checkpoint": tmp_path / "c.pt"}
     bg.train(net, x, y, evidence_every=2, **settings)
     bg.train(net, x, y, evidence_every=2, **settings)  # from its checkpoint: nothing to do
-    climbed = bg.climb(net, x, y, prior_precision=1.0, steps=10)
+    first = bg.networks.PreResNet20(2, norm="none").to(device)
+    climbed = bg.climb(net, x, y, prior_precision=1.0, prior_mean=first, steps=10)
     assert climbed.gained > 0
-    with pytest.warns(NotAtModeWarning):
-        posterior = bg.Laplace(net, dtype=None, curvature="ggn").fit(x, y)
-    assert posterior.evidence.fit.device == x.device
+    for mode, mean in (("weights", None), ("weights", first), ("linearised", first)):
+        with pytest.warns(NotAtModeWarning) if mode == "weights" else nullcontext():
+            posterior = bg.Laplace(net, dtype=None, mode=mode, prior_mean=mean).fit(x, y)
+        assert posterior.evidence.fit.device == x.device
+        assert posterior.theta.device == x.device
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)

@@ -200,6 +200,11 @@ def twin(name: str, value: Any, net: torch.nn.Module) -> dict[str, Tensor]:
                     f"{name} must be a network of the same architecture, with a parameter {own!r} "
                     f"of shape {tuple(parameter.shape)}, got {got}"
                 )
+            if theirs[own].device != parameter.device:
+                raise ValueError(
+                    f"{name} is on device {theirs[own].device} but the network is on "
+                    f"{parameter.device}; move one of them explicitly"
+                )
             found[own] = theirs[own].detach()
     return found
 

@@ -97,6 +97,8 @@ def test_a_prior_mean():
         bg.Laplace(net, mode="tangent", **settings)
     with pytest.raises(ValueError, match="same architecture, with a parameter '1.weight'"):
         bg.Laplace(net, prior_mean=bg.networks.MLP(4, (6,), 3))
+    with pytest.raises(ValueError, match="prior_mean is on device meta"):
+        bg.climb(net, x, y, prior_precision=1.0, prior_mean=bg.networks.MLP(4, (5,), 3).to("meta"))
     with pytest.raises(TypeError, match="prior_mean"):
         bg.Laplace(net, prior_mean=0.0)
 

@@ -265,12 +265,8 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
             for leaf in factored:
                 for g in gradients[leaf.name]:
                     _add(G, leaf.name, _outputs(leaf.module, g.flatten(0, 1)))
-            rest_of = {leaf.name: gradients[leaf.name] for leaf in plain}
-            others += [
-                {name: [g[k] for g in found] for name, found in rest_of.items()}
-                for k in range(len(next(iter(gradients.values()))[0]))
-            ]
-        calls = passed.stacked(others)
+            others.append({leaf.name: gradients[leaf.name] for leaf in plain})
+        calls = passed.joined(others)
         for leaf in plain:
             rows = layer_rows(Part(leaf), calls[leaf.name], len(vectors), vectors)
             _add(rest, leaf.name, _own(leaf, rows.double()))

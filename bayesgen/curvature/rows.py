@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from bayesgen._arithmetic import tf32
 from bayesgen.curvature.weights import Leaf, Weights
 
 # A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → own name → (b, K, numel).
@@ -81,21 +80,13 @@ class Pass:
     calls: dict[str, list[tuple[Tensor, Tensor]]]
     together: bool = False
 
-    def backward(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
-        """For each of the vectors v (b, C, K) in turn, layer → its calls' gradients (b, …)."""
-        for several in self.passes(vectors):
-            count = len(next(iter(several.values()))[0])
-            for k in range(count):
-                yield {name: [g[k] for g in gradients] for name, gradients in several.items()}
-
     def passes(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
-        """The same, as many vectors at a time as are passed back together: gradients (k, b, …)."""
+        """Layer → its calls' gradients (k, b, …), for k of the vectors v (b, C, K) at a time."""
         each = vectors.movedim(-1, 0)
         for some in [each] if self.together else each.split(1):
             found = iter(self._back(some))
             yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
 
-    @tf32(False)
     def _back(self, vectors: Tensor) -> list[Tensor]:
         """Of every call its gradients (k, b, …) for vectors (k, b, C)."""
         flat = [output for calls in self.calls.values() for _, output in calls]
@@ -112,22 +103,19 @@ class Pass:
 
     def gradients(self, vectors: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
         """Layer → its calls as (input, gradients (K, b, …)) for vectors v (b, C, K)."""
-        return self.stacked(list(self.backward(vectors)))
+        return self.joined(list(self.passes(vectors)))
 
-    def stacked(
-        self, each: list[dict[str, list[Tensor]]]
-    ) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """Layer → its calls as (input, gradients (K, b, …)), of what `backward` gave."""
+    def joined(self, each: list[dict[str, list[Tensor]]]) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """Layer → its calls as (input, gradients (K, b, …)), of what `passes` gave."""
         return {
             name: [
-                (self.calls[name][number][0], torch.stack([one[name][number] for one in each]))
+                (self.calls[name][number][0], torch.cat([one[name][number] for one in each]))
                 for number in range(len(each[0][name]))
             ]
             for name in each[0]
         }
 
 
-@tf32(False)
 def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
     """One batch through the network, with what enters and leaves the given layers."""
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {leaf.name: [] for leaf in leaves}
@@ -188,7 +176,6 @@ def rows(
         yield part, layer_rows(part, gradients[part.leaf.name], len(x), vectors)
 
 
-@tf32(False)
 def layer_rows(
     part: Part, calls: list[tuple[Tensor, Tensor]], count: int, vectors: Tensor
 ) -> Tensor:

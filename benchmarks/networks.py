@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,14 @@ def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tenso
     return data, x, new
 
 
-def errors(net: nn.Module, x: Tensor, y: Tensor, new: Tensor, truth: Tensor) -> dict[str, float]:
+def labels(data: bg.data.Dataset, level: float, seed: int = 0) -> Tensor:
+    """Those of training, this share of them redrawn."""
+    return bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)[0]
+
+
+def errors(
+    net: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, new: Tensor, truth: Tensor
+) -> dict[str, float]:
     """What a cell says of the network itself."""
 
     def wrong(x: Tensor, y: Tensor) -> float:
@@ -73,7 +81,7 @@ class Store:
         self.path.write_text(json.dumps(self.cells, indent=1, sort_keys=True) + "\n")
 
 
-def evidence(
+def posterior(
     net: nn.Module,
     x: Tensor,
     y: Tensor,
@@ -83,8 +91,7 @@ def evidence(
     hyperparameters: str = "evidence",
     dtype: torch.dtype = torch.float32,
     memory: float = 1.05e10,
-) -> dict:
-    start = time.perf_counter()
+) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         laplace = bg.Laplace(
@@ -97,7 +104,11 @@ def evidence(
             batch=128 if x.device.type == "cpu" else 500,
             memory=memory,
         )
-        posterior = laplace.fit(x, y)
+        return laplace.fit(x, y)
+
+
+def said(posterior: Any, start: float) -> dict[str, Any]:
+    """What a cell says of an evidence that was begun at `start`."""
     e = posterior.evidence
     return {
         "evidence": float(e.per_observation),
@@ -109,6 +120,12 @@ def evidence(
         "precision": posterior.prior_precision.tolist(),
         "seconds": time.perf_counter() - start,
     }
+
+
+def evidence(*args: Any, **settings: Any) -> dict[str, Any]:
+    """See `posterior`."""
+    start = time.perf_counter()
+    return said(posterior(*args, **settings), start)
 
 
 def trained(
@@ -136,7 +153,7 @@ def levels(
 ) -> None:
     for level in chosen:
         name = f"level {level} n {len(x)}"
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
+        y = labels(data, level)
         start = time.perf_counter()
         net, run = trained(work, name, x, y, "batch", 16, **SGD)
         if "train_error" not in store.cells.get(name, {}):
@@ -160,8 +177,8 @@ CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
 
 
-def fixup_name(level: float, n: int, seed: int) -> str:
-    return f"fixup level {level} n {n}" + (f" seed {seed}" if seed else "")
+def cell_name(kind: str, level: float, n: int, seed: int = 0) -> str:
+    return f"{kind} level {level} n {n}" + (f" seed {seed}" if seed else "")
 
 
 def states(work: Path, name: str, rounds: int) -> list[Path]:
@@ -172,20 +189,23 @@ def states(work: Path, name: str, rounds: int) -> list[Path]:
 
 def kept(path: Path, x: Tensor) -> nn.Module:
     net = bg.networks.PreResNet20(WIDTH, norm="none")
-    net.load_state_dict(torch.load(path, weights_only=True))
+    net.load_state_dict(torch.load(path, weights_only=True, map_location=x.device))
     return net.to(x.device, memory_format=torch.channels_last)
 
 
 def fitted(work: Path, name: str, x: Tensor, y: Tensor, seed: int) -> nn.Module:
     """The network with its labels fitted, without a prior."""
+    (path,) = states(work, name, 0)
+    if path.exists():
+        return kept(path, x)
     net, _ = trained(work, name, x, y, "none", WIDTH, seed=seed, **FIT)
-    torch.save(net.state_dict(), states(work, name, 0)[0])
+    torch.save(net.state_dict(), path)
     return net
 
 
 def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int) -> nn.Module:
     """The network after so many rounds; the seed is that of weights, order and corruption."""
-    name = fixup_name(level, len(x), seed)
+    name = cell_name("fixup", level, len(x), seed)
     paths = states(work, name, rounds)
     done = max((k for k, path in enumerate(paths) if path.exists()), default=0)
     net = kept(paths[done], x) if done else fitted(work, name, x, y, seed)
@@ -212,8 +232,8 @@ def at_modes(
 ) -> None:
     fixed = {"hyperparameters": "fixed", "memory": memory}
     for level in chosen:
-        name = fixup_name(level, len(x), seed)
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
+        name = cell_name("fixup", level, len(x), seed)
+        y = labels(data, level, seed)
         cell = store.cells.get(name, {"rounds": 0})
         while not cell["rounds"] or (cell["ggn"]["gain"] > near and cell["rounds"] < most):
             rounds = cell["rounds"] + 1
@@ -255,7 +275,7 @@ def squares(net: nn.Module) -> float:
 
 def raised(work: Path, level: float, x: Tensor, y: Tensor, height: float, seed: int) -> nn.Module:
     """The network at that height, nats an image: from the last state below it that is kept."""
-    name = fixup_name(level, len(x), seed)
+    name = cell_name("fixup", level, len(x), seed)
     path = work / f"{name} height {height:g}.pt"
     if path.exists():
         return kept(path, x)
@@ -296,8 +316,8 @@ def at_height(
     settings: dict[str, Any],
 ) -> None:
     for level in chosen:
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
-        name = f"{fixup_name(level, len(x), seed)} height {height:g}"
+        y = labels(data, level, seed)
+        name = f"{cell_name('fixup', level, len(x), seed)} height {height:g}"
         if name in store.cells:
             continue
         net = raised(work, level, x, y, height, seed)
@@ -326,10 +346,10 @@ TANGENT_END = {
 
 def tangent(store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen: Any) -> None:
     for level in chosen:
-        name = f"tangent level {level} n {len(x)}"
+        name = cell_name("tangent", level, len(x))
         if "tangent" in store.cells.get(name, {}):
             continue
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=0)
+        y = labels(data, level)
         net, _ = trained(work, name, x, y, "none", 16, **TANGENT_FIT)
         bg.train(net, x, y, checkpoint=work / f"{name} end.pt", **TANGENT_END)
         store.keep(
@@ -362,41 +382,19 @@ def at_the_start(
 ) -> None:
     net = untrained(x, seed)
     for level in chosen:
-        name = f"start level {level} n {len(x)}" + (f" seed {seed}" if seed else "")
+        name = cell_name("start", level, len(x), seed)
         if name in store.cells:
             continue
-        y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=seed)
+        y = labels(data, level, seed)
         start = time.perf_counter()
-        posterior = bg.Laplace(
-            net,
-            prior_precision=UNTRAINED_ALPHA,
-            mode="tangent",
-            hyperparameters="fixed",
-            batch=128 if x.device.type == "cpu" else 500,
-            dtype=torch.float32,
-            memory=memory,
-        ).fit(x, y)
-        e = posterior.evidence
-        wrong = [
-            float((posterior.mean(part).argmax(1) != labels).float().mean())
-            for part, labels in ((x, y), (new, data.y_test))
-        ]
+        fixed = {"hyperparameters": "fixed", "memory": memory}
+        found = posterior(net, x, y, "ggn", UNTRAINED_ALPHA, mode="tangent", **fixed)
         store.keep(
             name,
             start_level=level,
             seed=seed,
-            n=len(x),
-            train_error=wrong[0],
-            test_error=wrong[1],
-            start={
-                "evidence": float(e.per_observation),
-                "fit": float(e.fit) / e.n,
-                "complexity": float(e.complexity) / e.n,
-                "effective_dimension": float(e.effective_dimension),
-                "error": float(e.error) / e.n,
-                "gain": posterior.gain / e.n,
-                "seconds": time.perf_counter() - start,
-            },
+            **errors(found.mean, x, y, new, data.y_test),
+            start=said(found, start),
         )
 
 
@@ -502,7 +500,7 @@ def main() -> None:
     parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
     parser.add_argument("--rounds", type=int, default=5, help="towards a mode, at most")
     parser.add_argument("--near", type=float, default=0.05, help="nats an image left to gain")
-    parser.add_argument("--height", type=float, default=-0.3, help="log p(D, θ) an image, nats")
+    parser.add_argument("--height", type=float, default=-0.195, help="log p(D, θ) an image, nats")
     parser.add_argument("--double", action="store_true", help="and in float64, of mode")
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of start, mode and height")
@@ -559,12 +557,12 @@ def main() -> None:
         at_the_start(store, data, x, new, chosen, options.seed, options.memory)
     if "raise" in parts:  # what "height" wants, to be run side by side
         for level in options.level or LEVELS:
-            y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=options.seed)
+            y = labels(data, level, options.seed)
             raised(options.work, level, x, y, options.height, options.seed)
         return
     if "train" in parts:  # what "mode" wants, the same
         for level in options.level or LEVELS:
-            y, _ = bg.corrupt_labels(data.y_train, level, num_classes=10, seed=options.seed)
+            y = labels(data, level, options.seed)
             fixup(options.work, level, x, y, options.rounds, options.seed)
         return
     report(store, options.train)

@@ -1,16 +1,16 @@
 """PreResNet-20 on CIFAR-10: Laplace's evidence against label corruption, and what lifts it.
 
-python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|start|mode|height|tangent]
+python benchmarks/networks.py --data-dir DIR --work DIR [--part levels|start|mode|tangent]
     [--train N] [--seed S] [--device cuda] [--cells FILE] [--merge FILE]
 
-Levels: one network with BatchNorm for each share of labels redrawn, trained to fit them, and its
-evidence by the exact GGN with one prior precision, and by Kronecker factors with one or one for
-each layer. Start: the linear model in a network's weights before it has seen a label, at its own
-mode, which Newton's method finds. Mode: networks without norms (Fixup), taken towards a mode, and
-their evidence by the exact GGN there; height: where all have the same log p(D, θ), so that their
-posteriors' volumes alone tell them apart; tangent: the linear model in their trained weights. The
-networks are kept in --work, cells as they end in --cells, benchmarks/results/networks.json unless
-another is named, and the tables are made of all that are there; --merge takes over another run's.
+Levels: one network with BatchNorm for each share of labels redrawn, trained to fit them and brought
+to one training loss, and its evidence with a prior precision for each layer, by Kronecker factors
+and by the exact GGN. Start: the linear model in a network's weights before it has seen a label, at
+its own mode, which Newton's method finds. Mode: networks without norms (Fixup), taken towards a
+mode, and their evidence by the exact GGN there; tangent: the linear model in their trained weights.
+The networks are kept in --work, cells as they end in --cells, benchmarks/results/networks.json
+unless another is named, and the tables are made of all that are there; --merge takes over another
+run's.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 import bayesgen as bg
-from bayesgen.experiments.corruption_models import standardised
+from bayesgen.experiments.architectures import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PARTS = ("levels", "start", "mode", "height", "tangent", "train", "raise", "report")
+PARTS = ("levels", "start", "mode", "tangent", "train", "report")
 
 
 def images(folder: str, train: int, device: str) -> tuple[bg.data.Dataset, Tensor, Tensor]:
@@ -139,34 +139,67 @@ def trained(
 
 
 SGD = {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5}
+# Nats an image, below that of every network as SGD leaves it. What is fitted closer looks flatter,
+# and which labels are fitted closest is luck.
+LOSS = 0.001
 
 
-CURVATURES = {
-    "kron, layers": ("kron", "layer"),
-    "ggn": ("ggn", 1.0),
-    "kron": ("kron", 1.0),
-}
+def cell_name(kind: str, level: float, n: int, seed: int = 0) -> str:
+    return f"{kind} level {level} n {n}" + (f" seed {seed}" if seed else "")
+
+
+def loss(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    """−log p(D | θ), nats an image."""
+    with torch.no_grad():
+        pairs = zip(x.split(250), y.split(250), strict=True)
+        total = sum(nn.functional.cross_entropy(net(a), b, reduction="sum") for a, b in pairs)
+    return float(total) / len(x)
+
+
+def at_one_loss(work: Path, name: str, net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Bring a trained network there, by full batches."""
+    path = work / f"{name} loss {LOSS:g}.pt"
+    if path.exists():
+        net.load_state_dict(torch.load(path, weights_only=True, map_location=x.device))
+        return
+    print(name, bg.climb(net, x, y, prior_precision=0.0, height=-LOSS * len(x)), flush=True)
+    torch.save(net.state_dict(), path)
+
+
+CURVATURES = ("trained", "kron", "ggn")
 
 
 def levels(
-    store: Store, work: Path, data: Any, x: Tensor, new: Tensor, chosen: Any, curvatures: Any
+    store: Store,
+    work: Path,
+    data: Any,
+    x: Tensor,
+    new: Tensor,
+    chosen: Any,
+    curvatures: Any,
+    seed: int,
+    memory: float,
 ) -> None:
     for level in chosen:
-        name = f"level {level} n {len(x)}"
-        y = labels(data, level)
-        start = time.perf_counter()
-        net, run = trained(work, name, x, y, "batch", 16, **SGD)
-        if "train_error" not in store.cells.get(name, {}):
-            store.keep(
-                name,
-                level=level,
-                **errors(net, x, y, new, data.y_test),
-                loss=float(run.history.loss.iloc[-1]),
-                training_seconds=time.perf_counter() - start,
-            )
-        for label in curvatures:
-            if label not in store.cells[name]:
-                store.keep(name, **{label: evidence(net, x, y, *CURVATURES[label])})
+        name = cell_name("level", level, len(x), seed)
+        wanted = [kind for kind in curvatures if kind not in store.cells.get(name, {})]
+        if not wanted:
+            continue
+        y = labels(data, level, seed)
+        net, _ = trained(work, name, x, y, "batch", 16, seed=seed, **SGD)
+        net.eval()
+        if "trained" in wanted:
+            found = evidence(net, x, y, "kron", "layer")
+            store.keep(name, trained=found, trained_loss=loss(net, x, y))
+        at_one_loss(work, name, net, x, y)
+        if "kron" in wanted:
+            scores = {"loss": loss(net, x, y), **errors(net, x, y, new, data.y_test)}
+            found = evidence(net, x, y, "kron", "layer")
+            store.keep(name, level=level, seed=seed, **scores, kron=found)
+        if "ggn" in wanted:
+            alpha = torch.tensor(store.cells[name]["kron"]["precision"])
+            fixed = {"hyperparameters": "fixed", "memory": memory}
+            store.keep(name, ggn=evidence(net, x, y, "ggn", alpha, **fixed))
 
 
 # Without norms a precision means something, and there is a mode: Adam fits the labels, then L-BFGS
@@ -175,10 +208,6 @@ def levels(
 WIDTH, ALPHA = 8, 5.0
 CLIMBS = ({"steps": 400, "pairs": 30}, {"steps": 400, "pairs": 100})
 FIT = {"epochs": 80, "optimiser": "adam", "learning_rate": 2e-3, "batch": 25}
-
-
-def cell_name(kind: str, level: float, n: int, seed: int = 0) -> str:
-    return f"{kind} level {level} n {n}" + (f" seed {seed}" if seed else "")
 
 
 def states(work: Path, name: str, rounds: int) -> list[Path]:
@@ -258,79 +287,9 @@ def at_modes(
             store.keep(name, float64=found)
 
 
-def log_posterior(net: nn.Module, x: Tensor, y: Tensor) -> float:
-    """log p(D | θ) − ½α‖θ‖², nats, as `bg.climb` has it."""
-    with torch.no_grad():
-        loss = sum(
-            nn.functional.cross_entropy(net(a).double(), b, reduction="sum")
-            for a, b in zip(x.split(250), y.split(250), strict=True)
-        )
-    return -float(loss) - 0.5 * ALPHA * squares(net)
-
-
 def squares(net: nn.Module) -> float:
     """‖θ‖²."""
     return sum(float(p.detach().square().sum()) for p in net.parameters())
-
-
-def raised(work: Path, level: float, x: Tensor, y: Tensor, height: float, seed: int) -> nn.Module:
-    """The network at that height, nats an image: from the last state below it that is kept."""
-    name = cell_name("fixup", level, len(x), seed)
-    path = work / f"{name} height {height:g}.pt"
-    if path.exists():
-        return kept(path, x)
-    lower = (kept(p, x) for p in reversed(states(work, name, 20)) if p.exists())
-    below = (net for net in lower if log_posterior(net, x, y) < height * len(x))
-    net = next(below, None) or fitted(work, name, x, y, seed)
-    start = time.perf_counter()
-
-    def follow(done: int, expected: int, what: str) -> None:
-        if done % 50 == 0:
-            print(f"{name}, pass {done}: {what}", flush=True)
-
-    found = bg.climb(
-        net,
-        x,
-        y,
-        prior_precision=ALPHA,
-        steps=5000,
-        pairs=100,
-        tolerance=0.0,
-        height=height * len(x),
-        progress=follow,
-    )
-    print(name, found, f"{time.perf_counter() - start:.0f} s", flush=True)
-    torch.save(net.state_dict(), path)
-    return net
-
-
-def at_height(
-    store: Store,
-    work: Path,
-    data: Any,
-    x: Tensor,
-    new: Tensor,
-    chosen: Any,
-    height: float,
-    seed: int,
-    settings: dict[str, Any],
-) -> None:
-    for level in chosen:
-        y = labels(data, level, seed)
-        name = f"{cell_name('fixup', level, len(x), seed)} height {height:g}"
-        if name in store.cells:
-            continue
-        net = raised(work, level, x, y, height, seed)
-        store.keep(
-            name,
-            height_level=level,
-            height=height,
-            seed=seed,
-            **errors(net, x, y, new, data.y_test),
-            log_posterior=log_posterior(net, x, y) / len(x),
-            squares=squares(net),
-            ggn=evidence(net, x, y, "ggn", ALPHA, hyperparameters="fixed", **settings),
-        )
 
 
 # Where only J matters, not the mode: width 16, fitted, then some epochs with a weak prior.
@@ -423,31 +382,17 @@ posterior explains the labels worse than guessing."""
 
 
 def report(store: Store, n: int) -> None:
-    rows, series = [], {name: [] for name in CURVATURES}
-    cells = [cell for cell in store.cells.values() if "level" in cell and cell["n"] == n]
-    for cell in sorted(cells, key=lambda cell: cell["level"]):
-        said = [f"train error {cell['train_error']:.3f}, test error {cell['test_error']:.3f}"]
-        for name in CURVATURES:
-            if name in cell:
-                one = cell[name]
-                series[name].append((cell["level"], one["evidence"]))
-                bound = f" (±{one['error']:.2f})" if one["error"] > 0.005 else ""
-                said.append(
-                    f"{name} {one['evidence']:.3f}{bound}, "
-                    f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}"
-                )
-        rows.append((f"level {cell['level']:g}", "; ".join(said)))
-    for name, pairs in series.items():
-        if len(pairs) > 2:
-            tau = kendalltau(*zip(*pairs, strict=True)).statistic
-            rows.append((f"Kendall τ with the level, {name}", f"{tau:.2f} ({len(pairs)} levels)"))
+    rows = []
     for key, kind, words in (
+        ("level", "kron", "Trained to one loss, KFAC"),
+        ("level", "ggn", "Trained to one loss, GGN"),
+        ("level", "trained", "As SGD leaves them, KFAC"),
         ("start_level", "start", "First weights, tangent kernel"),
         ("fixup", "ggn", "Fixup, GGN"),
-        ("height_level", "ggn", "Fixup, GGN, equal height"),
         ("tangent_level", "tangent", "Fixup, tangent kernel"),
     ):
-        cells = [cell for cell in store.cells.values() if key in cell and cell["n"] == n]
+        every = store.cells.values()
+        cells = [cell for cell in every if key in cell and kind in cell and cell["n"] == n]
         together: dict[float, list[float]] = {}
         for seed in sorted({cell.get("seed", 0) for cell in cells}):
             own = [cell for cell in cells if cell.get("seed", 0) == seed]
@@ -457,12 +402,14 @@ def report(store: Store, n: int) -> None:
                 one = cell.get("float64", cell[kind]) if key == "fixup" else cell[kind]
                 pairs.append((cell[key], one["evidence"]))
                 together.setdefault(cell[key], []).append(one["evidence"])
+                at = cell.get("trained_loss") if kind == "trained" else cell.get("loss")
                 rows.append(
                     (
                         f"{words}{which}, level {cell[key]:g}",
                         f"train error {cell['train_error']:.3f}, "
                         f"test error {cell['test_error']:.3f}; "
-                        f"{one['evidence']:.3f} (±{one['error']:.2g}), "
+                        + (f"loss {at:.5f}; " if at is not None else "")
+                        + f"{one['evidence']:.3f} (±{one['error']:.2g}), "
                         f"N_eff {one['effective_dimension']:,.0f}, gain {one['gain']:.2f}"
                         + "".join(
                             f"; after {400 * (k + 1)} steps {value:.3f}, gain {gain:.2f}"
@@ -497,13 +444,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where trained networks are kept")
     parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--level", type=float, action="append")
-    parser.add_argument("--curvature", choices=tuple(CURVATURES), action="append")
+    parser.add_argument("--curvature", choices=CURVATURES, action="append")
     parser.add_argument("--rounds", type=int, default=5, help="towards a mode, at most")
     parser.add_argument("--near", type=float, default=0.05, help="nats an image left to gain")
-    parser.add_argument("--height", type=float, default=-0.195, help="log p(D, θ) an image, nats")
     parser.add_argument("--double", action="store_true", help="and in float64, of mode")
     parser.add_argument("--train", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of start, mode and height")
+    parser.add_argument("--seed", type=int, default=0, help="of all parts but tangent")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=float, default=1.05e10, help="bytes of Jacobian rows")
     parser.add_argument("--dtype", default="float32", help="of the evidence at modes")
@@ -519,10 +465,11 @@ def main() -> None:
         store.cells |= json.loads(path.read_text())
         store.write()
     data, x, new = images(options.data_dir, options.train, options.device)
-    parts = options.part or ["levels", "start", "mode", "height", "tangent"]
+    parts = options.part or ["levels", "start", "mode", "tangent"]
     if "levels" in parts:
         chosen, curvatures = options.level or LEVELS, options.curvature or CURVATURES
-        levels(store, options.work, data, x, new, chosen, curvatures)
+        where = (options.seed, options.memory)
+        levels(store, options.work, data, x, new, chosen, curvatures, *where)
     if "mode" in parts:
         at_modes(
             store,
@@ -538,29 +485,12 @@ def main() -> None:
             options.memory,
             getattr(torch, options.dtype),
         )
-    if "height" in parts:
-        at_height(
-            store,
-            options.work,
-            data,
-            x,
-            new,
-            options.level or LEVELS,
-            options.height,
-            options.seed,
-            {"memory": options.memory, "dtype": getattr(torch, options.dtype)},
-        )
     if "tangent" in parts:
         tangent(store, options.work, data, x, new, options.level or LEVELS)
     if "start" in parts:
         chosen = options.level or LEVELS
         at_the_start(store, data, x, new, chosen, options.seed, options.memory)
-    if "raise" in parts:  # what "height" wants, to be run side by side
-        for level in options.level or LEVELS:
-            y = labels(data, level, options.seed)
-            raised(options.work, level, x, y, options.height, options.seed)
-        return
-    if "train" in parts:  # what "mode" wants, the same
+    if "train" in parts:  # what "mode" wants, to be run side by side
         for level in options.level or LEVELS:
             y = labels(data, level, options.seed)
             fixup(options.work, level, x, y, options.rounds, options.seed)

@@ -1,4 +1,5 @@
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import xarray as xr
 
 import bayesgen as bg
 from bayesgen import cli
-from bayesgen.experiments.corruption_models import MODELS, images, summary
+from bayesgen.experiments.architectures import NETWORKS, images
+from bayesgen.experiments.corruption_models import MODELS, summary
 
 LEVELS = [0.0, 1.0]
 SMALL = ["gp", "polynomial", "dkl", "gp-laplace", "mlp"]
@@ -52,14 +54,28 @@ def test_a_residual_network_runs_on_images():
     cell = MODELS["resnet"].run(data, torch.randint(2, (len(data.y_train),), generator=g), 0)
     assert torch.isfinite(cell.evidence.log_marginal_likelihood)
     assert cell.fitted.shape == (len(data.y_train), 2)
+    labels = torch.randint(2, (len(data.y_train),), generator=g.manual_seed(0))
+    assert torch.nn.functional.cross_entropy(cell.fitted, labels) < 1.001e-3
     with pytest.raises(ValueError, match="square images"):
         images(torch.zeros(2, 7))
+
+
+def test_networks_are_compared_at_one_loss():
+    data = bg.data.load("digits", train=60, test=20)
+    labels = torch.stack(
+        [bg.corrupt_labels(data.y_train, 1.0, num_classes=10, seed=seed)[0] for seed in (0, 1)]
+    )
+    mlp = replace(NETWORKS["mlp"], loss=0.005)
+    both = [mlp.alone(data, labels[0], 0), mlp.together(data, labels, [0, 1])[1]]
+    for cell, own in zip(both, labels, strict=True):
+        loss = torch.nn.functional.cross_entropy(cell.fitted, own)
+        assert float(loss) == pytest.approx(0.005, rel=1e-3)
 
 
 def test_networks_may_train_together(monkeypatch, tmp_path):
     trained = []
     study = bg.experiments.corruption_models
-    module = importlib.import_module("bayesgen.experiments.corruption_models")
+    module = importlib.import_module("bayesgen.experiments.architectures")
     original = module.train_ensemble
 
     def counted(nets, *given, **settings):

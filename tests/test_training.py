@@ -308,7 +308,7 @@ def test_a_climb_ends_at_a_height():
     net = bg.networks.MLP(64, (12,), 10).double()
     settings = {"prior_precision": 1.0, "steps": 400}
     first = bg.climb(net, data.x_train, data.y_train, height=-200.0, **settings)
-    assert -200 <= first.log_posterior < -150
+    assert -200 <= first.log_posterior < -199.9
     assert not first.converged
     scores = net(data.x_train).detach()
     density = -torch.nn.functional.cross_entropy(scores, data.y_train, reduction="sum")
@@ -319,6 +319,20 @@ def test_a_climb_ends_at_a_height():
     assert there.evaluations == 1
     far = settings | {"steps": 3000}
     assert bg.climb(net, data.x_train, data.y_train, height=1e9, **far).converged
+
+
+def test_networks_climb_to_one_training_loss():
+    data = bg.data.load("digits", train=120, dtype=torch.float64)
+    losses = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        net = bg.networks.MLP(64, (12,), 10).double()
+        bg.train(net, data.x_train, data.y_train, epochs=20, optimiser="adam", learning_rate=1e-2)
+        bg.climb(net, data.x_train, data.y_train, prior_precision=0.0, height=-0.02 * 120)
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(net(data.x_train), data.y_train)
+        losses.append(float(loss))
+    assert losses == pytest.approx([0.02, 0.02], rel=1e-3)
 
 
 def test_a_climb_refuses_what_it_cannot_use():

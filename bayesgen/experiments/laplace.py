@@ -19,13 +19,9 @@ from bayesgen.calibration import scores
 from bayesgen.curvature.build import CURVATURES, last_linear
 from bayesgen.data import Dataset
 from bayesgen.errors import NotAtModeWarning
+from bayesgen.experiments.architectures import seeded, standardised
 from bayesgen.experiments.corruption import corruptions, loaded
-from bayesgen.experiments.corruption_models import (
-    EVIDENCE_VARIABLES,
-    evidence_values,
-    seeded,
-    standardised,
-)
+from bayesgen.experiments.corruption_models import EVIDENCE_VARIABLES, evidence_values
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import Laplace
 from bayesgen.models.profile import Progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +76,10 @@ def climb(
             gain more a step.
         batch: observations at a time, for memory's sake.
         tolerance: it ends where a step gains less than this share of the log posterior.
-        height: it ends where the log posterior has come to this, in nats. Those of deep networks
-            rise for thousands of steps; at one height evidences differ by the volume alone.
+        height: it ends where the log posterior has come to this, in nats, on the last step's way.
+            With α = 0 networks are so brought to one training loss, −height/n: evidences of
+            networks that fit their labels can be compared at one loss, since what is fitted closer
+            looks flatter.
         progress: called as progress(done, expected, what) after each pass over the data; True shows
             a bar.
 
@@ -127,9 +130,13 @@ def climb(
                 report(objective.calls, max(steps, objective.calls), said)
             return value, gradient
 
+        below = start
+
         def high_enough(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            nonlocal below
             if -intermediate_result.fun >= top:
                 raise StopIteration
+            below = intermediate_result.x.copy()
 
         found = scipy.optimize.minimize(
             follow,
@@ -139,9 +146,25 @@ def climb(
             callback=high_enough,
             options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": pairs, "ftol": tolerance},
         )
-    value, gradient = objective(found.x)
+        value, gradient = follow(found.x)
+        if -value > top:
+            value, gradient = follow(_on_the_way(follow, below, found.x, -top))
     norm = float(np.linalg.norm(gradient))
     return Climb(-value, first - value, norm, objective.calls, found.status == 0)
+
+
+def _on_the_way(
+    objective: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    start: np.ndarray,
+    end: np.ndarray,
+    value: float,
+) -> np.ndarray:
+    """Between a start above that value and an end below it, just past where it is met."""
+    step, near = end - start, 1e-4
+    share = scipy.optimize.brentq(
+        lambda share: objective(start + share * step)[0] - value, 0.0, 1.0, xtol=near / 2
+    )
+    return start + min(share + near, 1.0) * step
 
 
 class _Objective:

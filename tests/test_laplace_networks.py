@@ -264,9 +264,8 @@ def test_kronecker_factors_are_curvlinops():
     ours = kronecker(weights, Sample(x, values, vectors, 16, 1e9))
     dense = torch.zeros(weights.count, weights.count, dtype=F64)
     for block in ours:
-        basis = block.back(torch.eye(len(block.columns), dtype=F64))
-        index = block.columns
-        dense[index[:, None], index] = basis.T @ torch.diag(block.values) @ basis
+        basis = block.back(torch.eye(len(block.values), dtype=F64))
+        dense[block.columns, block.columns] = basis.T @ torch.diag(block.values) @ basis
     peer_net = weights.net.requires_grad_(True)
     peer = KFACLinearOperator(
         peer_net, nn.MSELoss(reduction="sum"), list(peer_net.parameters()),

@@ -26,8 +26,8 @@ class Block(Protocol):
     """Curvature of some weights in its own eigenbasis."""
 
     @property
-    def columns(self) -> Tensor:
-        """Of θ, (p,)."""
+    def columns(self) -> slice:
+        """Of θ, p of them."""
 
     @property
     def values(self) -> Tensor:
@@ -51,7 +51,7 @@ class Block(Protocol):
 class Diagonal:
     """No basis but the weights' own."""
 
-    columns: Tensor
+    columns: slice
     values: Tensor
     turned: bool = False
 
@@ -73,7 +73,7 @@ class Full:
 
     turned = True
 
-    def __init__(self, columns: Tensor, matrix: Tensor) -> None:
+    def __init__(self, columns: slice, matrix: Tensor) -> None:
         self.columns, self.matrix = columns, matrix
 
     @cached_property
@@ -104,7 +104,7 @@ class Kronecker:
 
     turned = True
 
-    def __init__(self, columns: Tensor, left: Full, right: Full) -> None:
+    def __init__(self, columns: slice, left: Full, right: Full) -> None:
         self.columns, self.left, self.right = columns, left, right
 
     @cached_property
@@ -230,10 +230,10 @@ def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None)
     total = torch.zeros(weights.count, dtype=torch.float64, device=sample.x.device)
 
     def add(leaf: Leaf, rows: Tensor) -> None:
-        total[leaf.index()] += rows.double().square().sum((0, 1))
+        total[leaf.span] += rows.double().square().sum((0, 1))
 
     _each_layer(weights, sample, add, progress)
-    return [Diagonal(torch.arange(weights.count), total)]
+    return [Diagonal(slice(0, weights.count), total)]
 
 
 def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
@@ -275,16 +275,16 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     blocks: list[Block] = []
     for leaf in weights.leaves:
         if _factors(leaf.module):
-            left = Full(_span(leaf.columns.get("bias", slice(0, 0))), G[leaf.name])
+            left = Full(leaf.columns.get("bias", slice(0, 0)), G[leaf.name])
             if "weight" in leaf.columns:
-                right = Full(_span(slice(0, 0)), A[leaf.name] / positions[leaf.name])
-                blocks.append(Kronecker(_span(leaf.columns["weight"]), left, right))
+                right = Full(slice(0, 0), A[leaf.name] / positions[leaf.name])
+                blocks.append(Kronecker(leaf.columns["weight"], left, right))
             if "bias" in leaf.columns:
                 blocks.append(left)
         elif rest[leaf.name].ndim == 2:
-            blocks.append(Full(leaf.index(), rest[leaf.name]))
+            blocks.append(Full(leaf.span, rest[leaf.name]))
         else:
-            blocks.append(Diagonal(leaf.index(), rest[leaf.name]))
+            blocks.append(Diagonal(leaf.span, rest[leaf.name]))
     return blocks
 
 
@@ -342,7 +342,3 @@ def _each_layer(
 
 def _add(store: dict[str, Tensor], name: str, value: Tensor) -> None:
     store[name] = store[name] + value if name in store else value
-
-
-def _span(columns: slice) -> Tensor:
-    return torch.arange(columns.start, columns.stop)

@@ -82,12 +82,14 @@ class Dense(Curvature):
         """R with RᵀR = I + S^½HS^½, upper triangular (P, P), and the root of S, (P,)."""
         shrink = self.prior.precision(precision).rsqrt().double()
         if self._last is None or not torch.equal(self._last[0], precision):
-            eye = torch.eye(len(shrink), dtype=shrink.dtype, device=shrink.device)
             if self._root is not None:
+                eye = torch.eye(len(shrink), dtype=shrink.dtype, device=shrink.device)
                 R = torch.linalg.qr(torch.cat([self._root * shrink, eye]), mode="r").R
             else:
                 assert self._matrix is not None
-                R = torch.linalg.cholesky(eye + shrink[:, None] * self._matrix * shrink).mT
+                A = (self._matrix * shrink).mul_(shrink[:, None])
+                A.diagonal().add_(1)
+                R = torch.linalg.cholesky(A).mT
             self._last = (precision.clone(), R)
         return self._last[1], shrink
 
@@ -173,9 +175,14 @@ def last_layer_matrix(weights: Weights, sample: Sample, features: Tensor) -> Ten
         wide = (inner[:, c, : c + 1, None] * phi[:, None, :]).flatten(1)
         H[c, :, : c + 1] = (phi.mT @ wide).reshape(d, c + 1, d)
         H[:c, :, c] = H[c, :, :c].permute(1, 2, 0)
-    H = H.reshape(C * d, C * d)
     if not bias:
-        return H
-    at = torch.arange(C * d).reshape(C, d)
-    order = torch.cat([at[:, :-1].reshape(-1), at[:, -1]])  # as θ has them
-    return H[order[:, None], order]
+        return H.reshape(C * d, C * d)
+    parts = (H[..., :-1], H[..., -1:])  # as θ has them
+    return torch.cat(
+        [
+            torch.cat(
+                [part[:, rows].reshape(-1, part.shape[2] * part.shape[3]) for part in parts], 1
+            )
+            for rows in (slice(d - 1), slice(d - 1, d))
+        ]
+    )

@@ -207,7 +207,10 @@ class _Pass:
         handle = None if last is None else last.register_forward_hook(look)
         try:
             with torch.enable_grad():
-                f = functional_call(weights.net, weights.unpacked(theta), (weights.laid_out(x),))
+                some = [weights.laid_out(x)] if last is None else weights.pieces(x, len(x))
+                named = weights.unpacked(theta)
+                found = [functional_call(weights.net, named, (rows,)) for rows in some]
+                f = torch.cat(found)
                 value = self.likelihood.log_density(y, weights.checked(f, len(x))).sum()
                 self.gradient += torch.autograd.grad(value, theta)[0].double()
         finally:
@@ -215,12 +218,13 @@ class _Pass:
                 handle.remove()
         self.outputs.append(f.detach())
         if last is not None:
-            if len(seen) != 1 or not torch.equal(seen[0][1], f):
+            outputs = [output for _, output in seen]
+            if len(outputs) != len(found) or not all(map(torch.equal, outputs, found)):
                 raise ValueError(
                     f"the last linear layer, {weights.leaves[0].name!r}, must give the network's "
                     "outputs as they are"
                 )
-            self.features.append(seen[0][0])
+            self.features += [features for features, _ in seen]
 
 
 def _same_device(x: Tensor, theta: Tensor) -> None:

@@ -121,6 +121,6 @@ NETWORKS = {
         lambda data: networks.PreResNet20(16, data.num_classes, channels=_channels(data)),
         _in_float32,
         {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5},
-        loss=0.002,
+        loss=0.001,
     ),
 }

@@ -105,7 +105,7 @@ MODELS = {
     "gp-laplace": Model("Gaussian process, softmax, Laplace", LABELS, _gp_laplace),
     "mlp": Model("MLP, Laplace (KFAC, a precision a layer)", LABELS, NETWORKS["mlp"].alone),
     "resnet": Model(
-        "PreResNet-20 at a training loss of 0.002, Laplace (KFAC, a precision a layer)",
+        "PreResNet-20 at a training loss of 0.001, Laplace (KFAC, a precision a layer)",
         LABELS,
         NETWORKS["resnet"].alone,
     ),
@@ -137,7 +137,7 @@ def corruption_models(
     (gp-laplace, mlp, resnet), for which guessing earns −ln C, and densities of their one-hot codes
     (gp, polynomial, dkl). Networks are trained to fit their labels and are, at the prior precision
     of maximum evidence, not at a mode of their log posterior as a rule. The ResNet, which fits any
-    labels, is taken down to one training loss, 0.002 nats an observation: what is fitted closer
+    labels, is taken down to one training loss, 0.001 nats an observation: what is fitted closer
     looks flatter, and which labels are fitted closest is luck.
 
     Args:

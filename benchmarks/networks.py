@@ -368,7 +368,7 @@ def at_the_start(
 
 NOTES = """Trained to one loss: PreResNet-20 (width 16, BatchNorm), 50 epochs of SGD with weight
 decay 5e-4 on CIFAR-10 (JPEG), then by L-BFGS on all of the data to a training loss of 0.0014 nats
-an image, just below what SGD left anywhere (and for two seeds to 0.001); Laplace about the weights
+an image, just below what SGD left anywhere (and to 0.001); Laplace about the weights
 there, float32. KFAC: Kronecker factors, the precision of each layer that of maximum evidence. GGN:
 exact, through function space, at those same precisions. As SGD leaves them: the same networks
 before, each at a loss of its own.

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import gpytorch
 import numpy as np
@@ -280,3 +281,23 @@ def test_roots_of_a_softmax_are_its_curvature_and_of_size_one(C, size, seed):
     torch.testing.assert_close(V * w[:, None, :] @ V.mT, exact, rtol=1e-12, atol=1e-15)
     assert w.shape == (5, C - 1)
     assert 0.9 < V.norm(dim=1).min() <= V.norm(dim=1).max() < 1.5  # no denormals to propagate
+
+
+@pytest.mark.parametrize("curvature", ["kron", "diag"])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_float32_states_what_it_does_to_blocks(curvature, norm):
+    torch.manual_seed(0)
+    x, y = torch.randn(60, 3, 16, 16), torch.randint(10, (60,))
+    net = bg.networks.PreResNet20(2, norm=norm)
+    bg.train(net, x, y, epochs=5, batch=20, optimiser="adam", learning_rate=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bg.NotAtModeWarning)
+        low, high = (
+            bg.Laplace(net, curvature=curvature, hyperparameters="fixed", dtype=dtype)
+            .fit(x, y)
+            .evidence
+            for dtype in (torch.float32, torch.float64)
+        )
+    gap = abs(float(low.log_marginal_likelihood - high.log_marginal_likelihood))
+    assert gap < float(low.error) < 0.1
+    assert 0 < float(high.error) < 1e-9

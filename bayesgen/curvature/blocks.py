@@ -20,6 +20,8 @@ from bayesgen.spectrum import Spectrum
 
 # A layer without a Kronecker form has a full block up to so many parameters, else its diagonal.
 _FULL = 1024
+# Rounding, in eps, of squares of what came through many layers: two of them were measured.
+_DEEP = 10
 
 
 class Block(Protocol):
@@ -36,6 +38,12 @@ class Block(Protocol):
     @property
     def turned(self) -> bool:
         """Whether the eigenbasis is not that of the weights: then they share one precision."""
+
+    def rounding(self, alpha: Tensor, eps: float) -> Tensor:
+        """What rounding of H may do to log|H + α|, nats, (): first order, α of each weight, (p,).
+
+        |tr M δH| ≤ ‖M‖_F ‖δH‖_F for M = (H + α)⁻¹, and ‖δH‖_F = √p · eps · ‖H‖_F.
+        """
 
     def product(self, row: Tensor) -> Tensor:
         """H times a vector, (p,)."""
@@ -54,6 +62,10 @@ class Diagonal:
     columns: slice
     values: Tensor
     turned: bool = False
+
+    def rounding(self, alpha: Tensor, eps: float) -> Tensor:
+        """See `Block`."""
+        return _DEEP * eps * (self.values / (self.values + alpha)).sum()
 
     def product(self, row: Tensor) -> Tensor:
         """See `Block`."""
@@ -86,6 +98,10 @@ class Full:
         """In the order of the values."""
         return solvers.eigh(self.matrix)[1]
 
+    def rounding(self, alpha: Tensor, eps: float) -> Tensor:
+        """See `Block`."""
+        return _effect(self, 1 / (self.values + alpha), eps)
+
     def product(self, row: Tensor) -> Tensor:
         """See `Block`."""
         return self.matrix @ row
@@ -111,6 +127,12 @@ class Kronecker:
     def values(self) -> Tensor:
         """See `Block`."""
         return (self.left.values[:, None] * self.right.values).reshape(-1)
+
+    def rounding(self, alpha: Tensor, eps: float) -> Tensor:
+        """See `Block`: of either factor, the other as it is."""
+        g, a = self.left.values, self.right.values
+        inverse = self._wide(1 / (self.values + alpha))
+        return _effect(self.left, inverse @ a, eps) + _effect(self.right, g @ inverse, eps)
 
     def _wide(self, rows: Tensor) -> Tensor:
         return rows.reshape(*rows.shape[:-1], len(self.left.matrix), len(self.right.matrix))
@@ -174,15 +196,18 @@ class BlockDiagonal(Curvature):
 
     def terms(self, precision: Tensor) -> Terms:
         """See `Curvature.terms`."""
-        if self.spectrum is not None:
-            return spectral_terms(self.spectrum, precision)
         alpha = self.prior.precision(precision).double()
+        eps = torch.finfo(self.weights.theta.dtype).eps
+        error = torch.stack([b.rounding(alpha[b.columns], eps) for b in self.blocks]).sum()
+        if self.spectrum is not None:
+            terms = spectral_terms(self.spectrum, precision)
+            return terms._replace(error=terms.error + error)
         logdet, freedom = alpha.new_zeros(()), alpha.new_zeros(self.prior.count)
         for block in self.blocks:
             ratio = block.values / alpha[block.columns]
             logdet = logdet + ratio.log1p().sum()
             freedom.index_add_(0, self.prior.group[block.columns], ratio / (1 + ratio))
-        return Terms(logdet, freedom, torch.zeros_like(logdet))
+        return Terms(logdet, freedom, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`."""
@@ -314,6 +339,11 @@ def _outputs(module: nn.Module, gradients: Tensor) -> Tensor:
         return torch.bmm(g.mT, g).sum(0, dtype=torch.float64)
     g = gradients.reshape(-1, gradients.shape[-1])
     return (g.mT @ g).double()
+
+
+def _effect(block: Full, pull: Tensor, eps: float) -> Tensor:
+    """Of rounding in a dense block on a log-determinant with these slopes in its eigenvalues."""
+    return len(pull) ** 0.5 * eps * block.values.norm() * pull.norm()
 
 
 def _own(leaf: Leaf, rows: Tensor) -> Tensor:

@@ -207,10 +207,7 @@ class _Pass:
         handle = None if last is None else last.register_forward_hook(look)
         try:
             with torch.enable_grad():
-                some = [weights.laid_out(x)] if last is None else weights.pieces(x, len(x))
-                named = weights.unpacked(theta)
-                found = [functional_call(weights.net, named, (rows,)) for rows in some]
-                f = torch.cat(found)
+                f = functional_call(weights.net, weights.unpacked(theta), (weights.laid_out(x),))
                 value = self.likelihood.log_density(y, weights.checked(f, len(x))).sum()
                 self.gradient += torch.autograd.grad(value, theta)[0].double()
         finally:
@@ -218,13 +215,12 @@ class _Pass:
                 handle.remove()
         self.outputs.append(f.detach())
         if last is not None:
-            outputs = [output for _, output in seen]
-            if len(outputs) != len(found) or not all(map(torch.equal, outputs, found)):
+            if len(seen) != 1 or not torch.equal(seen[0][1], f):
                 raise ValueError(
                     f"the last linear layer, {weights.leaves[0].name!r}, must give the network's "
                     "outputs as they are"
                 )
-            self.features += [features for features, _ in seen]
+            self.features.append(seen[0][0])
 
 
 def _same_device(x: Tensor, theta: Tensor) -> None:

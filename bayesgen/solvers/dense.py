@@ -19,6 +19,9 @@ _BLOCK = 256
 _PANEL = 1024
 # Up to this order a matrix is torch's own to invert.
 _SMALL = 256
+# Up to this order torch's eigenvalues are as quick as SciPy's, whose threads spin on and keep
+# torch's next call waiting for milliseconds.
+_FEW = 600
 # Up to this order an error looks for the eigenvalue that is at fault.
 _LOOK = 4000
 
@@ -51,7 +54,7 @@ def eigvalsh(matrix: Tensor) -> Tensor:
         >>> eigvalsh(torch.diag(torch.tensor([2.0, 1.0])))
         tensor([1., 2.])
     """
-    if matrix.device.type == "cpu":
+    if matrix.device.type == "cpu" and len(matrix) > _FEW:
         given = matrix.detach().numpy()
         return torch.from_numpy(
             scipy.linalg.eigh(given, driver="evr", eigvals_only=True, check_finite=False)

@@ -73,6 +73,7 @@ class Weights:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         if dtype is not None and any(t.dtype != dtype for t in _floats(self.net)):
             self.net.to(dtype)
+        self._user_layout = _is_channels_last(self.net)
         self._lay_out()
         wanted = None if only is None else set(only)
         self.partial = only is not None
@@ -104,12 +105,17 @@ class Weights:
         return other
 
     def _lay_out(self) -> None:
-        """Channels last where convolutions are quicker for it, measured: float32 on a CPU."""
+        """Put the copy in channels-last layout where that is measured to be faster and is safe.
+
+        It is faster for float32 convolutions on a CPU. A network that its user has put in
+        channels-last layout keeps that layout.
+        """
         kept = next(self.net.parameters())
         self.channels_last = (
             kept.dtype == torch.float32
             and kept.device.type == "cpu"
-            and any(p.ndim == 4 for p in self.net.parameters())
+            and not self._user_layout
+            and _wide_convolutions(self.net)
         )
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -214,3 +220,35 @@ class Weights:
 def _floats(net: nn.Module) -> Iterator[Tensor]:
     """Parameters and buffers that a change of dtype would change."""
     return (t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point())
+
+
+# oneDNN's AVX2 kernel for the backward pass of 1 × 1 convolutions in channels-last layout hangs or
+# writes out of bounds below 8 channels (torch 2.13.0); 16 leaves a margin.
+_LEAST_CHANNELS = 16
+
+
+def _wide_convolutions(net: nn.Module) -> bool:
+    """Whether there are 2-d convolutions and all are wide enough for the channels-last layout.
+
+    The input channels of a kernel larger than 1 × 1 are not counted: images have three, and such
+    kernels run through other code.
+    """
+    convolutions = [
+        module for module in net.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+
+    def wide(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+        pointwise = max(module.kernel_size) == 1
+        inputs = module.in_channels // module.groups if pointwise else _LEAST_CHANNELS
+        outputs = module.out_channels // (module.groups if pointwise else 1)
+        return min(inputs, outputs) >= _LEAST_CHANNELS
+
+    return bool(convolutions) and all(wide(module) for module in convolutions)
+
+
+def _is_channels_last(net: nn.Module) -> bool:
+    """Whether some parameter is in channels-last layout and not in torch's default one."""
+    return any(
+        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+        for p in net.parameters()
+    )

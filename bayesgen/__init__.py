@@ -1,78 +1,14 @@
-"""bayesgen: models judged by their marginal likelihood."""
+"""bayesgen: models judged by their marginal likelihood.
 
-from importlib import metadata
+A public name is imported when it is first used, so that `import bayesgen` and the help of the
+command line need neither torch nor matplotlib. The names are those of `__init__.pyi`.
+"""
 
-from bayesgen import (
-    bases,
-    data,
-    experiments,
-    kernels,
-    likelihoods,
-    networks,
-    pacbayes,
-    plots,
-    priors,
-    select,
-    solvers,
-)
-from bayesgen.comparison import compare
-from bayesgen.errors import DivergedError, NotAtModeWarning
-from bayesgen.evidence import Evidence
-from bayesgen.labels import corrupt_labels
-from bayesgen.mode import NotConvergedError
-from bayesgen.models import (
-    DeepKernel,
-    DeepKernelPosterior,
-    Fourier,
-    GaussianProcess,
-    GPPosterior,
-    Laplace,
-    LaplacePosterior,
-    LinearModel,
-    LinearPosterior,
-    NetworkPosterior,
-    Polynomial,
-    RandomFeatures,
-)
-from bayesgen.spectrum import Spectrum
-from bayesgen.training import Climb, Training, climb, train, train_ensemble
+from importlib import metadata as _metadata
 
-__version__ = metadata.version("bayesgen")
+from bayesgen._internal import lazy as _lazy
+from bayesgen._internal import moved as _moved
 
-__all__ = [
-    "Climb",
-    "DeepKernel",
-    "DeepKernelPosterior",
-    "DivergedError",
-    "Evidence",
-    "Fourier",
-    "GPPosterior",
-    "GaussianProcess",
-    "Laplace",
-    "LaplacePosterior",
-    "LinearModel",
-    "LinearPosterior",
-    "NetworkPosterior",
-    "NotAtModeWarning",
-    "NotConvergedError",
-    "Polynomial",
-    "RandomFeatures",
-    "Spectrum",
-    "Training",
-    "bases",
-    "climb",
-    "compare",
-    "corrupt_labels",
-    "data",
-    "experiments",
-    "kernels",
-    "likelihoods",
-    "networks",
-    "pacbayes",
-    "plots",
-    "priors",
-    "select",
-    "solvers",
-    "train",
-    "train_ensemble",
-]
+__version__ = _metadata.version("bayesgen")
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__, _moved.RENAMED)
+_moved.install()

@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from bayesgen import sharded
-from bayesgen._terminal import plain
 from bayesgen.commands import COMMANDS
+from bayesgen.commands.console import plain
+from bayesgen.covariance import distributed
 from bayesgen.errors import DivergedError, RankLostError
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def main() -> None:
 
     warnings.showwarning = note
     try:
-        with sharded.joined():
+        with distributed.joined():
             app()
     except (
         ValueError,

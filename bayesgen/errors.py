@@ -13,3 +13,7 @@ class NotAtModeWarning(UserWarning):
 
 class RankLostError(RuntimeError):
     """Another process of a distributed computation ended, or did not answer in time."""
+
+
+class NotConvergedError(RuntimeError):
+    """Newton's method found no mode; the message gives the last gradient norm."""

@@ -10,8 +10,8 @@ import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
-from bayesgen.convolutional import ConvolutionalMap
+from bayesgen._internal import checks
+from bayesgen.features.convolutional import ConvolutionalMap
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,7 +67,8 @@ class ConvolutionalFeatures(gpytorch.kernels.Kernel):
     """The kernel φ(x)ᵀφ(x') of random convolutional features, without hyperparameters.
 
     Args:
-        filters: how many; further arguments as for `bayesgen.convolutional.ConvolutionalMap`.
+        filters: the number of filters; further arguments as for
+            `bayesgen.features.convolutional.ConvolutionalMap`.
 
     Example:
         >>> kernel = ConvolutionalFeatures(6, image=(1, 8, 8), patch=3)
@@ -120,7 +121,7 @@ def named(name: str) -> gpytorch.kernels.Kernel:
         >>> named("matern32").nu
         1.5
     """
-    return _NAMED[_checks.one_of("kernel", name, tuple(_NAMED))]()
+    return _NAMED[checks.one_of("kernel", name, tuple(_NAMED))]()
 
 
 _NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {

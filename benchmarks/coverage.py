@@ -14,7 +14,8 @@ import torch
 from _report import write
 
 import bayesgen as bg
-from bayesgen import losses, pacbayes
+from bayesgen import pacbayes
+from bayesgen.pacbayes import expected_losses
 
 DRAWS, N, DELTA = 1000, 25, 0.05
 POINTS = torch.linspace(-1, 1, 6, dtype=torch.float64)
@@ -32,7 +33,7 @@ def true_risk(posterior: bg.GPPosterior) -> float:
     latent = posterior.predict(POINTS, latent=True)
     mean, variance = latent.mean[:, None], latent.variance[:, None]
     negative, positive = (
-        losses.zero_one(mean, variance, torch.full((6,), label)) for label in (0, 1)
+        expected_losses.zero_one(mean, variance, torch.full((6,), label)) for label in (0, 1)
     )
     return float((POSITIVE * positive + (1 - POSITIVE) * negative).mean())
 

@@ -20,8 +20,8 @@ from _report import median, write
 from torch import Tensor
 
 from bayesgen import solvers
-from bayesgen.gram import squared_distances
-from bayesgen.spectrum import Spectrum
+from bayesgen.covariance.radial import squared_distances
+from bayesgen.spectrum.spectrum import Spectrum
 
 NOISE = 0.1
 

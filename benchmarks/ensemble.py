@@ -17,7 +17,7 @@ import torch
 from _report import write
 
 import bayesgen as bg
-from bayesgen.experiments.architectures import NETWORKS, seeded
+from bayesgen.experiments.networks import NETWORKS, seeded
 
 LEVELS, SEEDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0, 1)
 

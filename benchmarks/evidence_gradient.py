@@ -16,8 +16,8 @@ from _report import median, timed, write
 from gpytorch_peer import ScaledRBF, value_and_gradient
 
 from bayesgen import kernels
-from bayesgen.gram import gram
-from bayesgen.models.objective import LogMarginalLikelihood
+from bayesgen.covariance.gram import gram
+from bayesgen.models.gp.objective import LogMarginalLikelihood
 
 OUTPUTS, SCALE, NOISE = 10, 0.05, 0.06
 

@@ -16,8 +16,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from threadpoolctl import threadpool_limits
 
 import bayesgen as bg
-from bayesgen.gram import gram
-from bayesgen.models.laplace_fit import LaplaceEvidence
+from bayesgen.covariance.gram import gram
+from bayesgen.models.latent.fit import LaplaceEvidence
 from bayesgen.select import surface
 
 SCALE, LENGTHSCALE, WIDTH = 4.0, 1.5, 5

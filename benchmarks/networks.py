@@ -29,7 +29,7 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 import bayesgen as bg
-from bayesgen.experiments.architectures import standardised
+from bayesgen.experiments.networks import standardised
 
 STORE = RESULTS / "networks.json"
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -161,7 +161,7 @@ def bring(path: Path, net: nn.Module, x: Tensor, y: Tensor, loss: float) -> None
     if path.exists():
         net.load_state_dict(torch.load(path, weights_only=True, map_location=x.device))
         return
-    print(path.stem, bg.climb(net, x, y, prior_precision=0.0, height=-loss * len(x)), flush=True)
+    print(path.stem, bg.fit_map(net, x, y, prior_precision=0.0, height=-loss * len(x)), flush=True)
     torch.save(net.state_dict(), path)
 
 
@@ -249,7 +249,7 @@ def fixup(work: Path, level: float, x: Tensor, y: Tensor, rounds: int, seed: int
     net = kept(paths[done], x) if done else fitted(work, name, x, y, seed)
     for number in range(done, rounds):
         settings = CLIMBS[min(number, 1)] | {"batch": 250 if x.device.type == "cpu" else 500}
-        print(name, bg.climb(net, x, y, prior_precision=ALPHA, **settings), flush=True)
+        print(name, bg.fit_map(net, x, y, prior_precision=ALPHA, **settings), flush=True)
         torch.save(net.state_dict(), paths[number + 1])
     return net
 

@@ -30,8 +30,8 @@ from torch import Tensor
 
 import bayesgen as bg
 from bayesgen import solvers
-from bayesgen.gram import squared_distances
-from bayesgen.spectrum import Spectrum
+from bayesgen.covariance.radial import squared_distances
+from bayesgen.spectrum.spectrum import Spectrum
 
 SIZES = (500, 1000, 2000, 4000, 8000, 20_000)
 SCALE, NOISE = 0.1, 0.05

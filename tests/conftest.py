@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import arviz  # noqa: F401
 
-from bayesgen import data
+from bayesgen.data import loading
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -46,8 +46,8 @@ def regression():
 @pytest.fixture
 def cifar(tmp_path, rng, monkeypatch):
     """CIFAR-10's binary layout with 20 records a file instead of 10,000."""
-    read = data._cifar_records
-    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 500, b))
+    read = loading._cifar_records
+    monkeypatch.setattr(loading, "_cifar_records", lambda f, n, b: read(f, n // 500, b))
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
@@ -78,5 +78,5 @@ def cifar_online(cifar, server, tmp_path, monkeypatch):
         archive.add(cifar / "cifar-10-batches-bin", "cifar-10-batches-bin")
     checksum = "md5:" + hashlib.md5(file.read_bytes()).hexdigest()
     monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "CIFAR10", (address + "c.tar.gz", checksum))
+    monkeypatch.setattr(loading, "CIFAR10", (address + "c.tar.gz", checksum))
     return file

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import bayesgen as bg
-from bayesgen._arithmetic import tf32
+from bayesgen._internal.precision import tf32
 
 
 def switches():
@@ -95,7 +95,7 @@ def test_deep_kernel(allowed, net, data):
 def test_training_asks(allowed, net, data):
     x, y = data
     bg.train(net, x, y, epochs=1)
-    bg.climb(net, x, y, prior_precision=1.0, steps=2)
+    bg.fit_map(net, x, y, prior_precision=1.0, steps=2)
     assert net.seen
     assert not any(net.seen)
     net.seen.clear()
@@ -121,7 +121,7 @@ def test_a_users_switches_stay_as_they_were_and_readable():
 
 NEWER = """
 import torch
-from bayesgen._arithmetic import tf32
+from bayesgen._internal.precision import tf32
 own = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
 own[0].fp32_precision, own[1].fp32_precision, own[2].fp32_precision = "tf32", "ieee", "tf32"
 for allowed in (True, False):

@@ -68,9 +68,9 @@ def test_learnt_settings_have_at_least_the_evidence_of_each_alone(make):
 
 
 def test_the_gradient_is_that_of_the_value():
-    from bayesgen.gram import profile_of
-    from bayesgen.models.batched import _Problem
-    from bayesgen.models.optimise import Free
+    from bayesgen.covariance.radial import profile_of
+    from bayesgen.models.gp.batched import _Problem
+    from bayesgen.models.gp.gradient_search import Free
 
     x, y = problems(B=3, n=12, C=2)
     kernel = gpytorch.kernels.MaternKernel(2.5).double()
@@ -89,7 +89,7 @@ def test_the_gradient_is_that_of_the_value():
 def test_chunks_change_nothing(monkeypatch):
     x, y = problems(B=7)
     whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(x, y)
-    monkeypatch.setattr("bayesgen.models.batched._CPU", 2 * 30 * 30)
+    monkeypatch.setattr("bayesgen.models.gp.batched._CPU", 2 * 30 * 30)
     heard = []
     parts = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(
         x, y, progress=lambda done, *_: heard.append(done)

@@ -5,15 +5,16 @@ import pytest
 import torch
 
 import bayesgen as bg
-from bayesgen import losses, pacbayes
+from bayesgen import pacbayes
 from bayesgen.evidence import Evidence
-from bayesgen.pacbayes.assemble import sure_complexity
-from bayesgen.pacbayes.loss import zero_one
-from bayesgen.pacbayes.predictors import Updated
-from bayesgen.pacbayes.sharpen import _Family
-from bayesgen.pacbayes.terms import THEOREMS
-from bayesgen.pacbayes.tuning import Problem, Setting
-from bayesgen.spectrum import Spectrum
+from bayesgen.pacbayes import expected_losses
+from bayesgen.pacbayes.certificates.assemble import sure_complexity
+from bayesgen.pacbayes.certificates.free_mean import _Family
+from bayesgen.pacbayes.certificates.losses import zero_one
+from bayesgen.pacbayes.certificates.predictors import Updated
+from bayesgen.pacbayes.certificates.request import THEOREMS
+from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem
+from bayesgen.spectrum.spectrum import Spectrum
 
 
 def rbf(lengthscale):
@@ -41,7 +42,7 @@ def test_a_kept_posterior_pays_the_complexity_of_its_evidence(digits, one_hot):
     gp = bg.GaussianProcess(rbf(2.0), 0.3, hyperparameters="fixed").fit(digits.x_train, one_hot)
     made = gp.certificate(delta=0.1)
     mean, variance = gp.marginals()
-    risk = float(losses.zero_one(mean, variance, digits.y_train).mean())
+    risk = float(expected_losses.zero_one(mean, variance, digits.y_train).mean())
     kl = float(gp.evidence.complexity)
     assert made.risk == pytest.approx(risk)
     assert made.complexity == pytest.approx(kl)
@@ -201,7 +202,7 @@ def test_real_targets_want_a_range_and_a_paid_scale(regression):
     assert made.vacuous is None
     fixed = bg.GaussianProcess(rbf(0.5), 0.05, hyperparameters="fixed").fit(x, y[0])
     mean, variance = fixed.marginals()
-    risk = losses.clipped_squared(mean, variance, y[0], 4.0).mean()
+    risk = expected_losses.clipped_squared(mean, variance, y[0], 4.0).mean()
     got = fixed.certificate(loss="squared", clip=4.0)
     assert got.risk == pytest.approx(float(risk))
     tuned = fixed.certificate(loss="squared", clip=4.0, noise="tune")
@@ -336,7 +337,7 @@ def test_the_kl_of_a_free_mean_is_that_of_two_gaussians():
     root = torch.randn(6, 6, generator=generator, dtype=torch.float64)
     K, y = root @ root.mT, bg.likelihoods.one_hot([0, 1, 2, 0, 1, 2], 3)
     loss, theorem = zero_one(y), lambda risk, kl: pacbayes.maurer(risk, kl, 6)
-    problem = Problem.of(Spectrum.dense(K, y), torch.zeros_like(y), loss, theorem, None)
+    problem = TuningProblem.of(Spectrum.dense(K, y), torch.zeros_like(y), loss, theorem, None)
     scale, ratio = 1.7, 0.4
     family = _Family(problem, scale)
     A = torch.randn(6, 2, generator=generator, dtype=torch.float64)
@@ -353,7 +354,7 @@ def test_the_kl_of_a_free_mean_is_that_of_two_gaussians():
         for c in range(2)
     )
     torch.testing.assert_close(kl, want)
-    start = family.start(Setting(scale, scale * ratio, 1.0))
+    start = family.start(TunedSetting(scale, scale * ratio, 1.0))
     at_posterior, _, same = family.at(start, torch.tensor(ratio).double().log())
     setting = torch.tensor(scale).double(), torch.tensor(scale * ratio).double()
     torch.testing.assert_close(at_posterior, problem.marginals(*setting)[0])

@@ -3,7 +3,7 @@ import torch
 import xarray as xr
 
 from bayesgen import data, experiments
-from bayesgen._options import parse_groups
+from bayesgen.commands.options import parse_groups
 from tests.test_cli import run
 
 SMALL = ["--train", "150", "--test", "60", "--levels", "0,0.5,1", "--groups", "0,1,2,3,4/5,6,7,8,9"]

@@ -9,10 +9,10 @@ from torch import nn
 
 import bayesgen as bg
 from bayesgen import pacbayes
-from bayesgen.pacbayes.coding import decode as read
-from bayesgen.pacbayes.coding import encode
-from bayesgen.pacbayes.compression import Subspace, zero_one_risk
-from bayesgen.pacbayes.projection import PROJECTIONS
+from bayesgen.pacbayes.compression.arithmetic_coding import decode as read
+from bayesgen.pacbayes.compression.arithmetic_coding import encode
+from bayesgen.pacbayes.compression.compress import Subspace, zero_one_risk
+from bayesgen.pacbayes.compression.projections import PROJECTIONS
 
 
 @given(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import bayesgen as bg
-from bayesgen.convolutional import ConvolutionalMap
+from bayesgen.features.convolutional import ConvolutionalMap
 
 
 def by_loops(features, x):
@@ -53,7 +53,7 @@ def test_passes_do_not_matter(monkeypatch):
     features = ConvolutionalMap(5, image=(1, 8, 8), patch=3)
     x = torch.rand(9, 64, dtype=torch.float64)
     whole = features(x)
-    monkeypatch.setattr("bayesgen.convolutional._PASS", 1)
+    monkeypatch.setattr("bayesgen.features.convolutional._PASS", 1)
     torch.testing.assert_close(features(x), whole)
 
 

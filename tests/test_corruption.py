@@ -72,7 +72,7 @@ def test_more_seeds_leave_the_first_ones_labels(result):
         {"kernel": lambda a, b: torch.exp(-torch.cdist(a, b))},
         {"dtype": torch.float32},
     ],
-    ids=str,
+    ids=["noise", "targets", "kind", "kernel", "function", "dtype"],
 )
 def test_choices(choice):
     result = bg.experiments.corruption(

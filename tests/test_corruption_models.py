@@ -8,8 +8,8 @@ import xarray as xr
 
 import bayesgen as bg
 from bayesgen import cli
-from bayesgen.experiments.architectures import NETWORKS, images
 from bayesgen.experiments.corruption_models import MODELS, summary
+from bayesgen.experiments.networks import NETWORKS, images
 
 LEVELS = [0.0, 1.0]
 SMALL = ["gp", "polynomial", "dkl", "gp-laplace", "mlp"]
@@ -75,7 +75,7 @@ def test_networks_are_compared_at_one_loss():
 def test_networks_may_train_together(monkeypatch, tmp_path):
     trained = []
     study = bg.experiments.corruption_models
-    module = importlib.import_module("bayesgen.experiments.architectures")
+    module = importlib.import_module("bayesgen.experiments.networks")
     original = module.train_ensemble
 
     def counted(nets, *given, **settings):

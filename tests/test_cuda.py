@@ -9,11 +9,12 @@ import torch
 import torch.distributed as dist
 
 import bayesgen as bg
-from bayesgen import experiments, likelihoods, sharded, solvers
+from bayesgen import experiments, likelihoods, solvers
+from bayesgen.covariance import distributed
+from bayesgen.covariance.gram import gram
+from bayesgen.covariance.tiled import TiledGram
 from bayesgen.errors import NotAtModeWarning
-from bayesgen.gram import gram
-from bayesgen.spectrum import Spectrum
-from bayesgen.tiles import TiledGram
+from bayesgen.spectrum.spectrum import Spectrum
 
 DEVICES = ["pretended", pytest.param("cuda", marks=pytest.mark.cuda)]
 F64 = torch.float64
@@ -94,7 +95,7 @@ def test_a_large_process_and_many_small_ones(device):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_exact_after_a_search_is_exact(device, monkeypatch, tmp_path):
-    monkeypatch.setattr("bayesgen.solvers.dense._PANEL", 128)
+    monkeypatch.setattr("bayesgen.solvers.cholesky_factor._PANEL", 128)
     x, y = problem(device)
     labellings = torch.stack([y, y.flip(0)])
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky", work=tmp_path)
@@ -202,8 +203,8 @@ def test_laplace_about_the_mode_of_a_linear_model(device, mode, likelihood):
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
 def test_matrix_free_curvature(device, monkeypatch):
-    monkeypatch.setattr("bayesgen.curvature.build.LARGEST_PRIMAL", 10)
-    monkeypatch.setattr("bayesgen.curvature.build.LARGEST_DUAL", 10)
+    monkeypatch.setattr("bayesgen.curvature.factory.LARGEST_PRIMAL", 10)
+    monkeypatch.setattr("bayesgen.curvature.factory.LARGEST_DUAL", 10)
     x, y = problem(device)
     net = network().to(device)
     exact = bg.Laplace(net, curvature="kron", hyperparameters="fixed").fit(x, y.argmax(1))
@@ -239,7 +240,7 @@ def test_a_convolutional_net_to_a_mode(device, tmp_path):
     bg.train(net, x, y, evidence_every=2, **settings)
     bg.train(net, x, y, evidence_every=2, **settings)  # from its checkpoint: nothing to do
     first = bg.networks.PreResNet20(2, norm="none").to(device)
-    climbed = bg.climb(net, x, y, prior_precision=1.0, prior_mean=first, steps=10)
+    climbed = bg.fit_map(net, x, y, prior_precision=1.0, prior_mean=first, steps=10)
     assert climbed.gained > 0
     for mode, mean in (("weights", None), ("weights", first), ("linearised", first)):
         with pytest.warns(NotAtModeWarning) if mode == "weights" else nullcontext():
@@ -278,13 +279,13 @@ def test_studies(device, tmp_path):
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_rows_over_processes_that_are_one(device):
     cards = torch.cuda.device_count() if device == "cuda" else 0
-    talk = sharded.backend(1, cards)
+    talk = distributed.backend(1, cards)
     store = dist.HashStore()
     dist.init_process_group(talk, store=store, rank=0, world_size=1)
     try:
         x, y = problem(device)
         matrices = gram(gpytorch.kernels.RBFKernel().double().to(device), x)
-        rows = sharded.ShardedGram(matrices, matrices.start())
+        rows = distributed.ShardedGram(matrices, matrices.start())
         K = matrices.matrix(matrices.start())
         torch.testing.assert_close(rows @ y, K @ y)
         expected = float(K.trace()), float(K.square().sum())
@@ -294,6 +295,6 @@ def test_rows_over_processes_that_are_one(device):
 
 
 def test_processes_talk_by_what_they_have():
-    assert sharded.backend(4, 0) == "gloo"
-    assert sharded.backend(4, 4) == "cpu:gloo,cuda:nccl"
-    assert sharded.backend(4, 1) == "gloo"
+    assert distributed.backend(4, 0) == "gloo"
+    assert distributed.backend(4, 4) == "cpu:gloo,cuda:nccl"
+    assert distributed.backend(4, 1) == "gloo"

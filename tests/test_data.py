@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bayesgen import data
+from bayesgen.data import loading
 
 
 def test_digits():
@@ -72,7 +73,7 @@ def test_download(cifar_online, monkeypatch, tmp_path, capfd):
 
 
 def test_fashion_mnist(tmp_path, rng):
-    for name in data.FASHION_MNIST_FILES:
+    for name in loading.FASHION_MNIST_FILES:
         shape = (12, 28, 28) if "images" in name else (12,)
         values = rng.integers(0, 10, shape, dtype=np.uint8)
         header = bytes([0, 0, 8, len(shape)]) + b"".join(s.to_bytes(4, "big") for s in shape)
@@ -90,8 +91,8 @@ def test_fashion_mnist(tmp_path, rng):
 
 
 def test_cifar100(tmp_path, rng, monkeypatch):
-    read = data._cifar_records
-    monkeypatch.setattr(data, "_cifar_records", lambda f, n, b: read(f, n // 1000, b))
+    read = loading._cifar_records
+    monkeypatch.setattr(loading, "_cifar_records", lambda f, n, b: read(f, n // 1000, b))
     for name, count in (("train.bin", 50), ("test.bin", 10)):
         records = rng.integers(0, 100, (count, 3074), dtype=np.uint8)
         records.tofile(tmp_path / name)

@@ -7,11 +7,11 @@ from torch import nn
 
 import bayesgen as bg
 from bayesgen.curvature.matrix_free import matrix
-from bayesgen.curvature.weights import Weights
-from bayesgen.deep import prior
-from bayesgen.deep.features import Bounded, Features
-from bayesgen.deep.objective import Head, conditional, evidence, step
-from bayesgen.deep.prior import Fisher
+from bayesgen.curvature.parameters import Weights
+from bayesgen.models.deep import weight_prior
+from bayesgen.models.deep.features import Bounded, DeepFeatures
+from bayesgen.models.deep.objective import Head, conditional, evidence, step
+from bayesgen.models.deep.weight_prior import Fisher
 
 F64 = torch.float64
 RBF = gpytorch.kernels.RBFKernel
@@ -39,7 +39,7 @@ def test_gradients_are_the_slopes_of_gpytorchs_log_marginal(name):
     x, y = wave(15)
     y = torch.stack([y, y.square()], -1)
     net, own = mlp(), head()
-    features = Features(net, batch=4)
+    features = DeepFeatures(net, batch=4)
     generator = torch.Generator().manual_seed(0)
     objective = evidence if name == "evidence" else conditional(0.6)
     value, slope = step(own, features(x), y, objective, generator)
@@ -131,7 +131,7 @@ def test_lanczos_pays_what_the_whole_matrix_does(monkeypatch):
         mlp(hidden=(8,)), RBF(), steps=20, prior_precision=3.0, probes=40, lanczos_steps=30
     )
     exact = quiet(model, x, y)
-    monkeypatch.setattr(prior, "LARGEST", 5)
+    monkeypatch.setattr(weight_prior, "LARGEST", 5)
     ours = quiet(model, x, y)
     gap = ours.evidence.log_marginal_likelihood - exact.evidence.log_marginal_likelihood
     assert abs(float(gap)) < 4 * float(ours.evidence.error)

@@ -30,7 +30,7 @@ DIES = """
 import os, sys, torch
 from bayesgen import sharded
 from bayesgen.errors import RankLostError
-from bayesgen.gram import gram
+from bayesgen.covariance.gram import gram
 import gpytorch
 torch.set_num_threads(1)
 with sharded.joined():

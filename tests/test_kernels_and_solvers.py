@@ -4,8 +4,9 @@ import torch
 from torch.autograd import gradcheck
 
 from bayesgen import kernels, solvers
-from bayesgen.gram import gram, squared_distances
-from bayesgen.models.objective import LogMarginalLikelihood
+from bayesgen.covariance.gram import gram
+from bayesgen.covariance.radial import squared_distances
+from bayesgen.models.gp.objective import LogMarginalLikelihood
 
 F64 = torch.float64
 RADIAL = [kernels.named(name) for name in ("rbf", "matern12", "matern32", "matern52")]

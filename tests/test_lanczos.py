@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bayesgen as bg
-from bayesgen import lanczos
+from bayesgen.solvers import lanczos
 
 F64 = torch.float64
 
@@ -22,7 +22,7 @@ def test_all_steps_give_every_eigenvalue_and_quadratic_form(n, seed):
     y = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=F64)
     ours = bg.Spectrum.lanczos(A, y, probes=2, steps=n)
     pull = y.T @ torch.linalg.solve(2 * A + 0.3 * torch.eye(n, dtype=F64), y)
-    got = ours.loaded().integrate(lambda v: 1 / (2 * v + 0.3)).sum()
+    got = ours.target_measure().integrate(lambda v: 1 / (2 * v + 0.3)).sum()
     assert float(got) == pytest.approx(float(pull.trace()), rel=1e-8)
     # The quadrature of each random probe is exact too; only the trace is an estimate.
     values, vectors = torch.linalg.eigh(A)

@@ -13,10 +13,10 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 import bayesgen as bg
-from bayesgen.gram import gram
+from bayesgen.covariance.gram import gram
 from bayesgen.likelihoods import Softmax
-from bayesgen.mode import newton
-from bayesgen.models.laplace_fit import LaplaceEvidence
+from bayesgen.models.latent import newton
+from bayesgen.models.latent.fit import LaplaceEvidence
 
 F64 = torch.float64
 

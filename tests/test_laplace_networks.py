@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bayesgen as bg
-from bayesgen.curvature import build, matrix_free, rows
-from bayesgen.curvature.blocks import kronecker
-from bayesgen.curvature.sample import Sample
-from bayesgen.curvature.weights import Weights
+from bayesgen.curvature import factory, jacobian, jacobian_rows, matrix_free
+from bayesgen.curvature.block_diagonal import kronecker
+from bayesgen.curvature.jacobian import Sample
+from bayesgen.curvature.parameters import Weights
 
 F64 = torch.float64
 ALL = ["ggn", "hessian", "kron", "diag", "last_layer"]
@@ -23,9 +23,9 @@ def small(monkeypatch):
     """Sizes at which everything but Lanczos is taken for too large."""
 
     def set_to(dual, primal):
-        monkeypatch.setattr(build, "LARGEST_DUAL", dual)
-        monkeypatch.setattr(build, "LARGEST_PRIMAL", primal)
-        monkeypatch.setattr(build, "LARGEST_HESSIAN", primal)
+        monkeypatch.setattr(factory, "LARGEST_DUAL", dual)
+        monkeypatch.setattr(factory, "LARGEST_PRIMAL", primal)
+        monkeypatch.setattr(factory, "LARGEST_HESSIAN", primal)
 
     return set_to
 
@@ -179,7 +179,7 @@ def test_dual_and_primal_are_one(seed, precision):
     found = []
     for primal in (0, 4000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build, "LARGEST_PRIMAL", primal)
+            patch.setattr(factory, "LARGEST_PRIMAL", primal)
             model = laplace(net, precision=precision)
             found.append(quiet(model, torch.cat([x] * 3), torch.cat([y] * 3)))
     a, b = found
@@ -196,7 +196,7 @@ def test_dual_and_primal_are_one(seed, precision):
 def test_root_and_matrix_are_one(monkeypatch):
     net, x, y = problem()
     root = laplace(net).fit(x, y)
-    monkeypatch.setattr(build, "LARGEST_ROOT", 0)
+    monkeypatch.setattr(factory, "LARGEST_ROOT", 0)
     matrix = laplace(net).fit(x, y)
     assert "root" in root.evidence.method
     assert "matrix" in matrix.evidence.method
@@ -351,7 +351,7 @@ def test_draws_of_the_weights_have_the_posteriors_covariance():
         posterior = laplace(net, curvature=curvature).fit(x, y)
         steps = posterior.sample_weights(20_000) - posterior.curvature.weights.theta
         f = posterior.curvature.covariance(x[:4], torch.ones(1, dtype=F64))
-        J = next(iter(bg.curvature.sample.jacobians(posterior.curvature.weights, x[:4], 3, 8)))
+        J = next(iter(jacobian.jacobians(posterior.curvature.weights, x[:4], 3, 8)))
         got = torch.einsum("mcp,sp->smc", J, steps).var(0)
         torch.testing.assert_close(got, f.diagonal(dim1=1, dim2=2), rtol=0.06, atol=1e-3)
 
@@ -494,8 +494,8 @@ def test_a_unit_at_its_kink_is_no_disaster():
 def test_windows_are_patches_in_another_order(settings):
     module = torch.nn.Conv2d(3, 2, **settings).double()
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
-    seen = rows.patches(module, x)
-    other = rows.windows(module, x)
+    seen = jacobian_rows.patches(module, x)
+    other = jacobian_rows.windows(module, x)
     kh, kw = module.kernel_size
     laid = other.reshape(2, -1, kh, kw, 3).permute(0, 4, 2, 3, 1).reshape(seen.shape)
     torch.testing.assert_close(laid, seen, rtol=0, atol=0)

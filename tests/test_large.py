@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesgen as bg
-from bayesgen import solvers, tiles
-from bayesgen.bracket import Bracket
-from bayesgen.gram import gram
-from bayesgen.measure import Measure
-from bayesgen.models import large as models_large
-from bayesgen.moments import calibrate
+from bayesgen import solvers
+from bayesgen.covariance import tiled
+from bayesgen.covariance.gram import gram
+from bayesgen.covariance.tiled import TiledGram
+from bayesgen.models.gp import krylov as models_large
 from bayesgen.solvers import Machine, block_lanczos, plan
-from bayesgen.spectral_evidence import quadratic
-from bayesgen.spectrum import Spectrum
-from bayesgen.tiles import TiledGram
+from bayesgen.solvers.quadrature import Measure
+from bayesgen.spectrum.control_variates import calibrate
+from bayesgen.spectrum.evidence import quadratic
+from bayesgen.spectrum.quadrature_bracket import Bracket
+from bayesgen.spectrum.spectrum import Spectrum
 
 F64 = torch.float64
 LAPTOP = Machine(20e9, 100e9, {"float32": 2e11, "float64": 1e11}, 1e9, "cpu")
@@ -294,13 +295,13 @@ def test_what_it_does_not_know_it_says():
 # ---------------------------------------------------------------- tiles
 
 
-@pytest.mark.parametrize("storage", tiles.STORAGE)
+@pytest.mark.parametrize("storage", tiled.STORAGE)
 @pytest.mark.parametrize(
     "kernel", [gpytorch.kernels.RBFKernel(), gpytorch.kernels.MaternKernel(1.5),
                gpytorch.kernels.LinearKernel()]
 )  # fmt: skip
 def test_tiles_are_the_matrix(storage, kernel, monkeypatch, tmp_path):
-    monkeypatch.setattr(tiles, "_ROWS", 17)
+    monkeypatch.setattr(tiled, "_ROWS", 17)
     x = points(60)
     matrices = gram(kernel.double(), x)
     theta, v = matrices.start(), torch.randn(60, 4, dtype=F64)
@@ -318,7 +319,7 @@ def test_tiles_are_the_matrix(storage, kernel, monkeypatch, tmp_path):
 
 
 def test_a_file_of_tiles_goes_on_where_it_was_cut_off(monkeypatch, tmp_path):
-    monkeypatch.setattr(tiles, "_ROWS", 10)
+    monkeypatch.setattr(tiled, "_ROWS", 10)
     matrices = gram(gpytorch.kernels.RBFKernel().double(), points(55))
     theta = matrices.start()
     made = []
@@ -354,7 +355,7 @@ def test_a_full_disk_is_said_before_anything_is_computed(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tiles.os, "posix_fallocate", full)
+    monkeypatch.setattr(tiled.os, "posix_fallocate", full)
     matrices = gram(gpytorch.kernels.RBFKernel().double(), points(20))
     with pytest.raises(OSError, match="which its disk has not: No space left"):
         TiledGram(matrices, matrices.start(), "disk", folder=tmp_path)
@@ -527,7 +528,7 @@ def test_exact_factorisations_after_the_search(problem, monkeypatch):
     def fails(*_):
         raise MemoryError("no more")
 
-    monkeypatch.setattr("bayesgen.models.exact.solvers.cholesky", fails)
+    monkeypatch.setattr("bayesgen.models.gp.tiled_cholesky.solvers.cholesky", fails)
     with pytest.warns(RuntimeWarning, match="ran out of memory .*: the evidence is block Lanczos"):
         kept = gp.fit(x, y)
     assert torch.equal(kept.evidence.fit, search.evidence.fit)
@@ -539,7 +540,7 @@ def test_out_of_memory_goes_on_to_the_next_engine_and_says_so(problem, monkeypat
     def fails(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
-    monkeypatch.setattr("bayesgen.spectrum.solvers.eigh", fails)
+    monkeypatch.setattr("bayesgen.spectrum.spectrum.solvers.eigh", fails)
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("scale",))
     with pytest.warns(RuntimeWarning, match="ran out of memory .*: block Lanczos instead"):
         posterior = gp.fit(x, y)

@@ -98,7 +98,9 @@ def test_a_prior_mean():
     with pytest.raises(ValueError, match="same architecture, with a parameter '1.weight'"):
         bg.Laplace(net, prior_mean=bg.networks.MLP(4, (6,), 3))
     with pytest.raises(ValueError, match="prior_mean is on device meta"):
-        bg.climb(net, x, y, prior_precision=1.0, prior_mean=bg.networks.MLP(4, (5,), 3).to("meta"))
+        bg.fit_map(
+            net, x, y, prior_precision=1.0, prior_mean=bg.networks.MLP(4, (5,), 3).to("meta")
+        )
     with pytest.raises(TypeError, match="prior_mean"):
         bg.Laplace(net, prior_mean=0.0)
 
@@ -110,7 +112,7 @@ def test_at_the_networks_own_mode_its_linearisation_has_the_same(about):
         nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double() for _ in range(2)
     )
     prior = {"prior_precision": 3.0, "prior_mean": first if about != "zero" else None}
-    bg.climb(net, x, y, tolerance=1e-16, steps=3000, **prior)
+    bg.fit_map(net, x, y, tolerance=1e-16, steps=3000, **prior)
     linear = bg.Laplace(net, mode="linearised", hyperparameters="fixed", **prior).fit(x, y)
     own = bg.Laplace(net, hyperparameters="fixed", **prior).fit(x, y)
     assert own.gain < 1e-8
@@ -241,7 +243,7 @@ def test_bad_arguments_are_named():
 
 def test_too_many_rows_are_refused(monkeypatch):
     net, x, y = small()
-    monkeypatch.setattr("bayesgen.models.linearised.LARGEST_DUAL", 10)
+    monkeypatch.setattr("bayesgen.models.network.linearised.LARGEST_DUAL", 10)
     with pytest.raises(ValueError, match="up to 10 rows"):
         bg.Laplace(net, mode="tangent").fit(x, y)
 

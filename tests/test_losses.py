@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bayesgen import losses
+from bayesgen.pacbayes import expected_losses
 
 
 def one(value):
@@ -18,7 +18,7 @@ def test_gibbs_risk_of_an_argmax_against_a_fine_integral(C, size, rng):
     mean = size * torch.from_numpy(rng.standard_normal((3, C)))
     labels = torch.stack([mean[0].argmax(), mean[1].argmin(), torch.tensor(0)])
     z = np.linspace(-14, 14, 20_001)
-    got = losses.zero_one(mean, torch.full((3, 1), 0.49, dtype=torch.float64), labels)
+    got = expected_losses.zero_one(mean, torch.full((3, 1), 0.49, dtype=torch.float64), labels)
     for row, label, value in zip(mean.numpy(), labels, got, strict=True):
         lead = np.delete((row[label] - row) / 0.7, int(label))
         wrong = -np.expm1(stats.norm.logcdf(z[:, None] + lead).sum(1))
@@ -31,22 +31,30 @@ def test_gibbs_risk_against_draws(rng):
     labels = torch.tensor([0, 1, 2, 3])
     draws = mean + variance.sqrt() * torch.from_numpy(rng.standard_normal((200_000, 4, 5)))
     seen = (draws.argmax(-1) != labels).double().mean(0)
-    torch.testing.assert_close(losses.zero_one(mean, variance, labels), seen, rtol=0, atol=5e-3)
+    torch.testing.assert_close(
+        expected_losses.zero_one(mean, variance, labels), seen, rtol=0, atol=5e-3
+    )
 
 
 def test_two_outputs_are_the_sign_of_their_difference(rng):
     mean = torch.from_numpy(rng.standard_normal((50, 2)))
     labels = torch.from_numpy(rng.integers(0, 2, 50))
-    two = losses.zero_one(mean, torch.ones(50, 1).double(), labels)
-    sign = losses.zero_one(mean[:, 1:] - mean[:, :1], torch.full((50, 1), 2.0).double(), labels)
+    two = expected_losses.zero_one(mean, torch.ones(50, 1).double(), labels)
+    sign = expected_losses.zero_one(
+        mean[:, 1:] - mean[:, :1], torch.full((50, 1), 2.0).double(), labels
+    )
     torch.testing.assert_close(two, sign)
 
 
 def test_without_variance_it_is_the_error_of_the_argmax():
     mean = torch.tensor([[1.0, 0.0, 0.2], [1.0, 2.0, 0.0]], dtype=torch.float64)
-    got = losses.zero_one(mean, torch.zeros(2, 1).double(), torch.tensor([0, 0]))
+    got = expected_losses.zero_one(mean, torch.zeros(2, 1).double(), torch.tensor([0, 0]))
     torch.testing.assert_close(got, torch.tensor([0.0, 1.0]).double())
-    assert losses.zero_one(mean, torch.ones(2, 1).double(), torch.tensor([0, 0])).isfinite().all()
+    assert (
+        expected_losses.zero_one(mean, torch.ones(2, 1).double(), torch.tensor([0, 0]))
+        .isfinite()
+        .all()
+    )
 
 
 def test_gradients_are_right(rng):
@@ -54,7 +62,7 @@ def test_gradients_are_right(rng):
     variance = torch.tensor([[0.5], [1.0], [2.0]], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 1, 3])
     assert torch.autograd.gradcheck(
-        lambda m, v: losses.zero_one(m, v, labels), (mean, variance), atol=1e-7
+        lambda m, v: expected_losses.zero_one(m, v, labels), (mean, variance), atol=1e-7
     )
 
 
@@ -68,19 +76,19 @@ def test_clipped_square_against_quadrature(mean, variance, most, y):
         return min((mu + sd * z) ** 2, most) * stats.norm.pdf(z)
 
     want = integrate.quad(integrand, -12, 12, points=sorted(corners) or None, limit=400)[0]
-    got = float(losses.clipped_squared(one(mean), one(variance), one(y), most))
+    got = float(expected_losses.clipped_squared(one(mean), one(variance), one(y), most))
     assert got == pytest.approx(want, rel=1e-7, abs=1e-10)
 
 
 def test_clipped_nll_is_the_nll_where_nothing_is_clipped():
     noise = torch.tensor(0.5, dtype=torch.float64)
-    got = losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (-5.0, 1e6))
+    got = expected_losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (-5.0, 1e6))
     want = 0.5 * np.log(2 * np.pi * 0.5) + (0.4**2 + 0.1) / (2 * 0.5)
     assert float(got) == pytest.approx(want)
-    narrow = losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (1.0, 1.2))
+    narrow = expected_losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (1.0, 1.2))
     assert 1.0 < float(narrow) < 1.2
     with pytest.raises(ValueError, match="above the least value of the loss"):
-        losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (-1.0, 0.1))
+        expected_losses.clipped_nll(one(0.3), one(0.1), one(0.7), noise, (-1.0, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -94,4 +102,4 @@ def test_clipped_nll_is_the_nll_where_nothing_is_clipped():
 )
 def test_bad_input_is_named(variance, labels, message):
     with pytest.raises(ValueError, match=message):
-        losses.zero_one(torch.zeros(2, 3), variance, labels)
+        expected_losses.zero_one(torch.zeros(2, 3), variance, labels)

@@ -7,8 +7,8 @@ import xarray as xr
 from sklearn.metrics import log_loss
 
 import bayesgen as bg
-from bayesgen.calibration import scores
 from bayesgen.experiments import laplace
+from bayesgen.experiments.calibration import scores
 from bayesgen.experiments.laplace import summary
 from tests.test_cli import run
 
@@ -49,7 +49,7 @@ def test_the_evidence_is_laplaces_own():
         net, data.x_train, data.y_train, epochs=5, prior_precision=2.0, optimiser="adam",
         learning_rate=3e-3, batch=64,
     )  # fmt: skip
-    bg.climb(net, data.x_train, data.y_train, prior_precision=2.0, steps=20)
+    bg.fit_map(net, data.x_train, data.y_train, prior_precision=2.0, steps=20)
     own = bg.Laplace(net, prior_precision=2.0, hyperparameters="fixed")
     with pytest.warns(bg.NotAtModeWarning):
         posterior = own.fit(data.x_train, data.y_train)

@@ -3,9 +3,9 @@ import torch
 from torch.func import functional_call, jacrev
 
 import bayesgen as bg
-from bayesgen.curvature.rows import Part
-from bayesgen.curvature.sample import Sample, chunks, jacobian, jacobians
-from bayesgen.curvature.weights import Weights
+from bayesgen.curvature.jacobian import Sample, chunks, jacobian, jacobians
+from bayesgen.curvature.jacobian_rows import Part
+from bayesgen.curvature.parameters import Weights
 
 F64 = torch.float64
 

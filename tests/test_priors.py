@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesgen import bases, priors
+from bayesgen.features import bases, priors
 
 F64 = torch.float64
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bayesgen import experiments
-from bayesgen.experiments.sweep import Task, Workers, executor, sweep
+from bayesgen.experiments.executor import Task, Workers, executor, sweep
 
 
 def square(x):

@@ -244,7 +244,7 @@ def test_a_climb_ends_at_the_mode_of_a_linear_model():
     g = torch.Generator().manual_seed(0)
     x, y = (torch.randn(60, k, generator=g, dtype=torch.float64) for k in (4, 2))
     net = torch.nn.Linear(4, 2, bias=False).double()
-    found = bg.climb(net, x, y, "gaussian", prior_precision=3.0, noise=0.5, tolerance=1e-14)
+    found = bg.fit_map(net, x, y, "gaussian", prior_precision=3.0, noise=0.5, tolerance=1e-14)
     exact = torch.linalg.solve(x.mT @ x / 0.5 + 3.0 * torch.eye(4).double(), x.mT @ y / 0.5).mT
     torch.testing.assert_close(net.weight.detach(), exact, rtol=1e-5, atol=1e-6)
     density = torch.distributions.Normal(net(x).detach(), 0.5**0.5).log_prob(y).sum()
@@ -259,7 +259,7 @@ def test_a_climb_to_a_mode_about_a_prior_mean_and_its_evidence():
     x, y = (torch.randn(60, k, generator=g, dtype=torch.float64) for k in (4, 2))
     net, first = (torch.nn.Linear(4, 2, bias=False).double() for _ in range(2))
     settings = {"prior_precision": 3.0, "noise": 0.5, "prior_mean": first}
-    found = bg.climb(net, x, y, "gaussian", tolerance=1e-14, **settings)
+    found = bg.fit_map(net, x, y, "gaussian", tolerance=1e-14, **settings)
     start = first.weight.detach()
     A = x.mT @ x / 0.5 + 3.0 * torch.eye(4).double()
     exact = torch.linalg.solve(A, x.mT @ y / 0.5 + 3.0 * start.mT).mT
@@ -289,7 +289,7 @@ def test_a_climb_takes_a_precision_for_each_layer_and_makes_laplace_content():
             data.x_train, data.y_train
         )
     seen = []
-    found = bg.climb(
+    found = bg.fit_map(
         net, data.x_train, data.y_train, prior_precision=alpha, steps=400, tolerance=1e-9,
         batch=50, progress=lambda *a: seen.append(a),
     )  # fmt: skip
@@ -307,18 +307,18 @@ def test_a_climb_ends_at_a_height():
     torch.manual_seed(0)
     net = bg.networks.MLP(64, (12,), 10).double()
     settings = {"prior_precision": 1.0, "steps": 400}
-    first = bg.climb(net, data.x_train, data.y_train, height=-200.0, **settings)
+    first = bg.fit_map(net, data.x_train, data.y_train, height=-200.0, **settings)
     assert -200 <= first.log_posterior < -199.9
     assert not first.converged
     scores = net(data.x_train).detach()
     density = -torch.nn.functional.cross_entropy(scores, data.y_train, reduction="sum")
     value = float(density) - 0.5 * sum(float(p.detach().square().sum()) for p in net.parameters())
     assert value == pytest.approx(first.log_posterior, rel=1e-9)
-    there = bg.climb(net, data.x_train, data.y_train, height=-200.0, **settings)
+    there = bg.fit_map(net, data.x_train, data.y_train, height=-200.0, **settings)
     assert (there.log_posterior, there.gained) == (pytest.approx(value, rel=1e-9), 0)
     assert there.evaluations == 1
     far = settings | {"steps": 3000}
-    assert bg.climb(net, data.x_train, data.y_train, height=1e9, **far).converged
+    assert bg.fit_map(net, data.x_train, data.y_train, height=1e9, **far).converged
 
 
 def test_networks_climb_to_one_training_loss():
@@ -328,7 +328,7 @@ def test_networks_climb_to_one_training_loss():
         torch.manual_seed(seed)
         net = bg.networks.MLP(64, (12,), 10).double()
         bg.train(net, data.x_train, data.y_train, epochs=20, optimiser="adam", learning_rate=1e-2)
-        bg.climb(net, data.x_train, data.y_train, prior_precision=0.0, height=-0.02 * 120)
+        bg.fit_map(net, data.x_train, data.y_train, prior_precision=0.0, height=-0.02 * 120)
         with torch.no_grad():
             loss = torch.nn.functional.cross_entropy(net(data.x_train), data.y_train)
         losses.append(float(loss))
@@ -339,12 +339,12 @@ def test_a_climb_refuses_what_it_cannot_use():
     x, y = torch.randn(10, 3), torch.arange(10) % 2
     net = torch.nn.Linear(3, 2)
     with pytest.raises(ValueError, match="prior_precision must be"):
-        bg.climb(net, x, y, prior_precision=torch.ones(3))
+        bg.fit_map(net, x, y, prior_precision=torch.ones(3))
     with pytest.raises(ValueError, match="steps must be"):
-        bg.climb(net, x, y, prior_precision=1.0, steps=0)
+        bg.fit_map(net, x, y, prior_precision=1.0, steps=0)
     with pytest.raises(ValueError, match="height must be"):
-        bg.climb(net, x, y, prior_precision=1.0, height=math.nan)
+        bg.fit_map(net, x, y, prior_precision=1.0, height=math.nan)
     with torch.no_grad():
         net.weight[0, 0] = math.inf
     with pytest.raises(bg.DivergedError, match="not finite"):
-        bg.climb(net, x, y, prior_precision=1.0)
+        bg.fit_map(net, x, y, prior_precision=1.0)

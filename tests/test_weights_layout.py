@@ -1,4 +1,4 @@
-"""Tests of `bayesgen.curvature.weights`: the layout of a network's copy."""
+"""Tests of `bayesgen.curvature.parameters`: the layout of a network's copy."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from bayesgen.curvature.weights import Weights
+from bayesgen.curvature.parameters import Weights
 
 _BACKWARD_PASSES = """
 import torch
 from torch import nn
-from bayesgen.curvature.weights import Weights
+from bayesgen.curvature.parameters import Weights
 torch.set_num_threads({threads})
 torch.manual_seed(0)
 net = nn.Sequential(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bayesgen._options import parse_groups, parse_levels
-from bayesgen._terminal import table
+from bayesgen.commands.console import table
+from bayesgen.commands.options import parse_groups, parse_levels
 from bayesgen.commands.shared import (
     Data,
     DataDir,
@@ -48,11 +48,12 @@ def certify(
     ),
 ) -> None:
     """PAC-Bayes certificates of Gaussian processes, and their evidence, as labels are corrupted."""
-    from bayesgen import _output, experiments
+    from bayesgen import experiments
+    from bayesgen._internal import files
     from bayesgen.experiments.certify import summary
 
     chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
-    folder = _output.writable(out)
+    folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.certify(
             data,

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bayesgen import sharded
-from bayesgen._options import on_device, parse_levels
-from bayesgen._terminal import tell, tell_models
+from bayesgen.commands.console import tell, tell_models
+from bayesgen.commands.options import on_device, parse_levels
 from bayesgen.commands.shared import (
     DTYPES,
     Data,
@@ -24,6 +23,7 @@ from bayesgen.commands.shared import (
     on_threads,
     progress_bar,
 )
+from bayesgen.covariance import distributed
 
 
 def corruption(
@@ -70,16 +70,17 @@ def corruption(
     ),
 ) -> None:
     """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
-    from bayesgen import _checks, _output, experiments
-    from bayesgen.experiments import sweep as sweeps
+    from bayesgen import experiments
+    from bayesgen._internal import checks, files
+    from bayesgen.experiments import executor as sweeps
     from bayesgen.experiments.corruption import summary
 
     chosen = parse_levels(levels)
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     place = on_device(device, dtype)
-    _checks.one_of("dtype", dtype, tuple(DTYPES))
-    folder = _output.writable(out)
+    checks.one_of("dtype", dtype, tuple(DTYPES))
+    folder = files.writable(out)
     several = [name.strip() for name in model.split(",")]
     settings: dict[str, Any] = {
         "levels": chosen,
@@ -123,7 +124,7 @@ def corruption(
             progress=report,
             **settings,
         )
-    if not sharded.first():
+    if not distributed.first():
         return None
     keep(result, experiments.corruption.plot(result), folder, "corruption")
     if work is None:

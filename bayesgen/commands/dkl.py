@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bayesgen._options import parse_levels
-from bayesgen._terminal import tell_models
+from bayesgen.commands.console import tell_models
+from bayesgen.commands.options import parse_levels
 from bayesgen.commands.shared import (
     Data,
     DataDir,
@@ -36,9 +36,10 @@ def dkl(
     out: Annotated[Path, typer.Option(help="Folder for dkl.nc and dkl.png.")] = Path("results/dkl"),
 ) -> None:
     """Deep kernels: evidence that does not pay for its features, the cures, and a fixed kernel."""
-    from bayesgen import _output, experiments
+    from bayesgen import experiments
+    from bayesgen._internal import files
 
-    chosen, folder = parse_levels(levels), _output.writable(out)
+    chosen, folder = parse_levels(levels), files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.corruption_models(
             data,

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bayesgen._options import on_device, parse_sizes
-from bayesgen._terminal import tell_plan
+from bayesgen.commands.console import tell_plan
+from bayesgen.commands.options import on_device, parse_sizes
 from bayesgen.commands.shared import DTYPES
 
 
@@ -30,11 +30,12 @@ def info(
     ] = None,
 ) -> None:
     """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
-    from bayesgen import _checks, solvers
+    from bayesgen import solvers
+    from bayesgen._internal import checks
     from bayesgen.experiments.experiment import provenance
 
     if plan is not None:
-        _checks.one_of("dtype", dtype, tuple(DTYPES))
+        checks.one_of("dtype", dtype, tuple(DTYPES))
         machine = solvers.Machine.here(on_device(device, dtype), work)
         found = parse_sizes([plan, *(sizes or [])])
         kind, keep = DTYPES[dtype], work is not None

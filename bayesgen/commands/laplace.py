@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bayesgen._options import on_device
-from bayesgen._terminal import table
+from bayesgen.commands.console import table
+from bayesgen.commands.options import on_device
 from bayesgen.commands.shared import (
     DTYPES,
     Data,
@@ -50,12 +50,13 @@ def laplace(
     ),
 ) -> None:
     """Train a network; its Laplace evidence and predictions by every curvature."""
-    from bayesgen import _checks, _output, experiments
+    from bayesgen import experiments
+    from bayesgen._internal import checks, files
     from bayesgen.experiments.laplace import summary
 
     place = on_device(device, dtype)
-    _checks.one_of("dtype", dtype, tuple(DTYPES))
-    folder = _output.writable(out)
+    checks.one_of("dtype", dtype, tuple(DTYPES))
+    folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.laplace(
             data,

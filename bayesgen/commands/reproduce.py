@@ -18,11 +18,11 @@ def reproduce(
     ),
 ) -> None:
     """One figure of the literature, computed anew: NAME.png and NAME.nc."""
-    from bayesgen import _checks, _output
+    from bayesgen._internal import checks, files
     from bayesgen.experiments import REPRODUCTIONS
 
-    experiment = REPRODUCTIONS[_checks.one_of("name", name, tuple(REPRODUCTIONS))]
-    folder = _output.writable(out)
+    experiment = REPRODUCTIONS[checks.one_of("name", name, tuple(REPRODUCTIONS))]
+    folder = files.writable(out)
     result = experiment(command=command_line())
     keep(result, experiment.plot(result), folder, name)
     console = Console(highlight=False, soft_wrap=True)

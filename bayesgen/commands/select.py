@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bayesgen._terminal import plain, table
+from bayesgen.commands.console import plain, table
 from bayesgen.commands.shared import on_threads, progress_bar
 
 
@@ -22,27 +22,28 @@ def select(
     ] = Path("results/select"),
 ) -> None:
     """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
-    from bayesgen import _checks, _output, plots
+    from bayesgen import plots
+    from bayesgen._internal import checks, files
     from bayesgen.select import figure
     from bayesgen.select import table as tables
 
     if (csv is None) == (demo is None):
         raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")
     if demo is not None:
-        _checks.one_of("demo", demo, ("bishop",))
+        checks.one_of("demo", demo, ("bishop",))
         data = tables.bishop()
     elif csv is not None:
         if target is None:
             raise ValueError("target must be given with --csv: the column to explain")
         data = tables.read(csv, target)
-    folder = _output.writable(out)
+    folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         selection = tables.select(data, report)
     ranking = selection.ranking
-    _output.write(folder / "ranking.csv", ranking.to_csv)
+    files.write(folder / "ranking.csv", ranking.to_csv)
     fits, bars = figure.figure(selection), plots.comparison(ranking)
-    _output.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
-    _output.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
+    files.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
+    files.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
     console = Console(highlight=False, soft_wrap=True)
     names = {
         "log_evidence": "log p(D)",

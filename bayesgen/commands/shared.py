@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bayesgen import sharded
+from bayesgen.covariance import distributed
 
 # Options that several commands share.
 Data = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")]
@@ -58,7 +58,7 @@ def progress_bar() -> Iterator[Any]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not sharded.first()) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not distributed.first()) as bar:
         task = bar.add_task("loading", total=None)
 
         def report(done: int, expected: int, what: str) -> None:
@@ -75,7 +75,7 @@ def command_line() -> str:
 
 def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
     """NAME.nc and NAME.png."""
-    from bayesgen import _output
+    from bayesgen._internal import files
 
-    _output.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
-    _output.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
+    files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+    files.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))

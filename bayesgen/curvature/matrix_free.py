@@ -9,11 +9,11 @@ import torch
 from curvlinops import GGNLinearOperator, HessianLinearOperator
 from torch import Tensor, nn
 
-from bayesgen.curvature.base import Curvature, PriorShape, Terms, spectral_terms
-from bayesgen.curvature.weights import Weights
+from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, spectral_terms
+from bayesgen.curvature.parameters import Weights
 from bayesgen.likelihoods.likelihood import Likelihood
-from bayesgen.measure import Measure
-from bayesgen.spectrum import Spectrum
+from bayesgen.solvers.quadrature import Measure
+from bayesgen.spectrum.spectrum import Spectrum
 
 _OPERATORS = {"ggn": GGNLinearOperator, "hessian": HessianLinearOperator}
 
@@ -120,7 +120,7 @@ class MatrixFree(Curvature):
             probes=each,
         )
 
-    def terms(self, precision: Tensor) -> Terms:
+    def terms(self, precision: Tensor) -> CurvatureTerms:
         """See `Curvature.terms`."""
         assert self.spectrum is not None
         return spectral_terms(self.spectrum, precision)

@@ -12,16 +12,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import _checks, bases, kernels, likelihoods, losses, pacbayes, plots
 from bayesgen import data as datasets
-from bayesgen.data import Dataset
+from bayesgen import kernels, likelihoods, pacbayes, plots
+from bayesgen._internal import checks
+from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import INTERPOLATION, corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
+from bayesgen.features import bases
 from bayesgen.models import GaussianProcess, LinearModel
-from bayesgen.models.base import ExactPosterior
-from bayesgen.models.profile import Progress
-from bayesgen.pacbayes.certificate import Certificate
-from bayesgen.pacbayes.terms import THEOREMS
+from bayesgen.models.profile_search import Progress
+from bayesgen.pacbayes import expected_losses
+from bayesgen.pacbayes.certificates.certificate import Certificate
+from bayesgen.pacbayes.certificates.request import THEOREMS
+from bayesgen.posterior.posterior import ExactPosterior
 
 # Length-scales stated beforehand, as multiples of the square root of the number of inputs, the
 # order of distance between points whose inputs lie in [0, 1].
@@ -109,7 +112,7 @@ def certify(
         >>> bool(result.bound[0, 0] < result.bound[1, 0])
         True
     """
-    _checks.one_of("bound", bound, tuple(THEOREMS))
+    checks.one_of("bound", bound, tuple(THEOREMS))
     chosen, numbers = grid(levels, seeds, kind)
     data = loaded(data, data_dir=data_dir)
     if groups is not None:
@@ -128,7 +131,7 @@ def certify(
     for b, one in enumerate(found):
         posterior = one.posterior
         mean, variance = _latent(posterior, data.x_test)
-        gibbs = losses.zero_one(mean, variance, test_labels[b])
+        gibbs = expected_losses.zero_one(mean, variance, test_labels[b])
         row = {
             "bound": one.bound,
             "vote_bound": math.nan if one.vote is None else one.vote,
@@ -208,7 +211,7 @@ def summary(result: xr.Dataset) -> pd.DataFrame:
 
 def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> dict[str, Any]:
     """Name → model: the priors of a study, none of which has seen the data."""
-    _checks.one_of("kernel", kernel, (*kernels.NAMES, "convolutional"))
+    checks.one_of("kernel", kernel, (*kernels.NAMES, "convolutional"))
     inputs = data.x_train.shape[1]
     if kernel == "convolutional":
         if lengthscales is not None:
@@ -219,7 +222,7 @@ def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> 
     values = [m * math.sqrt(inputs) for m in MULTIPLES] if lengthscales is None else lengthscales
     models = {}
     for value in values:
-        length = _checks.positive("lengthscales", float(value), like=data.x_train)
+        length = checks.positive("lengthscales", float(value), like=data.x_train)
         prior = kernels.with_lengthscale(kernels.named(kernel).to(data.x_train), length)
         models[f"length-scale {float(value):.3g}"] = GaussianProcess(prior)
     return models

@@ -14,14 +14,15 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import _checks, kernels, likelihoods, plots
 from bayesgen import data as datasets
-from bayesgen.data import Dataset
+from bayesgen import kernels, likelihoods, plots
+from bayesgen._internal import checks
+from bayesgen.data.corruption import KINDS, corrupt_labels
+from bayesgen.data.dataset import Dataset
 from bayesgen.evidence import Evidence
 from bayesgen.experiments.experiment import experiment, provenance
-from bayesgen.labels import KINDS, corrupt_labels
 from bayesgen.models import GaussianProcess, GPPosterior
-from bayesgen.models.profile import Progress
+from bayesgen.models.profile_search import Progress
 
 # Noise variance of the interpolating twin: a standard deviation of 0.01 on targets of size one.
 INTERPOLATION = 1e-4
@@ -115,7 +116,7 @@ def corruption(
     """
     chosen, numbers = grid(levels, seeds, kind)
     prior, prior_name = _kernel(kernel)
-    encode = TARGETS[_checks.one_of("targets", targets, tuple(TARGETS))]
+    encode = TARGETS[checks.one_of("targets", targets, tuple(TARGETS))]
     if noise is not None and targets == "dirichlet":
         raise ValueError(
             "noise must be None with dirichlet targets: theirs is known for each point"
@@ -290,7 +291,7 @@ def grid(
     levels: Sequence[float] | None, seeds: int | Sequence[int], kind: str
 ) -> tuple[list[float], list[int]]:
     """Levels and seeds of a corruption study, checked."""
-    _checks.one_of("kind", kind, tuple(KINDS))
+    checks.one_of("kind", kind, tuple(KINDS))
     return _levels(levels), _seeds(seeds)
 
 
@@ -310,7 +311,7 @@ def corruptions(
 def _levels(levels: Sequence[float] | None) -> list[float]:
     if levels is None:
         return [i / 10 for i in range(11)]
-    chosen = [_checks.share("levels", level) for level in np.atleast_1d(np.asarray(levels))]
+    chosen = [checks.share("levels", level) for level in np.atleast_1d(np.asarray(levels))]
     if not chosen or any(b <= a for a, b in pairwise(chosen)):
         raise ValueError(f"levels must be one or more increasing numbers, got {chosen}")
     return chosen

@@ -16,16 +16,18 @@ import xarray as xr
 from gpytorch.kernels import RBFKernel
 from torch import Tensor
 
-from bayesgen import _checks, likelihoods, networks, plots, priors
-from bayesgen.data import Dataset
+from bayesgen import likelihoods, networks, plots
+from bayesgen._internal import checks
+from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
-from bayesgen.experiments.architectures import NETWORKS, Architecture, Cell, seeded
 from bayesgen.experiments.corruption import corruptions, grid, loaded
+from bayesgen.experiments.executor import Task, sweep
 from bayesgen.experiments.experiment import experiment, provenance
-from bayesgen.experiments.sweep import Task, sweep
+from bayesgen.experiments.networks import NETWORKS, Architecture, Cell, seeded
+from bayesgen.features import priors
 from bayesgen.models import DeepKernel, GaussianProcess, Polynomial
-from bayesgen.models.profile import Progress
+from bayesgen.models.profile_search import Progress
 
 # Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
 # other data, which are not to be compared with each other.
@@ -148,7 +150,7 @@ def corruption_models(
         ensemble: whether networks of one architecture train together, all levels and seeds in one
             `bayesgen.train_ensemble`; None does so on a GPU.
         executor: where the cells are computed, any `concurrent.futures.Executor`; see
-            `bayesgen.experiments.sweep`. None computes them here, one after another.
+            `bayesgen.experiments.executor`. None computes them here, one after another.
         store: a folder where each cell is kept as it ends; a study that was killed goes on from it.
         progress: called as progress(done, expected, what).
         command: what to record as the command that made the result.
@@ -173,7 +175,7 @@ def corruption_models(
     if not models or len(set(models)) < len(models):
         raise ValueError(f"models must be one or more different names, got {list(models)}")
     for name in models:
-        _checks.one_of("models", name, tuple(MODELS))
+        checks.one_of("models", name, tuple(MODELS))
     if command is None:
         command = (
             f"bayesgen.experiments.corruption_models({data!r}, {list(models)}, levels={chosen}, "

@@ -9,10 +9,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import losses, pacbayes, plots
+from bayesgen import pacbayes, plots
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import LinearModel, LinearPosterior, Polynomial
-from bayesgen.pacbayes.loss import expected_nll
+from bayesgen.pacbayes import expected_losses
+from bayesgen.pacbayes.certificates.losses import expected_nll
 
 # The polynomials: y = sin x + ε on [0, 2π].
 DEGREES = tuple(range(1, 8))
@@ -145,7 +146,7 @@ def _nll(posterior: LinearPosterior, x: Tensor, y: Tensor) -> float:
 
 def _clipped(posterior: LinearPosterior, x: Tensor, y: Tensor) -> Tensor:
     mean, variance, y = _marginals(posterior, x, y)
-    return losses.clipped_nll(mean, variance, y, posterior.noise, _RANGE).mean()
+    return expected_losses.clipped_nll(mean, variance, y, posterior.noise, _RANGE).mean()
 
 
 def _wave(n: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -14,19 +14,20 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from bayesgen import _checks, networks, plots
-from bayesgen.calibration import scores
-from bayesgen.curvature.build import CURVATURES, last_linear
-from bayesgen.data import Dataset
+from bayesgen import networks, plots
+from bayesgen._internal import checks
+from bayesgen.curvature.factory import CURVATURES, last_linear
+from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
-from bayesgen.experiments.architectures import seeded, standardised
+from bayesgen.experiments.calibration import scores
 from bayesgen.experiments.corruption import corruptions, loaded
 from bayesgen.experiments.corruption_models import EVIDENCE_VARIABLES, evidence_values
 from bayesgen.experiments.experiment import experiment, provenance
+from bayesgen.experiments.networks import seeded, standardised
 from bayesgen.models import Laplace
-from bayesgen.models.profile import Progress
-from bayesgen.training import climb, train
-from bayesgen.training.problem import layers
+from bayesgen.models.profile_search import Progress
+from bayesgen.training import fit_map, train
+from bayesgen.training.inputs import layers
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,14 @@ def laplace(
         >>> dict(result.sizes)["curvature"], float(result.log_marginal_likelihood[0]) < 0
         (1, True)
     """
-    kind = NETWORKS[_checks.one_of("network", network, tuple(NETWORKS))]
+    kind = NETWORKS[checks.one_of("network", network, tuple(NETWORKS))]
     if not curvatures or len(set(curvatures)) < len(curvatures):
         raise ValueError(f"curvatures must be one or more different names, got {list(curvatures)}")
     for name in curvatures:
-        _checks.one_of("curvatures", name, tuple(CURVATURES))
+        checks.one_of("curvatures", name, tuple(CURVATURES))
     if prior_precision is not None:
-        _checks.positive("prior_precision", prior_precision)
-    _checks.whole("steps", steps)
+        checks.positive("prior_precision", prior_precision)
+    checks.whole("steps", steps)
     data = loaded(
         data, train=train_points, test=test, data_dir=data_dir, dtype=dtype, device=device
     )
@@ -157,7 +158,7 @@ def laplace(
         **kind.settings,
     )
     alpha = run.prior_precision
-    found = climb(net, x, y, prior_precision=alpha, steps=steps, progress=progress)
+    found = fit_map(net, x, y, prior_precision=alpha, steps=steps, progress=progress)
     with torch.no_grad():
         fitted, mode = net(x), net(new).softmax(-1)
     rows = []

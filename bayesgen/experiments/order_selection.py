@@ -7,10 +7,11 @@ import math
 import torch
 import xarray as xr
 
-from bayesgen import bases, plots, priors
+from bayesgen import plots
+from bayesgen.covariance.linear import FeatureGram
 from bayesgen.experiments.experiment import experiment, provenance
-from bayesgen.models.feature_gram import FeatureGram
-from bayesgen.models.linear import nested
+from bayesgen.features import bases, priors
+from bayesgen.models.linear.model import nested
 
 NOISE_SD = 0.1
 _PRIORS = {"isotropic": priors.isotropic(), "order-dependent": priors.geometric(2.0)}

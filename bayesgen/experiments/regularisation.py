@@ -10,9 +10,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import bases, plots, priors
+from bayesgen import plots
 from bayesgen.experiments.experiment import experiment, provenance
-from bayesgen.models.linear import Polynomial
+from bayesgen.features import bases, priors
+from bayesgen.models.linear.presets import Polynomial
 
 # Weight of Σ 2ʲ wⱼ² beside ‖y − Φw‖²: small enough that 16 values of noise are interpolated.
 PENALTY = 1e-9

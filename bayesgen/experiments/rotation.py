@@ -12,7 +12,7 @@ from bayesgen import data as datasets
 from bayesgen import plots
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess
-from bayesgen.models.profile import Progress
+from bayesgen.models.profile_search import Progress
 
 # Pixels a side of a digit, enough for a rotation to look like one, and of what it is placed on.
 SIZE, CANVAS = 16, 24

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 
 def one_hot(labels: Any, num_classes: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -35,7 +35,7 @@ def one_hot(labels: Any, num_classes: int, *, dtype: torch.dtype = torch.float64
         tensor([[ 0.5000, -0.5000],
                 [-0.5000,  0.5000]], dtype=torch.float64)
     """
-    labels = _checks.class_labels("labels", labels, num_classes)
+    labels = checks.class_labels("labels", labels, num_classes)
     return torch.nn.functional.one_hot(labels, num_classes).to(dtype) - 1 / num_classes
 
 
@@ -84,9 +84,9 @@ def dirichlet(
         >>> dirichlet([0], 2).noise
         tensor([[0.6882, 4.6151]], dtype=torch.float64)
     """
-    labels = _checks.class_labels("labels", labels, num_classes)
+    labels = checks.class_labels("labels", labels, num_classes)
     a = torch.nn.functional.one_hot(labels, num_classes).to(dtype)
-    a = a + _checks.positive("concentration", concentration, like=a)
+    a = a + checks.positive("concentration", concentration, like=a)
     noise = (1 / a).log1p()
     targets = a.log() - noise / 2
     return DirichletTargets(targets - targets.mean(-1, keepdim=True), noise)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 _NAMED: dict[str, Callable[[], Likelihood]] = {}
 
@@ -44,7 +44,7 @@ def resolve(likelihood: Any) -> Likelihood | None:
             "likelihood must be a name or a bayesgen.likelihoods.Likelihood, "
             f"got {type(likelihood).__name__}"
         )
-    _checks.one_of("likelihood", likelihood, ("gaussian", *_NAMED))
+    checks.one_of("likelihood", likelihood, ("gaussian", *_NAMED))
     return None if likelihood == "gaussian" else _NAMED[likelihood]()
 
 
@@ -101,8 +101,8 @@ def with_noise(likelihood: Likelihood, log_noise: Tensor | None) -> Likelihood:
     return likelihood
 
 
-class Derivatives(NamedTuple):
-    """Derivatives of log p(y | f) in f, element by element.
+class LikelihoodDerivatives(NamedTuple):
+    """LikelihoodDerivatives of log p(y | f) in f, element by element.
 
     Attributes:
         value, first, second, third: of f's shape.
@@ -128,7 +128,7 @@ class Separable(Likelihood):
         """See `Likelihood.log_density`."""
         return self.element(y, f).sum(-1)
 
-    def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
+    def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
         """The first three derivatives in f."""
         with torch.enable_grad():
             f = f.detach().requires_grad_()
@@ -139,7 +139,7 @@ class Separable(Likelihood):
                     parts[-1].sum(), f, create_graph=True, materialize_grads=True
                 )
                 parts.append(part)
-        return Derivatives(*(part.detach() for part in parts))
+        return LikelihoodDerivatives(*(part.detach() for part in parts))
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         """See `Likelihood.roots`."""
@@ -157,10 +157,10 @@ class Separable(Likelihood):
 
     def observations(self, name: str, y: Any, like: Tensor) -> Tensor:
         """Integers or reals of shape (n,) or (B, n) as (B, n, 1)."""
-        tensor = _checks.as_tensor(name, y)
+        tensor = checks.as_tensor(name, y)
         if tensor.is_complex():
             raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
-        tensor = _checks.real(name, tensor.to(device=like.device, dtype=like.dtype), like=like)
+        tensor = checks.real(name, tensor.to(device=like.device, dtype=like.dtype), like=like)
         if tensor.ndim not in (1, 2) or tensor.shape[-1] != len(like):
             raise ValueError(
                 f"{name} must have shape (n,) or (B, n) with n = {len(like)}, "

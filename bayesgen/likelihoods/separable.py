@@ -18,8 +18,8 @@ from torch.distributions import (
 from torch.distributions import Poisson as PoissonDistribution
 from torch.distributions import StudentT as StudentTDistribution
 
-from bayesgen import _checks
-from bayesgen.likelihoods.likelihood import Derivatives, Separable, named
+from bayesgen._internal import checks
+from bayesgen.likelihoods.likelihood import LikelihoodDerivatives, Separable, named
 
 # Gauss–Hermite nodes of the predictive integrals over one latent value.
 _NODES = 64
@@ -53,7 +53,7 @@ class Gaussian(Separable):
     density = True
 
     def __init__(self, noise: Any = 1.0) -> None:
-        self.log_noise: Tensor = _checks.positive("noise", noise).log()
+        self.log_noise: Tensor = checks.positive("noise", noise).log()
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
@@ -102,10 +102,12 @@ class Bernoulli(Separable):
         """See `Separable.element`."""
         return torch.nn.functional.logsigmoid((2 * y - 1) * f)
 
-    def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
+    def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
         """Rasmussen & Williams (2006), eq. 3.15."""
         p, q = torch.sigmoid(f), torch.sigmoid(-f)
-        return Derivatives(self.element(y, f), y * q - (1 - y) * p, -p * q, -p * q * (q - p))
+        return LikelihoodDerivatives(
+            self.element(y, f), y * q - (1 - y) * p, -p * q, -p * q * (q - p)
+        )
 
     def observe(self, f: Tensor) -> Distribution:
         """See `Likelihood.observe`."""
@@ -144,10 +146,10 @@ class Poisson(Separable):
         """See `Separable.element`."""
         return y * f - f.exp() - torch.lgamma(y + 1)
 
-    def derivatives(self, y: Tensor, f: Tensor) -> Derivatives:
+    def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
         """All beyond the first are −e^f."""
         rate = f.exp()
-        return Derivatives(self.element(y, f), y - rate, -rate, -rate)
+        return LikelihoodDerivatives(self.element(y, f), y - rate, -rate, -rate)
 
     def observe(self, f: Tensor) -> Distribution:
         """See `Likelihood.observe`."""
@@ -183,11 +185,11 @@ class StudentT(Separable):
     density = True
 
     def __init__(self, df: float = 4.0, noise: Any = None) -> None:
-        self.df = float(_checks.positive("df", df))
+        self.df = float(checks.positive("df", df))
         self.log_noise = (
             torch.zeros((), dtype=torch.float64)
             if noise is None
-            else _checks.positive("noise", noise).log()
+            else checks.positive("noise", noise).log()
         )
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
@@ -220,5 +222,5 @@ class StudentT(Separable):
 
 
 def _real_targets(y: Any, like: Tensor) -> Tensor:
-    y = _checks.targets("y", y, len(like), like=like)
+    y = checks.targets("y", y, len(like), like=like)
     return y.reshape(-1, len(like), 1 if y.ndim == 1 else y.shape[-1])

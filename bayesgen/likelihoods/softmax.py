@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 from bayesgen.likelihoods.likelihood import Likelihood, named
 
 
@@ -35,10 +35,10 @@ class Softmax(Likelihood):
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """One-hot (B, n, C), from integer labels (n,) or (B, n)."""
-        y = _checks.as_tensor("y", y)
+        y = checks.as_tensor("y", y)
         largest = int(y.max()) if y.numel() and not y.is_complex() else 1
         C = self.num_classes or max(2, largest + 1)
-        labels = _checks.class_labels("y", y, C)
+        labels = checks.class_labels("y", y, C)
         if labels.ndim not in (1, 2) or labels.shape[-1] != len(like):
             raise ValueError(
                 f"y must have shape (n,) or (B, n) with n = {len(like)}, got {tuple(y.shape)}"

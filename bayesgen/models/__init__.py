@@ -1,15 +1,16 @@
 """Models that carry their evidence."""
 
-from bayesgen.models.base import Posterior
-from bayesgen.models.deep_kernel import DeepKernel
-from bayesgen.models.deep_posterior import DeepKernelPosterior
-from bayesgen.models.gp import GaussianProcess
-from bayesgen.models.laplace import Laplace
-from bayesgen.models.laplace_posterior import LaplacePosterior
-from bayesgen.models.linear import Fourier, LinearModel, Polynomial, RandomFeatures
-from bayesgen.models.linear_posterior import LinearPosterior
-from bayesgen.models.network_posterior import NetworkPosterior
-from bayesgen.models.posterior import GPPosterior
+from bayesgen.models.deep.model import DeepKernel
+from bayesgen.models.deep.posterior import DeepKernelPosterior
+from bayesgen.models.gp.model import GaussianProcess
+from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.latent.posterior import LaplacePosterior
+from bayesgen.models.linear.model import LinearModel
+from bayesgen.models.linear.posterior import LinearPosterior
+from bayesgen.models.linear.presets import Fourier, Polynomial, RandomFeatures
+from bayesgen.models.network.model import Laplace
+from bayesgen.models.network.posterior import NetworkPosterior
+from bayesgen.posterior.posterior import Posterior
 
 __all__ = [
     "DeepKernel",

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bayesgen.models.base import Posterior
+    from bayesgen.posterior.posterior import Posterior
 
 _CHAINS = 4
 

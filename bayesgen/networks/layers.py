@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 NORMS = ("batch", "none")
 
@@ -44,5 +44,5 @@ def before_activation(norm: str, channels: int) -> nn.Module:
     Raises:
         ValueError: another norm.
     """
-    _checks.one_of("norm", norm, NORMS)
+    checks.one_of("norm", norm, NORMS)
     return nn.BatchNorm2d(channels) if norm == "batch" else Bias()

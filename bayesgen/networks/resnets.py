@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 from bayesgen.networks.layers import Bias, Scale, before_activation
 
 
@@ -141,7 +141,7 @@ def ResNet18(
 def _resnet(
     widths: list[int], blocks: int, num_classes: int, channels: int, norm: str
 ) -> PreActivationResNet:
-    _checks.whole("width", widths[0])
-    _checks.whole("num_classes", num_classes)
-    _checks.whole("channels", channels)
+    checks.whole("width", widths[0])
+    checks.whole("num_classes", num_classes)
+    checks.whole("channels", channels)
     return PreActivationResNet(widths, blocks, num_classes, channels, norm)

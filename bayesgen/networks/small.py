@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -31,12 +31,12 @@ def MLP(
         >>> MLP(64, (32,), 10)(torch.zeros(5, 64)).shape
         torch.Size([5, 10])
     """
-    kind = _ACTIVATIONS[_checks.one_of("activation", activation, tuple(_ACTIVATIONS))]
-    widths = [_checks.whole("inputs", inputs), *(_checks.whole("hidden", h) for h in hidden)]
+    kind = _ACTIVATIONS[checks.one_of("activation", activation, tuple(_ACTIVATIONS))]
+    widths = [checks.whole("inputs", inputs), *(checks.whole("hidden", h) for h in hidden)]
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), kind()]
-    layers.append(nn.Linear(widths[-1], _checks.whole("outputs", outputs)))
+    layers.append(nn.Linear(widths[-1], checks.whole("outputs", outputs)))
     return nn.Sequential(*layers)
 
 
@@ -58,10 +58,10 @@ def LeNet(num_classes: int = 10, *, channels: int = 1, size: int = 28) -> nn.Seq
         >>> LeNet()(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    _checks.whole("size", size, 12)
+    checks.whole("size", size, 12)
     left = (size // 2 - 4) // 2
     return nn.Sequential(
-        nn.Conv2d(_checks.whole("channels", channels), 6, 5, padding=2),
+        nn.Conv2d(checks.whole("channels", channels), 6, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5),
@@ -72,7 +72,7 @@ def LeNet(num_classes: int = 10, *, channels: int = 1, size: int = 28) -> nn.Seq
         nn.ReLU(),
         nn.Linear(120, 84),
         nn.ReLU(),
-        nn.Linear(84, _checks.whole("num_classes", num_classes)),
+        nn.Linear(84, checks.whole("num_classes", num_classes)),
     )
 
 
@@ -92,9 +92,9 @@ def ConvNet(width: int = 16, num_classes: int = 10, *, channels: int = 3) -> nn.
         >>> ConvNet(8, channels=1)(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
-    _checks.whole("width", width)
+    checks.whole("width", width)
     return nn.Sequential(
-        nn.Conv2d(_checks.whole("channels", channels), width, 3, padding=1),
+        nn.Conv2d(checks.whole("channels", channels), width, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
         nn.ReLU(),
@@ -102,5 +102,5 @@ def ConvNet(width: int = 16, num_classes: int = 10, *, channels: int = 3) -> nn.
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(4 * width, _checks.whole("num_classes", num_classes)),
+        nn.Linear(4 * width, checks.whole("num_classes", num_classes)),
     )

@@ -23,10 +23,10 @@ from bayesgen.pacbayes.capacity import (
     rademacher_trace,
     vc,
 )
-from bayesgen.pacbayes.certificate import Certificate, OracleBound, Payment
-from bayesgen.pacbayes.compression import Compressed, compress, decode
+from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment
+from bayesgen.pacbayes.certificates.search import certify
+from bayesgen.pacbayes.compression.compress import Compressed, compress, decode
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
-from bayesgen.pacbayes.search import certify
 from bayesgen.pacbayes.vote import c_bound
 
 __all__ = [

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
-from bayesgen.pacbayes import _door
-from bayesgen.pacbayes._door import Range
+from bayesgen._internal import checks
+from bayesgen.pacbayes import validation
 from bayesgen.pacbayes.inverse_kl import upper_risk
+from bayesgen.pacbayes.validation import Range
 
 
 def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: float = 0.05) -> Tensor:
@@ -45,8 +45,8 @@ def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: floa
     logs = torch.as_tensor(log_marginal_likelihood, dtype=torch.float64)
     if not torch.isfinite(logs).all():
         raise ValueError(f"log_marginal_likelihood must be finite, got {logs}")
-    a, b = _door.interval(loss_range)
-    spent = -(logs + _door.log_delta(delta)) / _checks.whole("n", n) - a
+    a, b = validation.interval(loss_range)
+    spent = -(logs + validation.log_delta(delta)) / checks.whole("n", n) - a
     return a + (b - a) * _catoni(spent, b - a)
 
 
@@ -78,10 +78,10 @@ def catoni(
         >>> round(float(catoni(0.1, 20.0, 1000)), 4)
         0.1831
     """
-    a, b = _door.interval(loss_range)
-    C = b - a if constant is None else float(_checks.positive("constant", constant))
-    share = (_door.risk(risk, loss_range) - a) / (b - a)
-    paid = (_door.nats("kl", kl) - _door.log_delta(delta)) / _checks.whole("n", n)
+    a, b = validation.interval(loss_range)
+    C = b - a if constant is None else float(checks.positive("constant", constant))
+    share = (validation.risk(risk, loss_range) - a) / (b - a)
+    paid = (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
     return a + (b - a) * _catoni(C * share + paid, C)
 
 
@@ -103,10 +103,10 @@ def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float =
 
     Source: Catoni (2007), theorem 1.2.6.
     """
-    risk, kl, n = _door.risk(risk), _door.nats("kl", kl), _checks.whole("n", n)
-    step = float(_checks.positive("alpha", alpha))
+    risk, kl, n = validation.risk(risk), validation.nats("kl", kl), checks.whole("n", n)
+    step = float(checks.positive("alpha", alpha))
     lam = torch.logspace(1e-6, math.log10(100.0 * n + 10), 2000, dtype=torch.float64)
-    paid = kl[..., None] - _door.log_delta(delta)
+    paid = kl[..., None] - validation.log_delta(delta)
     paid = paid + 2 * (2 + lam.log() / math.log1p(step)).log()
     x = risk[..., None] + (1 + step) / lam * paid
     values = torch.expm1(-lam / n * x) / torch.expm1(-lam / n)
@@ -136,10 +136,10 @@ def alquier(
 
     Source: Alquier et al. (2016); Germain et al. (2016), eq. 8 and 9.
     """
-    a, b = _door.interval(loss_range)
-    risk, kl, n = _door.risk(risk, loss_range), _door.nats("kl", kl), _checks.whole("n", n)
-    paid = kl - _door.log_delta(delta)
-    if _checks.one_of("form", form, ("n", "sqrt")) == "n":
+    a, b = validation.interval(loss_range)
+    risk, kl, n = validation.risk(risk, loss_range), validation.nats("kl", kl), checks.whole("n", n)
+    paid = kl - validation.log_delta(delta)
+    if checks.one_of("form", form, ("n", "sqrt")) == "n":
         return risk + paid / n + 0.5 * (b - a) ** 2
     return risk + (paid + 0.5 * (b - a) ** 2) / math.sqrt(n)
 
@@ -168,8 +168,12 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
         raise ValueError(f"risk must be finite, got {risk}")
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
-    spread = float(_checks.positive("s2", s2)) / (2 * (1 - c))
-    return risk + (_door.nats("kl", kl) - _door.log_delta(delta)) / _checks.whole("n", n) + spread
+    spread = float(checks.positive("s2", s2)) / (2 * (1 - c))
+    return (
+        risk
+        + (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
+        + spread
+    )
 
 
 def mcallester(
@@ -190,8 +194,8 @@ def mcallester(
         >>> round(float(mcallester(0.1, 20.0, 1000)), 4)
         0.2165
     """
-    a, b = _door.interval(loss_range)
-    return _door.risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
+    a, b = validation.interval(loss_range)
+    return validation.risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
 
 
 def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -207,7 +211,7 @@ def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
     Source: Pérez-Ortiz et al. (2021), eq. 8.
     """
     half = _budget(kl, n, delta) / 2
-    return ((_door.risk(risk) + half).sqrt() + half.sqrt()) ** 2
+    return ((validation.risk(risk) + half).sqrt() + half.sqrt()) ** 2
 
 
 def thiemann(
@@ -227,7 +231,7 @@ def thiemann(
 
     Source: Thiemann et al. (2017), theorem 3.
     """
-    risk, budget = _door.risk(risk), _budget(kl, n, delta)
+    risk, budget = validation.risk(risk), _budget(kl, n, delta)
     best = 2 / ((2 * risk / budget + 1).sqrt() + 1)
     lam = best if lam is None else torch.as_tensor(lam, dtype=torch.float64)
     if not ((lam > 0) & (lam < 2)).all():
@@ -254,9 +258,9 @@ def countable(
         >>> round(float(countable(0.05, solomonoff(1000.0), 50_000)), 4)
         0.1343
     """
-    a, b = _door.interval(loss_range)
+    a, b = validation.interval(loss_range)
     paid = _description(log_prior, delta)
-    return _door.risk(risk, loss_range) + (b - a) * (paid / (2 * _checks.whole("n", n))).sqrt()
+    return validation.risk(risk, loss_range) + (b - a) * (paid / (2 * checks.whole("n", n))).sqrt()
 
 
 def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -276,7 +280,7 @@ def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(occam(0.05, solomonoff(1000.0), 50_000)), 4)
         0.0954
     """
-    return upper_risk(risk, _description(log_prior, delta) / _checks.whole("n", n))
+    return upper_risk(risk, _description(log_prior, delta) / checks.whole("n", n))
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
@@ -330,13 +334,15 @@ def _description(log_prior: Any, delta: float) -> Tensor:
     logs = torch.as_tensor(log_prior, dtype=torch.float64)
     if not (torch.isfinite(logs) & (logs <= 0)).all():
         raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
-    return -logs - _door.log_delta(delta)
+    return -logs - validation.log_delta(delta)
 
 
 def _budget(kl: Any, n: int, delta: float) -> Tensor:
     """(KL + ln(2√n/δ))/n."""
-    log_delta = _door.log_delta(delta)
-    return (_door.nats("kl", kl) + math.log(2 * math.sqrt(_checks.whole("n", n))) - log_delta) / n
+    log_delta = validation.log_delta(delta)
+    return (
+        validation.nats("kl", kl) + math.log(2 * math.sqrt(checks.whole("n", n))) - log_delta
+    ) / n
 
 
 def _catoni(spent: Tensor, constant: float) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
-from bayesgen.pacbayes import _door
+from bayesgen._internal import checks
+from bayesgen.pacbayes import validation
 
 
 class Complexity(NamedTuple):
@@ -47,12 +47,12 @@ def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(vc(0.05, 11, 50_000)), 4)
         0.0981
     """
-    risk, n = _door.risk(risk), _checks.whole("n", n)
+    risk, n = validation.risk(risk), checks.whole("n", n)
     D = torch.as_tensor(dimension, dtype=torch.float64)
     if not (torch.isfinite(D) & (D >= 1)).all():
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     growth = torch.where(n > D, D * ((2 * n / D).log() + 1), D.new_tensor(2 * n * math.log(2)))
-    return risk + ((growth + math.log(4) - _door.log_delta(delta)) / n).sqrt()
+    return risk + ((growth + math.log(4) - validation.log_delta(delta)) / n).sqrt()
 
 
 def rademacher(
@@ -75,9 +75,11 @@ def rademacher(
         >>> round(float(rademacher(0.1, 0.01, 1.0, 10_000)), 4)
         0.1607
     """
-    gamma = float(_checks.positive("margin", margin))
-    tail = 3 * math.sqrt((math.log(2) - _door.log_delta(delta)) / (2 * _checks.whole("n", n)))
-    return _door.risk(margin_risk) + 2 * _door.nats("complexity", complexity) / gamma + tail
+    gamma = float(checks.positive("margin", margin))
+    tail = 3 * math.sqrt((math.log(2) - validation.log_delta(delta)) / (2 * checks.whole("n", n)))
+    return (
+        validation.risk(margin_risk) + 2 * validation.nats("complexity", complexity) / gamma + tail
+    )
 
 
 def rademacher_trace(K: Any, norm: Any) -> Tensor:
@@ -94,7 +96,7 @@ def rademacher_trace(K: Any, norm: Any) -> Tensor:
         tensor(0.5000, dtype=torch.float64)
     """
     K = _gram(K)
-    return _checks.positive("norm", norm, like=K) * K.diagonal().sum().sqrt() / len(K)
+    return checks.positive("norm", norm, like=K) * K.diagonal().sum().sqrt() / len(K)
 
 
 def rademacher_norm(x: Any, norm: Any) -> Tensor:
@@ -110,8 +112,8 @@ def rademacher_norm(x: Any, norm: Any) -> Tensor:
         >>> rademacher_norm(torch.eye(4, dtype=torch.float64), 1.0)
         tensor(0.5000, dtype=torch.float64)
     """
-    x = _checks.inputs("x", x)
-    return _checks.positive("norm", norm, like=x) * x.norm(dim=1).max() / math.sqrt(len(x))
+    x = checks.inputs("x", x)
+    return checks.positive("norm", norm, like=x) * x.norm(dim=1).max() / math.sqrt(len(x))
 
 
 def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0) -> Complexity:
@@ -132,9 +134,9 @@ def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0)
         0.5
     """
     K, n = _gram(K), len(K)
-    B = float(_checks.positive("norm", norm))
+    B = float(checks.positive("norm", norm))
     generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(2, (n, _checks.whole("draws", draws, 2)), generator=generator)
+    signs = torch.randint(2, (n, checks.whole("draws", draws, 2)), generator=generator)
     signs = (2 * signs - 1).to(K)
     values = B / n * (signs * (K @ signs)).sum(0).clamp(min=0).sqrt()
     return Complexity(float(values.mean()), float(values.std() / math.sqrt(draws)))
@@ -154,13 +156,13 @@ def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05
         >>> float(fat_shattering(0.1, 50.0, 50_000)) > 0.5
         True
     """
-    risk, n = _door.risk(margin_risk), _checks.whole("n", n)
+    risk, n = validation.risk(margin_risk), checks.whole("n", n)
     D = torch.as_tensor(dimension, dtype=torch.float64)
     if not (torch.isfinite(D) & (D >= 1)).all():
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     D = D.clamp(max=34.0 * n)
     capacity = D * (34 * math.e * n / D).log() * math.log2(578 * n)
-    return risk + (2 / n * (capacity + math.log(4) - _door.log_delta(delta))).sqrt()
+    return risk + (2 / n * (capacity + math.log(4) - validation.log_delta(delta))).sqrt()
 
 
 def fat_shattering_dimension(radius: Any, norm: Any, scale: Any) -> Tensor:
@@ -177,12 +179,12 @@ def fat_shattering_dimension(radius: Any, norm: Any, scale: Any) -> Tensor:
         >>> fat_shattering_dimension(1.0, 2.0, 0.5)
         tensor(16., dtype=torch.float64)
     """
-    R, B = _checks.positive("radius", radius), _checks.positive("norm", norm)
-    return (B * R / _checks.positive("scale", scale)).square().clamp(min=1.0)
+    R, B = checks.positive("radius", radius), checks.positive("norm", norm)
+    return (B * R / checks.positive("scale", scale)).square().clamp(min=1.0)
 
 
 def _gram(K: Any) -> Tensor:
-    K = _checks.real("K", K)
+    K = checks.real("K", K)
     if K.ndim != 2 or not K.numel():
         raise ValueError(f"K must have shape (n, n), got {tuple(K.shape)}")
-    return _checks.gram(K, len(K), "K")
+    return checks.gram(K, len(K), "K")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
-from bayesgen.pacbayes import _door
+from bayesgen._internal import checks
+from bayesgen.pacbayes import validation
 
 # Newton steps; from where they start fewer than ten reach the last digit.
 _STEPS = 25
@@ -42,7 +42,7 @@ def upper_risk(risk: Any, budget: Any) -> Tensor:
         >>> round(float(upper_risk(0.0, 0.1)), 4)  # 1 − e^−0.1
         0.0952
     """
-    p, B = torch.broadcast_tensors(_door.risk(risk), _door.nats("budget", budget))
+    p, B = torch.broadcast_tensors(validation.risk(risk), validation.nats("budget", budget))
     q = _newton_from_above(p.detach(), B.detach())
     if not (p.requires_grad or B.requires_grad):
         return q
@@ -61,7 +61,7 @@ def lower_risk(risk: Any, budget: Any) -> Tensor:
         >>> round(float(lower_risk(1.0, 0.1)), 4)  # e^−0.1
         0.9048
     """
-    return 1 - upper_risk(1 - _door.risk(risk), budget)
+    return 1 - upper_risk(1 - validation.risk(risk), budget)
 
 
 def monte_carlo(risk: Any, draws: int, delta: float) -> Tensor:
@@ -81,7 +81,7 @@ def monte_carlo(risk: Any, draws: int, delta: float) -> Tensor:
         >>> round(float(monte_carlo(0.1, 10_000, 0.01)), 4)
         0.1093
     """
-    return upper_risk(risk, -_door.log_delta(delta) / _checks.whole("draws", draws))
+    return upper_risk(risk, -validation.log_delta(delta) / checks.whole("draws", draws))
 
 
 def _newton_from_above(p: Tensor, B: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREEN, GREY, ORANGE, VERMILION, curve, tidy
+from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, curve, tidy
 
 
 def germain(result: xr.Dataset) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREEN, GREY, ORANGE, tidy
+from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, tidy
 
 
 def comparison(table: pd.DataFrame) -> Figure:

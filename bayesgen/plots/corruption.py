@@ -8,7 +8,7 @@ from itertools import cycle
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, curve, tidy
+from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, curve, tidy
 
 
 def corruption(result: xr.Dataset) -> Figure:

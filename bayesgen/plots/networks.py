@@ -7,7 +7,7 @@ import math
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREEN, ORANGE, tidy
+from bayesgen.plots.style import BLUE, GREEN, ORANGE, tidy
 
 
 def rotation(result: xr.Dataset) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.style import BLUE, GREY, ORANGE, VERMILION, tidy
 
 
 def order_selection(result: xr.Dataset) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from bayesgen.plots.look import BLUE, GREEN, GREY, VERMILION, tidy
+from bayesgen.plots.style import BLUE, GREEN, GREY, VERMILION, tidy
 from bayesgen.select.table import Selection, profile
 
 _BEST = 3

@@ -18,8 +18,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
-from bayesgen.mode import NotConvergedError
 from bayesgen.models import Posterior
 
 # Combinations of discrete values among which one acquisition is optimised at most.

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bayesgen import _checks
-from bayesgen.models.feature_gram import FeatureGram
-from bayesgen.models.linear import LinearModel, nested
+from bayesgen._internal import checks
+from bayesgen.covariance.linear import FeatureGram
+from bayesgen.models.linear.model import LinearModel, nested
 
 
 def surface(
@@ -49,12 +49,12 @@ def surface(
     """
     if model.likelihood is not None:
         raise ValueError(f"model must have Gaussian noise, got {model.likelihood.name}")
-    x = _checks.inputs("x", x)
-    y = _checks.targets("y", y, len(x), like=x)
+    x = checks.inputs("x", x)
+    y = checks.targets("y", y, len(x), like=x)
     if y.ndim == 3:
         raise ValueError(f"y must have shape (n,) or (n, C), got {tuple(y.shape)}")
-    s = _checks.positive("scales", _checks.as_tensor("scales", scales).to(x)).reshape(-1)
-    v = _checks.positive("noises", _checks.as_tensor("noises", noises).to(x)).reshape(-1)
+    s = checks.positive("scales", checks.as_tensor("scales", scales).to(x)).reshape(-1)
+    v = checks.positive("noises", checks.as_tensor("noises", noises).to(x)).reshape(-1)
     gram = FeatureGram(model.basis.on(x), x, model.prior)
     known = sorted(set(gram.features.orders.tolist()))
     chosen = known if orders is None else sorted(orders)
@@ -66,7 +66,7 @@ def surface(
     for i, spectrum in enumerate(nested(gram, y.reshape(1, len(x), -1), chosen)):
         # sλ + σ² = s(λ + ρ): two sums for each distinct ρ.
         shifts, where = torch.unique(ratio, return_inverse=True)
-        quadratic = spectrum.loaded().resolvent(shifts)[0][where]
+        quadratic = spectrum.target_measure().resolvent(shifts)[0][where]
         shifted = (spectrum.density.nodes[:, None] + shifts).log_()
         logdet = (spectrum.density.weights @ shifted)[where]
         each = logdet + len(x) * s.log()[:, None] + constant

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bayesgen import priors
-from bayesgen.comparison import compare
+from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
-from bayesgen.models.profile import Progress
+from bayesgen.models.profile_search import Progress
+from bayesgen.select.compare import compare
 
 # Rows from which a ranking says anything; below, every model is its prior.
 _FEWEST = 5

@@ -1,19 +1,11 @@
 """Kernel matrices factorised, solved and summed up: dense, by block Krylov spaces, in shards."""
 
 from bayesgen.solvers.batched import Batched, batched_evidence
-from bayesgen.solvers.dense import (
-    Factor,
-    Sensitivity,
-    cholesky,
-    eigh,
-    eigvalsh,
-    evidence,
-    largest_eigenvalue,
-    rounding_norm,
-    sensitivity,
-)
+from bayesgen.solvers.cholesky_factor import Factor, Sensitivity, cholesky, evidence, sensitivity
+from bayesgen.solvers.eigen import eigh, eigvalsh, largest_eigenvalue, rounding_norm
 from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
+from bayesgen.solvers.matmul import product
 from bayesgen.solvers.planning import (
     Machine,
     Plan,
@@ -22,7 +14,6 @@ from bayesgen.solvers.planning import (
     out_of_memory,
     plan,
 )
-from bayesgen.solvers.product import product
 
 __all__ = [
     "Batched",

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
-from bayesgen.solvers.dense import smallest
+from bayesgen._internal import checks
+from bayesgen.solvers.cholesky_factor import smallest
 
 _PROBES = 16
 
@@ -60,13 +60,13 @@ def batched_evidence(
         >>> found.log_marginal_likelihood
         tensor([-4.2568, -4.2568], dtype=torch.float64)
     """
-    A = _checks.real("A", A)
+    A = checks.real("A", A)
     if A.ndim != 3 or A.shape[1] != A.shape[2] or A.dtype != torch.float64:
         raise ValueError(f"A must have shape (B, n, n), float64, got {tuple(A.shape)}, {A.dtype}")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype}")
     B, n, _ = A.shape
-    y = _checks.real("y", y, like=A)
+    y = checks.real("y", y, like=A)
     if y.ndim not in (2, 3) or y.shape[:2] != (B, n):
         raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")
     y = y.reshape(B, n, -1)

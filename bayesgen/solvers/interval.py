@@ -12,7 +12,7 @@ import torch
 from linear_operator import LinearOperator, to_linear_operator
 from torch import Tensor
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 _MOST = 1000
 
@@ -74,15 +74,15 @@ def evidence_interval(
         >>> bool(0 <= interval.upper - interval.lower < 2e-3)
         True
     """
-    op = K if isinstance(K, LinearOperator) else to_linear_operator(_checks.real("K", K))
+    op = K if isinstance(K, LinearOperator) else to_linear_operator(checks.real("K", K))
     if op.ndim != 2 or op.shape[0] != op.shape[1]:
         raise ValueError(f"K must have shape (n, n), got {tuple(op.shape)}")
     n, like = op.shape[0], torch.empty(0, dtype=op.dtype, device=op.device)
-    y = _checks.targets("y", y, n, like=like)
+    y = checks.targets("y", y, n, like=like)
     s, noise_value = (
-        float(_checks.positive(name, v)) for name, v in (("scale", scale), ("noise", noise))
+        float(checks.positive(name, v)) for name, v in (("scale", scale), ("noise", noise))
     )
-    _checks.whole("rank", rank)
+    checks.whole("rank", rank)
     y = y.reshape(-1, n, 1 if y.ndim == 1 else y.shape[-1])
     B, _, C = y.shape
     columns = y.movedim(0, 1).reshape(n, B * C)

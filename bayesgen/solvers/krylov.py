@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bayesgen import _output
-from bayesgen.solvers.dense import eigh
+from bayesgen._internal import files
+from bayesgen.solvers.eigen import eigh
 
 # A direction is dropped below so many times the rounding of a column.
 _NOISE = 32.0
@@ -279,7 +279,7 @@ class _Store:
     def _read(self) -> Iterator[dict[str, Tensor]]:
         number = 0
         while (path := self._path(number)).exists():
-            kept = _output.saved(path)  # one that was cut in half is done anew
+            kept = files.saved(path)  # one that was cut in half is done anew
             if kept is None or kept.pop("mark") != self.mark:
                 return
             yield kept
@@ -293,4 +293,4 @@ class _Store:
 
     def _write(self, number: int, parts: dict[str, Tensor]) -> None:
         state = {"mark": self.mark, **{k: v.cpu() for k, v in parts.items()}}
-        _output.write(self._path(number), lambda path: torch.save(state, path))
+        files.write(self._path(number), lambda path: torch.save(state, path))

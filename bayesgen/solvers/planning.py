@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 
 ENGINES = ("spectrum", "cholesky", "krylov")
 # Shares of free memory and of free disk that a plan may take.
@@ -135,10 +135,10 @@ def plan(
         memory
     """
     for name, value in (("n", n), ("d", d), ("outputs", outputs)):
-        _checks.whole(name, value)
-    count = outputs if labellings is None else _checks.whole("labellings", labellings)
+        checks.whole(name, value)
+    count = outputs if labellings is None else checks.whole("labellings", labellings)
     if engine is not None:
-        _checks.one_of("engine", engine, ENGINES)
+        checks.one_of("engine", engine, ENGINES)
     here = machine or Machine.here()
     kind = str(dtype).removeprefix("torch.")
     room = _SHARE * here.memory

@@ -1,7 +1,7 @@
 """Training networks: plain loops, with the evidence in them where it is asked for."""
 
-from bayesgen.training.climb import Climb, climb
 from bayesgen.training.ensemble import train_ensemble
+from bayesgen.training.map_fit import MapFit, fit_map
 from bayesgen.training.train import Training, train
 
-__all__ = ["Climb", "Training", "climb", "train", "train_ensemble"]
+__all__ = ["MapFit", "Training", "fit_map", "train", "train_ensemble"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from bayesgen import _output
+from bayesgen._internal import files
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors, numbers, texts, lists and dicts; a kill leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _output.write(path, lambda part: torch.save(state, part))
+    files.write(path, lambda part: torch.save(state, part))
 
 
 def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] | None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from bayesgen import _checks
+from bayesgen._internal import checks
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.network_data import inputs, matched
-from bayesgen.training.bar import reporting
+from bayesgen.models.network.data import inputs, matched
+from bayesgen.training.progress_bar import reporting
 from bayesgen.training.settings import Progress, Settings, check_net
 
 
@@ -127,7 +127,7 @@ def _targets(
     members: list[nn.Module], x: Tensor, y: Any, likelihood: Likelihood
 ) -> tuple[Tensor, Likelihood]:
     """(B, n, ...) in the likelihood's inner form."""
-    labels = _checks.as_tensor("y", y)
+    labels = checks.as_tensor("y", y)
     if labels.ndim < 2 or len(labels) != len(members):
         raise ValueError(
             f"y must hold one labelling for each of {len(members)} networks, (B, n) or (B, n, C), "

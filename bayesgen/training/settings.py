@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen import _checks
-from bayesgen._arithmetic import tf32
+from bayesgen._internal import checks
+from bayesgen._internal.precision import tf32
 
 Progress = Callable[[int, int, str], None]
 OPTIMISERS = ("sgd", "adam")
@@ -47,16 +47,16 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        _checks.whole("epochs", self.epochs)
+        checks.whole("epochs", self.epochs)
         if self.batch is not None:
-            _checks.whole("batch", self.batch)
-        _checks.one_of("optimiser", self.optimiser, OPTIMISERS)
+            checks.whole("batch", self.batch)
+        checks.one_of("optimiser", self.optimiser, OPTIMISERS)
         if self.learning_rate is not None:
-            _checks.positive("learning_rate", self.learning_rate)
-        _checks.share("momentum", self.momentum)
-        _checks.one_of("schedule", self.schedule, SCHEDULES)
-        _checks.one_of("arithmetic", self.arithmetic, ARITHMETIC)
-        _checks.whole("seed", self.seed, 0)
+            checks.positive("learning_rate", self.learning_rate)
+        checks.share("momentum", self.momentum)
+        checks.one_of("schedule", self.schedule, SCHEDULES)
+        checks.one_of("arithmetic", self.arithmetic, ARITHMETIC)
+        checks.whole("seed", self.seed, 0)
 
     def rate(self, epoch: float) -> float:
         """Learning rate so many epochs on."""
@@ -97,4 +97,4 @@ def check_net(net: nn.Module) -> torch.device:
     Raises:
         TypeError, ValueError: it is none, or has none.
     """
-    return next(p.device for p in _checks.network("net", net).parameters() if p.requires_grad)
+    return next(p.device for p in checks.network("net", net).parameters() if p.requires_grad)

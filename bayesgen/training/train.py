@@ -15,16 +15,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bayesgen import _checks
-from bayesgen._fingerprint import fingerprint
+from bayesgen._internal import checks
+from bayesgen._internal.hashing import fingerprint
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood
-from bayesgen.models.laplace import Laplace
+from bayesgen.models.network.model import Laplace
 from bayesgen.training import checkpoint as checkpoints
-from bayesgen.training.bar import reporting
-from bayesgen.training.problem import layers, observations, precisions
+from bayesgen.training.inputs import layers, observations, precisions
+from bayesgen.training.progress_bar import reporting
 from bayesgen.training.settings import Progress, Settings
 
 
@@ -127,11 +127,11 @@ def train(
     settings = Settings(
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed
     )
-    _checks.one_of("structure", structure, ("scalar", "layer"))
-    _checks.one_of("keep", keep, ("last", "best"))
-    _checks.whole("burn_in", burn_in, 0)
+    checks.one_of("structure", structure, ("scalar", "layer"))
+    checks.one_of("keep", keep, ("last", "best"))
+    checks.whole("burn_in", burn_in, 0)
     if evidence_every is not None:
-        _checks.whole("evidence_every", evidence_every)
+        checks.whole("evidence_every", evidence_every)
     elif keep == "best":
         raise ValueError('keep="best" wants evidence_every: without it no evidence is computed')
     x, targets, own = observations(net, x, y, likelihood, noise)

@@ -1,0 +1,54 @@
+"""Imports at first use: the public names of a package from its stub file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def attach(
+    package: str, file: str, renamed: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package whose names its stub file imports.
+
+    Args:
+        package: the package's name.
+        file: its `__init__.py`; the stub `__init__.pyi` lies beside it and holds statements
+            `from MODULE import NAME as NAME` only, besides annotations.
+        renamed: old name → new name; an old one still works, with a `DeprecationWarning`.
+    """
+    stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
+    homes = {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+    def get(name: str) -> Any:
+        if name in renamed:
+            warnings.warn(
+                f"{package}.{name} is now {package}.{renamed[name]}; the old name goes with the "
+                "next release",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            name = renamed[name]
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = homes[name]
+        if home == package:
+            return import_module(f"{package}.{name}")
+        value = getattr(import_module(home), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes})
+
+    return get, names, sorted(homes)

@@ -1,0 +1,146 @@
+"""Old module paths and names, which still work for one release with a `DeprecationWarning`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+# Old path → new path, both below `bayesgen`.
+MOVED = {
+    "bases": "features.bases",
+    "bracket": "spectrum.quadrature_bracket",
+    "calibration": "experiments.calibration",
+    "comparison": "select.compare",
+    "convolutional": "features.convolutional",
+    "curvature.base": "curvature.curvature",
+    "curvature.blocks": "curvature.block_diagonal",
+    "curvature.build": "curvature.factory",
+    "curvature.dense": "curvature.weight_space",
+    "curvature.dual": "curvature.function_space",
+    "curvature.grams": "curvature.jacobian_gram",
+    "curvature.rounding": "curvature.float32_error",
+    "curvature.rows": "curvature.jacobian_rows",
+    "curvature.sample": "curvature.jacobian",
+    "curvature.weights": "curvature.parameters",
+    "dataset": "data.dataset",
+    "decomposition": "spectrum.decomposition",
+    "deep": "models.deep",
+    "deep.features": "models.deep.features",
+    "deep.objective": "models.deep.objective",
+    "deep.prior": "models.deep.weight_prior",
+    "derivatives": "spectrum.derivatives",
+    "experiments.architectures": "experiments.networks",
+    "experiments.sweep": "experiments.executor",
+    "gram": "covariance.gram",
+    "labels": "data.corruption",
+    "lanczos": "solvers.lanczos",
+    "losses": "pacbayes.expected_losses",
+    "maximise": "spectrum.maximise",
+    "measure": "solvers.quadrature",
+    "mode": "models.latent",
+    "mode.coupled": "models.latent.coupled",
+    "mode.newton": "models.latent.newton",
+    "mode.separable": "models.latent.separable",
+    "mode.softmax": "models.latent.softmax",
+    "models.base": "posterior.posterior",
+    "models.batched": "models.gp.batched",
+    "models.conditional": "posterior.conditional",
+    "models.deep_kernel": "models.deep.model",
+    "models.deep_posterior": "models.deep.posterior",
+    "models.exact": "models.gp.tiled_cholesky",
+    "models.feature_gram": "covariance.linear",
+    "models.gp": "models.gp.model",
+    "models.gp_problem": "models.gp.fit",
+    "models.laplace": "models.network.model",
+    "models.laplace_fit": "models.latent.fit",
+    "models.laplace_posterior": "models.latent.posterior",
+    "models.large": "models.gp.krylov",
+    "models.lengthscale": "models.gp.lengthscale_search",
+    "models.linear": "models.linear.model",
+    "models.linear_posterior": "models.linear.posterior",
+    "models.linearised": "models.network.linearised",
+    "models.network_data": "models.network.data",
+    "models.network_posterior": "models.network.posterior",
+    "models.null": "select.null",
+    "models.objective": "models.gp.objective",
+    "models.optimise": "models.gp.gradient_search",
+    "models.posterior": "models.gp.posterior",
+    "models.precision": "models.network.prior_precision",
+    "models.profile": "models.profile_search",
+    "models.risk": "pacbayes.gibbs",
+    "moments": "spectrum.control_variates",
+    "pacbayes.assemble": "pacbayes.certificates.assemble",
+    "pacbayes.certificate": "pacbayes.certificates.certificate",
+    "pacbayes.certificates": "pacbayes.certificates.posterior",
+    "pacbayes.coding": "pacbayes.compression.arithmetic_coding",
+    "pacbayes.compression": "pacbayes.compression.compress",
+    "pacbayes.grid": "pacbayes.certificates.grid",
+    "pacbayes.laplace": "pacbayes.certificates.laplace",
+    "pacbayes.loss": "pacbayes.certificates.losses",
+    "pacbayes.predictors": "pacbayes.certificates.predictors",
+    "pacbayes.projection": "pacbayes.compression.projections",
+    "pacbayes.search": "pacbayes.certificates.search",
+    "pacbayes.sharpen": "pacbayes.certificates.free_mean",
+    "pacbayes.terms": "pacbayes.certificates.request",
+    "pacbayes.tuning": "pacbayes.certificates.tuning",
+    "plots.look": "plots.style",
+    "priors": "features.priors",
+    "sharded": "covariance.distributed",
+    "solvers.dense": "solvers.cholesky_factor",
+    "solvers.product": "solvers.matmul",
+    "spectral_evidence": "spectrum.evidence",
+    "spectral_makers": "spectrum.constructors",
+    "spectral_solves": "spectrum.solves",
+    "tiles": "covariance.tiled",
+    "training.bar": "training.progress_bar",
+    "training.climb": "training.map_fit",
+    "training.problem": "training.inputs",
+}
+
+
+# Old public name → new public name, both of `bayesgen`.
+RENAMED = {"Climb": "MapFit", "climb": "fit_map"}
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a module by its old path and hands out the module at the new one."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A spec for an old path, None for any other."""
+        if fullname.removeprefix("bayesgen.") not in MOVED or not fullname.startswith("bayesgen."):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """The module at the new path, which every later import of the old one returns too."""
+        new = "bayesgen." + MOVED[spec.name.removeprefix("bayesgen.")]
+        warnings.warn(
+            f"{spec.name} has moved: import {new}. The old path goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        module = ModuleType(spec.name, f"Moved to {new}.")
+        module.__dict__.update(
+            {
+                name: value
+                for name, value in vars(importlib.import_module(new)).items()
+                if not (name.startswith("__") and name.endswith("__"))
+            }
+        )
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to run."""
+
+
+def install() -> None:
+    """Let the import system find old module paths, after every ordinary finder."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

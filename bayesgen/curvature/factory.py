@@ -1,0 +1,186 @@
+"""Which curvature, and how: by name, by size, by memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bayesgen.curvature import block_diagonal, matrix_free
+from bayesgen.curvature.curvature import Curvature, PriorShape
+from bayesgen.curvature.float32_error import measured
+from bayesgen.curvature.function_space import DualGGN
+from bayesgen.curvature.jacobian import Progress, Sample
+from bayesgen.curvature.jacobian_gram import grams
+from bayesgen.curvature.parameters import Weights
+from bayesgen.curvature.weight_space import Dense, ggn_matrix, ggn_root, last_layer_matrix
+from bayesgen.likelihoods.likelihood import Likelihood
+
+# The largest matrix that is decomposed: rows of function space, or weights.
+LARGEST_DUAL = LARGEST_PRIMAL = 20_000
+# A Hessian takes a product for each of its columns.
+LARGEST_HESSIAN = 4_000
+# Up to so many weights a singular value decomposition of H's root costs little, and keeps digits.
+LARGEST_ROOT = 512
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a curvature is made from.
+
+    Attributes:
+        weights: of the network.
+        likelihood: of its outputs, with unit noise where it has one.
+        sample: the observations; None where only batches are at hand.
+        batches: the observations in their inner form (x, y), the same at every pass.
+        rows: n·K, rows of Λ^½J.
+        outputs: C.
+        prior: the layout of the prior precisions.
+        probes, steps, seed: of Lanczos quadrature.
+        progress: called as progress(done, expected, what).
+        many: whether determinants at many prior precisions will be asked for.
+        features: what enters the last layer, (n, d), where it is looked at alone.
+    """
+
+    weights: Weights
+    likelihood: Likelihood
+    sample: Sample | None
+    batches: Iterable[tuple[Tensor, Tensor]]
+    rows: int
+    outputs: int
+    batch: int
+    prior: PriorShape
+    probes: int
+    steps: int
+    seed: int
+    progress: Progress | None
+    many: bool
+    features: Tensor | None = None
+
+    def gathered(self) -> Sample:
+        """The sample, which is there."""
+        assert self.sample is not None
+        return self.sample
+
+    def dense(
+        self,
+        method: str,
+        root: Tensor | None = None,
+        matrix: Tensor | None = None,
+        *,
+        definite: bool = True,
+    ) -> Dense:
+        """A `Dense` curvature of this request."""
+        return Dense(
+            self.weights,
+            self.prior,
+            method,
+            root=root,
+            matrix=matrix,
+            outputs=self.outputs,
+            batch=self.batch,
+            many=self.many,
+            definite=definite,
+        )
+
+    def by_products(self, kind: str, words: str) -> Curvature:
+        """A `MatrixFree` curvature of this request."""
+        op = matrix_free.operator(kind, self.weights, self.likelihood, self.batches)
+        return matrix_free.MatrixFree(
+            self.weights,
+            self.prior,
+            op,
+            words,
+            probes=self.probes,
+            steps=self.steps,
+            seed=self.seed,
+        )
+
+    def by_blocks(self, made: list[block_diagonal.Block], method: str) -> Curvature:
+        """A `BlockDiagonal` curvature of this request."""
+        return block_diagonal.BlockDiagonal(
+            self.weights, self.prior, made, method, outputs=self.outputs, batch=self.batch
+        )
+
+
+def ggn(request: Request) -> Curvature:
+    """Exact through the smaller of function and weight space, or by its products."""
+    P, R = request.weights.count, request.rows
+    if P <= R and LARGEST_ROOT < P <= LARGEST_PRIMAL:
+        matrix = ggn_matrix(request.weights, request.gathered())
+        return request.dense(f"GGN as a {P:,} × {P:,} matrix", matrix=matrix)
+    if P <= R and P <= LARGEST_PRIMAL:
+        root = ggn_root(request.weights, request.gathered())
+        return request.dense(f"GGN through its {P:,} × {P:,} root", root=root)
+    if R <= LARGEST_DUAL:
+        sample = request.gathered()
+        made = grams(request.weights, sample, request.prior, request.progress)
+        rounded = measured(request.weights, sample, request.prior)
+        return DualGGN(
+            request.weights,
+            sample,
+            request.prior,
+            made,
+            decomposed=request.many,
+            rounded=rounded,
+        )
+    return request.by_products("ggn", "GGN")
+
+
+def hessian(request: Request) -> Curvature:
+    """The Hessian as a matrix, or by its products."""
+    P = request.weights.count
+    if P > LARGEST_HESSIAN:
+        return request.by_products("hessian", "Hessian")
+    op = matrix_free.operator("hessian", request.weights, request.likelihood, request.batches)
+    matrix = matrix_free.matrix(op)
+    return request.dense(f"Hessian as a {P:,} × {P:,} matrix", matrix=matrix, definite=False)
+
+
+def kron(request: Request) -> Curvature:
+    """Kronecker factors of each layer."""
+    made = block_diagonal.kronecker(request.weights, request.gathered(), request.progress)
+    return request.by_blocks(made, "GGN by Kronecker factors of each layer (KFAC-expand)")
+
+
+def diag(request: Request) -> Curvature:
+    """The diagonal."""
+    made = block_diagonal.diagonal(request.weights, request.gathered(), request.progress)
+    return request.by_blocks(made, "diagonal of the GGN")
+
+
+def last_layer(request: Request) -> Curvature:
+    """The whole GGN of the last linear layer."""
+    assert request.features is not None
+    H = last_layer_matrix(request.weights, request.gathered(), request.features)
+    return request.dense(f"GGN of the last layer, {len(H):,} weights", matrix=H)
+
+
+CURVATURES: dict[str, Callable[[Request], Curvature]] = {
+    "ggn": ggn,
+    "hessian": hessian,
+    "kron": kron,
+    "diag": diag,
+    "last_layer": last_layer,
+}
+
+
+def by_products_only(curvature: str, parameters: int, rows: int) -> bool:
+    """Whether this curvature is too large for anything but its products."""
+    if curvature == "hessian":
+        return parameters > LARGEST_HESSIAN
+    small = parameters <= min(rows, LARGEST_PRIMAL) or rows <= LARGEST_DUAL
+    return curvature == "ggn" and not small
+
+
+def last_linear(net: nn.Module) -> str:
+    """Name of the last linear layer.
+
+    Raises:
+        ValueError: there is none.
+    """
+    names = [name for name, module in net.named_modules() if type(module) is nn.Linear]
+    if not names:
+        raise ValueError('curvature "last_layer" wants a network that ends in an nn.Linear')
+    return names[-1]

@@ -1,0 +1,188 @@
+"""The exact GGN through function space: the (n·C)×(n·C) Gram matrix Λ^½ J S Jᵀ Λ^½.
+
+It has the non-zero eigenvalues of S^½ Jᵀ Λ J S^½, whatever the number of weights; the Jacobian
+passes by some layers at a time.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.curvature.curvature import (
+    Curvature,
+    CurvatureTerms,
+    PriorShape,
+    spectral_terms,
+    standard_normal,
+)
+from bayesgen.curvature.float32_error import Measured
+from bayesgen.curvature.jacobian import Sample, chunks, jacobian
+from bayesgen.curvature.parameters import Weights
+from bayesgen.spectrum.decomposition import Rounding
+from bayesgen.spectrum.spectrum import Spectrum
+
+
+class DualGGN(Curvature):
+    """H = JᵀΛJ by its (nK, nK) Gram matrix; see `Curvature`.
+
+    Args:
+        weights: of the network.
+        sample: the observations.
+        prior: the layout of the prior precisions.
+        blocks: for each group its Gram matrix at unit precision (nK, nK), or rows whose products
+            it is, see `grams`.
+        decomposed: whether one group's Gram matrix is to be known by its eigenvalues, for
+            determinants at any precision in O(n), or factorised at each.
+        rounded: what the blocks' rounding was on a few observations, where they were not made in
+            float64.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        sample: Sample,
+        prior: PriorShape,
+        blocks: list[Tensor],
+        *,
+        decomposed: bool = True,
+        rounded: Measured | None = None,
+    ) -> None:
+        self.rounded = rounded
+        self.weights, self.sample, self.prior = weights, sample, prior
+        self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
+        self._inverse: tuple[Tensor, Tensor] | None = None
+        self._blocks = blocks
+        if prior.count == 1 and decomposed:
+            K = self._blocks[0]
+            n, eps = len(K), torch.finfo(K.dtype).eps
+            # Eigenvalues in float64 whatever the rows: what rounding there is comes from the sum.
+            values, vectors = solvers.eigh(K.double())
+            if rounded is None:
+                rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
+            else:
+                rounding = Rounding(entries=rounded.relative * float(values.sum()))
+            method = f"exact {self.method}"
+            values = values.clamp(min=0)
+            self.spectrum = Spectrum.of_basis(values, vectors, n, None, method, rounding)
+            self._blocks = [torch.empty(0)]
+
+    def terms(self, precision: Tensor) -> CurvatureTerms:
+        """See `Curvature.terms`."""
+        if self.spectrum is not None:
+            found = spectral_terms(self.spectrum, precision)
+            if self.rounded is None:
+                return found
+            return found._replace(
+                error=self.rounded.effect(partial(self._block, precision=precision), precision)
+            )
+        self._inverse = None  # before there are two
+        A = self._matrix(precision)
+        top = 0.0  # asked for before A is factored in its own memory
+        if self.rounded is None:
+            top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
+        A.diagonal().add_(1)
+        factor = solvers.cholesky(lambda: A)
+        logdet = factor.logdet()
+        inverse = factor.into_inverse()
+        self._inverse = (precision.clone(), inverse)
+        freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
+        if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
+            error = solvers.rounding_norm(len(A), top, A.dtype) * inverse.diagonal().sum()
+        else:
+            error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)
+        return CurvatureTerms(logdet, freedom / precision.to(freedom), error)
+
+    def _block(self, rows: Tensor, precision: Tensor) -> Tensor:
+        """A⁻¹ of these rows and columns by the spectrum."""
+        assert self.spectrum is not None
+        assert self.spectrum.vectors is not None
+        vectors = self.spectrum.vectors[rows]
+        return (vectors / (1 + self.spectrum.density.nodes / precision[0])) @ vectors.mT
+
+    def _trace(self, inverse: Tensor, g: int) -> Tensor:
+        """tr A⁻¹K_g."""
+        block = self._blocks[g]
+        if block.shape[1] == len(inverse):
+            return (inverse * block).sum(dtype=torch.float64)
+        block = block.to(inverse)
+        return ((inverse @ block) * block).sum()
+
+    def _matrix(self, precision: Tensor) -> Tensor:
+        """Λ^½JSJᵀΛ^½ at prior precisions (G,), float64."""
+        n = self.sample.count
+        A = torch.zeros(n, n, dtype=torch.float64, device=self.weights.theta.device)
+        for g, block in enumerate(self._blocks):
+            if block.shape[1] == n:
+                A.add_(block, alpha=float(1 / precision[g]))
+            else:
+                wide = block.double()
+                A.addmm_(wide, wide.mT, alpha=float(1 / precision[g]))
+        return A
+
+    def solve(self, right: Tensor, precision: Tensor) -> Tensor:
+        """(I + Λ^½JSJᵀΛ^½)⁻¹ on (nK, k)."""
+        right = right.double()
+        if self.spectrum is not None:
+            vectors = self.spectrum.vectors
+            assert vectors is not None
+            values = self.spectrum.density.nodes / precision[0]
+            return vectors @ ((vectors.mT @ right) / (1 + values)[:, None])
+        if self._inverse is None or not torch.equal(self._inverse[0], precision):
+            self._inverse = None
+            A = self._matrix(precision)
+            A.diagonal().add_(1)
+            inverse = solvers.cholesky(lambda: A).into_inverse()
+            self._inverse = (precision.clone(), inverse)
+        return self._inverse[1] @ right
+
+    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+        """See `Curvature.covariance`: J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ."""
+        C, m = self.sample.vectors.shape[1], len(x)
+        root = self.prior.precision(precision).rsqrt().to(self.weights.theta)
+        eye = torch.eye(C, dtype=x.dtype, device=x.device).expand(m, C, C)
+        new = Sample(x, x.new_ones(m, C), eye, self.sample.batch, self.sample.memory)
+        cross = torch.zeros(self.sample.count, m * C, dtype=torch.float64, device=x.device)
+        own = torch.zeros(m, C, C, dtype=torch.float64, device=x.device)
+        for parts in chunks(self.weights, self.sample.count + m * C, self.sample.memory):
+            index = torch.cat([part.index() for part in parts])
+            there = jacobian(self.weights, new, parts).mul_(root[index])
+            here = jacobian(self.weights, self.sample, parts).mul_(root[index])
+            cross += here @ there.mT
+            each = there.reshape(m, C, -1).double()
+            own += each @ each.mT
+        solved = self.solve(cross, precision)
+        return own - torch.einsum("rmc,rme->mce", cross.reshape(-1, m, C), solved.reshape(-1, m, C))
+
+    def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Curvature.draw`, by Matheron's rule: w − SJᵀΛ^½A⁻¹(Λ^½Jw + ε), w ~ N(0, S)."""
+        theta = self.weights.theta
+        root = self.prior.precision(precision).rsqrt().to(theta)
+        w = standard_normal((count, len(theta)), generator, theta) * root
+        seen = torch.zeros(self.sample.count, count, dtype=theta.dtype, device=theta.device)
+        every = list(chunks(self.weights, self.sample.count, self.sample.memory))
+        only = len(every) == 1
+        for parts in every:
+            index = torch.cat([part.index() for part in parts])
+            J = jacobian(self.weights, self.sample, parts)
+            seen += J @ w[:, index].mT
+        noise = standard_normal((self.sample.count, count), generator, theta)
+        solved = self.solve(seen + noise, precision).to(theta)
+        for parts in every:
+            index = torch.cat([part.index() for part in parts])
+            if not only:
+                J = jacobian(self.weights, self.sample, parts)
+            w[:, index] -= (J.mT @ solved).mT * root[index] ** 2
+        return w
+
+    def gain(self, gradient: Tensor, precision: Tensor) -> float:
+        """See `Curvature.gain`; the Jacobian enters by one product."""
+        sample, step = self.sample, gradient / self.prior.precision(precision)
+        moved = self.weights.moved(sample.x, step, sample.batch).double()
+        turned = torch.einsum("nck,nc->nk", sample.vectors.double(), moved)
+        seen = (turned * sample.values.double().sqrt()).reshape(-1, 1)
+        inside = (seen * self.solve(seen, precision)).sum()
+        return float(0.5 * ((gradient * step).sum() - inside))

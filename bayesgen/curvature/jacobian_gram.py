@@ -1,0 +1,68 @@
+"""Gram matrices of the Jacobian's rows, (nK, nK), the Jacobian passing by some layers at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bayesgen.curvature.curvature import PriorShape
+from bayesgen.curvature.jacobian import Progress, Sample, chunks, jacobian
+from bayesgen.curvature.parameters import Weights
+
+# Rows a block of the symmetric product: only blocks on and below the diagonal are computed.
+_BLOCK = 1024
+
+
+def add_gram(K: Tensor, left: Tensor) -> None:
+    """K += L Lᵀ, on and below the block diagonal."""
+    for start in range(0, len(left), _BLOCK):
+        stop = min(start + _BLOCK, len(left))
+        K[start:stop, :stop].addmm_(left[start:stop], left[:stop].mT)
+
+
+def mirror(K: Tensor) -> Tensor:
+    """The lower triangle copied to the upper one, in place."""
+    for start in range(0, len(K), _BLOCK):
+        stop = min(start + _BLOCK, len(K))
+        K[:start, start:stop] = K[start:stop, :start].mT
+        block = K[start:stop, start:stop]
+        block.copy_(block.tril() + block.tril(-1).mT)
+    return K
+
+
+def grams(
+    weights: Weights, sample: Sample, prior: PriorShape, progress: Progress | None = None
+) -> list[Tensor]:
+    """For each group of weights its share of Λ^½JSJᵀΛ^½ at unit precision, S = diag(base)⁻¹.
+
+    Its (nK, nK) Gram matrix; or its rows Λ^½JS^½ (nK, p), where those are fewer numbers.
+
+    Args:
+        weights: of the network.
+        sample: the observations.
+        prior: the layout of the prior precisions.
+        progress: called as progress(done, expected, what) after each chunk of layers.
+    """
+    n, G = sample.count, prior.count
+    like = weights.theta
+    shrink = prior.base.rsqrt().to(like)
+    sizes = torch.bincount(prior.group, minlength=G)
+    whole: dict[int, Tensor] = {}
+    narrow: dict[int, list[Tensor]] = {}
+    every = list(chunks(weights, n, sample.memory))
+    for number, parts in enumerate(every):
+        J = jacobian(weights, sample, parts)
+        index = torch.cat([part.index() for part in parts])
+        J.mul_(shrink[index])
+        group = prior.group[index]
+        for g in group.unique().tolist():
+            columns = J if G == 1 else J[:, group == g]
+            if 2 * int(sizes[g]) < n and G > 1:
+                narrow.setdefault(g, []).append(columns)
+                continue
+            if g not in whole:
+                whole[g] = like.new_zeros(n, n)
+            add_gram(whole[g], columns)
+        if progress is not None:
+            progress(number + 1, len(every), "curvature")
+    return [mirror(whole[g]) if g in whole else torch.cat(narrow[g], 1) for g in range(G)]

@@ -1,0 +1,283 @@
+"""Rows vᵀ∂f/∂θ of a network's Jacobian, observation by observation and layer by layer.
+
+From the activations that enter each layer and the gradients that leave it, as in BackPACK (Dangel
+et al. 2020): no per-observation copy of the weights, and never the whole Jacobian at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from bayesgen.curvature.parameters import Leaf, Weights
+
+# A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → own name → (b, K, numel).
+Handler = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
+_HANDLERS: dict[type, Handler] = {}
+
+
+def _handles(*kinds: type) -> Callable[[Handler], Handler]:
+    def register(function: Handler) -> Handler:
+        _HANDLERS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some output channels of a layer, or all of it where it has none to speak of.
+
+    Attributes:
+        leaf: the layer.
+        channels: which; None for all.
+    """
+
+    leaf: Leaf
+    channels: slice | None = None
+
+    def index(self) -> Tensor:
+        """Its columns of θ."""
+        if self.channels is None:
+            return self.leaf.index()
+        pieces = []
+        for own, columns in self.leaf.columns.items():
+            rows = len(getattr(self.leaf.module, own))
+            each = (columns.stop - columns.start) // rows
+            start = columns.start + self.channels.start * each
+            pieces.append(torch.arange(start, columns.start + self.channels.stop * each))
+        return torch.cat(pieces)
+
+    def split(self, largest: int) -> list[Part]:
+        """Parts of at most so many parameters, where the layer can be split."""
+        size, module = self.leaf.size, self.leaf.module
+        if size <= largest or type(module) not in (nn.Linear, nn.Conv2d):
+            return [self]
+        out = len(getattr(module, next(iter(self.leaf.columns))))
+        step = max(1, out * largest // size)
+        return [
+            replace(self, channels=slice(start, min(start + step, out)))
+            for start in range(0, out, step)
+        ]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one batch left behind at the layers wanted.
+
+    Attributes:
+        outputs: f, (b, C).
+        calls: layer → its calls, each with its input (b, …) and its output in the graph.
+        together: whether the gradients for several vectors are found in one pass back.
+    """
+
+    outputs: Tensor
+    calls: dict[str, list[tuple[Tensor, Tensor]]]
+    together: bool = False
+
+    def passes(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
+        """Layer → its calls' gradients (k, b, …), for k of the vectors v (b, C, K) at a time."""
+        each = vectors.movedim(-1, 0)
+        for some in [each] if self.together else each.split(1):
+            found = iter(self._back(some))
+            yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
+
+    def _back(self, vectors: Tensor) -> list[Tensor]:
+        """Of every call its gradients (k, b, …) for vectors (k, b, C)."""
+        flat = [output for calls in self.calls.values() for _, output in calls]
+        alone = len(vectors) == 1
+        found = torch.autograd.grad(
+            self.outputs,
+            flat,
+            vectors[0] if alone else vectors,
+            retain_graph=True,
+            materialize_grads=True,
+            is_grads_batched=not alone,
+        )
+        return [g[None] if alone else g for g in found]
+
+    def gradients(self, vectors: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """Layer → its calls as (input, gradients (K, b, …)) for vectors v (b, C, K)."""
+        return self.joined(list(self.passes(vectors)))
+
+    def joined(self, each: list[dict[str, list[Tensor]]]) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """Layer → its calls as (input, gradients (K, b, …)), of what `passes` gave."""
+        return {
+            name: [
+                (self.calls[name][number][0], torch.cat([one[name][number] for one in each]))
+                for number in range(len(each[0][name]))
+            ]
+            for name in each[0]
+        }
+
+
+def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
+    """One batch through the network, with what enters and leaves the given layers."""
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = {leaf.name: [] for leaf in leaves}
+    handles = []
+    for leaf in leaves:
+
+        def keep(_: nn.Module, given: Any, output: Tensor, name: str = leaf.name) -> Tensor:
+            if not isinstance(output, Tensor) or len(given) != 1:
+                raise ValueError(
+                    f"layer {name!r} must map one tensor to one tensor; freeze its parameters "
+                    "(requires_grad_(False)) to leave it out"
+                )
+            if not output.requires_grad:  # nothing before it is differentiated
+                output = output.detach().requires_grad_()
+            calls[name].append((given[0].detach(), output))
+            return output.clone()  # what follows may work in place
+
+        handles.append(leaf.module.register_forward_hook(keep))
+    try:
+        with torch.enable_grad():
+            f = weights.net(weights.laid_out(x))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Pass(f, calls, _all_linear(weights.net))
+
+
+def _all_linear(net: nn.Module) -> bool:
+    """Whether a network is torch's own layers in a row and has no convolution.
+
+    Calls then cost more than what they compute, and are fewer with all vectors at once; a
+    convolution's pass back takes longer for it, measured by a third, and what others wrote may not
+    know of such batches.
+    """
+    return all(
+        type(m).__module__.startswith("torch.nn.") and not isinstance(m, nn.modules.conv._ConvNd)
+        for m in net.modules()
+    )
+
+
+def rows(
+    weights: Weights, x: Tensor, vectors: Tensor, parts: list[Part]
+) -> Iterator[tuple[Part, Tensor]]:
+    """Rows of vᵀJ for one batch, part by part.
+
+    Args:
+        weights: of the network.
+        x: inputs, (b, …).
+        vectors: v of each observation, (b, C, K).
+        parts: which columns.
+
+    Returns:
+        Each part with its rows, (b, K, p).
+    """
+    leaves = list({part.leaf.name: part.leaf for part in parts}.values())
+    gradients = forward(weights, x, leaves).gradients(vectors)
+    for part in parts:
+        yield part, layer_rows(part, gradients[part.leaf.name], len(x), vectors)
+
+
+def layer_rows(
+    part: Part, calls: list[tuple[Tensor, Tensor]], count: int, vectors: Tensor
+) -> Tensor:
+    """Rows (b, K, p) of one part from its layer's calls."""
+    module = part.leaf.module
+    handler = _HANDLERS.get(type(module), _any)
+    if type(module) is nn.Conv2d and (module.groups != 1 or module.padding_mode != "zeros"):
+        handler = _any
+    total: dict[str, Tensor] = {}
+    for inputs, gradients in calls:
+        if part.channels is not None:
+            axis = 2 if type(module) is nn.Conv2d else -1
+            gradients = gradients.narrow(
+                axis, part.channels.start, part.channels.stop - part.channels.start
+            )
+        for own, found in handler(module, inputs, gradients).items():
+            total[own] = total[own] + found if own in total else found
+    missing = vectors.new_zeros(count, vectors.shape[-1], 1)
+    return torch.cat(
+        [
+            total.get(own, missing.expand(-1, -1, c.stop - c.start))
+            for own, c in part.leaf.columns.items()
+        ],
+        -1,
+    )
+
+
+@_handles(nn.Linear)
+def _linear(_: nn.Linear, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
+    b, K = len(inputs), len(gradients)
+    a = inputs.reshape(b, -1, inputs.shape[-1])
+    g = gradients.reshape(K, b, -1, gradients.shape[-1]).transpose(0, 1)  # (b, K, T, out)
+    weight = torch.einsum("bkto,bti->bkoi", g, a)
+    return {"weight": weight.reshape(b, K, -1), "bias": g.sum(2)}
+
+
+@_handles(nn.Conv2d)
+def _conv2d(module: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
+    K, b, out = gradients.shape[:3]
+    g = gradients.reshape(K, b, out, -1).transpose(0, 1).reshape(b, K * out, -1)
+    weight = torch.bmm(g, patches(module, inputs).mT)
+    return {"weight": weight.reshape(b, K, -1), "bias": g.sum(-1).reshape(b, K, out)}
+
+
+@_handles(nn.BatchNorm1d, nn.BatchNorm2d)
+def _batch_norm(module: nn.BatchNorm2d, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
+    if module.running_mean is None or module.running_var is None:
+        raise ValueError(
+            "BatchNorm without running statistics mixes observations: it has no per-observation "
+            "Jacobian; use track_running_stats=True"
+        )
+    shape = (-1, *[1] * (inputs.ndim - 2))
+    mean, variance = module.running_mean.reshape(shape), module.running_var.reshape(shape)
+    normal = (inputs - mean) / (variance + module.eps).sqrt()
+    K, b, channels = gradients.shape[:3]
+    weight = (gradients * normal).reshape(K, b, channels, -1).sum(-1)
+    bias = gradients.reshape(K, b, channels, -1).sum(-1)
+    return {"weight": weight.transpose(0, 1), "bias": bias.transpose(0, 1)}
+
+
+def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
+    """Any other module, by torch.func, which copies its few own parameters for each row."""
+    own = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
+
+    def one(row: Tensor, cotangents: Tensor) -> dict[str, Tensor]:
+        def run(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(module, parameters, (row[None],))[0]
+
+        pull = vjp(run, own)[1]
+        found: dict[str, Tensor] = vmap(pull)(cotangents)[0]
+        return {name: g.reshape(len(cotangents), -1) for name, g in found.items()}
+
+    return vmap(one)(inputs, gradients.transpose(0, 1))
+
+
+def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """What each position of a convolution sees, (b, in·k², T)."""
+    padded = nn.functional.pad(inputs, _ends(module))
+    return nn.functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
+
+
+def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """The same with channels last, (b, T, k²·in): quicker to lay out, in another order."""
+    left, right, top, bottom = _ends(module)
+    x = nn.functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
+    x = x.contiguous()
+    b, height, width, channels = x.shape
+    (kh, kw), (dh, dw), (sh, sw) = module.kernel_size, module.dilation, module.stride
+    size = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+    each, down, along, _ = x.stride()
+    seen = x.as_strided(
+        (b, *size, kh, kw, channels), (each, sh * down, sw * along, dh * down, dw * along, 1)
+    )
+    return seen.reshape(b, size[0] * size[1], kh * kw * channels)
+
+
+def _ends(module: nn.Conv2d) -> list[int]:
+    """Zeros put at the left, right, top and bottom of a convolution's inputs."""
+    padding: Any = module.padding
+    if padding == "valid":
+        padding = (0, 0)
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        return [n for t in reversed(total) for n in (t // 2, t - t // 2)]
+    return [n for p in reversed(padding) for n in (p, p)]

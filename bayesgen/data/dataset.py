@@ -1,0 +1,154 @@
+"""A classification problem as tensors, and parts of it: some classes, some points."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs and labels of a classification problem, split in two.
+
+    Attributes:
+        name: as it was asked for.
+        x_train, x_test: inputs, (n, d), pixels scaled to [0, 1].
+        y_train, y_test: labels in 0..C−1, (n,), int64.
+        classes: names of the C classes.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of every input and label, to tell whether two results speak of the same data."""
+        digest = hashlib.sha256()
+        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(part.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name}: {len(self.y_train)} training and {len(self.y_test)} test "
+            f"points, d = {self.x_train.shape[1]}, C = {self.num_classes})"
+        )
+
+
+def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
+    """The points of some classes, relabelled 0, 1, … in the order given.
+
+    Args:
+        data: any data set.
+        classes: at least two different labels.
+
+    Raises:
+        ValueError: fewer than two classes, one twice, or one that the data set does not have.
+
+    Example:
+        >>> from bayesgen.data import load
+        >>> restrict(load("digits"), (3, 8)).classes
+        ('3', '8')
+    """
+    return merge(data, tuple((c,) for c in classes))
+
+
+def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
+    """Groups of classes as the new classes 0, 1, …; points of other classes are left out.
+
+    Args:
+        data: any data set.
+        groups: at least two, of different labels.
+
+    Raises:
+        ValueError: fewer than two groups, an empty one, a label twice, or one that the data set
+            does not have.
+
+    Example:
+        >>> from bayesgen.data import load
+        >>> merge(load("digits"), (range(5), range(5, 10))).classes
+        ('0, 1, 2, 3, 4', '5, 6, 7, 8, 9')
+    """
+    parts = [list(group) for group in groups]
+    every = [label for part in parts for label in part]
+    if len(set(every)) != len(every) or len(parts) < 2 or not all(parts):
+        raise ValueError(f"classes must be two or more different labels, got {groups}")
+    for label in every:
+        checks.class_labels("classes", [label], data.num_classes)
+    table = torch.full((data.num_classes,), -1, device=data.y_train.device)
+    for new, part in enumerate(parts):
+        table[part] = new
+    new_train, new_test = table[data.y_train], table[data.y_test]
+    keep_train, keep_test = new_train >= 0, new_test >= 0
+    return replace(
+        data,
+        x_train=data.x_train[keep_train],
+        y_train=new_train[keep_train],
+        x_test=data.x_test[keep_test],
+        y_test=new_test[keep_test],
+        classes=tuple(", ".join(data.classes[c] for c in part) for part in parts),
+    )
+
+
+def subset(
+    data: Dataset, train: int | None = None, test: int | None = None, *, seed: int = 0
+) -> Dataset:
+    """So many points of each part, drawn without replacement; None keeps all.
+
+    Args:
+        data: any data set.
+        train, test: how many.
+        seed: of the draw.
+
+    Raises:
+        ValueError: more points than there are.
+
+    Example:
+        >>> from bayesgen.data import load
+        >>> subset(restrict(load("digits"), (3, 8)), 100)
+        Dataset(digits: 100 training and 79 test points, d = 64, C = 2)
+    """
+    generator = np.random.default_rng(seed)
+    keep = [
+        torch.from_numpy(draw(name, np.arange(len(y)), np.arange(len(y)), count, generator)[0])
+        for name, y, count in (("train", data.y_train, train), ("test", data.y_test, test))
+    ]
+    return replace(
+        data,
+        x_train=data.x_train[keep[0]],
+        y_train=data.y_train[keep[0]],
+        x_test=data.x_test[keep[1]],
+        y_test=data.y_test[keep[1]],
+    )
+
+
+def draw(
+    name: str, x: np.ndarray, y: np.ndarray, count: int | None, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """So many rows of both, drawn without replacement; None keeps all.
+
+    Raises:
+        ValueError: more than there are.
+    """
+    if count is None:
+        return x, y
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(x):
+        raise ValueError(f"{name} must be between 1 and the {len(x)} points there are, got {count}")
+    keep = generator.choice(len(x), count, replace=False)
+    return x[keep], y[keep]

@@ -1,1 +1,0 @@
-"""What deep kernels are made of: features by batches, the evidence above them, a prior on them."""

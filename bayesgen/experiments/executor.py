@@ -1,0 +1,227 @@
+"""Many independent tasks, in this process or on any executor, each kept as it ends."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from bayesgen._internal import checks, files
+from bayesgen._internal.hashing import fingerprint
+from bayesgen.models.profile_search import Progress
+
+Values = dict[str, float | str]
+# A task that has taken so many workers with it is the workers' undoing.
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One computation of a sweep; it is sent to other processes by pickle.
+
+    Attributes:
+        name: for files and progress.
+        run: a function at the top level of a module.
+        arguments: of that function; they tell this task from others of its name.
+    """
+
+    name: str
+    run: Callable[..., Values]
+    arguments: tuple[Any, ...]
+
+
+def sweep(
+    tasks: Sequence[Task],
+    marks: Sequence[Sequence[Any]],
+    *,
+    executor: Executor | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Values]:
+    """The values of every task, in order.
+
+    Each result is written to a NetCDF file of its own as it comes, whole or not at all, under a
+    name that holds a hash of what it depends on: a sweep that was cut off goes on where it was,
+    and two sweeps in one folder can only agree.
+
+    Args:
+        tasks: to be run.
+        marks: what each depends on, beside its name: tensors, numbers, words.
+        executor: any `concurrent.futures.Executor`, also that of a Dask client
+            (`client.get_executor()`); None runs them here, one after another. Where its workers
+            die, what is left is tried again, at last in this process.
+        store: a folder for the results; None keeps none.
+        progress: called as progress(done, expected, what).
+
+    Raises:
+        Exception: a task's own; results that came before it are kept.
+
+    Example:
+        >>> def square(x):
+        ...     return {"square": float(x * x)}
+        >>> sweep([Task("two", square, (2,)), Task("three", square, (3,))], [[2], [3]])
+        [{'square': 4.0}, {'square': 9.0}]
+    """
+    paths: list[Path | None] = [None] * len(tasks)
+    if store is not None:
+        folder = files.writable(Path(store))
+        for i, (task, mark) in enumerate(zip(tasks, marks, strict=True)):
+            paths[i] = folder / f"{task.name}-{fingerprint(task.name, *mark)}.nc"
+    found: dict[int, Values] = {}
+    for i, path in enumerate(paths):
+        kept = None if path is None else _load(path)
+        if kept is not None:
+            found[i] = kept
+
+    def done(i: int, values: Values) -> None:
+        path = paths[i]
+        if path is not None:
+            _save(path, values)
+        found[i] = values
+
+    left = [i for i in range(len(tasks)) if i not in found]
+    if executor is not None:
+        for i, values in _spread([(i, tasks[i]) for i in left], executor):
+            done(i, values)
+            if progress is not None:
+                progress(len(found), len(tasks), tasks[i].name)
+    for i in range(len(tasks)):
+        if i not in found:
+            if progress is not None:
+                progress(len(found), len(tasks), tasks[i].name)
+            done(i, tasks[i].run(*tasks[i].arguments))
+    return [found[i] for i in range(len(tasks))]
+
+
+def _spread(tasks: list[tuple[int, Task]], executor: Executor) -> Iterator[tuple[int, Values]]:
+    """Results as they come; where the workers die what is left is sent again, or left undone."""
+    left = dict(tasks)
+    for _ in range(_TRIES):
+        try:
+            waiting: dict[Future[Values], int] = {
+                executor.submit(task.run, *task.arguments): i for i, task in left.items()
+            }
+        except (BrokenProcessPool, RuntimeError):
+            break
+        broken = False
+        for future in as_completed(waiting):
+            i = waiting[future]
+            try:
+                values = future.result()
+            except Exception as err:
+                if not _lost(err):
+                    raise
+                broken = True
+                continue
+            del left[i]
+            yield i, values
+        if not broken:
+            return
+    if left:
+        warnings.warn(
+            f"the executor lost its workers: {len(left)} of {len(tasks)} task(s) are run in this "
+            "process",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _lost(err: BaseException) -> bool:
+    """Whether a worker is gone, rather than the task at fault."""
+    return isinstance(err, BrokenProcessPool) or type(err).__name__ == "KilledWorker"
+
+
+class Workers(Executor):
+    """Local processes, started anew where one of them dies; each has its share of the threads.
+
+    Args:
+        count: processes.
+        threads: of all together; None takes torch's.
+
+    Raises:
+        ValueError: a count below one.
+    """
+
+    def __init__(self, count: int, threads: int | None = None) -> None:
+        self.count = checks.whole("workers", count)
+        self.share = max(1, (threads or torch.get_num_threads()) // count)
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        # Spawned: a forked process would inherit threads' locks.
+        return ProcessPoolExecutor(
+            self.count, get_context("spawn"), initializer=_begin, initargs=(self.share,)
+        )
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `concurrent.futures.Executor.submit`."""
+        try:
+            return self._pool.submit(function, *args, **kwargs)
+        except BrokenProcessPool:
+            self._pool = self._start()
+            return self._pool.submit(function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See `concurrent.futures.Executor.shutdown`."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def executor(workers: int | None, scheduler: str | None) -> Iterator[Executor | None]:
+    """Local processes, or an existing Dask cluster, or None for this process alone.
+
+    Args:
+        workers: how many local processes.
+        scheduler: address of a Dask scheduler.
+
+    Raises:
+        ValueError: both at once.
+        ImportError: Dask is wanted and not installed.
+    """
+    if workers is not None and scheduler is not None:
+        raise ValueError("workers and scheduler must not be given together: local or Dask's")
+    if scheduler is not None:
+        try:
+            from dask.distributed import Client
+        except ImportError as err:
+            raise ImportError(
+                "a scheduler wants Dask: pip install 'bayesgen[distributed]'"
+            ) from err
+        with Client(scheduler) as client:
+            yield client.get_executor()
+    elif workers is not None:
+        with Workers(workers) as pool:
+            yield pool
+    else:
+        yield None
+
+
+def _load(path: Path) -> Values | None:
+    """A result that is there and whole; None otherwise."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as kept:
+            words = {str(k): str(v) for k, v in kept.attrs.items()}
+            return {str(k): float(v) for k, v in kept.data_vars.items()} | words
+    except (OSError, ValueError):
+        return None
+
+
+def _save(path: Path, values: Values) -> None:
+    numbers = {k: v for k, v in values.items() if not isinstance(v, str)}
+    words = {k: v for k, v in values.items() if isinstance(v, str)}
+    made = xr.Dataset({k: ((), v) for k, v in numbers.items()}, attrs=words)
+    files.write(path, lambda p: made.to_netcdf(p, engine="h5netcdf"))

@@ -1,0 +1,126 @@
+"""Networks as studies train them, and what a study asks of one."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import networks
+from bayesgen.data.dataset import Dataset
+from bayesgen.errors import NotAtModeWarning
+from bayesgen.evidence import Evidence
+from bayesgen.models import Laplace
+from bayesgen.training import fit_map, train_ensemble
+from bayesgen.training import train as train_network
+
+
+class Cell(NamedTuple):
+    """One model on one labelling: its Evidence, and scores (n, C) and (m, C)."""
+
+    evidence: Evidence
+    fitted: Tensor
+    predicted: Tensor
+
+
+def images(x: Tensor) -> Tensor:
+    """Flat inputs (n, d) as square images, (n, channels, s, s).
+
+    Raises:
+        ValueError: d is no square, nor three of them.
+    """
+    d = x.shape[1]
+    for channels in (1, 3):
+        side = math.isqrt(d // channels)
+        if channels * side * side == d:
+            return x.reshape(len(x), channels, side, side)
+    raise ValueError(f"data must be square images for this model, got {d} inputs")
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What make() makes with torch seeded, torch's own generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as a corruption study trains it.
+
+    Attributes:
+        make: an untrained network for some data.
+        inputs: data → training and new inputs in the network's layout and dtype.
+        settings: of training.
+        loss: nats an observation that `fit_map` takes the trained network down to, for evidences at
+            one loss; None leaves it as trained.
+    """
+
+    make: Callable[[Dataset], nn.Module]
+    inputs: Callable[[Dataset], tuple[Tensor, Tensor]]
+    settings: dict[str, Any]
+    loss: float | None = None
+
+    def alone(self, data: Dataset, labels: Tensor, seed: int) -> Cell:
+        """One network on one labelling."""
+        x, new = self.inputs(data)
+        net = seeded(seed, lambda: self.make(data)).to(x)
+        train_network(net, x, labels, seed=seed, **self.settings)
+        return self._cell(net, x, new, labels)
+
+    def together(self, data: Dataset, labels: Tensor, seeds: list[int]) -> list[Cell]:
+        """One network for each labelling (B, n), trained as one ensemble."""
+        x, new = self.inputs(data)
+        nets = [seeded(seed, lambda: self.make(data)).to(x) for seed in seeds]
+        train_ensemble(nets, x, labels, seed=seeds[0], **self.settings)
+        return [self._cell(net, x, new, own) for net, own in zip(nets, labels, strict=True)]
+
+    def _cell(self, net: nn.Module, x: Tensor, new: Tensor, labels: Tensor) -> Cell:
+        """A trained network's evidence, with a precision for each layer."""
+        if self.loss is not None:
+            fit_map(net, x, labels, prior_precision=0.0, height=-self.loss * len(x))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotAtModeWarning)  # `corruption_models` says it
+            laplace = Laplace(net, prior_precision="layer", curvature="kron", dtype=None)
+            posterior = laplace.fit(x, labels)
+        return Cell(posterior.evidence, posterior.mean(x), posterior.mean(new))
+
+
+def _flat(data: Dataset) -> tuple[Tensor, Tensor]:
+    return data.x_train, data.x_test
+
+
+def standardised(data: Dataset) -> tuple[Tensor, Tensor]:
+    """Training and new inputs as images, (n, channels, s, s), standardised by training channel."""
+    x, new = images(data.x_train), images(data.x_test)
+    mean, sd = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
+    return (x - mean) / sd, (new - mean) / sd
+
+
+def _in_float32(data: Dataset) -> tuple[Tensor, Tensor]:
+    x, new = standardised(data)
+    return x.float(), new.float()
+
+
+def _channels(data: Dataset) -> int:
+    return images(data.x_train[:1]).shape[1]
+
+
+NETWORKS = {
+    "mlp": Architecture(
+        lambda data: networks.MLP(data.x_train.shape[1], (64,), data.num_classes),
+        _flat,
+        {"epochs": 500, "optimiser": "adam", "learning_rate": 3e-3},
+    ),
+    "resnet": Architecture(
+        lambda data: networks.PreResNet20(16, data.num_classes, channels=_channels(data)),
+        _in_float32,
+        {"epochs": 50, "learning_rate": 0.1, "prior_precision": 0.5},
+        loss=0.001,
+    ),
+}

@@ -1,0 +1,221 @@
+"""Prior variances of independent Gaussian weights, as functions of each weight's order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Weights wⱼ ~ N(0, scale · profile(order j)), independent.
+
+    Attributes:
+        name: in words, for tables.
+        scale: the outputscale s, which the evidence may learn.
+        profile: (orders (d,), decay or None) → log variance at unit scale, (d,); −∞ switches a
+            weight off.
+        decay: how fast the variance falls, in the profile's own terms (rate γ, exponent p);
+            None where there is nothing to learn.
+        search: the values of the decay among which its evidence is first looked at, increasing.
+        logarithmic: whether the search is along log decay.
+
+    Example:
+        >>> geometric(2.0).variance(torch.arange(3))
+        tensor([1.0000, 0.5000, 0.2500], dtype=torch.float64)
+    """
+
+    name: str
+    scale: float
+    profile: Callable[[Tensor, Tensor | None], Tensor]
+    decay: float | None = None
+    search: tuple[float, ...] = ()
+    logarithmic: bool = False
+
+    def coordinate(self, decay: float) -> float:
+        """A decay in the coordinate of the search."""
+        return math.log(decay) if self.logarithmic else decay
+
+    def natural(self, coordinate: Tensor) -> Tensor:
+        """The decay at a coordinate of the search."""
+        return coordinate.exp() if self.logarithmic else coordinate
+
+    def log_variance(self, orders: Tensor, decay: Tensor | None = None) -> Tensor:
+        """log variance at unit scale of weights of these orders, (d,), float64.
+
+        Raises:
+            ValueError: a variance that is negative, NaN or infinite, or as many as there are not
+                weights.
+        """
+        if decay is None and self.decay is not None:
+            decay = torch.tensor(self.decay, dtype=torch.float64, device=orders.device)
+        values = self.profile(orders.double(), decay)
+        if (values.isnan() | (values == math.inf)).any():
+            raise ValueError(f"prior_variance must be finite, {self.name} gives {values.exp()}")
+        return values
+
+    def variance(self, orders: Any) -> Tensor:
+        """Prior variances at these orders, (d,), the scale included.
+
+        Args:
+            orders: integers, (d,).
+        """
+        orders = torch.as_tensor(orders)
+        return self.scale * self.log_variance(orders).exp()
+
+    def __call__(self, orders: Any) -> Tensor:
+        """`variance`: a prior is a function of the order."""
+        return self.variance(orders)
+
+
+def isotropic(scale: float = 1.0) -> Prior:
+    """The same variance at every order: weight decay.
+
+    Args:
+        scale: the variance, > 0.
+
+    Raises:
+        ValueError: a scale that is not positive and finite.
+
+    Source: MacKay (1992); Bishop (2006), section 3.3.
+
+    Example:
+        >>> isotropic(0.5).variance([0, 1, 2])
+        tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
+    """
+    return Prior("isotropic", _scale(scale), lambda orders, _: torch.zeros_like(orders))
+
+
+def geometric(rate: float, scale: float = 1.0) -> Prior:
+    """Variance scale · rate⁻ʲ at order j.
+
+    As a penalty on least squares with noise σ², ‖y − Φw‖² + σ² Σ rateʲ wⱼ²/scale: an energy
+    Σ γʲ wⱼ² (as in Wilson 2025) is the variance γ⁻ʲ/2, Σ γʲ wⱼ²/2 the variance γ⁻ʲ.
+
+    Args:
+        rate: γ > 0; above 1 high orders are small.
+        scale: variance at order 0, > 0.
+
+    Raises:
+        ValueError: a rate or scale that is not positive and finite.
+
+    Source: Wilson (2025), section 3.
+
+    Example:
+        >>> geometric(4.0, scale=2.0).variance([0, 1, 2])
+        tensor([2.0000, 0.5000, 0.1250], dtype=torch.float64)
+    """
+    rate = float(checks.positive("rate", rate))
+
+    def profile(orders: Tensor, decay: Tensor | None) -> Tensor:
+        assert decay is not None
+        return -orders * decay.log()
+
+    search = (0.5, 0.8, 1.0, 1.05, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1e3, 1e4)
+    return Prior("geometric", _scale(scale), profile, rate, search, logarithmic=True)
+
+
+def power(exponent: float, scale: float = 1.0) -> Prior:
+    """Variance scale · (1 + j)⁻ᵖ at order j.
+
+    Args:
+        exponent: p, any finite number; above 0 high orders are small.
+        scale: variance at order 0, > 0.
+
+    Raises:
+        ValueError: an exponent that is not finite, a scale that is not positive.
+
+    Source: Rasmussen & Ghahramani (2000), section 3, with 1 + j for j so that order 0 has a
+    variance.
+
+    Example:
+        >>> power(2.0).variance([0, 1, 3])
+        tensor([1.0000, 0.2500, 0.0625], dtype=torch.float64)
+    """
+    if isinstance(exponent, bool) or not isinstance(exponent, int | float):
+        raise TypeError(f"exponent must be a number, got {exponent!r}")
+    if not math.isfinite(exponent):
+        raise ValueError(f"exponent must be finite, got {exponent}")
+
+    def profile(orders: Tensor, decay: Tensor | None) -> Tensor:
+        assert decay is not None
+        return -decay * orders.log1p()
+
+    search = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
+    return Prior("power", _scale(scale), profile, float(exponent), search)
+
+
+def resolve(value: Any) -> Prior:
+    """A `Prior` from one, a number, a vector of d variances, or a function of the order.
+
+    Args:
+        value: a Prior; a number > 0; a (d,) vector of variances ≥ 0 (0 switches a weight off);
+            a function orders (d,) → variances (d,).
+
+    Raises:
+        TypeError: something else.
+        ValueError: variances that are negative, NaN, infinite or all zero.
+
+    Example:
+        >>> resolve(lambda j: 1 / (1 + j**2)).variance([0, 1, 2])
+        tensor([1.0000, 0.5000, 0.2000], dtype=torch.float64)
+    """
+    if isinstance(value, Prior):
+        return value
+    if callable(value):
+        function: Callable[[Tensor], Any] = value
+        name = getattr(value, "__name__", "a function of the order")
+        name = "a function of the order" if name == "<lambda>" else name
+
+        def of_order(orders: Tensor, _: Tensor | None) -> Tensor:
+            try:
+                values = function(orders)
+            except (TypeError, ValueError, RuntimeError):  # of one order at a time
+                values = [float(function(j)) for j in orders.tolist()]
+            return _log(values, len(orders))
+
+        return Prior(name, 1.0, of_order)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return isotropic(float(checks.positive("prior_variance", value)))
+    tensor = checks.as_tensor("prior_variance", value)
+    if tensor.ndim == 0:
+        return isotropic(float(checks.positive("prior_variance", tensor)))
+    if tensor.ndim != 1:
+        raise ValueError(
+            "prior_variance must be a number, a vector (d,), a function of the order or a "
+            f"bayesgen.features.priors.Prior, got a tensor of shape {tuple(tensor.shape)}"
+        )
+    _log(tensor, len(tensor))  # what is wrong with it is said before any data are seen
+    return Prior("given", 1.0, lambda orders, _: _log(tensor, len(orders)))
+
+
+def _log(variances: Any, d: int) -> Tensor:
+    """Logarithms of d variances, checked."""
+    variances = checks.as_tensor("prior_variance", variances).double()
+    if variances.ndim == 0:
+        variances = variances.expand(d)
+    if tuple(variances.shape) != (d,):
+        raise ValueError(
+            f"prior_variance must have one variance for each of the d = {d} features, "
+            f"got shape {tuple(variances.shape)}"
+        )
+    bad = ~(torch.isfinite(variances) & (variances >= 0))
+    if bad.any():
+        j = int(bad.nonzero()[0])
+        raise ValueError(
+            f"prior_variance must be finite and at least 0, got {variances[j].item()} at index {j}"
+        )
+    if not (variances > 0).any():
+        raise ValueError("prior_variance must be positive for some feature, got all zeros")
+    return variances.log()
+
+
+def _scale(scale: Any) -> float:
+    return float(checks.positive("scale", scale))

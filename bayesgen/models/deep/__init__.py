@@ -1,0 +1,1 @@
+"""Deep kernels: a network's features under a Gaussian process."""

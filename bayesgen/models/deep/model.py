@@ -1,0 +1,323 @@
+"""Deep kernel learning: a network's features under a GP, trained on the exact evidence."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bayesgen import kernels
+from bayesgen._internal import checks
+from bayesgen._internal.precision import tf32
+from bayesgen.covariance.gram import gram
+from bayesgen.curvature.parameters import Weights
+from bayesgen.errors import DivergedError, NotAtModeWarning
+from bayesgen.evidence import Evidence
+from bayesgen.models.deep import weight_prior
+from bayesgen.models.deep.features import DeepFeatures
+from bayesgen.models.deep.objective import Head, Objective, conditional, evidence, step
+from bayesgen.models.deep.posterior import DeepKernelPosterior
+from bayesgen.models.gp import gradient_search
+from bayesgen.models.gp.gradient_search import Free
+from bayesgen.models.gp.model import GaussianProcess
+from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.network.data import inputs
+from bayesgen.models.profile_search import Progress
+
+_OBJECTIVES = ("evidence", "conditional")
+# The noise is not searched below so much of the targets' mean square.
+_NOISE_FLOOR = 1e-6
+# A step to the mode that could gain so many nats an observation is worth a warning.
+_WORTH = 0.01
+
+
+class DeepKernel:
+    """y = f(φ(x)) + ε, f ~ GP(0, s·k): features φ of a network under a Gaussian process.
+
+    Network, kernel and noise are trained together by Adam on the exact evidence: features by
+    mini-batches without a graph, one Cholesky factorisation a step for all outputs, and the
+    gradient pulled back through the network by mini-batches again. At the end the kernel's
+    hyperparameters are refitted on the features by `GaussianProcess`.
+
+    A caution: the evidence pays for the function given the features, not for the features. With
+    enough weights log p(y) rises far above what any sensible model earns while the test error
+    worsens (Ober et al. 2021; for a rebuttal see arXiv:2509.21228), and
+    `Evidence.complexity_excludes` says "features". Cures: `objective="conditional"`, `lipschitz`,
+    or `prior_precision`, with which the reported Evidence pays for the weights:
+
+        log p(D) ≈ log p(y | φ_w*) − ½α‖w*‖² − ½ log|I + F/α|,
+
+    F the Fisher information of N(0, A(w)) (`bayesgen.models.deep.weight_prior.Fisher`).
+
+    Args:
+        net: any module from inputs (n, …) to features (n, D); copied, and put into evaluation mode
+            (BatchNorm's statistics are frozen as they stand, dropout is off).
+        kernel: on the features, as for `GaussianProcess`.
+        noise: σ², a variance, to keep; None learns it.
+        objective: "evidence", or "conditional": log p(y_{>m} | y_{≤m}) in a fresh order a step.
+        conditioned: m as a share of n, for "conditional".
+        lipschitz: the largest spectral norm of each linear or convolutional layer (with residual
+            connections features are then bi-Lipschitz); None for any.
+        prior_precision: α > 0 of the weights' prior N(0, 1/α); None for no prior.
+        steps: of Adam, each on all the data.
+        learning_rate: of the network.
+        head_rate: of the GP's hyperparameters.
+        batch: observations a pass through the network.
+        probes, lanczos_steps: for log|I + F/α| beyond 1,000 weights, see `Spectrum.lanczos`.
+        seed: of the orders of "conditional"; what is drawn in the network follows torch's own.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: Wilson et al. (2016); Lotfi et al. (2022) for the conditional objective; van Amersfoort
+        et al. (2021) for bounded norms.
+
+    Example:
+        >>> import gpytorch, bayesgen as bg
+        >>> x = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+        >>> y = torch.sin(4 * x[:, 0])
+        >>> _ = torch.manual_seed(0)
+        >>> net = bg.networks.MLP(1, (16,), 2, activation="tanh").double()
+        >>> posterior = DeepKernel(net, gpytorch.kernels.RBFKernel(), steps=20).fit(x, y)
+        >>> posterior.evidence.complexity_excludes
+        ('features',)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        kernel: Any,
+        noise: Any = None,
+        *,
+        objective: str = "evidence",
+        conditioned: float = 0.8,
+        lipschitz: float | None = None,
+        prior_precision: float | None = None,
+        steps: int = 300,
+        learning_rate: float = 1e-3,
+        head_rate: float = 0.03,
+        batch: int = 256,
+        probes: int = 8,
+        lanczos_steps: int = 48,
+        seed: int = 0,
+    ) -> None:
+        checks.network("net", net)
+        if not callable(kernel):
+            raise TypeError(
+                "kernel must be a gpytorch.kernels.Kernel or a function k(x1, x2) → (n1, n2) "
+                f"tensor, got {type(kernel).__name__}"
+            )
+        self.net, self.kernel = net, kernel
+        self.noise = None if noise is None else checks.positive("noise", noise).double()
+        if self.noise is not None and self.noise.ndim:
+            raise ValueError(f"noise must be one number, got shape {tuple(self.noise.shape)}")
+        self.objective = checks.one_of("objective", objective, _OBJECTIVES)
+        self.conditioned = checks.share("conditioned", conditioned)
+        if not 0 < self.conditioned < 1:
+            raise ValueError(f"conditioned must be between 0 and 1, got {conditioned}")
+        if lipschitz is not None:
+            checks.positive("lipschitz", lipschitz)
+        if prior_precision is not None:
+            checks.positive("prior_precision", prior_precision)
+        if prior_precision is not None and objective == "conditional":
+            raise ValueError(
+                'prior_precision must be None with objective="conditional": Laplace pays for the '
+                "weights about the mode of the whole evidence"
+            )
+        if prior_precision is not None and lipschitz is not None:
+            raise ValueError(
+                "prior_precision must be None with lipschitz: weights whose norm is cut off have "
+                "directions that change nothing, and a prior on them is a prior on nothing"
+            )
+        self.lipschitz, self.prior_precision = lipschitz, prior_precision
+        self.steps = checks.whole("steps", steps, 0)
+        self.learning_rate = float(checks.positive("learning_rate", learning_rate))
+        self.head_rate = float(checks.positive("head_rate", head_rate))
+        self.batch = checks.whole("batch", batch)
+        self.probes, self.lanczos_steps = probes, lanczos_steps
+        self.seed = checks.whole("seed", seed, 0)
+
+    @tf32(False)
+    def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
+        """Train on data, and condition on them.
+
+        Args:
+            x: inputs (n, …), of the network's dtype and on its device.
+            y: targets, (n,) or (n, C), real; all outputs share features and hyperparameters.
+            progress: called as progress(done, expected, what) after each step.
+
+        Raises:
+            TypeError, ValueError: inputs the network does not take; targets that do not match.
+            DivergedError: an objective that is not finite.
+
+        Warns:
+            NotAtModeWarning: with a weight prior, a step to the mode could gain much.
+        """
+        x = inputs(x)
+        features = DeepFeatures(self.net, self.batch, self.lipschitz)
+        where = features.parameters()[0]
+        if x.device != where.device:
+            raise ValueError(
+                f"x is on device {x.device} but the network is on {where.device}; move one of them "
+                "explicitly"
+            )
+        x = x.to(where.dtype)
+        phi = checks.real("net(x)", features(x))
+        y = checks.targets("y", torch.as_tensor(y).to(phi), len(x), like=phi)
+        if y.ndim > 2:
+            raise ValueError(
+                f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: every labelling has "
+                "features of its own; fit one after the other"
+            )
+        columns = y.reshape(len(x), -1)
+        head = self._head(phi, columns)
+        history = self._train(features, head, x, columns, progress)
+        gp = self._refit(features(x), y, head)
+        found, dimension = self._evidence(features, head, gp, x, columns)
+        return DeepKernelPosterior(gp, features.frozen(), x, found, history, dimension, self.batch)
+
+    def _head(self, phi: Tensor, y: Tensor) -> Head:
+        """Hyperparameters of maximum evidence on the features as they are, to start from."""
+        kernel, scale, free_scale = kernels.resolve(self.kernel, phi)
+        matrices = gram(kernel, phi)
+        noise = phi.new_ones(1, 1) if self.noise is None else self.noise.to(phi).reshape(1, 1)
+        free = Free(bool(kernels.free_parameters(kernel)), free_scale, self.noise is None)
+        start = gradient_search.starts(matrices, y[None], scale, noise, free)[0]
+        head = Head(
+            matrices.kernel(start.theta),
+            start.scale,
+            start.noise.reshape(()),
+            learn_noise=self.noise is None,
+            floor=_NOISE_FLOOR * max(float(y.square().mean()), torch.finfo(y.dtype).tiny),
+        )
+        head.log_scale.requires_grad_(free_scale)
+        return head
+
+    def _train(
+        self, features: DeepFeatures, head: Head, x: Tensor, y: Tensor, progress: Progress | None
+    ) -> pd.DataFrame:
+        objective: Objective = evidence
+        if self.objective == "conditional":
+            objective = conditional(self.conditioned)
+        generator = torch.Generator().manual_seed(self.seed)
+        weights, own, n = features.parameters(), head.free(), len(x)
+        groups = [{"params": weights, "lr": self.learning_rate}]
+        if own:
+            groups.append({"params": own, "lr": self.head_rate})
+        optimiser, rows = torch.optim.Adam(groups), []
+        with warnings.catch_warnings():
+            # On the way a jitter may be needed; only the one at the end is part of the result.
+            warnings.filterwarnings("ignore", message="the covariance is singular")
+            for number in range(self.steps):
+                optimiser.zero_grad(set_to_none=True)
+                value, slope = step(head, features(x), y, objective, generator)
+                if not math.isfinite(value) or not torch.isfinite(slope).all():
+                    raise DivergedError(
+                        f"the objective is {value} at step {number + 1} of {self.steps}: a smaller "
+                        "learning_rate may help"
+                    )
+                features.pull(x, slope)
+                if self.prior_precision is not None:
+                    for w in weights:
+                        assert w.grad is not None
+                        w.grad += self.prior_precision * w.detach()
+                optimiser.step()
+                head.clip()
+                rows.append(
+                    {
+                        "objective": value / n,
+                        "scale": float(head.scale.detach()),
+                        "noise": float(head.noise.detach()),
+                    }
+                )
+                if progress is not None:
+                    said = f"{self.objective} {value / n:.3f} nats an observation"
+                    progress(number + 1, self.steps, said)
+        return pd.DataFrame(rows).rename_axis("step")
+
+    def _refit(self, phi: Tensor, y: Tensor, head: Head) -> GPPosterior:
+        """The GP on the trained features: of maximum evidence, unless that was not the aim."""
+        import gpytorch
+
+        learn: str | tuple[str, ...] = "fixed"
+        if self.objective == "evidence":
+            learn = ("kernel", "scale") if self.noise is not None else "evidence"
+        kernel = gpytorch.kernels.ScaleKernel(head.kernel).double()
+        kernel.outputscale = head.scale.detach()
+        kernel.raw_outputscale.requires_grad_(head.log_scale.requires_grad)
+        noise = None if learn == "evidence" else head.noise.detach()
+        posterior: GPPosterior = GaussianProcess(kernel, noise, hyperparameters=learn).fit(phi, y)
+        return posterior
+
+    def _evidence(
+        self, features: DeepFeatures, head: Head, gp: GPPosterior, x: Tensor, y: Tensor
+    ) -> tuple[Evidence, Tensor]:
+        e = gp.evidence
+        nothing = torch.zeros_like(e.fit)
+        said = f"deep kernel, {e.method}"
+        if self.prior_precision is None:
+            excludes = ("features",) if self.steps else ()
+            own = Evidence(
+                e.fit,
+                e.complexity,
+                e.n,
+                e.effective_dimension,
+                error=e.error,
+                method=said,
+                jitter=e.jitter,
+                complexity_excludes=excludes,
+            )
+            return own, nothing
+        final = Head(gp.kernels[0], gp.scale, gp.noise, learn_noise=False, floor=0.0)
+        weights = Weights(features.net, None)
+        gradient = self._gradient(features, final.requires_grad_(False), x, y)
+        gradient -= self.prior_precision * weights.theta.double()
+        found = weight_prior.spectrum(
+            weight_prior.Fisher(weights, final, x, y.shape[1], self.batch),
+            gradient,
+            probes=self.probes,
+            steps=self.lanczos_steps,
+        )
+        alpha = self.prior_precision
+        gain = 0.5 * float(
+            found.target_measure().integrate(lambda v: 1 / (v.clamp(min=0) + alpha)).sum()
+        )
+        if gain > _WORTH * len(x):
+            warnings.warn(
+                "the weights are not at a mode of their log posterior: gradient norm "
+                f"{float(gradient.norm()):.3g}, and a Newton step would gain {gain:.3g} nats. "
+                "Train on with more steps or a smaller learning_rate",
+                NotAtModeWarning,
+                stacklevel=3,
+            )
+        pull = alpha * weights.theta.double().square().sum()
+        logdet, freedom = found.logdet(1 / alpha, 1.0), found.effective_dimension(alpha)
+        error = 0.5 * found.sampling_error(lambda v: (v.clamp(min=0) / alpha).log1p())
+        return (
+            Evidence(
+                e.fit - 0.5 * freedom,
+                e.complexity + 0.5 * (logdet - freedom + pull),
+                e.n,
+                e.effective_dimension + freedom,
+                error=e.error + error,
+                method=f"{said}; weights by Laplace, Fisher information {found.method}",
+                jitter=e.jitter,
+            ),
+            freedom,
+        )
+
+    def _gradient(self, features: DeepFeatures, head: Head, x: Tensor, y: Tensor) -> Tensor:
+        """∂ log p(y | φ_w)/∂w, (P,), float64."""
+        for w in features.parameters():
+            w.grad = None
+        _, slope = step(head, features(x), y, evidence, torch.Generator())
+        features.pull(x, slope)
+        found = [w.grad for w in features.parameters()]
+        return -torch.cat([g.reshape(-1).double() for g in found if g is not None])
+
+    def __repr__(self) -> str:
+        return f"DeepKernel({type(self.net).__name__}, {self.kernel}, objective={self.objective!r})"

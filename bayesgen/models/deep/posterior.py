@@ -1,0 +1,118 @@
+"""What a deep kernel knows after seeing data: a Gaussian process's posterior on its features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gpytorch
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from bayesgen._internal.precision import tf32
+from bayesgen.evidence import Evidence
+from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.network.data import inputs
+from bayesgen.models.reporting import Reporting
+from bayesgen.posterior.posterior import Observed
+
+
+class DeepKernelPosterior(Reporting):
+    """A `GPPosterior` on trained features. Made by `DeepKernel.fit`.
+
+    Attributes:
+        evidence: the `Evidence`; its `complexity_excludes` says "features" where the features were
+            trained on the same targets and no prior on their weights pays for it.
+        gp: the posterior on the features.
+        net: the trained copy of the network.
+        history: one row a step: objective (nats per observation) and, with it, what was moving.
+        weights_dimension: N_eff of the weights under their prior; 0 without one.
+    """
+
+    looked = "the features, trained on the same targets"
+
+    def __init__(
+        self,
+        gp: GPPosterior,
+        net: nn.Module,
+        x: Tensor,
+        evidence: Evidence,
+        history: pd.DataFrame,
+        weights_dimension: Tensor,
+        batch: int,
+    ) -> None:
+        self.gp, self.net, self.history = gp, net, history
+        self.weights_dimension = weights_dimension
+        self._x, self._batch = x, batch
+        self.learnt = gp.learnt | {"features"}
+        self._observe(Observed(gp.observed.y, gp.observed.shape, False), evidence[None])
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s, a variance, ()."""
+        return self.gp.scale
+
+    @property
+    def noise(self) -> Tensor:
+        """Noise variance σ², ()."""
+        return self.gp.noise
+
+    @property
+    def kernel(self) -> gpytorch.kernels.Kernel:
+        """The kernel on the features, of unit outputscale."""
+        return self.gp.kernels[0]
+
+    def features(self, x_new: Any) -> Tensor:
+        """φ(x), (m, D), float64.
+
+        Args:
+            x_new: inputs, (m, …), of the network's dtype and on its device.
+
+        Raises:
+            ValueError: inputs of another shape or on another device.
+        """
+        x_new = inputs(x_new)
+        if x_new.shape[1:] != self._x.shape[1:] or x_new.device != self._x.device:
+            raise ValueError(
+                f"x_new must have shape (m, {', '.join(map(str, self._x.shape[1:]))}) on "
+                f"{self._x.device}, as x had, got {tuple(x_new.shape)} on {x_new.device}"
+            )
+        with torch.no_grad(), tf32(False):
+            return torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior mean at new inputs, of the targets' layout. See `GPPosterior.mean`."""
+        return self.gp.mean(self.features(x_new))
+
+    def fitted(self) -> Tensor:
+        """Posterior mean at the training inputs."""
+        return self.gp.fitted()
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
+        """Predictive distribution of each new observation. See `GPPosterior.predict`."""
+        return self.gp.predict(self.features(x_new), latent=latent)
+
+    def similarity(self, x1: Any, x2: Any) -> Tensor:
+        """The learned prior covariance s·k(φ(x1), φ(x2)), (m1, m2)."""
+        with torch.no_grad():
+            k: Tensor = self.kernel(self.features(x1), self.features(x2)).to_dense()
+        return self.scale * k
+
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`."""
+        return self.gp.latent_samples(count, labelling=labelling, seed=seed)
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+        """See `Posterior.observe`."""
+        return self.gp.observe(f, labelling=labelling)
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        return self.gp.marginals(labelling)
+
+    def __repr__(self) -> str:
+        return (
+            f"DeepKernelPosterior({type(self.net).__name__}, {type(self.kernel).__name__}, "
+            f"targets {tuple(self.observed.shape)}, {self.evidence!r})"
+        )

@@ -1,0 +1,78 @@
+"""A Gaussian prior on the weights under a deep kernel, paid for by Laplace's approximation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.curvature.matrix_free import matrix
+from bayesgen.curvature.parameters import Weights
+from bayesgen.models.deep.objective import Head
+from bayesgen.spectrum.decomposition import Rounding
+from bayesgen.spectrum.spectrum import Spectrum
+
+# The largest Fisher information that is formed; a larger one is known by its products.
+LARGEST = 1000
+
+
+class Fisher:
+    """Fisher information of N(0, A(w)) in the weights, times C outputs: an operator (P, P).
+
+        F = C/2 · tr(A⁻¹ ∂ᵢA A⁻¹ ∂ⱼA)
+
+    It is the expectation of the negative Hessian of log p(y | w), and PSD where that need not be.
+    A product takes one directional derivative of A, two products with A⁻¹ and one pullback.
+
+    Args:
+        weights: of the network.
+        head: the GP above.
+        x: inputs, (n, …).
+        outputs: C.
+        batch: observations a pass.
+
+    Source: Rasmussen & Williams (2006), eq. 5.9, differentiated; Kay (1993), eq. 3.32.
+    """
+
+    def __init__(self, weights: Weights, head: Head, x: Tensor, outputs: int, batch: int) -> None:
+        self.weights, self.head, self.x = weights, head, x
+        self.outputs, self.batch = outputs, batch
+        self.shape, self.dtype = (weights.count, weights.count), torch.float64
+        self.device = x.device
+        self.phi = weights.outputs(x, batch).double()
+        with torch.no_grad():
+            A = head.covariance(self.phi)
+        self.inverse = solvers.cholesky(A.clone).into_inverse()
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return torch.stack([self._times(column) for column in v.mT], -1)
+
+    def _times(self, v: Tensor) -> Tensor:
+        moved = self.weights.moved(self.x, v, self.batch).double()
+        phi = self.phi.clone().requires_grad_()
+        # ∂A along a direction by two reverse passes: kernels with a backward pass of their own,
+        # as gpytorch's, have no forward one.
+        with torch.enable_grad():
+            A = self.head.covariance(phi)
+            u = torch.zeros_like(A, requires_grad=True)
+            back = torch.autograd.grad(A, phi, u, create_graph=True)[0]
+            along = torch.autograd.grad(back, u, moved, retain_graph=True)[0]
+            inner = self.inverse @ along @ self.inverse
+            slope = torch.autograd.grad(A, phi, inner)[0]
+        return 0.5 * self.outputs * self.weights.pulled_back(self.x, slope, self.batch)
+
+
+def spectrum(fisher: Fisher, gradient: Tensor, *, probes: int, steps: int) -> Spectrum:
+    """Eigenvalues of the Fisher information, and how a gradient (P,) loads on them.
+
+    All of them, or by Lanczos quadrature from `probes` vectors with `steps` products each.
+    """
+    count = fisher.weights.count
+    if count > LARGEST:
+        return Spectrum.lanczos(fisher, gradient, probes=probes, steps=steps, seed=0)
+    values, vectors = solvers.eigh(matrix(fisher))
+    rounding = solvers.rounding_norm(count, float(values[-1]), fisher.weights.theta.dtype)
+    method = "exact, by dense eigendecomposition"
+    return Spectrum.of_basis(
+        values.clamp(min=0), vectors, count, gradient, method, Rounding(matrix=rounding)
+    )

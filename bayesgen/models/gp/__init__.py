@@ -1,0 +1,1 @@
+"""Gaussian processes with Gaussian noise: the model, its searches, its posterior."""

@@ -1,0 +1,315 @@
+"""Thousands of small Gaussian processes at once: every problem has inputs and settings of its own.
+
+One batched Cholesky factorisation a step for all of them, and Fisher scoring on the exact gradient,
+each problem with a damping of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from bayesgen._internal import checks
+from bayesgen.covariance.radial import Profile, profile_of
+from bayesgen.evidence import Evidence
+from bayesgen.models.gp.gradient_search import Free
+from bayesgen.models.profile_search import Progress
+
+# Numbers of K that are worked on at a time: what a processor's cache and a card's memory like.
+_CPU, _GPU = 2**21, 2**28
+_STEPS = 100
+# log ℓ, log s and log σ² move by at most so much a step, and no further than this from the start.
+_STRIDE, _REACH = 1.5, 14.0
+
+
+class BatchPosterior:
+    """Posteriors of B problems, each with inputs, targets and hyperparameters of its own.
+
+    Attributes:
+        evidence: the `Evidence`, batch shape (B,).
+        lengthscale, scale, noise: ℓ, s and σ² of each problem, (B,); scale and noise are variances.
+        converged: whether the search ended at a maximum, (B,).
+    """
+
+    def __init__(
+        self, x: Tensor, alpha: Tensor, at: BatchSetting, profile: Profile, evidence: Evidence,
+        converged: Tensor, flat: bool,
+    ) -> None:  # fmt: skip
+        self._x, self._alpha, self._profile, self._flat = x, alpha, profile, flat
+        self.evidence, self.converged = evidence, converged
+        self.lengthscale, self.scale, self.noise = (v.exp() for v in at)
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior means at new points of each problem, (B, m) or (B, m, C).
+
+        Args:
+            x_new: (B, m, d).
+        """
+        cross = self._cross(self._new(x_new))
+        return self._plain(self.scale[:, None, None] * (cross @ self._alpha))
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
+        """Predictive distribution of each new observation, batch shape (B, m) or (B, m, C).
+
+        Args:
+            x_new: (B, m, d).
+            latent: the function's value instead of an observation of it.
+
+        Source: Rasmussen & Williams (2006), eq. 2.25–2.26.
+        """
+        x_new = self._new(x_new)
+        cross = self.scale[:, None, None] * self._cross(x_new)
+        A = self.scale[:, None, None] * self._profile.value(_scaled(self._x, self.lengthscale))
+        A.diagonal(dim1=-2, dim2=-1).add_(self.noise[:, None])
+        half = torch.linalg.solve_triangular(torch.linalg.cholesky(A), cross.mT, upper=False)
+        variance = (self.scale[:, None] - half.square().sum(1)).clamp(min=0)
+        if not latent:
+            variance = variance + self.noise[:, None]
+        spread = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
+        mean = cross @ self._alpha
+        return Normal(self._plain(mean), self._plain(spread[..., None].expand_as(mean)))
+
+    def _new(self, x_new: Any) -> Tensor:
+        x_new = checks.real("x_new", x_new, like=self._x)
+        B, _, d = self._x.shape
+        if x_new.ndim != 3 or (x_new.shape[0], x_new.shape[2]) != (B, d):
+            raise ValueError(f"x_new must have shape ({B}, m, {d}), got {tuple(x_new.shape)}")
+        return x_new
+
+    def _cross(self, x_new: Tensor) -> Tensor:
+        """k(x_new, x), (B, m, n)."""
+        return self._profile.value(_scaled(x_new, self.lengthscale, self._x))
+
+    def _plain(self, values: Tensor) -> Tensor:
+        return values[..., 0] if self._flat else values
+
+    def __repr__(self) -> str:
+        B, n, d = self._x.shape
+        return f"BatchPosterior({B:,} problems of {n} points in {d} dimension(s))"
+
+
+BatchSetting = tuple[Tensor, Tensor, Tensor]
+
+
+def fit(
+    kernel: gpytorch.kernels.Kernel,
+    x: Tensor,
+    y: Any,
+    scale: Tensor,
+    noise: Tensor,
+    free: Free,
+    progress: Progress | None,
+) -> BatchPosterior:
+    """Each problem's hyperparameters of maximum evidence, and its posterior.
+
+    Args:
+        kernel: of unit outputscale, radial, with one length-scale.
+        x: inputs, (B, n, d).
+        y: targets, (B, n) or (B, n, C).
+        scale, noise: to keep, or to start from.
+        free: what is to be learnt.
+        progress: called as progress(done, expected, what) after each chunk of problems.
+
+    Raises:
+        TypeError, ValueError: y does not match; a kernel that is not radial.
+    """
+    profile = profile_of(kernel)
+    if profile is None:
+        raise ValueError(
+            "a batch of data sets wants a radial kernel with one length-scale (RBF, Matérn, "
+            f"rational quadratic), got {type(kernel).__name__}"
+        )
+    y = checks.real("y", y, like=x)
+    B, n, _ = x.shape
+    if y.ndim not in (2, 3) or y.shape[:2] != (B, n):
+        raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")
+    flat = y.ndim == 2
+    y = y.reshape(B, n, -1)
+    if free.scale and (y == 0).all(-1).all(-1).any():
+        raise ValueError("y must not be zero throughout: the evidence of zero targets has no top")
+    budget = _CPU if x.device.type == "cpu" else _GPU
+    chunk = max(1, budget // (n * n))
+    parts = []
+    for start in range(0, B, chunk):
+        some = slice(start, start + chunk)
+        problem = _Problem(x[some], y[some], profile, kernel, free, scale, noise)
+        parts.append(problem.climb())
+        if progress is not None:
+            progress(min(start + chunk, B), B, "problems")
+    z, alpha, numbers, done = (torch.cat(each) for each in zip(*parts, strict=True))
+    fit_part, complexity, dof, error = numbers.unbind(-1)
+    evidence = Evidence(
+        fit_part, complexity, n, dof, error=error, method="exact, by batched Cholesky"
+    )
+    lengthscale, s, sigma = z.unbind(-1)
+    return BatchPosterior(x, alpha, (lengthscale, s, sigma), profile, evidence, done, flat)
+
+
+@dataclass
+class _At:
+    """All that is known of a chunk of problems at one setting.
+
+    Attributes:
+        value: log p(D), (b,).
+        gradient: in (log ℓ, log s, log σ²), (b, 3).
+        fisher: expected information there, (b, 3, 3).
+    """
+
+    value: Tensor
+    gradient: Tensor
+    fisher: Tensor
+
+
+class _Problem:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        profile: Profile,
+        kernel: gpytorch.kernels.Kernel,
+        free: Free,
+        scale: Tensor,
+        noise: Tensor,
+    ) -> None:
+        self.y, self.profile = y, profile
+        self.squares = _scaled(x, x.new_ones(len(x)))
+        size = y.square().mean((1, 2)).clamp(min=torch.finfo(y.dtype).tiny)
+        off = self.squares.flatten(1)
+        typical = off.median(1).values.clamp(min=1e-12 * off.amax(1).clamp(min=1e-300)).sqrt()
+        given = kernel.lengthscale.detach().reshape(()).to(x)
+        lengthscale = typical if free.kernel else given.expand(len(x))
+        s = size if free.scale else scale.to(x).reshape(()).expand(len(x))
+        sigma = 0.1 * size if free.noise else noise.to(x).reshape(()).expand(len(x))
+        self.start = torch.stack([lengthscale.log(), s.log(), sigma.log()], -1)
+        self.free = torch.tensor([free.kernel, free.scale, free.noise], device=x.device)
+
+    def climb(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Settings (b, 3), weights α, the parts of the evidence (b, 4), who has converged."""
+        z = self.start.clone()
+        done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        if self.free.any():
+            z, done = self._search(z)
+        else:
+            done = ~done
+        return z, *self._parts(z), done
+
+    def _search(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Fisher scoring, damped (Levenberg–Marquardt), only the problems still on the way."""
+        best = self.look(z, slice(None))
+        damping = z.new_full((len(z),), 1e-2)
+        live = torch.ones(len(z), dtype=torch.bool, device=z.device)
+        outside = (~self.free).to(z)
+        for _ in range(_STEPS):
+            index = live.nonzero()[:, 0]
+            if not len(index):
+                break
+            fisher, gradient = best.fisher[index], best.gradient[index] * self.free
+            own = fisher.diagonal(dim1=-2, dim2=-1).clamp(min=1e-8)
+            mask = self.free[:, None] & self.free
+            system = fisher * mask + torch.diag_embed(damping[index, None] * own + outside)
+            step = torch.linalg.solve(system, gradient).clamp(-_STRIDE, _STRIDE)
+            low, high = self.start[index] - _REACH, self.start[index] + _REACH
+            new = (z[index] + step).clamp(low, high)
+            there = self.look(new, index)
+            gain = there.value - best.value[index]
+            better = gain >= 0
+            promised = (gradient * step).sum(-1)
+            took = index[better]
+            z[took] = new[better]
+            for name in ("value", "gradient", "fisher"):
+                getattr(best, name)[took] = getattr(there, name)[better]
+            damping[index] = torch.where(better, damping[index] * 0.2, damping[index] * 8).clamp(
+                1e-9, 1e9
+            )
+            small = 1e-7 * (1 + best.value[index].abs())
+            live[index] = ~((promised.abs() < small) | (damping[index] >= 1e9))
+        return z, ~live
+
+    def look(self, z: Tensor, of: Any) -> _At:
+        """Value, gradient and Fisher information of some problems."""
+        y, squares = self.y[of], self.squares[of]
+        inverse_square = (-2 * z[:, 0]).exp()[:, None, None]
+        s, noise = z[:, 1].exp(), z[:, 2].exp()
+        q = squares * inverse_square
+        slope = self.profile.slope(q.clone()) * s[:, None, None]
+        K = self.profile.value(q) * s[:, None, None]
+        A = K.clone()
+        A.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
+        lower, info = torch.linalg.cholesky_ex(A)
+        bad = info > 0
+        if bad.any():
+            lower[bad] = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+        inverse = torch.cholesky_inverse(lower)
+        alpha = inverse @ y
+        n, C = y.shape[1:]
+        logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        quadratic = (alpha * y).sum((1, 2))
+        value = -0.5 * (quadratic + C * (logdet + n * math.log(2 * math.pi)))
+        value = value.masked_fill(bad, -math.inf)
+        # B_j = A⁻¹ ∂A/∂z_j for the length-scale and, by K = A − σ²I, the scale and the noise.
+        shrunk = noise[:, None, None] * inverse
+        longer = inverse @ slope
+        pulls = torch.stack(
+            [
+                (alpha * (slope @ alpha)).sum((1, 2)),
+                quadratic - noise * alpha.square().sum((1, 2)),
+                noise * alpha.square().sum((1, 2)),
+            ],
+            -1,
+        )
+        trace = shrunk.diagonal(dim1=-2, dim2=-1).sum(-1)
+        traces = torch.stack([longer.diagonal(dim1=-2, dim2=-1).sum(-1), n - trace, trace], -1)
+        gradient = 0.5 * (pulls - C * traces)
+        ll = (longer * longer.mT).sum((1, 2))
+        ln = (longer * shrunk.mT).sum((1, 2))
+        nn = shrunk.square().sum((1, 2))
+        ls, sn, ss = traces[:, 0] - ln, trace - nn, n - 2 * trace + nn
+        rows = [torch.stack(row, -1) for row in ((ll, ls, ln), (ls, ss, sn), (ln, sn, nn))]
+        return _At(value, gradient, 0.5 * C * torch.stack(rows, -2))
+
+    def _parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """α, and fit, complexity, N_eff and rounding of each problem."""
+        s, noise = z[:, 1].exp(), z[:, 2].exp()
+        q = self.squares * (-2 * z[:, 0]).exp()[:, None, None]
+        A = self.profile.value(q) * s[:, None, None]
+        norm = A.abs().sum(-1).amax(-1) + noise  # at least the largest eigenvalue
+        A.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
+        try:
+            lower = torch.linalg.cholesky(A)
+        except torch.linalg.LinAlgError as err:
+            raise ValueError(
+                "some problem's covariance is singular to rounding at these settings: a larger "
+                f"noise is wanted ({err})"
+            ) from err
+        inverse = torch.cholesky_inverse(lower)
+        alpha = inverse @ self.y
+        n, C = self.y.shape[1:]
+        diagonal = inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
+        dof = n - noise * diagonal
+        logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        square = alpha.square().sum((1, 2))
+        log_noise = n * noise.log()
+        fitted = -0.5 * (C * (log_noise + n * math.log(2 * math.pi) + dof) + noise * square)
+        pull = (alpha * self.y).sum((1, 2)) - noise * square
+        complexity = 0.5 * (C * (logdet - log_noise - dof) + pull)
+        rounding = n**0.5 * torch.finfo(A.dtype).eps * norm
+        error = 0.5 * rounding * (C * diagonal + square)
+        return alpha, torch.stack([fitted, complexity.clamp(min=0), C * dof, error], -1)
+
+
+def _scaled(x: Tensor, lengthscale: Tensor, other: Tensor | None = None) -> Tensor:
+    """‖x − x'‖²/ℓ² of each problem, (b, m, n), by products about each problem's centre."""
+    centre = x.mean(1, keepdim=True)
+    a = (x - centre) / lengthscale[:, None, None]
+    b = a if other is None else (other - centre) / lengthscale[:, None, None]
+    q = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :] - 2 * a @ b.mT
+    q = q.clamp(min=0)
+    if other is None:
+        q.diagonal(dim1=-2, dim2=-1).zero_()
+    return q

@@ -1,0 +1,108 @@
+"""Evidence maximisation over any kernel's parameters: L-BFGS on the exact gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesgen import kernels
+from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.models.ascent import Bounds, ascend
+from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
+from bayesgen.models.profile_search import Progress
+from bayesgen.spectrum.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class GPSetting:
+    """Kernel parameters θ (p,), outputscale s () and noise σ², (1, 1), (n, 1) or (n, C)."""
+
+    theta: Tensor
+    scale: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Free:
+    """Which hyperparameters are to be learnt."""
+
+    kernel: bool
+    scale: bool
+    noise: bool
+
+    def names(self) -> frozenset[str]:
+        """Those that are."""
+        return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
+
+
+def starts(
+    gram: KernelGram, y: Tensor, scale: Tensor, noise: Tensor, free: Free
+) -> list[GPSetting]:
+    """Where to start from, for each labelling, (B,).
+
+    The kernel as the user has it, or with its length-scales at the typical distance between
+    points, whichever has more evidence at its own best (s, σ²): one spectrum each for all
+    labellings. With a noise for each point there is no spectrum to ask; the typical distance
+    is taken.
+    """
+    typical = gram.parameters(kernels.with_typical_lengthscales(gram.base, gram.x))
+    B = len(y)
+    if is_per_point(noise):
+        variance = y.square().mean((-2, -1)).clamp(min=torch.finfo(y.dtype).tiny)
+        theta = typical if free.kernel else gram.start()
+        each = noise.expand(B, -1, -1)
+        return [GPSetting(theta, variance[b] if free.scale else scale, each[b]) for b in range(B)]
+    best: list[tuple[Tensor, GPSetting]] = []
+    for theta in [gram.start(), typical] if free.kernel else [gram.start()]:
+        top = Spectrum.dense(gram.matrix(theta), y).maximise(
+            scale=None if free.scale else scale, noise=None if free.noise else noise.reshape(())
+        )
+        new = [
+            (value, GPSetting(theta, top.scale[b], top.noise[b].reshape(1, 1)))
+            for b, value in enumerate(top.evidence.log_marginal_likelihood)
+        ]
+        pairs = zip(best, new, strict=True)
+        best = [max(pair, key=lambda c: c[0]) for pair in pairs] if best else new
+    return [setting for _, setting in best]
+
+
+def search_gradient(
+    gram: Gram, y: Tensor, start: GPSetting, free: Free, *, progress: Progress | None = None
+) -> GPSetting:
+    """The setting of largest evidence near `start`, for one labelling y (n, C).
+
+    L-BFGS-B (SciPy) over (θ, log s, log σ²), those that are free, on the exact gradient; the last
+    two bounded to what the targets' variance makes conceivable.
+    """
+    objective = LogMarginalLikelihood(gram, y)
+    p = len(start.theta)
+    scalar_noise = start.noise.numel() == 1
+    learn = np.array([free.kernel] * p + [free.scale, free.noise and scalar_noise])
+    fixed = np.array(
+        [
+            *start.theta.tolist(),
+            float(start.scale.log()),
+            float(start.noise.log()) if scalar_noise else 0.0,
+        ]
+    )
+    variance = math.log(max(float(y.square().mean()), torch.finfo(y.dtype).tiny))
+    bounds: Bounds = [(None, None)] * p + [
+        (variance - 23, variance + 23),
+        (variance - 23, variance + 7),
+    ]
+
+    def setting(values: np.ndarray) -> GPSetting:
+        noise = y.new_full((1, 1), values[p + 1]).exp() if scalar_noise else start.noise
+        return GPSetting(y.new_tensor(values[:p]), y.new_tensor(values[p]).exp(), noise)
+
+    def evaluate(values: np.ndarray) -> tuple[float, np.ndarray]:
+        at = setting(values)
+        result = objective(at.theta, at.scale, at.noise)
+        gradient = [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
+        return float(result.value), np.array(gradient)
+
+    return setting(ascend(evaluate, fixed, learn, bounds, progress=progress))

@@ -1,0 +1,344 @@
+"""Gaussian processes on more points than a dense spectrum can take, by block Lanczos."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import files
+from bayesgen._internal.hashing import fingerprint
+from bayesgen.covariance import distributed
+from bayesgen.covariance.gram import KernelGram, LengthscaleGram, gram
+from bayesgen.covariance.tiled import TiledGram, add
+from bayesgen.evidence import Evidence, better, combine
+from bayesgen.models.gp import lengthscale_search, tiled_cholesky
+from bayesgen.models.gp.gradient_search import Free
+from bayesgen.models.profile_search import ProfileMaximum, Progress
+from bayesgen.solvers import Plan
+from bayesgen.spectrum.evidence import logdet_error, quadratic
+from bayesgen.spectrum.spectrum import Spectrum
+
+# Points of the subset on which a length-scale is looked for first, and the step from there.
+_SUBSET = 4000
+_STEP = 0.5 * math.log(2.0)
+_PROBES, _PRODUCTS = 48, 16
+# Of what is kept on disk.
+_LAYOUT = 3
+# Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
+_TOLERANCE = 5e-5
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a large fit is to go.
+
+    Attributes:
+        plan: engine, storage and dtype of the Gram matrix.
+        most: length-scales at most.
+        folder: where tiles and blocks are kept as they are done; None keeps none.
+        progress: called as progress(done, expected, what).
+    """
+
+    plan: Plan
+    most: int
+    folder: Path | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best of every labelling.
+
+    Attributes:
+        theta: kernel parameters, (B, p).
+        scale, noise: (B,).
+        alpha: (sK + σ²I)⁻¹y, (B, n, C).
+        evidence: of batch shape (B,).
+        at_bound: (B,).
+        spectra: how many were computed.
+        quadratic: yᵀ(sK + σ²I)⁻¹y as the evidence has it, (B,).
+        logdet_error: what of the evidence's error is the log-determinants', (B,).
+        off: a bound on the Frobenius norm of what of (sK + σ²I)⁻¹ is not on its diagonal, (B,).
+    """
+
+    theta: Tensor
+    scale: Tensor
+    noise: Tensor
+    alpha: Tensor
+    evidence: Evidence
+    at_bound: Tensor
+    spectra: int
+    quadratic: Tensor
+    logdet_error: Tensor
+    off: Tensor
+
+
+def fit(
+    matrices: KernelGram,
+    y: Tensor,
+    free: Free,
+    scale: Tensor,
+    noise: Tensor,
+    search: Search,
+) -> Found:
+    """Hyperparameters of maximum evidence, labelling by labelling, from a few Krylov spectra.
+
+    A length-scale that is free is found exactly on 4,000 of the points; all of them are then asked
+    at the median labelling's value and at steps of √2 from there, outwards while some labelling
+    gains. Where the Gram matrix is in float32, quadratic forms are those of float64 at the end, by
+    the residuals of the solves, and how far the matrix is from its float64 self bounds what that
+    does to the log-determinant. Where the plan has it, the evidence is then made exact: see
+    `bayesgen.models.gp.tiled_cholesky`.
+
+    Args:
+        matrices: kernel on the inputs.
+        y: targets less the prior mean, (B, n, C).
+        free: what is to be learnt.
+        scale, noise: to keep, where they are not free.
+        search: how.
+    """
+    theta = matrices.start()
+    if distributed.active():  # a process that finds its work done would leave the others waiting
+        search = replace(search, folder=None)
+    mark = fingerprint(
+        matrices.x, y, matrices.base, theta.tolist(), free, float(scale[0]), float(noise[0]),
+        search.plan.dtype, _LAYOUT,
+    )  # fmt: skip
+    shelf = _Shelf(search.folder, mark)
+    learn = free.kernel and len(theta) > 0
+    if learn and not isinstance(matrices, LengthscaleGram):
+        raise ValueError(
+            "on so many points only a kernel's one length-scale can be learnt, not the parameters "
+            f"of {type(matrices.base).__name__}: fix them, or learn them on a subset"
+        )
+    keep_scale, keep_noise = (
+        None if f else v for f, v in ((free.scale, scale), (free.noise, noise))
+    )
+    dtype = getattr(torch, search.plan.dtype)
+    inner = gram(copy.deepcopy(matrices.base).to(dtype), matrices.x.to(dtype))
+    targets = y.to(dtype)
+
+    def at(t: Tensor) -> Found:
+        def make() -> dict[str, Tensor]:
+            return _at(inner, targets, t.to(dtype), keep_scale, keep_noise, search, shelf.mark)
+
+        return _found(shelf.get(_where(t), make), t, targets)
+
+    if not learn:
+        best = at(theta)
+    else:
+        assert isinstance(matrices, LengthscaleGram)
+        centre = float(shelf.get("subset", lambda: _on_subset(matrices, y, keep_scale, keep_noise)))
+        enough = _TOLERANCE * y[0].numel()
+        best = _along(at, centre, search.most, theta, enough)
+    if search.plan.engine == "cholesky":
+        made = tiled_cholesky.evidence(
+            matrices, y, best.theta, best.scale, best.noise, shelf.get, search.progress
+        )
+        if made is not None:
+            return replace(best, theta=best.theta.to(y), evidence=made[0], alpha=made[1])
+    if dtype != y.dtype:
+        best = _checked(matrices, inner, y, best, search.progress)
+    return replace(best, theta=best.theta.to(y), alpha=best.alpha.to(y))
+
+
+def _along(
+    at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor, enough: float
+) -> Found:
+    """The best over length-scales, outwards from the centre while some labelling gains enough."""
+    best = at(like.new_tensor([centre]))
+    for direction in (1, -1):
+        for step in range(1, most):
+            if best.spectra >= most:
+                break
+            new = at(like.new_tensor([centre + direction * step * _STEP]))
+            gain = new.evidence.log_marginal_likelihood - best.evidence.log_marginal_likelihood
+            best = _better(best, new)
+            if not (gain > enough).any():
+                break
+    return best
+
+
+def _better(old: Found, new: Found) -> Found:
+    pick = better(old.evidence, new.evidence)
+    return Found(
+        pick(old.theta, new.theta),
+        pick(old.scale, new.scale),
+        pick(old.noise, new.noise),
+        pick(old.alpha, new.alpha),
+        combine(pick, old.evidence, new.evidence),
+        pick(old.at_bound, new.at_bound),
+        old.spectra + new.spectra,
+        pick(old.quadratic, new.quadratic),
+        pick(old.logdet_error, new.logdet_error),
+        pick(old.off, new.off),
+    )
+
+
+def _on_subset(
+    matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
+) -> Tensor:
+    """log ℓ of the median labelling on some of the points, ()."""
+    n = len(matrices.x)
+    some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
+    small = gram(matrices.base, matrices.x[some])
+    assert isinstance(small, LengthscaleGram)
+    found: ProfileMaximum = lengthscale_search.search_lengthscale(
+        small,
+        y[:, some],
+        scale=scale,
+        noise=noise,
+        tolerance=1e-2 * len(some),
+        most=12,
+        progress=None,
+    )
+    return found.parameter.median()
+
+
+def _at(
+    inner: KernelGram,
+    y: Tensor,
+    theta: Tensor,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    search: Search,
+    data: str,
+) -> dict[str, Tensor]:
+    """What `Found` is made of, at one setting of the kernel."""
+    report, where = search.progress, _where(theta)
+    mark = f"{where} {data} {inner.x.dtype}"
+
+    def making(done: int, expected: int, what: str) -> None:
+        if report is not None:
+            report(done, expected, f"{what} at {where}")
+
+    def multiplied(done: int) -> None:
+        if report is not None:
+            report(done, max(done, _PRODUCTS), f"product {done} at {where}")
+
+    op: Any
+    folder = search.folder
+    if distributed.active():
+        op = distributed.ShardedGram(inner, theta, progress=making)
+    else:
+        op = TiledGram(inner, theta, search.plan.storage, folder=folder, mark=mark, progress=making)
+    spectrum = Spectrum.krylov(
+        op,
+        y,
+        probes=_PROBES,
+        steps=_PRODUCTS,
+        tolerance=_TOLERANCE * y[0].numel(),
+        folder=None if folder is None else folder / "blocks",
+        mark=mark,
+        progress=multiplied,
+    )
+    top = spectrum.maximise(scale, noise)
+    e, s, v = top.evidence, top.scale[:, None], top.noise[:, None]
+    return {
+        "scale": top.scale,
+        "noise": top.noise,
+        "alpha": spectrum.solve(top.scale, top.noise),
+        "at_bound": top.at_bound,
+        "quadratic": quadratic(spectrum, s, v),
+        "logdet_error": logdet_error(spectrum, s, v),
+        "off": _off_diagonal(spectrum, s, v),
+        "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),
+        "method": torch.tensor(list(e.method.encode())),
+    }
+
+
+def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
+    fit_part, complexity, dof, error = parts["evidence"]
+    method = bytes(parts["method"].tolist()).decode()
+    return Found(
+        theta.to(y).expand(len(y), -1),
+        parts["scale"],
+        parts["noise"],
+        parts["alpha"].to(y),
+        Evidence(fit_part, complexity, y.shape[1], dof, error=error, method=method),
+        parts["at_bound"],
+        1,
+        parts["quadratic"],
+        parts["logdet_error"],
+        parts["off"],
+    )
+
+
+def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """√(‖A⁻¹‖²_F − (tr A⁻¹)²/n), (B,): the diagonal has at least that share of the norm."""
+    mean = spectrum.density.integrate(lambda v: 1 / (scale * v + noise)) / spectrum.n
+    # About the mean, lest the difference cancel.
+    return (
+        spectrum.density.integrate(lambda v: (1 / (scale * v + noise) - mean[:, None]).square())
+        .clamp(min=0)
+        .sqrt()
+    )
+
+
+def _checked(
+    matrices: KernelGram, inner: KernelGram, y: Tensor, found: Found, progress: Progress | None
+) -> Found:
+    """Quadratic forms of the matrix in y's dtype, by tiles made in both; errors that count both."""
+    quadratic, error = torch.zeros_like(found.scale), found.logdet_error.clone()
+    distinct, which = torch.unique(found.theta, dim=0, return_inverse=True)
+    n, C = y.shape[1:]
+    for k, theta in enumerate(distinct):
+        of = (which == k).nonzero()[:, 0]
+        alpha = found.alpha[of].to(y)
+        columns = alpha.movedim(0, 1).reshape(n, -1)
+        product, gap, own = torch.zeros_like(columns), 0.0, 0.0
+        exact = TiledGram(matrices, theta.to(y), "none")
+        rough = TiledGram(inner, theta, "none")
+        pairs = zip(exact.tiles(), rough.tiles(), strict=True)
+        for (start, tile), (_, other) in pairs:
+            add(product, start, tile, columns)
+            rows = len(tile)
+            off = (tile - other.to(tile)).square()
+            diagonal = float(off.diagonal().sum())
+            gap += float(2 * off.sum() - off[:, :rows].sum()) - diagonal
+            own += diagonal
+            if progress is not None:
+                progress(start + rows, n, f"check in {y.dtype} at {_where(theta)}")
+        s, noise = found.scale[of, None, None], found.noise[of, None, None]
+        spread = s * product.reshape(n, len(of), C).movedim(1, 0) + noise * alpha
+        residual = y[of] - spread
+        # yᵀA⁻¹y = yᵀα + rᵀα + rᵀA⁻¹r, whatever α is, and 0 ≤ rᵀA⁻¹r ≤ ‖r‖²/σ²: the middle of it.
+        half = 0.5 * (residual.square() / noise).sum((1, 2))
+        quadratic[of] = ((y[of] + residual) * alpha).sum((1, 2)) + half
+        # |tr A⁻¹δK|, on and off the diagonal, where a kernel's own is as good as exact.
+        there = found.off[of] * max(gap, 0.0) ** 0.5 + n**0.5 / found.noise[of] * own**0.5
+        error[of] += 0.5 * (half + C * found.scale[of] * there)
+    e = found.evidence
+    fit = e.fit - 0.5 * (quadratic - found.quadratic)
+    return replace(found, evidence=replace(e, fit=fit, error=error), quadratic=quadratic)
+
+
+def _where(theta: Tensor) -> str:
+    return f"length-scale {float(theta[0].exp()):.4g}" if len(theta) == 1 else "the given kernel"
+
+
+class _Shelf:
+    """What is finished, in files of a folder; in none, nothing is kept."""
+
+    def __init__(self, folder: Path | None, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """What was kept under this name, or what is made, and kept."""
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{name} {self.mark}.pt"
+        kept = files.saved(path)
+        if kept is not None:
+            return kept
+        made = make()
+        files.writable(self.folder)
+        files.write(path, lambda p: torch.save(made, p))
+        return made

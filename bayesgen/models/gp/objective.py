@@ -1,0 +1,169 @@
+"""The log marginal likelihood of a Gaussian process with its exact gradient, by Cholesky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen._internal import checks
+from bayesgen.covariance.gram import Gram
+from bayesgen.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class NoiseGroup:
+    """Outputs and labellings that share one noise, and so one factorisation.
+
+    Attributes:
+        noise: σ², (1,) or (n,).
+        labellings: which of the B labellings.
+        outputs: which of the C outputs.
+    """
+
+    noise: Tensor
+    labellings: slice
+    outputs: slice
+
+
+def spread(noise: Tensor) -> Tensor:
+    """A noise of shape (), (n,), (n, C) or (B, n, C) as one that broadcasts with (B, n, C)."""
+    if noise.ndim == 1:
+        return noise[None, :, None]
+    return noise.reshape((1,) * (3 - noise.ndim) + noise.shape)
+
+
+def is_per_point(noise: Tensor) -> bool:
+    """Whether a noise, as `spread` gives it, differs between points or outputs."""
+    return noise.shape[1:] != (1, 1)
+
+
+def noise_groups(noise: Tensor) -> list[NoiseGroup]:
+    """The factorisations that a noise, as `spread` gives it, calls for."""
+
+    def part(index: int, size: int) -> slice:
+        return slice(None) if size == 1 else slice(index, index + 1)
+
+    B, _, C = noise.shape
+    return [NoiseGroup(noise[b, :, c], part(b, B), part(c, C)) for b in range(B) for c in range(C)]
+
+
+def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+    """The covariance sK(θ) + diag(σ²), a new (n, n) matrix."""
+    matrix = gram.matrix(theta).mul_(scale)
+    matrix.diagonal().add_(noise)
+    return matrix
+
+
+def evidence_at(
+    gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor, y: Tensor
+) -> tuple[Evidence, Tensor]:
+    """Evidence, batch shape (B,), and (sK + diag σ²)⁻¹y, (B, n, C), at one setting for all.
+
+    Args:
+        gram: the kernel on the inputs.
+        theta: its parameters.
+        scale: outputscale, ().
+        noise: σ², broadcastable with (B, n, C).
+        y: targets, (B, n, C).
+    """
+    B, n, _ = y.shape
+    alpha = torch.empty_like(y)
+    fit, complexity, dof, error, jitter = y.new_zeros(5, B)
+    method = ""
+    for group in noise_groups(noise):
+        factor = solvers.cholesky(partial(covariance, gram, theta, scale, group.noise))
+        part, weights = solvers.evidence(factor, y[group.labellings, :, group.outputs], group.noise)
+        alpha[group.labellings, :, group.outputs] = weights
+        fit[group.labellings] += part.fit
+        complexity[group.labellings] += part.complexity
+        dof[group.labellings] += part.effective_dimension
+        error[group.labellings] += part.error
+        jitter[group.labellings] = torch.maximum(jitter[group.labellings], part.jitter)
+        method = part.method
+    return Evidence(fit, complexity, n, dof, error=error, method=method, jitter=jitter), alpha
+
+
+@dataclass(frozen=True)
+class ValueAndGradient:
+    """A log marginal likelihood in nats and its derivatives.
+
+    Attributes:
+        value: log p(y), ().
+        kernel: ∂/∂θⱼ for the kernel's parameters (log ℓ, or gpytorch's raw parameters), (p,).
+        log_scale: ∂/∂ log s, ().
+        log_noise: ∂/∂ log σ², all noise variances scaled together, ().
+    """
+
+    value: Tensor
+    kernel: Tensor
+    log_scale: Tensor
+    log_noise: Tensor
+
+
+class LogMarginalLikelihood:
+    """log p(y) of one labelling as a function of (θ, s, σ²), with its exact gradient.
+
+        log p(y) = Σ_c log N(y_c; 0, A),  A = sK(θ) + diag(σ²),
+        ∂ log p/∂θ = ⟨½ Σ_c α_c α_cᵀ − ½ C A⁻¹, ∂A/∂θ⟩,  α_c = A⁻¹ y_c.
+
+    One Cholesky factorisation and one inverse, in one (n, n) array, for all outputs together.
+
+    Args:
+        gram: the kernel on the inputs, as `bayesgen.covariance.gram.gram(kernel, x)` makes it.
+        y: targets, (n, C).
+
+    Raises:
+        ValueError: y is not (n, C), or not finite.
+
+    Source: Rasmussen & Williams (2006), eq. 2.30 and 5.9.
+
+    Example:
+        >>> import gpytorch
+        >>> from bayesgen.covariance.gram import gram
+        >>> x = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+        >>> objective = LogMarginalLikelihood(
+        ...     gram(gpytorch.kernels.RBFKernel().double(), x), torch.sin(3 * x)
+        ... )
+        >>> at = objective(torch.zeros(1, dtype=torch.float64), 1.0, 0.1)
+        >>> round(float(at.value), 3), round(float(at.kernel), 3)
+        (-4.965, -7.088)
+    """
+
+    def __init__(self, gram: Gram, y: Tensor) -> None:
+        self.gram = gram
+        self.y = checks.targets("y", y, len(gram.x), like=gram.x)
+        if self.y.ndim != 2:
+            raise ValueError(f"y must have shape (n, C), got {tuple(self.y.shape)}")
+
+    def __call__(
+        self, theta: Tensor, scale: Tensor | float, noise: Tensor | float
+    ) -> ValueAndGradient:
+        """Value and gradient at kernel parameters θ, outputscale s and noise σ².
+
+        Args:
+            theta: (p,).
+            scale: s > 0, ().
+            noise: σ² > 0, variances, (), (n,) or (n, C).
+
+        Raises:
+            ValueError: a setting is not positive, or the covariance is indefinite there.
+        """
+        scale = checks.positive("scale", scale, like=self.y)
+        noise = checks.positive("noise", noise, like=self.y)
+        value, log_scale, log_noise = self.y.new_zeros(3)
+        weights: Tensor | None = None
+        for group in noise_groups(spread(noise)):
+            factor = solvers.cholesky(partial(covariance, self.gram, theta, scale, group.noise))
+            part = solvers.sensitivity(factor, self.y[:, group.outputs])
+            along_noise = (part.gradient.diagonal() * group.noise).sum()
+            value = value + part.value
+            log_noise = log_noise + along_noise
+            log_scale = log_scale + part.data_term - along_noise
+            weights = part.gradient if weights is None else weights.add_(part.gradient)
+        assert weights is not None
+        kernel = scale * self.gram.pull(theta, weights)
+        return ValueAndGradient(value, kernel, log_scale, log_noise)

@@ -1,0 +1,400 @@
+"""What a JointNormal process knows after seeing data: predictions, and its Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from bayesgen import solvers
+from bayesgen._internal import checks
+from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
+from bayesgen.evidence import Evidence
+from bayesgen.kernels import evaluate
+from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
+from bayesgen.models.reporting import Reporting
+from bayesgen.posterior.conditional import JointNormal
+from bayesgen.posterior.posterior import CHUNK, ExactPosterior, Observed
+from bayesgen.spectrum.spectrum import Spectrum
+
+MeanFunction = Callable[[Tensor], Tensor]
+
+
+class GPPosterior(Reporting, ExactPosterior):
+    """Posterior of a JointNormal process, for one labelling or a batch of B.
+
+    Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
+    (n,), (n, C) or (B, n, C), predictions at m points are (m,), (m, C) or (B, m, C), and
+    hyperparameters have the batch shape, () or (B,).
+
+    Attributes:
+        evidence: the `Evidence`, batch shape () or (B,).
+        scale: outputscale s, a variance.
+        noise: noise variance σ²; of shape (n,), (n, C) or (B, n, C) where it was given per point.
+        at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
+            length-scale would go on, the data having no say in where it ends.
+        spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
+        dense: whether its matrices were factorised; block Lanczos does not.
+    """
+
+    _gram: KernelGram
+
+    def __init__(
+        self,
+        gram: KernelGram,
+        y: Tensor,
+        *,
+        theta: Tensor,
+        scale: Tensor,
+        noise: Tensor,
+        alpha: Tensor,
+        evidence: Evidence,
+        at_bound: Tensor,
+        spectra: int,
+        mean: MeanFunction,
+        target_shape: torch.Size,
+        spectrum: Spectrum | None = None,
+        dense: bool = True,
+    ) -> None:
+        self.dense = dense
+        self._gram, self._theta, self._alpha, self._y = gram, theta, alpha, y
+        self._scale, self._noise, self._mean = scale, noise, mean
+        self._shape = target_shape
+        self._batched = len(target_shape) == 3
+        self._observe(Observed(y + mean(gram.x), target_shape, self._batched), evidence)
+        self.at_bound = self._each(at_bound)
+        self.spectra = spectra
+        self._factor: tuple[tuple[int, int | None], Tensor] | None = None
+        # The last spectrum, with all labellings' targets, and the parameters it is of.
+        self._spectrum = None if spectrum is None else (self._theta[0], spectrum)
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s, a variance; the batch shape."""
+        return self._scale if self._batched else self._scale[0]
+
+    @property
+    def noise(self) -> Tensor:
+        """Noise variance σ²; the batch shape, or broadcastable with (B, n, C) where per point."""
+        if is_per_point(self._noise):
+            return self._noise
+        return self._noise[:, 0, 0] if self._batched else self._noise[0, 0, 0]
+
+    @property
+    def kernels(self) -> list[gpytorch.kernels.Kernel]:
+        """The kernel of each labelling, with unit outputscale and its learnt parameters."""
+        return [self._gram.kernel(theta) for theta in self._theta]
+
+    @property
+    def lengthscale(self) -> Tensor:
+        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+
+        Raises:
+            AttributeError: the kernel has none.
+        """
+        if not self._gram.base.has_lengthscale:
+            raise AttributeError(
+                f"the kernel {type(self._gram.base).__name__} has no length-scale of its own; "
+                "its parameters are in posterior.kernels"
+            )
+        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        if values[0].numel() == 1:
+            values = values.reshape(-1)
+        return values if self._batched else values[0]
+
+    def fitted(self) -> Tensor:
+        """Posterior mean at the training inputs, of the targets' shape: y − σ²α, no new solve."""
+        return self._shaped(self._y - self._noise * self._alpha, self._gram.x)
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior mean at new points, (m,), (m, C) or (B, m, C); cheaper than `predict`.
+
+            m(x*) = s k(x*, X) (sK + σ²I)⁻¹ y
+
+        Labellings that share their kernel's parameters share its cross-covariance.
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+
+        Source: Rasmussen & Williams (2006), eq. 2.25.
+        """
+        x_new = self._new(x_new)
+        distinct, which = self._distinct_kernels()
+        weights = self._scale[:, None, None] * self._alpha
+        B, _, C = weights.shape
+        result = weights.new_empty(B, len(x_new), C)
+        for start in range(0, len(x_new), CHUNK):
+            rows = slice(start, start + CHUNK)
+            cross = self._gram.cross(x_new[rows])
+            for k, theta in enumerate(distinct):
+                of = (which == k).nonzero()[:, 0]
+                columns = weights[of].movedim(0, 1).reshape(-1, len(of) * C)
+                product = cross(theta) @ columns
+                result[of, rows] = product.reshape(-1, len(of), C).movedim(1, 0)
+        return self._shaped(result, x_new)
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
+        """Predictive distribution of each new observation on its own.
+
+            v(x*) = s k(x*, x*) − s² k(x*, X) (sK + σ²I)⁻¹ k(X, x*)  [+ σ²]
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+            latent: the function's value f(x*) instead of an observation of it: without the noise.
+
+        Returns:
+            `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C); its `stddev` is
+            a standard deviation, its `variance` the square.
+
+        Raises:
+            ValueError: x_new has another number of columns than x; a noise that was given per
+                point and no `latent=True`, since new points have no noise then.
+
+        Source: Rasmussen & Williams (2006), eq. 2.25–2.26.
+
+        Example:
+            >>> import gpytorch
+            >>> from bayesgen.models import GaussianProcess
+            >>> x = torch.linspace(0, 1, 20, dtype=torch.float64)[:, None]
+            >>> posterior = GaussianProcess(gpytorch.kernels.RBFKernel(), noise=0.01).fit(
+            ...     x, torch.sin(6 * x[:, 0]))
+            >>> posterior.predict(x[:3]).mean.shape
+            torch.Size([3])
+        """
+        x_new = self._new(x_new)
+        extra = self._observation_noise(latent)
+        variance = torch.empty(len(self._alpha), len(x_new), self._alpha.shape[-1]).to(self._y)
+        for start in range(0, len(x_new), CHUNK):
+            rows = slice(start, start + CHUNK)
+            for b, of, half in self._half_solves(x_new[rows]):
+                prior = self._scale[b] * self._gram.diagonal(self._theta[b], x_new[rows])
+                reduced = (prior - half.square().sum(0)).clamp(min=0)
+                variance[b, rows, of] = reduced[:, None] + extra[b]
+        # The marginals of points that coincide with noiseless data have no spread but rounding.
+        floor = torch.finfo(variance.dtype).tiny
+        std = variance.clamp(min=floor).sqrt()
+        return Normal(self.mean(x_new), self._plain(std))
+
+    def joint(self, x_new: Any, *, latent: bool = False) -> MultivariateNormal:
+        """Joint predictive distribution of all new points, for each output and labelling.
+
+        Args:
+            x_new: (m, d).
+            latent: as in `predict`.
+
+        Returns:
+            `MultivariateNormal` over m points, batch shape (), (C,) or (B, C).
+
+        Raises:
+            ValueError: as `predict`; the covariance is singular to rounding (points that
+                coincide, with `latent=True`).
+        """
+        x_new = self._new(x_new)
+        extra = self._observation_noise(latent)
+        B, m, C = len(self._alpha), len(x_new), self._alpha.shape[-1]
+        full = self._y.new_empty(B, C, m, m)
+        for b, of, half in self._half_solves(x_new):
+            prior = self._gram.full(self._theta[b], x_new)
+            matrix = self._scale[b] * prior - half.mT @ half
+            matrix.diagonal().add_(extra[b])
+            full[b, of] = matrix
+        mean = self.mean(x_new)
+        if len(self._shape) == 1:
+            return MultivariateNormal(mean, full[0, 0])
+        mean = mean.mT
+        return MultivariateNormal(mean, full if self._batched else full[0])
+
+    def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
+        """The different θ among the labellings, and which of them each has."""
+        if self._theta.shape[1] == 0:  # nothing to differ by
+            return self._theta[:1], torch.zeros_like(self._scale, dtype=torch.int64)
+        distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
+        return distinct, which
+
+    def _new(self, x_new: Any) -> Tensor:
+        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=self._gram.x)
+        if x_new.shape[1] != self._gram.x.shape[1]:
+            raise ValueError(
+                f"x_new must have {self._gram.x.shape[1]} columns, as x had, got {x_new.shape[1]}"
+            )
+        return x_new
+
+    def _observation_noise(self, latent: bool) -> Tensor:
+        if latent:
+            return torch.zeros_like(self._scale)
+        if is_per_point(self._noise):
+            raise ValueError(
+                "new points have no noise where the noise was given per training point: "
+                "ask for the function's value with latent=True"
+            )
+        return self._noise[:, 0, 0]
+
+    def _half_solves(self, x_new: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+        """For each labelling b and outputs of one noise: L⁻¹ s k(X, x_new), (n, m)."""
+        cross = self._gram.cross(x_new)
+        for b, theta in enumerate(self._theta):
+            right = self._scale[b] * cross(theta).mT
+            for group in noise_groups(self._noise_of(b)):
+                lower = self._lower(b, group)
+                yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
+
+    def _noise_of(self, b: int) -> Tensor:
+        """σ² of one labelling, broadcastable with (1, n, C)."""
+        return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
+
+    def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
+        theta, scale = self._theta[b], self._scale[b]
+        solvers.check_room(self._y.shape[1], self._y)
+        return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
+
+    def _lower(self, b: int, group: NoiseGroup) -> Tensor:
+        """The factor of one labelling's covariance; the last one is kept for the next chunk."""
+        key = (b, group.outputs.start)
+        if self._factor is None or self._factor[0] != key:
+            factor = self._factorised(b, group)
+            self._factor = (key, factor.lower)
+        return self._factor[1]
+
+    def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
+        """(B, m, C) with the prior mean added, in the shape the targets had."""
+        return self._plain(values + self._mean(x))
+
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`.
+
+        cov(f) = Λ − ΛA⁻¹Λ with Λ = diag(σ²), by a symmetric square root for each noise.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        n, C = self._y.shape[1:]
+        noise = self._noise_of(labelling)
+        mean = self._y[labelling] - noise[0] * self._alpha[labelling] + self._mean(self._gram.x)
+        z = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(mean)
+        for group in noise_groups(noise):
+            factor = self._factorised(labelling, group)
+            variance, inverse = group.noise.expand(n), factor.into_inverse()
+            cov = -(variance[:, None] * inverse * variance)
+            cov.diagonal().add_(variance)
+            values, vectors = solvers.eigh(cov)
+            root = vectors * values.clamp(min=0).sqrt()
+            z[..., group.outputs] = root @ z[..., group.outputs]
+        return mean + z
+
+    def gaussians(self, labelling: int) -> Iterator[JointNormal]:
+        """See `ExactPosterior.gaussians`."""
+        noise = self._noise_of(labelling)
+        theta, scale = self._theta[labelling], self._scale[labelling]
+        for group in noise_groups(noise):
+            matrix = covariance(self._gram, theta, scale, group.noise)
+            y = self._y[labelling][:, group.outputs]
+            yield JointNormal(matrix, group.noise.expand(len(y)), y)
+
+    def spectrum(self, labelling: int = 0) -> Spectrum:
+        """See `ExactPosterior.spectrum`; the last one is kept."""
+        if is_per_point(self._noise):
+            raise ValueError("a noise given for each point leaves no spectrum that serves all")
+        return self._spectrum_at(self._theta[labelling]).labelling(labelling)
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, or from the spectrum where it is known."""
+        noise = self._noise_of(labelling)
+        known = self._spectrum
+        if known is not None and torch.equal(known[0], self._theta[labelling]):
+            one = known[1].labelling(labelling)
+            mean, spread = one.marginals(self._scale[labelling], noise.reshape(()))
+            return mean[0] + self.prior_mean(), spread[0]
+        y, alpha = self._y[labelling], self._alpha[labelling]
+        mean = y - noise[0] * alpha + self.prior_mean()
+        columns = []
+        for group in noise_groups(noise):
+            inverse = self._factorised(labelling, group).into_inverse().diagonal()
+            variance = group.noise.expand(len(y))
+            columns.append((variance - variance.square() * inverse).clamp(min=0))
+        return mean, torch.stack(columns, -1)
+
+    def prior_mean(self) -> Tensor:
+        """See `ExactPosterior.prior_mean`."""
+        return self._mean(self._gram.x).expand(self._y.shape[1:])
+
+    def at(
+        self,
+        *,
+        labelling: int = 0,
+        lengthscale: Any = None,
+        scale: Any = None,
+        noise: Any = None,
+    ) -> GPPosterior:
+        """The posterior of one labelling at other hyperparameters; those not given are kept.
+
+        A length-scale only of a kernel where it is all there is to learn; no noise per point.
+        """
+        theta = self._theta[labelling]
+        if lengthscale is not None:
+            if not isinstance(self._gram, LengthscaleGram):
+                raise ValueError(
+                    "lengthscale can be set where it is all there is to learn of a kernel; "
+                    f"{type(self._gram.base).__name__} has other parameters"
+                )
+            theta = checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
+        if is_per_point(self._noise):
+            raise ValueError("a posterior with a noise for each point cannot be moved")
+        spectrum = self._spectrum_at(theta).labelling(labelling)
+        now = {"scale": self._scale[labelling], "noise": self._noise[labelling, 0, 0]}
+        scales, noises = (
+            checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
+            for name, v in (("scale", scale), ("noise", noise))
+        )
+        moved = GPPosterior(
+            self._gram,
+            self._y[labelling][None],
+            theta=theta[None],
+            scale=scales,
+            noise=noises[:, None, None],
+            alpha=spectrum.solve(scales, noises),
+            evidence=spectrum.evidence(scales, noises),
+            at_bound=torch.zeros_like(scales, dtype=torch.bool),
+            spectra=self.spectra,
+            mean=self._mean,
+            target_shape=self._shape[self._batched :],
+            spectrum=spectrum,
+        )
+        result: GPPosterior = self._moved(moved, kernel=lengthscale, scale=scale, noise=noise)
+        return result
+
+    def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """See `ExactPosterior.as_prior`."""
+        x_new = self._new(x_new)
+        mean = self.mean(x_new).reshape(y_new.shape)
+        covariance = self.covariance(x_new, x_new)
+        return Spectrum.dense(0.5 * (covariance + covariance.mT), y_new - mean), mean
+
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """See `ExactPosterior.covariance`."""
+        same, x1, x2 = x2 is x1, self._new(x1), self._new(x2)
+        (_, _, left) = next(self._half_solves(x1))
+        right = left if same else next(self._half_solves(x2))[2]
+        with torch.no_grad():
+            prior = evaluate(self._gram.kernel(self._theta[0]), x1, x2)
+        return self._scale[0] * prior - left.mT @ right
+
+    def _prior(self) -> tuple[Gram, Tensor]:
+        return self._gram, self._theta[0]
+
+    def _spectrum_at(self, theta: Tensor) -> Spectrum:
+        if self._spectrum is None or not torch.equal(self._spectrum[0], theta):
+            self._spectrum = (theta, Spectrum.dense(self._gram.matrix(theta), self._y))
+        return self._spectrum[1]
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+        """See `Posterior.observe`."""
+        noise = self._noise_of(labelling)
+        return Normal(f, noise[0].sqrt())
+
+    def __repr__(self) -> str:
+        return (
+            f"GPPosterior({type(self._gram.base).__name__}, targets {tuple(self._shape)}, "
+            f"{self.evidence!r})"
+        )

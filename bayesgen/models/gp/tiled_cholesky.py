@@ -1,0 +1,83 @@
+"""The exact evidence of labellings at hyperparameters found otherwise, one Cholesky for each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.covariance.gram import KernelGram
+from bayesgen.covariance.tiled import TiledGram
+from bayesgen.evidence import Evidence
+from bayesgen.models.profile_search import Progress
+
+METHOD = "exact, by Cholesky, at hyperparameters found by block Lanczos"
+
+
+def evidence(
+    matrices: KernelGram,
+    y: Tensor,
+    theta: Tensor,
+    scale: Tensor,
+    noise: Tensor,
+    keep: Callable[[str, Callable[[], Any]], Any],
+    progress: Progress | None,
+) -> tuple[Evidence, Tensor] | None:
+    """Evidence, batch shape (B,), and (sK + σ²I)⁻¹y, (B, n, C), in y's dtype, or None.
+
+    Each covariance is made in tiles, with no matrix of distances beside it, and factored in its
+    own memory. Labellings of the same hyperparameters share one.
+
+    Args:
+        matrices: kernel on the inputs.
+        y: targets, (B, n, C).
+        theta, scale, noise: of each labelling, (B, p), (B,) and (B,).
+        keep: (name, make) → what make() made, now or in a run that was cut off.
+        progress: called as progress(done, expected, what).
+
+    Returns:
+        None where memory does not hold a factor, with a warning that says so.
+    """
+    settings = torch.cat([theta, scale[:, None], noise[:, None]], 1).to(y)
+    distinct, which = torch.unique(settings, dim=0, return_inverse=True)
+    B, n, _ = y.shape
+    values, alpha = y.new_zeros(5, B), torch.empty_like(y)
+    for k, setting in enumerate(distinct):
+        of = (which == k).nonzero()[:, 0]
+        *_, s, variance = setting
+
+        def covariance(setting: Tensor = setting) -> Tensor:
+            matrix = TiledGram(matrices, setting[:-2]).matrix
+            assert matrix is not None
+            matrix.mul_(setting[-2]).diagonal().add_(setting[-1])
+            return matrix
+
+        def make(of: Tensor = of, variance: Tensor = variance) -> tuple[Tensor, Tensor]:
+            e, weights = solvers.evidence(solvers.cholesky(covariance), y[of], variance)
+            jitter = e.jitter.expand(len(of))
+            parts = (e.fit, e.complexity, e.effective_dimension.expand(len(of)), e.error, jitter)
+            return torch.stack(parts), weights
+
+        try:
+            values[:, of], alpha[of] = keep(f"exact {k}", make)
+        except (MemoryError, RuntimeError) as err:
+            if not solvers.out_of_memory(err):
+                raise
+            warnings.warn(
+                f"an exact Cholesky factorisation of order {n:,} ran out of memory "
+                f"({str(err).splitlines()[0][:120]}): the evidence is block Lanczos's",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return None
+        if progress is not None:
+            progress(k + 1, len(distinct), f"exact evidence at s = {s:.3g}, σ² = {variance:.3g}")
+    fit, complexity, dof, error, jitter = values
+    return (
+        Evidence(fit, complexity, n, dof, error=error, method=METHOD, jitter=jitter),
+        alpha,
+    )

@@ -1,0 +1,201 @@
+"""Models of a latent function under any likelihood: hyperparameters of maximum Laplace evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesgen.covariance.gram import Gram
+from bayesgen.errors import NotConvergedError
+from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
+from bayesgen.models import latent
+from bayesgen.models.ascent import Bounds, ascend
+from bayesgen.models.latent import Mode
+from bayesgen.models.latent.posterior import LaplacePosterior, LatentSetting
+from bayesgen.models.profile_search import Progress
+from bayesgen.posterior.posterior import Observed
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Which hyperparameters are to be learnt."""
+
+    kernel: bool
+    scale: bool
+    noise: bool
+
+
+Arguments = tuple[Tensor, Tensor, Tensor | None]
+
+# Nats of rounding beyond which a search does not trust a value.
+_UNSURE = 0.1
+
+
+class LaplaceEvidence:
+    """log Z of one labelling as a function of (θ, log s, log σ²), with its exact gradient.
+
+    The mode moves with the hyperparameters, which the gradient counts; each call starts Newton at
+    the last mode.
+
+    Args:
+        gram: prior covariance on the inputs, unit outputscale.
+        likelihood: of the targets.
+        y: in the likelihood's inner form, (n, C).
+
+    Source: Rasmussen & Williams (2006), section 5.5.1.
+    """
+
+    def __init__(self, gram: Gram, likelihood: Likelihood, y: Tensor) -> None:
+        self.gram, self.likelihood, self.y = gram, likelihood, y
+        self._starts: list[Tensor] | None = None
+        self.best: tuple[float, Arguments, list[Mode]] | None = None
+
+    def modes(self, theta: Tensor, scale: Tensor, log_noise: Tensor | None) -> list[Mode]:
+        """The modes at one setting, one for each independent problem."""
+        K = self.gram.matrix(theta).mul_(scale)
+        return self._find(K, latent.problems(with_noise(self.likelihood, log_noise), self.y))
+
+    def __call__(
+        self, theta: Tensor, scale: Tensor, log_noise: Tensor | None
+    ) -> tuple[float, np.ndarray]:
+        """Value in nats and its derivatives in (θ, log s[, log σ²])."""
+        K = self.gram.matrix(theta).mul_(scale)
+        likelihood = with_noise(self.likelihood, log_noise)
+        problems = latent.problems(likelihood, self.y)
+        found = self._find(K, problems)
+        value = sum(float(m.evidence.log_marginal_likelihood) for m in found)
+        error = sum(float(m.evidence.error) for m in found)
+        if error > _UNSURE:
+            raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")
+        if self.best is None or value > self.best[0]:
+            self.best = value, (theta, scale, log_noise), found
+        G = found[0].covariance_gradient()
+        for other in found[1:]:
+            G += other.covariance_gradient()
+        gradient = [*(scale * self.gram.pull(theta, G)).tolist(), float((G * K).sum())]
+        if log_noise is not None:
+            gradient.append(_noise_slope(K, problems, found, likelihood, log_noise))
+        return value, np.array(gradient)
+
+    def _find(self, K: Tensor, problems: list[latent.LatentProblem]) -> list[Mode]:
+        n, C = self.y.shape
+        starts = self._starts or [K.new_zeros(n, C // len(problems)) for _ in problems]
+        found = [latent.find(K, p, a) for p, a in zip(problems, starts, strict=True)]
+        self._starts = [m.a for m in found]
+        return found
+
+
+def _noise_slope(
+    K: Tensor,
+    problems: list[latent.LatentProblem],
+    found: list[Mode],
+    likelihood: Likelihood,
+    log_noise: Tensor,
+) -> float:
+    """∂ log Z/∂ log σ²: of the density, of W in the determinant, and through the mode."""
+    assert isinstance(likelihood, Separable)
+    total = 0.0
+    for problem, m in zip(problems, found, strict=True):
+        assert isinstance(problem, latent.SeparableProblem)
+        with torch.enable_grad():
+            free = log_noise.detach().clone().requires_grad_()
+            own = with_noise(likelihood, free)
+            assert isinstance(own, Separable)
+            f = m.f.detach().requires_grad_()
+            value = own.element(problem.y, f)
+            (first,) = torch.autograd.grad(value.sum(), f, create_graph=True)
+            (second,) = torch.autograd.grad(first.sum(), f, create_graph=True)
+            answer = (
+                value.sum()
+                + 0.5 * (m.curvature.variance()[:, None] * second).sum()
+                + (m.mode_weights(K) * first).sum()
+            )
+            (slope,) = torch.autograd.grad(answer, free)
+        total += float(slope)
+    return total
+
+
+def best(
+    grams: Sequence[Gram],
+    likelihood: Likelihood,
+    y: Any,
+    *,
+    scale: float,
+    learn: Learn,
+    thetas: Sequence[Tensor] = (),
+    progress: Progress | None = None,
+) -> LaplacePosterior:
+    """The posterior of maximum Laplace evidence, labelling by labelling, over some Grams.
+
+    Args:
+        grams: candidates on the same inputs.
+        likelihood: of the targets.
+        y: targets as the user passed them.
+        scale: outputscale to keep or to start from.
+        learn: what is free.
+        thetas: further kernel parameters to start from, beside the Gram's own.
+        progress: called as progress(done, expected, what).
+
+    Raises:
+        NotConvergedError: a labelling for which no mode was found anywhere.
+    """
+    x = grams[0].x
+    inner = likelihood.targets(y, x)
+    shape = torch.as_tensor(y).shape
+    # Labels and counts have no output axis of their own, real targets may.
+    batched = len(shape) == (3 if likelihood.density else 2)
+    observed = Observed(inner, shape, batched, likelihood.name, likelihood)
+    settings, modes = [], []
+    for labelling in inner:
+        candidates = []
+        for gram in grams:
+            starts = [gram.start(), *(thetas if learn.kernel else ())]
+            candidates += [_climb(gram, likelihood, labelling, t, scale, learn) for t in starts]
+        reached = [c for c in candidates if not isinstance(c, NotConvergedError)]
+        if not reached:
+            failed = candidates[0]
+            assert isinstance(failed, NotConvergedError)
+            raise failed
+        setting, found = max(reached, key=_log_evidence)
+        settings.append(setting)
+        modes.append(found)
+        if progress is not None:
+            progress(len(modes), len(inner), f"labelling {len(modes)} of {len(inner)}")
+    return LaplacePosterior(observed, likelihood, settings, modes)
+
+
+Found = tuple[LatentSetting, list[Mode]]
+
+
+def _log_evidence(found: Found) -> float:
+    return sum(float(m.evidence.log_marginal_likelihood) for m in found[1])
+
+
+def _climb(
+    gram: Gram, likelihood: Likelihood, y: Tensor, theta: Tensor, scale: float, learn: Learn
+) -> Found | NotConvergedError:
+    """The best setting near one start, with its modes."""
+    objective = LaplaceEvidence(gram, likelihood, y)
+    noise, p = likelihood.log_noise, len(theta)
+    start = np.array([*theta.tolist(), np.log(scale), *([] if noise is None else [float(noise)])])
+    flags = np.array([learn.kernel] * p + [learn.scale] + [learn.noise] * (noise is not None))
+    bounds: Bounds = [(None, None)] * p + [(-18.0, 18.0)] * (len(start) - p)
+
+    def split(values: np.ndarray) -> Arguments:
+        log_noise = None if noise is None else y.new_tensor(values[p + 1])
+        return y.new_tensor(values[:p]), y.new_tensor(values[p]).exp(), log_noise
+
+    try:
+        ascend(lambda v: objective(*split(v)), start, flags, bounds)
+        if objective.best is not None:
+            _, at, found = objective.best
+            return LatentSetting(gram, *at), found
+        at = split(start)  # nothing to learn, or nothing near that could be trusted
+        return LatentSetting(gram, *at), objective.modes(*at)
+    except NotConvergedError as err:
+        return err

@@ -1,0 +1,256 @@
+"""Laplace's approximation in function space: the mode of f given y under f ~ N(0, K), by Newton.
+
+Nothing here inverts K: with a = K⁻¹f and R = (K + W⁻¹)⁻¹ every quantity stays finite where K is
+singular, W = −∇∇ log p(y | f). Rasmussen & Williams (2006), sections 3.4 and 3.5.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.errors import NotConvergedError
+from bayesgen.evidence import Evidence
+
+_MOST = 100
+# A factorisation is worth some ten chord steps: it is made anew where a step leaves more of the
+# gradient than this.
+_SLOW = 0.3
+
+
+class LatentCurvature(ABC):
+    """W at one f, factorised: the Laplace posterior N(f, Σ), Σ = K − KRK, R = (K + W⁻¹)⁻¹."""
+
+    @abstractmethod
+    def times(self, v: Tensor) -> Tensor:
+        """R v, for v of f's shape (n, C)."""
+
+    @abstractmethod
+    def logdet(self) -> Tensor:
+        """log |I + KW|."""
+
+    @abstractmethod
+    def blocks(self) -> Tensor:
+        """The diagonal blocks of R in the C latent functions, (C, n, n)."""
+
+    def trace(self) -> Tensor:
+        """tr R, ()."""
+        return self.blocks().diagonal(dim1=-2, dim2=-1).sum()
+
+    @abstractmethod
+    def effective_dimension(self) -> Tensor:
+        """tr ΣW."""
+
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Posterior variances Σᵢᵢ at the inputs, (n,), or (n, C) of C coupled functions."""
+
+    @abstractmethod
+    def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
+        """Posterior variances at m other points, (m,), or (m, C, C) of C coupled functions.
+
+        Args:
+            cross: k(x, x*), (n, m).
+            prior: k(x*, x*) point by point, (m,).
+        """
+
+    @abstractmethod
+    def determinant_slope(self) -> Tensor:
+        """−½ ∂ log |I + KW|/∂f, (n, C): how the determinant moves with the mode."""
+
+
+class LatentProblem(Protocol):
+    """log p(y | f) of one labelling, as Newton's method wants it."""
+
+    def value(self, f: Tensor) -> Tensor:
+        """log p(y | f), ()."""
+
+    def gradient(self, f: Tensor) -> Tensor:
+        """∇ log p(y | f), (n, C)."""
+
+    def curvature(self, K: Tensor, f: Tensor) -> LatentCurvature | None:
+        """W at f; None where K⁻¹ + W is not positive definite there."""
+
+    def majorant(self, K: Tensor, f: Tensor) -> LatentCurvature:
+        """A curvature with which a step cannot lose."""
+
+
+@dataclass
+class Mode:
+    """A mode and Laplace's approximation there, of one labelling.
+
+    Attributes:
+        f: the mode, (n, C).
+        a: K⁻¹f = ∇ log p(y | f), (n, C).
+        curvature: W there.
+        evidence: the Evidence, batch shape ().
+        steps: Newton steps taken.
+        gradient_norm: ‖∇ log p(y | f) − a‖.
+        pulled: u = (I + WK)⁻¹v, (n, C), with v the determinant's slope in f.
+    """
+
+    f: Tensor
+    a: Tensor
+    curvature: LatentCurvature
+    evidence: Evidence
+    steps: int
+    gradient_norm: float
+    pulled: Tensor
+
+    def covariance_gradient(self) -> Tensor:
+        """G = ∂ log Z/∂K, (n, n): ∂ log Z/∂θ = ⟨G, ∂K/∂θ⟩, the mode's own motion included.
+
+            G = ½ Σ_c [a_c a_cᵀ − R_cc + u_c a_cᵀ + a_c u_cᵀ],
+
+        u as `pulled`. Rasmussen & Williams (2006), eq. 5.22–5.24.
+        """
+        u, blocks = self.pulled, self.curvature.blocks()
+        G = (blocks.sum(0) if len(blocks) > 1 else blocks[0]) * -0.5
+        G.addmm_(self.a, self.a.mT, alpha=0.5)
+        G.addmm_(u, self.a.mT, alpha=0.5)
+        return G.addmm_(self.a, u.mT, alpha=0.5)
+
+    def mode_weights(self, K: Tensor) -> Tensor:
+        """Σ v, (n, C): how log Z answers to a change of ∇ log p(y | f) at a fixed f."""
+        return K @ self.pulled
+
+
+def factorise(K: Tensor, D: Tensor) -> solvers.Factor:
+    """Cholesky factor of I + D^½ K D^½, D ≥ 0 of shape (n,)."""
+    root = D.sqrt()
+
+    def matrix() -> Tensor:
+        result = K * root[:, None]
+        result.mul_(root).diagonal().add_(1)
+        return result
+
+    return solvers.cholesky(matrix)
+
+
+def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
+    """The mode of log p(y | f) − ½ fᵀK⁻¹f, and log Z there.
+
+        log Z = log p(y | f) − ½ aᵀf − ½ log |I + KW|,
+        fit = log p(y | f) − ½ tr ΣW,  complexity = ½ [log |I + KW| − tr ΣW + aᵀf].
+
+    Newton with a line search. A factorisation is kept while steps with it still divide the
+    gradient by three (chord steps, O(n²)); the last one is made at the mode itself.
+
+    Args:
+        K: prior covariance, (n, n).
+        problem: the likelihood of the data.
+        start: a to start from, (n, C); zeros where nothing is known.
+
+    Raises:
+        NotConvergedError: no mode within 100 steps; the last gradient norm is in the message.
+    """
+    eps = torch.finfo(K.dtype).eps
+    wanted, enough = eps ** (2 / 3), 100 * eps**0.5
+    a, f = _better_start(K, problem, start)
+    value = problem.value(f) - 0.5 * (a * f).sum()
+    curvature: LatentCurvature | None = None
+    last, best = math.inf, math.inf
+    for step in range(_MOST):
+        residual = problem.gradient(f) - a
+        spread = K @ residual
+        # ‖K^½ r‖: in units in which the prior has unit covariance.
+        size = math.sqrt(max(float((residual * spread).sum()), 0.0))
+        if size < wanted or (size < enough and size > 0.5 * best):  # or no digits are left
+            break
+        best = min(best, size)
+        if curvature is None or size > _SLOW * last:
+            curvature = problem.curvature(K, f)
+        tried = curvature or problem.majorant(K, f)
+        moved = _line_search(K, problem, a, f, value, residual - tried.times(spread))
+        if moved is None and curvature is not None:
+            tried = problem.majorant(K, f)
+            moved = _line_search(K, problem, a, f, value, residual - tried.times(spread))
+            curvature = None
+        if moved is None:
+            if size < enough:
+                break
+            raise _failure(residual, step, "no step along Newton's direction gains")
+        a, f, value = moved
+        last = size
+    else:
+        raise _failure(residual, _MOST, "its steps ran out")
+    final = problem.curvature(K, f)
+    if final is None:
+        raise _failure(residual, step, "it stands where the curvature is not positive definite")
+    return _mode(K, problem, a, f, final, size, step, float(residual.norm()))
+
+
+def _mode(
+    K: Tensor,
+    problem: LatentProblem,
+    a: Tensor,
+    f: Tensor,
+    curvature: LatentCurvature,
+    size: float,
+    steps: int,
+    gradient_norm: float,
+) -> Mode:
+    n = len(f)
+    dof, logdet, pull = curvature.effective_dimension(), curvature.logdet(), (a * f).sum()
+    fit = problem.value(f) - 0.5 * dof
+    complexity = 0.5 * (logdet - dof + pull)
+    trace = curvature.trace()
+    largest = solvers.largest_eigenvalue(lambda v: K @ v, K.new_ones(n, 1))
+    rounding = solvers.rounding_norm(n, largest, K.dtype)
+    if not complexity >= -1e-6 * (1 + abs(float(fit))):  # a divergence; NaN included
+        raise NotConvergedError(
+            "the prior covariance is too ill-conditioned for this likelihood: rounding leaves the "
+            f"complexity at {float(complexity):.3g} nats, gradient norm {gradient_norm:.3g}; a "
+            "smaller outputscale or a larger noise is wanted"
+        )
+    slope = curvature.determinant_slope()
+    spread = K @ slope
+    reach = max(float((slope * spread).sum()), 0.0) ** 0.5
+    evidence = Evidence(
+        fit,
+        complexity,
+        n,
+        dof,
+        error=0.5 * rounding * (a.square().sum() + trace) + size * (size + reach),
+        method="Laplace, by Newton in function space",
+    )
+    pulled = slope - curvature.times(spread)
+    return Mode(f, a, curvature, evidence, steps, gradient_norm, pulled)
+
+
+def _better_start(K: Tensor, problem: LatentProblem, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The given start, or zero where that is better."""
+    zero = torch.zeros_like(start)
+    if not start.any():
+        return zero, zero
+    f = K @ start
+    here = problem.value(f) - 0.5 * (start * f).sum()
+    return (start, f) if here > problem.value(zero) else (zero, zero)
+
+
+def _line_search(
+    K: Tensor, problem: LatentProblem, a: Tensor, f: Tensor, value: Tensor, da: Tensor
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    df, length = K @ da, 1.0
+    slack = 1e2 * torch.finfo(value.dtype).eps * (1 + value.abs())
+    for _ in range(60):
+        new_a, new_f = a + length * da, f + length * df
+        new = problem.value(new_f) - 0.5 * (new_a * new_f).sum()
+        if torch.isfinite(new) and new >= value - slack:
+            return new_a, new_f, new
+        length *= 0.5
+    return None
+
+
+def _failure(residual: Tensor, steps: int, why: str) -> NotConvergedError:
+    return NotConvergedError(
+        f"Newton's method found no mode of the latent function: {why} after {steps} step(s), "
+        f"gradient norm {float(residual.norm()):.3g}; a smaller outputscale, or inputs and counts "
+        "of moderate size, may help"
+    )

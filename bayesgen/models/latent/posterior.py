@@ -1,0 +1,326 @@
+"""What a latent-function model under a non-Gaussian likelihood knows after seeing data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal
+
+from bayesgen._internal import checks
+from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.covariance.linear import FeatureGram
+from bayesgen.evidence import combine
+from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.models.latent import Mode, SoftmaxCurvature
+from bayesgen.models.reporting import Reporting
+from bayesgen.posterior.posterior import Observed
+
+
+@dataclass(frozen=True)
+class LatentSetting:
+    """Hyperparameters of one labelling.
+
+    Attributes:
+        gram: the prior covariance, unit outputscale.
+        theta: its parameters, (p,).
+        scale: outputscale s, ().
+        log_noise: log σ² of a likelihood that has one, ().
+    """
+
+    gram: Gram
+    theta: Tensor
+    scale: Tensor
+    log_noise: Tensor | None
+
+
+class LaplacePosterior(Reporting):
+    """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one labelling or a batch of B.
+
+    Attributes:
+        evidence: the `Evidence`, Laplace's, batch shape () or (B,).
+        likelihood: as it was given.
+        steps: Newton steps at the last setting, for each labelling.
+        gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ there.
+    """
+
+    def __init__(
+        self,
+        observed: Observed,
+        likelihood: Likelihood,
+        settings: list[LatentSetting],
+        modes: list[list[Mode]],
+    ) -> None:
+        self.likelihood, self._settings, self._modes = likelihood, settings, modes
+        gram = settings[0].gram
+        self.looked = gram.features.looked if isinstance(gram, FeatureGram) else ""
+        each = [
+            combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
+            for found in modes
+        ]
+        self._observe(observed, combine(lambda *parts: torch.stack(parts), *each))
+        self.steps = [max(m.steps for m in found) for found in modes]
+        self.gradient_norm = [max(m.gradient_norm for m in found) for found in modes]
+
+    # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s, a variance; the batch shape."""
+        return self._each(torch.stack([s.scale for s in self._settings]))
+
+    @property
+    def noise(self) -> Tensor:
+        """σ² of a likelihood that has one; the batch shape.
+
+        Raises:
+            AttributeError: the likelihood has none.
+        """
+        values = [s.log_noise for s in self._settings if s.log_noise is not None]
+        if not values:
+            raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
+        return self._each(torch.stack(values).exp())
+
+    @property
+    def kernels(self) -> list[Any]:
+        """The kernel of each labelling, with unit outputscale and its learnt parameters.
+
+        Raises:
+            AttributeError: the model is linear.
+        """
+        grams = [s.gram for s in self._settings]
+        if not all(isinstance(g, KernelGram) for g in grams):
+            raise AttributeError("a linear model has no kernel; see order, decay and weights")
+        return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
+
+    @property
+    def lengthscale(self) -> Tensor:
+        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+
+        Raises:
+            AttributeError: the kernel has none.
+        """
+        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
+
+    @property
+    def order(self) -> Tensor:
+        """The largest order that is on, of a linear model; the batch shape."""
+        return self._each(torch.tensor([int(g.order) for g, _ in self._linear()]))
+
+    @property
+    def decay(self) -> Tensor:
+        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape."""
+        pairs = self._linear()
+        if pairs[0][0].prior.decay is None:
+            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
+        return self._each(torch.stack([g.prior.natural(s.theta[0]) for g, s in pairs]))
+
+    # ------------------------------------------------------------------ weights of a linear model
+
+    @property
+    def weights(self) -> Tensor:
+        """Mode of a linear model's weights, sSΦᵀa: (d,), (d, C) or with the batch before.
+
+        Raises:
+            AttributeError: the model is a Gaussian process.
+        """
+        each = [
+            s.scale * g.log_variance(s.theta).exp()[:, None] * (g.Phi.mT @ self._a(b))
+            for b, (g, s) in enumerate(self._linear())
+        ]
+        return self._outputs(torch.stack(each))
+
+    def weight_covariance(self) -> Tensor:
+        """Laplace covariance of the weights, sS − s²SΦᵀRΦS; (C, d, d), the batch before it.
+
+        Blocks of each latent function with itself; one latent function has no C axis.
+        """
+        each = []
+        for b, (g, s) in enumerate(self._linear()):
+            v = s.scale * g.log_variance(s.theta).exp()
+            R = torch.cat([m.curvature.blocks() for m in self._modes[b]])
+            inner = -(v[:, None] * (g.Phi.mT @ R @ g.Phi) * v)
+            inner.diagonal(dim1=-2, dim2=-1).add_(v)
+            each.append(inner)
+        result = torch.stack(each)
+        return self._each(result[:, 0] if result.shape[1] == 1 else result)
+
+    def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
+        """Independent draws of a linear model's weights, laid out as `weights`, count before.
+
+        Args:
+            count: at least 1.
+            seed: of the draws.
+
+        Raises:
+            AttributeError: the model is a Gaussian process.
+        """
+        each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
+        draws = torch.stack(each, 1)
+        return torch.stack([self._outputs(draw) for draw in draws])
+
+    # ------------------------------------------------------------------ predictions
+
+    def mode(self) -> Tensor:
+        """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
+        each = [torch.cat([m.f for m in found], 1) for found in self._modes]
+        return self._outputs(torch.stack(each))
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Latent mean s k(x*, X) a at new points, (m,), (m, C) or (B, m, C)."""
+        x_new = self._new(x_new)
+        each = [
+            s.scale * s.gram.cross(x_new)(s.theta) @ self._a(b)
+            for b, s in enumerate(self._settings)
+        ]
+        return self._outputs(torch.stack(each))
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
+        """Predictive distribution of each new observation, the latent function integrated out.
+
+        Args:
+            x_new: (m, d), of the training inputs' dtype and on their device.
+            latent: the latent functions' marginals instead, as Normal (correlations between the
+                classes of a softmax left out).
+
+        Returns:
+            Bernoulli, Categorical, or a mixture over quadrature nodes, of batch shape (m,),
+            (m, C) or (B, m, C), as the targets were.
+
+        Raises:
+            ValueError: x_new has another number of columns than x.
+
+        Source: Rasmussen & Williams (2006), eq. 3.24–3.25 and Algorithms 3.2 and 3.4.
+        """
+        x_new = self._new(x_new)
+        means, covariances = zip(
+            *(self._latent(b, x_new) for b in range(len(self._modes))), strict=True
+        )
+        mean, covariance = torch.stack(means), torch.stack(covariances)
+        coupled = covariance.ndim == 4
+        if latent:
+            variance = covariance.diagonal(dim1=-2, dim2=-1) if coupled else covariance
+            std = variance.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()
+            return Normal(self._outputs(mean), self._outputs(std))
+        if coupled:
+            return self.likelihood.predictive(self._each(mean), self._each(covariance))
+        own = self._with_noise(0) if len(self._modes) == 1 else self.likelihood
+        if own.log_noise is not None and len(self._modes) > 1:
+            raise ValueError(
+                "predict of a batch whose noises differ: fit the labellings one by one, or pass "
+                "latent=True"
+            )
+        return own.predictive(self._outputs(mean), self._outputs(covariance))
+
+    # ------------------------------------------------------------------ draws for export
+
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`."""
+        setting, generator = self._settings[labelling], torch.Generator().manual_seed(seed)
+        K = setting.scale * setting.gram.matrix(setting.theta)
+        parts = []
+        for m in self._modes[labelling]:
+            shape = (count, *m.f.shape)
+            z = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
+            if isinstance(m.curvature, SoftmaxCurvature):  # Matheron's rule, as for the weights
+                noise = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
+                f = _root(K) @ z
+                parts.append(m.f + f - K @ m.curvature.pulls(f, noise))
+            else:
+                parts.append(m.f + _root(K - K @ m.curvature.times(K)) @ z)
+        return torch.cat(parts, -1)
+
+    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+        """The latent functions, and the weights of a linear model."""
+        gram = self._settings[labelling].gram
+        if not isinstance(gram, FeatureGram):
+            return super().parameters(count, labelling=labelling, seed=seed)
+        draws = self._draw_weights(labelling, count, seed)
+        return {"w": draws, "f": gram.Phi @ draws}
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        return self._latent(labelling, self._settings[labelling].gram.x)
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+        """See `Posterior.observe`."""
+        return self._with_noise(labelling).observe(f)
+
+    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+        """See `Posterior.log_likelihood`."""
+        return self._with_noise(labelling).log_density(self.observed.y[labelling], f)
+
+    # ------------------------------------------------------------------ inside
+
+    def _draw_weights(self, b: int, count: int, seed: int) -> Tensor:
+        """(count, d, C).
+
+        Classes are coupled, and a root of their whole covariance would be (dC, dC). Matheron's
+        rule needs none: w̄ + w₀ − sSΦᵀg with w₀ from the prior and g = RΦw₀ + (I − RK)W^½ε, whose
+        covariance is R. Where W may be negative there is one latent function, and its root is
+        small.
+        """
+        gram, s = self._linear()[b]
+        generator = torch.Generator().manual_seed(seed)
+        v = s.scale * gram.log_variance(s.theta).exp()
+        mean, d, C = v[:, None] * (gram.Phi.mT @ self._a(b)), len(v), self._a(b).shape[1]
+        z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(v)
+        first = self._modes[b][0].curvature
+        if not isinstance(first, SoftmaxCurvature):
+            covariance = self.weight_covariance()
+            covariance = covariance[b] if self.observed.batched else covariance
+            root = _root(covariance.expand(C, d, d))
+            return mean + torch.einsum("cij,sjc->sic", root, z)
+        prior = v.sqrt()[:, None] * z
+        n = len(gram.x)
+        noise = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(v)
+        pulled = first.pulls(gram.Phi @ prior, noise)
+        return mean + prior - v[:, None] * (gram.Phi.mT @ pulled)
+
+    def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
+        s = self._settings[b]
+        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
+        prior = s.scale * s.gram.diagonal(s.theta, x_new)
+        parts = [m.curvature.covariances(cross, prior) for m in self._modes[b]]
+        mean = cross.mT @ self._a(b)
+        return mean, parts[0] if parts[0].ndim == 3 else torch.stack(parts, -1)
+
+    def _a(self, b: int) -> Tensor:
+        return torch.cat([m.a for m in self._modes[b]], 1)
+
+    def _with_noise(self, b: int) -> Likelihood:
+        return with_noise(self.likelihood, self._settings[b].log_noise)
+
+    def _linear(self) -> list[tuple[FeatureGram, LatentSetting]]:
+        pairs = [(s.gram, s) for s in self._settings if isinstance(s.gram, FeatureGram)]
+        if not pairs:
+            raise AttributeError("a Gaussian process has no weights, order or decay")
+        return pairs
+
+    def _new(self, x_new: Any) -> Tensor:
+        x = self._settings[0].gram.x
+        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=x)
+        if x_new.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"x_new must have {x.shape[1]} columns, as x had, got {x_new.shape[1]}"
+            )
+        return x_new
+
+    def _outputs(self, values: Tensor) -> Tensor:
+        """(B, m, C) without the axes that neither the targets nor the classes call for."""
+        if values.shape[-1] == 1 and len(self.observed.shape) - self.observed.batched == 1:
+            values = values[..., 0]
+        return self._each(values)
+
+    def __repr__(self) -> str:
+        return f"LaplacePosterior({self.likelihood.name}, {self.evidence!r})"
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """A root of a covariance (..., n, n) that may be singular."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt()[..., None, :]

@@ -1,0 +1,311 @@
+"""Linear models in any basis, whose prior variances may depend on the order of each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.covariance.linear import FeatureGram
+from bayesgen.evidence import better, combine
+from bayesgen.features import bases, priors
+from bayesgen.features.priors import Prior
+from bayesgen.likelihoods import Likelihood
+from bayesgen.likelihoods import resolve as resolve_likelihood
+from bayesgen.models import profile_search
+from bayesgen.models.hyperparameters import to_learn
+from bayesgen.models.latent import fit
+from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
+from bayesgen.models.profile_search import Progress
+from bayesgen.posterior.posterior import Observed
+from bayesgen.spectrum.spectrum import Spectrum
+
+_NAMES = ("scale", "decay", "noise", "order")
+# What "evidence" learns: the order only where it is asked for, since it discards features.
+_DEFAULT = frozenset({"scale", "decay", "noise"})
+
+
+class LinearModel:
+    """y = Φ(x)w + ε, wⱼ ~ N(0, s·vⱼ) independent, ε ~ N(0, σ²), for every output.
+
+    The evidence is exact, from a singular value decomposition of Φ diag(v)^½ (of its (n, n)
+    triangular factor where there are more features than points), never from the weights'
+    precision matrix.
+
+    Args:
+        basis: None takes x itself as the features; a function x (n, D) → (n, d) tensor; or a
+            `bayesgen.features.bases.Basis`.
+        prior_variance: a number, a vector (d,), a function of the order (a tensor (d,) of
+            integers) or a `bayesgen.features.priors` prior; a variance. Its `scale` is the starting
+            value of s.
+        noise: σ², a variance; needed where it is not learnt.
+        likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
+            `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's and there is no noise.
+        hyperparameters: "evidence" (scale, decay and noise maximise the evidence), "fixed" (all
+            kept as given), or some of the names "scale", "decay" (γ of a geometric, p of a power
+            prior), "noise", "order" (features above the best order are dropped).
+        tolerance: what a search over the decay may leave ungained, in nats per observation.
+        max_spectra: decompositions that search may take at most.
+        decomposition: "svd" of the features; or "gram", by way of ΦᵀΦ, for many more points than
+            features, which must be of one size: cheaper, and eigenvalues below eps·λ_max are
+            lost (see `Spectrum.tall`).
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: MacKay (1992); Bishop (2006), section 3.5; Rasmussen & Ghahramani (2000).
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+        >>> model = LinearModel(bases.Polynomial(5), priors.geometric(2.0), noise=0.01)
+        >>> posterior = model.fit(x, torch.sin(3 * x), hyperparameters="fixed")
+        >>> round(float(posterior.evidence.log_marginal_likelihood), 2)
+        -3.04
+    """
+
+    def __init__(
+        self,
+        basis: Any = None,
+        prior_variance: Any = 1.0,
+        noise: Any = None,
+        *,
+        likelihood: str | Likelihood = "gaussian",
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+        decomposition: str = "svd",
+    ) -> None:
+        self.decomposition = checks.one_of("decomposition", decomposition, ("svd", "gram"))
+        self.basis = bases.resolve(basis)
+        self.prior = priors.resolve(prior_variance)
+        self.noise = None if noise is None else checks.positive("noise", noise)
+        if self.noise is not None and self.noise.ndim:
+            raise ValueError(f"noise must be one variance, got shape {tuple(self.noise.shape)}")
+        self.likelihood = resolve_likelihood(likelihood)
+        if self.likelihood is not None and noise is not None:
+            raise ValueError(
+                f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
+            )
+        self.hyperparameters = _free(hyperparameters)
+        self.tolerance = float(checks.positive("tolerance", tolerance))
+        self.max_spectra = max_spectra
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        hyperparameters: str | Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Condition on data, learning the hyperparameters that are free by maximum evidence.
+
+        Scale and noise have their global optimum from one spectrum; the decay is searched from a
+        grid on, on exact slopes, each labelling its own; the order by trying each.
+
+        Args:
+            x: inputs (n, D) or (n,).
+            y: targets (n,), (n, C) or (B, n, C); for other likelihoods see theirs.
+            hyperparameters: as for the constructor; overrides it for this fit.
+            progress: called as progress(done, expected, what).
+
+        Returns:
+            A `LinearPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian.
+
+        Raises:
+            TypeError: x or y does not hold numbers, or they differ in dtype.
+            ValueError: NaN or infinite values, lengths that do not match, a noise that is wanted
+                and was not given, features that overflow.
+            NotConvergedError: no mode under a likelihood that is not Gaussian.
+        """
+        x = checks.inputs("x", x)
+        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        features = self.basis.on(x)
+        if self.likelihood is not None:
+            whole = FeatureGram(features, x, self.prior)
+            grams = [whole.up_to(k) for k in _orders(features, free)]
+            result = fit.best(
+                grams,
+                self.likelihood,
+                y,
+                scale=self.prior.scale,
+                learn=fit.Learn(
+                    "decay" in free and self.prior.decay is not None,
+                    "scale" in free,
+                    "noise" in free,
+                ),
+                progress=progress,
+            )
+            result.learnt = self._learnt(free)
+            return result
+        y = checks.targets("y", y, len(x), like=x)
+        if self.noise is None and "noise" not in free:
+            raise ValueError(
+                "noise must be given (a variance σ² > 0) where it is not learnt, got None"
+            )
+        observed = Observed(
+            y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1]), y.shape, y.ndim == 3
+        )
+        gram = FeatureGram(features, x, self.prior, decomposition=self.decomposition)
+        scale = None if "scale" in free else x.new_tensor(self.prior.scale)
+        noise = None if "noise" in free or self.noise is None else self.noise.to(x)
+        chosen: WeightPosterior | None = None
+        orders = _orders(features, free)
+        spectra = 0
+        if "decay" in free and self.prior.decay is not None:
+            for k in orders:
+                part = gram.up_to(k)
+                found, taken = self._by_decay(part, observed.y, scale, noise, k, progress)
+                chosen, spectra = _better(chosen, found), spectra + taken
+        else:
+            for k, spectrum in zip(orders, nested(gram, observed.y, orders), strict=True):
+                top = spectrum.maximise(scale=scale, noise=noise)
+                theta = gram.start().expand(len(observed.y), -1)
+                full = torch.full_like(top.scale, k, dtype=torch.int64)
+                found = WeightPosterior(
+                    theta, top.scale, top.noise, full, top.evidence, top.at_bound
+                )
+                chosen, spectra = _better(chosen, found), spectra + 1
+        assert chosen is not None
+        posterior = LinearPosterior(gram, observed, chosen, spectra)
+        posterior.learnt = self._learnt(free)
+        return posterior
+
+    def _learnt(self, free: frozenset[str]) -> frozenset[str]:
+        return free - ({"decay"} if self.prior.decay is None else set())
+
+    def _by_decay(
+        self,
+        gram: FeatureGram,
+        y: Tensor,
+        scale: Tensor | None,
+        noise: Tensor | None,
+        order: int,
+        progress: Progress | None,
+    ) -> tuple[WeightPosterior, int]:
+        points = [self.prior.coordinate(value) for value in self.prior.search]
+        best = profile_search.search_profile(
+            _Decays(gram, y, self.prior),
+            points,
+            low=points[0],
+            high=points[-1],
+            step=1.0,
+            scale=scale,
+            noise=noise,
+            tolerance=self.tolerance * len(gram.x),
+            most=self.max_spectra,
+            progress=progress,
+        )
+        orders = torch.full_like(best.scale, order, dtype=torch.int64)
+        found = WeightPosterior(
+            best.parameter[:, None], best.scale, best.noise, orders, best.evidence, best.at_bound
+        )
+        return found, best.spectra
+
+    def __repr__(self) -> str:
+        kind = "" if self.likelihood is None else f", likelihood={self.likelihood.name!r}"
+        return f"LinearModel({self.basis}, {self.prior.name}, noise={self.noise}{kind})"
+
+
+def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterator[Spectrum]:
+    """The spectra of models that share a basis and stop at each of these orders.
+
+    One QR decomposition of all features for all orders, then the SVD of a triangle each: Q's part
+    of y is counted once, as squares that only add up.
+
+    Args:
+        gram: features of non-decreasing order, at the prior's own decay.
+        y: targets, (B, n, C), or None.
+        orders: where to stop, any of them.
+    """
+    theta = gram.start()
+    on = gram.log_variance(theta) > -torch.inf
+    of_kept = gram.orders[on]
+    orders = list(orders)
+    if len(orders) == 1:
+        yield Spectrum.of_decomposition(gram.up_to(orders[0]).decompose(theta), y)
+        return
+    rooted = gram.rooted(theta)
+    Q, R = torch.linalg.qr(rooted)
+    shared = Q.shape[1]
+    inside = None if y is None else Q.mT @ y
+    outside = None if y is None else (y - Q @ inside).square().sum((-2, -1))
+    for k in orders:
+        columns = int((of_kept <= k).sum())
+        rows = min(shared, columns)
+        kept = None if inside is None else inside[:, :rows]
+        dropped = None if inside is None else inside[:, rows:].square().sum((-2, -1)) + outside
+        yield Spectrum.reduced(R[:rows, :columns], len(gram.x), kept, dropped)
+
+
+class _Decays:
+    """Prior covariances along the decay, a `profile.Family`."""
+
+    def __init__(self, gram: FeatureGram, y: Tensor, prior: Prior) -> None:
+        self.gram, self.y, self.prior = gram, y, prior
+
+    def spectrum(self, t: float) -> Spectrum:
+        return Spectrum.of_decomposition(self.gram.decompose(self.y.new_tensor([t])), self.y)
+
+    def slope(
+        self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor
+    ) -> Tensor:
+        theta = self.y.new_tensor([t])
+        gradient = prior_gradient(self.gram.rooted(theta), spectrum, scale, noise)
+        on = self.gram.log_variance(theta) > -torch.inf
+        full = gradient.new_zeros(len(gradient), len(on))
+        full[:, on] = gradient
+        return self.gram.chain(theta, full, of_log=True)[:, 0]
+
+    def describe(self, t: float) -> str:
+        return f"decay {float(self.prior.natural(torch.tensor(t))):.4g}"
+
+
+def prior_gradient(rooted: Tensor, spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
+    """∂ log p(y)/∂ log vⱼ, (B, d): MacKay's balance of each weight's size against its freedom.
+
+        ½ [Σ_c mⱼc²/(s vⱼ) − C hⱼ],  hⱼ = s φ̃ⱼᵀA⁻¹φ̃ⱼ,  φ̃ⱼ = φⱼ vⱼ^½
+
+    with m the posterior mean weights. Bishop (2006), eq. 3.92 and exercise 3.20.
+
+    Args:
+        rooted: Φ diag(v)^½, (n, d).
+        spectrum: of it, with targets.
+        scale, noise: (B,).
+    """
+    assert spectrum.vectors is not None
+    assert spectrum.projections is not None
+    loading = spectrum.vectors.mT @ rooted  # (m, d)
+    nodes = spectrum.density.nodes[: len(loading)]
+    inverse = 1 / (scale[:, None] * nodes + noise[:, None])
+    freedom = scale[:, None] * (inverse @ loading.square())
+    size = scale[:, None, None] ** 0.5 * (loading.mT @ (inverse[..., None] * spectrum.projections))
+    return 0.5 * (size.square().sum(-1) - spectrum.outputs * freedom)
+
+
+def _orders(features: bases.Features, free: frozenset[str]) -> list[int]:
+    """The orders to try."""
+    top = int(features.orders.max())
+    return sorted(set(features.orders.tolist())) if "order" in free else [top]
+
+
+def _better(old: WeightPosterior | None, new: WeightPosterior) -> WeightPosterior:
+    """Labelling by labelling, whichever has more evidence."""
+    if old is None:
+        return new
+    pick = better(old.evidence, new.evidence)
+    return WeightPosterior(
+        pick(old.theta, new.theta),
+        pick(old.scale, new.scale),
+        pick(old.noise, new.noise),
+        pick(old.order, new.order),
+        combine(pick, old.evidence, new.evidence),
+        pick(old.at_bound, new.at_bound),
+    )
+
+
+def _free(hyperparameters: str | Iterable[str]) -> frozenset[str]:
+    return to_learn(hyperparameters, _NAMES, _DEFAULT)

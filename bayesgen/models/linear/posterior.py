@@ -1,0 +1,394 @@
+"""What a linear model with JointNormal noise knows after seeing data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from bayesgen._internal import checks
+from bayesgen.covariance.gram import Gram
+from bayesgen.covariance.linear import FeatureGram
+from bayesgen.evidence import Evidence
+from bayesgen.models.reporting import Reporting
+from bayesgen.posterior.conditional import JointNormal
+from bayesgen.posterior.posterior import ExactPosterior, Observed
+from bayesgen.spectrum.decomposition import Decomposition, decompose
+from bayesgen.spectrum.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class WeightPosterior:
+    """Hyperparameters of each labelling, and the Evidence there.
+
+    Attributes:
+        theta: decay in the prior's search coordinate, (B, 1) or (B, 0).
+        scale, noise: (B,).
+        order: features above it are off, (B,).
+        evidence: batch shape (B,).
+        at_bound: (B,).
+    """
+
+    theta: Tensor
+    scale: Tensor
+    noise: Tensor
+    order: Tensor
+    evidence: Evidence
+    at_bound: Tensor
+
+
+class EvidenceGradient(NamedTuple):
+    """Derivatives of the log marginal likelihood, in nats.
+
+    Attributes:
+        log_scale, log_noise: of the batch shape.
+        log_prior_variance: one for each feature, (..., d).
+    """
+
+    log_scale: Tensor
+    log_noise: Tensor
+    log_prior_variance: Tensor
+
+
+class _Root(NamedTuple):
+    """Φ diag(v)^½ of one labelling, decomposed."""
+
+    gram: FeatureGram
+    root_v: Tensor  # (d,), 0 where a weight is off
+    right: Tensor  # (d, r), 0 where a weight is off
+    parts: Decomposition
+
+    @property
+    def singular(self) -> Tensor:
+        return self.parts.singular
+
+    @property
+    def left(self) -> Tensor:
+        return self.parts.left
+
+
+class LinearPosterior(Reporting, ExactPosterior):
+    """Posterior of a linear model, for one labelling or a batch of B; made by `LinearModel.fit`.
+
+    Attributes:
+        evidence: the `Evidence`, batch shape () or (B,).
+        features: the basis with what it took from the training inputs (`features.map`).
+        at_bound: whether an optimum lies on the edge of what was searched.
+        spectra: decompositions the fit took.
+    """
+
+    _gram: FeatureGram
+
+    def __init__(
+        self, gram: FeatureGram, observed: Observed, found: WeightPosterior, spectra: int
+    ) -> None:
+        self._gram, self._found, self.spectra = gram, found, spectra
+        self.features, self.looked = gram.features, gram.features.looked
+        self._observe(observed, found.evidence)
+        worst = float(found.evidence.error.max())
+        if worst > max(1e-2, 1e-5 * observed.n):
+            warnings.warn(
+                f"rounding leaves the evidence uncertain by {worst:.2g} nats, and weights and "
+                "predictions with it: the features differ too much in size; scale the inputs, or "
+                'take a basis that does (kind="legendre")',
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self.at_bound = self._each(found.at_bound)
+        self._roots: dict[tuple[float, ...], _Root] = {}
+        self._weights = torch.stack([self._mean_weights(b) for b in range(len(observed.y))])
+
+    # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def scale(self) -> Tensor:
+        """Outputscale s of the prior variances; the batch shape."""
+        return self._each(self._found.scale)
+
+    @property
+    def noise(self) -> Tensor:
+        """Noise variance σ²; the batch shape."""
+        return self._each(self._found.noise)
+
+    @property
+    def order(self) -> Tensor:
+        """The largest order that is on; the batch shape."""
+        return self._each(self._found.order)
+
+    @property
+    def decay(self) -> Tensor:
+        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape.
+
+        Raises:
+            AttributeError: the prior has none.
+        """
+        if self._gram.prior.decay is None:
+            raise AttributeError(f"the prior ({self._gram.prior.name}) has no decay to speak of")
+        return self._each(self._gram.prior.natural(self._found.theta[:, 0]))
+
+    @property
+    def prior_variance(self) -> Tensor:
+        """Prior variances of the weights, the scale included, (..., d); 0 where one is off."""
+        each = [self._found.scale[b] * self._root(b).root_v ** 2 for b in range(len(self._weights))]
+        return self._each(torch.stack(each))
+
+    def evidence_gradient(self) -> EvidenceGradient:
+        """Exact derivatives of the evidence in log s, log σ² and every log prior variance.
+
+        At a maximum of the evidence those that were learnt vanish; the others say what would gain.
+
+            ∂/∂ log vⱼ = ½ [Σ_c mⱼc²/(s vⱼ) − C hⱼ],  ∂/∂ log s = Σⱼ ∂/∂ log vⱼ
+
+        Source: MacKay (1992); Bishop (2006), eq. 3.92.
+
+        Example:
+            >>> from bayesgen.models.linear.presets import Polynomial
+            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+            >>> posterior = Polynomial(3).fit(x, torch.sin(3 * x))
+            >>> bool(posterior.evidence_gradient().log_noise.abs() < 1e-6)
+            True
+        """
+        C, parts = self._weights.shape[-1], []
+        for b, y in enumerate(self.observed.y):
+            root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+            nodes = root.singular.square()
+            inverse = 1 / (s * nodes + noise)
+            shrunk = s * nodes * inverse
+            coefficients = (s.sqrt() * root.singular * inverse)[:, None] * (root.left.mT @ y)
+            weight = (root.right @ coefficients).square().sum(-1)
+            gradient = 0.5 * (weight - C * (root.right.square() @ shrunk))
+            residual = y - self._gram.Phi @ self._weights[b]
+            dof = shrunk.sum()
+            along_noise = 0.5 * (residual.square().sum() / noise - C * (len(y) - dof))
+            parts.append((gradient.sum(), along_noise, gradient))
+        return EvidenceGradient(*(self._each(torch.stack(p)) for p in zip(*parts, strict=True)))
+
+    # ------------------------------------------------------------------ weights
+
+    @property
+    def weights(self) -> Tensor:
+        """Posterior mean of the weights, (d,), (d, C) or (B, d, C)."""
+        return self._plain(self._weights)
+
+    def weight_covariance(self) -> Tensor:
+        """Posterior covariance of the weights, the same for all outputs, (d, d) or (B, d, d).
+
+        s S^½ [I − V diag(sλ/(sλ + σ²)) Vᵀ] S^½, with S = diag(v)
+        """
+        each = []
+        for b in range(len(self._weights)):
+            root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+            shrink = s * root.singular**2 / (s * root.singular**2 + noise)
+            inner = -(root.right * shrink) @ root.right.mT
+            inner.diagonal().add_(1)
+            each.append(s * root.root_v[:, None] * inner * root.root_v)
+        return self._each(torch.stack(each))
+
+    def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
+        """Independent draws of the weights, (count, d), (count, d, C) or (count, B, d, C).
+
+        Args:
+            count: at least 1.
+            seed: of the draws.
+        """
+        each = [self._draw(b, count, seed + b) for b in range(len(self._weights))]
+        draws = torch.stack(each, 1)
+        if not self.observed.batched:
+            draws = draws[:, 0]
+        return draws if len(self.observed.shape) - self.observed.batched == 2 else draws[..., 0]
+
+    # ------------------------------------------------------------------ predictions
+
+    def fitted(self) -> Tensor:
+        """Posterior mean at the training inputs, of the targets' shape."""
+        return self._plain(self._gram.Phi @ self._weights)
+
+    def mean(self, x_new: Any) -> Tensor:
+        """Posterior mean Φ(x*)m at new points, (m,), (m, C) or (B, m, C)."""
+        return self._plain(self._new_features(x_new) @ self._weights)
+
+    def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
+        """Predictive distribution of each new observation on its own.
+
+            v(x*) = φ*ᵀ Cov(w) φ*  [+ σ²]
+
+        Args:
+            x_new: (m, D), of the training inputs' dtype and on their device.
+            latent: the function's value instead of an observation of it: without the noise.
+
+        Returns:
+            `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C).
+
+        Raises:
+            ValueError: another number of columns than x had; features that overflow.
+
+        Source: Bishop (2006), eq. 3.58–3.59.
+        """
+        Phi = self._new_features(x_new)
+        each = []
+        for b in range(len(self._weights)):
+            root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+            rooted = Phi * root.root_v
+            along = rooted @ root.right
+            variance = s * (along.square() @ (noise / (s * root.singular**2 + noise)))
+            if root.right.shape[1] < int((root.root_v > 0).sum()):  # what no data have touched
+                variance = variance + s * (rooted - along @ root.right.mT).square().sum(-1)
+            each.append(variance if latent else variance + noise)
+        std = torch.stack(each).clamp(min=torch.finfo(Phi.dtype).tiny).sqrt()
+        std = std[..., None].expand(-1, -1, self._weights.shape[-1])
+        return Normal(self._plain(Phi @ self._weights), self._plain(std))
+
+    # ------------------------------------------------------------------ draws for export
+
+    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`."""
+        return self._gram.Phi @ self._draw(labelling, count, seed)
+
+    def gaussians(self, labelling: int) -> Iterator[JointNormal]:
+        """See `ExactPosterior.gaussians`."""
+        root, y = self._root(labelling), self.observed.y[labelling]
+        rooted = self._gram.Phi * root.root_v
+        matrix = self._found.scale[labelling] * (rooted @ rooted.mT)
+        noise = self._found.noise[labelling].expand(len(y))
+        matrix.diagonal().add_(noise)
+        yield JointNormal(matrix, noise, y)
+
+    def spectrum(self, labelling: int = 0) -> Spectrum:
+        """See `ExactPosterior.spectrum`."""
+        return Spectrum.of_decomposition(self._root(labelling).parts, self.observed.y[labelling])
+
+    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`: the outputs share a variance."""
+        root, s, noise = (
+            self._root(labelling),
+            self._found.scale[labelling],
+            self._found.noise[labelling],
+        )
+        signal = s * root.singular.square()
+        variance = root.left.square() @ (signal * noise / (signal + noise))
+        return self._gram.Phi @ self._weights[labelling], variance[:, None]
+
+    def prior_mean(self) -> Tensor:
+        """See `ExactPosterior.prior_mean`: zero."""
+        return torch.zeros_like(self.observed.y[0])
+
+    def at(
+        self,
+        *,
+        labelling: int = 0,
+        decay: Any = None,
+        order: int | None = None,
+        scale: Any = None,
+        noise: Any = None,
+    ) -> LinearPosterior:
+        """The posterior of one labelling at other hyperparameters; those not given are kept.
+
+        Args:
+            labelling: which one, of a batch.
+            decay: γ of a geometric, p of a power prior.
+            order: features above it are off.
+            scale: outputscale s.
+            noise: σ².
+        """
+        found, y, like = self._found, self.observed.y[labelling], self._gram.x
+        theta = found.theta[labelling]
+        if decay is not None:
+            if self._gram.prior.decay is None:
+                raise ValueError(f"the prior ({self._gram.prior.name}) has no decay to set")
+            theta = like.new_tensor([self._gram.prior.coordinate(float(decay))])
+        top = int(found.order[labelling]) if order is None else order
+        spectrum = Spectrum.of_decomposition(self._gram.up_to(top).decompose(theta), y)
+        scales = checks.positive("scale", found.scale[labelling] if scale is None else scale)
+        noises = checks.positive("noise", found.noise[labelling] if noise is None else noise)
+        scales, noises = scales.to(like).reshape(1), noises.to(like).reshape(1)
+        moved = WeightPosterior(
+            theta[None],
+            scales,
+            noises,
+            torch.tensor([top]),
+            spectrum.evidence(scales, noises),
+            torch.zeros_like(scales, dtype=torch.bool),
+        )
+        posterior = LinearPosterior(self._gram, self.observed[labelling], moved, self.spectra)
+        result: LinearPosterior = self._moved(
+            posterior, decay=decay, order=order, scale=scale, noise=noise
+        )
+        return result
+
+    def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """See `ExactPosterior.as_prior`."""
+        Phi = self._new_features(x_new)
+        mean = Phi @ self._weights[0]
+        parts = decompose(self._reached(Phi), self._root(0).parts.by)
+        return Spectrum.of_decomposition(parts, y_new - mean), mean
+
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """See `ExactPosterior.covariance`."""
+        left, right = (self._reached(self._new_features(x)) for x in (x1, x2))
+        return left @ right.mT
+
+    def _prior(self) -> tuple[Gram, Tensor]:
+        return self._root(0).gram, self._found.theta[0]
+
+    def _reached(self, Phi: Tensor) -> Tensor:
+        """Φ times a root of the weights' covariance, of the first labelling."""
+        return self._shrunk(0, Phi * self._root(0).root_v)
+
+    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+        """See `Posterior.observe`."""
+        return Normal(f, self._found.noise[labelling].sqrt())
+
+    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+        """The weights and the function."""
+        draws = self._draw(labelling, count, seed)
+        return {"w": draws, "f": self._gram.Phi @ draws}
+
+    # ------------------------------------------------------------------ inside
+
+    def _new_features(self, x_new: Any) -> Tensor:
+        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=self._gram.x)
+        return self.features(x_new)
+
+    def _root(self, b: int) -> _Root:
+        """Singular vectors for labelling b's prior, shared where priors are the same."""
+        key = (float(self._found.order[b]), *self._found.theta[b].tolist())
+        if key not in self._roots:
+            gram = self._gram.up_to(int(key[0]))
+            log_v = gram.log_variance(self._found.theta[b])
+            root_v, on = (0.5 * log_v).exp(), log_v > -torch.inf
+            parts = gram.decompose(self._found.theta[b])
+            embedded = parts.right
+            if not on.all():
+                embedded = parts.right.new_zeros(len(on), len(parts.singular))
+                embedded[on] = parts.right
+            self._roots[key] = _Root(gram, root_v, embedded, parts)
+        return self._roots[key]
+
+    def _mean_weights(self, b: int) -> Tensor:
+        """m = s S^½ V diag(σᵢ/(sσᵢ² + σ²)) Uᵀy, (d, C), without differences that cancel."""
+        root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+        inside = root.singular / (s * root.singular**2 + noise)
+        coefficients = inside[:, None] * (root.left.mT @ self.observed.y[b])
+        return s * root.root_v[:, None] * (root.right @ coefficients)
+
+    def _draw(self, b: int, count: int, seed: int) -> Tensor:
+        """WeightPosterior, (count, d, C), through the symmetric square root of their covariance."""
+        root = self._root(b)
+        generator = torch.Generator().manual_seed(seed)
+        d, C = self._weights.shape[1:]
+        z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(self._weights)
+        return self._weights[b] + root.root_v[:, None] * self._shrunk(b, z.mT).mT
+
+    def _shrunk(self, b: int, rows: Tensor) -> Tensor:
+        """Rows (..., d) times √s [I + V diag(√(σ²/(sλ + σ²)) − 1) Vᵀ], a root of Cov(w)/diag(v)."""
+        root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
+        shrink = (noise / (s * root.singular**2 + noise)).sqrt() - 1
+        return s.sqrt() * (rows + ((rows @ root.right) * shrink) @ root.right.mT)
+
+    def __repr__(self) -> str:
+        return f"LinearPosterior({self._weights.shape[1]} features, {self.evidence!r})"

@@ -1,0 +1,1 @@
+"""Laplace approximations of networks: the model, its prior precisions, its posteriors."""

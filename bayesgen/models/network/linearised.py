@@ -1,0 +1,217 @@
+"""The evidence of a network's linearisation: a linear model in the weights, at its own mode."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen.curvature.curvature import PriorShape
+from bayesgen.curvature.factory import LARGEST_DUAL
+from bayesgen.curvature.float32_error import Measured, measured
+from bayesgen.curvature.function_space import DualGGN
+from bayesgen.curvature.jacobian import Progress, Sample
+from bayesgen.curvature.jacobian_gram import grams
+from bayesgen.curvature.parameters import Weights
+from bayesgen.evidence import Evidence
+from bayesgen.likelihoods import Softmax
+from bayesgen.models.latent import CoupledCurvature, CoupledProblem, Mode, find
+from bayesgen.models.network.data import NetworkData
+from bayesgen.models.network.posterior import Linear, NetworkFit, NetworkPosterior
+from bayesgen.models.network.prior_precision import PrecisionSetting
+
+# log α moves by so much at a time until its best value is bracketed, and no further than this.
+_STRIDE, _REACH = 1.5, 15.0
+# An effective dimension with which the data have taught the model nothing.
+_NOTHING = 1e-6
+
+
+class Passes(NamedTuple):
+    """How the network is read.
+
+    Attributes:
+        batch: observations a pass.
+        memory: bytes that rows of the Jacobian may take.
+        progress: called as progress(done, expected, what).
+    """
+
+    batch: int
+    memory: float
+    progress: Progress | None
+
+
+def fit(
+    weights: Weights,
+    data: NetworkData,
+    start: PrecisionSetting,
+    prior: PriorShape,
+    structure: str,
+    free: frozenset[str],
+    passes: Passes,
+    moved: Tensor | None,
+) -> NetworkPosterior:
+    """The posterior of the linear model f₀ + Jδ, δ ~ N(0, diag(α)⁻¹), in function space.
+
+    Its outputs are f₀ + Hg: f₀ = f* − Jδ* or zero, H a basis of what the likelihood sees (the C − 1
+    contrasts of a softmax), g ~ N(0, HᵀJSJᵀH). Newton finds the mode of g; the evidence is
+    Laplace's there (exact for a Gaussian), and its gradient in log α, the mode's own motion
+    included, has one root.
+
+    Args:
+        weights: of the network, θ*.
+        data: observations, gathered.
+        start: the precision to start from, and the noise.
+        prior: the layout, of one group.
+        structure: what that layout is called.
+        free: hyperparameters to learn.
+        passes: how the network is read.
+        moved: δ* = θ* − θ₀, how far the weights are from their prior mean, (P,); None where f₀ is
+            zero, and θ₀ too.
+
+    Raises:
+        ValueError: too many rows for a matrix of them.
+    """
+    if data.x is None or data.rows > LARGEST_DUAL:
+        raise ValueError(
+            f'mode="linearised" and "tangent" take up to {LARGEST_DUAL:,} rows n·(C − 1), '
+            f"got {data.rows:,}"
+        )
+    theta, basis = weights.theta, _basis(data)
+    n, K = len(data.f), basis.shape[1]
+    sample = Sample(
+        data.x,
+        data.x.new_ones(n, K),
+        basis.to(theta).expand(n, -1, -1),
+        passes.batch,
+        passes.memory,
+    )
+    gram = grams(weights, sample, prior, passes.progress)[0].double()
+    rounded = measured(weights, sample, prior)
+    f = torch.zeros_like(data.f) if moved is None else data.f - weights.moved(data.x, moved)
+    problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
+    climb = _Climb(gram, problem)
+    precision, mode = climb.best(start.precision, "prior_precision" in free)
+    curvature, outputs = mode.curvature, problem.outputs(mode.f)
+    assert isinstance(curvature, CoupledCurvature)
+    likelihood = data.likelihood
+    values, vectors = likelihood.roots(data.y.double(), outputs)
+    seen = Sample(
+        data.x,
+        (values * start.noise).to(theta),
+        vectors.to(theta),
+        passes.batch,
+        passes.memory,
+    )
+    unit = curvature.whitened().mul_(precision[0] * start.noise)
+    dual = DualGGN(weights, seen, prior, [unit], decomposed=False)
+    setting = PrecisionSetting(precision, start.noise, climb.at_bound)
+    back = weights.pulled_back(data.x, mode.a.reshape(n, K) @ basis.mT)
+    step = back / prior.precision(precision)
+    linear = Linear(step if moved is None else theta.double() - moved + step, moved is not None)
+    return NetworkPosterior(
+        data.observed(likelihood),
+        _evidence(mode, n, _rounding(mode, gram, precision, rounded, _slope(values, vectors))),
+        NetworkFit(likelihood, data.x, outputs, dual, setting, structure, linear),
+        gram.new_tensor([mode.gradient_norm]),
+        free,
+    )
+
+
+def _basis(data: NetworkData) -> Tensor:
+    """What the likelihood sees of C outputs, (C, K): all but their mean, for a softmax."""
+    C = data.f.shape[1]
+    eye = torch.eye(C, dtype=torch.float64, device=data.f.device)
+    if not isinstance(data.likelihood, Softmax):
+        return eye
+    return torch.linalg.eigh(eye - 1 / C).eigenvectors[:, 1:]
+
+
+def _rounding(
+    mode: Mode, gram: Tensor, precision: Tensor, rounded: Measured | None, slope: Tensor
+) -> Tensor:
+    """What rounding of the Gram matrix may do to log Z, nats, ().
+
+    δ log Z = ½ tr (aaᵀ − M)δK with M = (W⁻¹ + K)⁻¹: as measured, where the rows are float32. In
+    float64 ‖δK‖_F bounds it, with ‖M‖_F² ≤ ‖W‖ tr M.
+    """
+    if rounded is not None:
+
+        def block(rows: Tensor) -> Tensor:
+            unit = gram.new_zeros(len(gram), len(rows))
+            unit[rows, torch.arange(len(rows), device=rows.device)] = 1
+            return mode.a[rows] @ mode.a[rows].mT - mode.curvature.times(unit)[rows]
+
+        return 0.5 * rounded.effect(block, precision)
+    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
+    norm = len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype) / precision[0]
+    trace = mode.curvature.trace()
+    return 0.5 * norm * (mode.a.square().sum() + torch.minimum(trace, (slope * trace).sqrt()))
+
+
+def _slope(values: Tensor, vectors: Tensor) -> Tensor:
+    """The largest trace of a row's curvature Λ, which its eigenvalues stay below, ()."""
+    return (values * vectors.square().sum(1)).sum(1).max()
+
+
+def _evidence(mode: Mode, n: int, rounding: Tensor) -> Evidence:
+    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed."""
+    e = mode.evidence
+    return Evidence(
+        e.fit,
+        e.complexity,
+        n,
+        e.effective_dimension,
+        error=e.error + rounding,
+        method="Laplace at the mode of the linearised network, by Newton in function space",
+        complexity_excludes=("linearisation",),
+    )
+
+
+class _Climb:
+    """The mode at each precision, each search starting from the last."""
+
+    def __init__(self, gram: Tensor, problem: CoupledProblem) -> None:
+        self.gram, self.problem = gram, problem
+        self.a = gram.new_zeros(len(gram), 1)
+        self.at_bound = torch.zeros(1, dtype=torch.bool, device=gram.device)
+        self._last: tuple[float, Mode] | None = None
+
+    def mode(self, log_scale: float) -> Mode:
+        """At covariance e^log_scale times the Gram matrix."""
+        if self._last is None or self._last[0] != log_scale:
+            self._last = None  # its factor's memory
+            found = find(self.gram * math.exp(log_scale), self.problem, self.a)
+            self.a, self._last = found.a, (log_scale, found)
+        return self._last[1]
+
+    def slope(self, log_scale: float) -> float:
+        """∂ log Z/∂ log s = ½ aᵀg − ½ N_eff + uᵀg, u how the determinant pulls at the mode."""
+        m = self.mode(log_scale)
+        dof = m.evidence.effective_dimension
+        return float(0.5 * ((m.a * m.f).sum() - dof) + (m.pulled * m.f).sum())
+
+    def best(self, precision: Tensor, learn: bool) -> tuple[Tensor, Mode]:
+        """The precision (1,) of most evidence, or the given one, and the mode there."""
+        start = -float(precision[0].log())
+        at = self._root(start) if learn else start
+        mode = self.mode(at)
+        return torch.full_like(precision, math.exp(-at)), mode
+
+    def _root(self, start: float) -> float:
+        low = high = start
+        up = self.slope(start) > 0
+        while True:
+            ahead = high + _STRIDE if up else low - _STRIDE
+            nothing = self.mode(high).evidence.effective_dimension < _NOTHING
+            if abs(ahead - start) > _REACH or (nothing and not up):
+                self.at_bound[0] = True
+                return high if up else low
+            if (self.slope(ahead) > 0) != up:
+                low, high = (high, ahead) if up else (ahead, low)
+                break
+            low = high = ahead
+        return float(scipy.optimize.brentq(self.slope, low, high, xtol=1e-2))

@@ -1,0 +1,345 @@
+"""Laplace's approximation to the evidence of a trained network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen._internal import checks
+from bayesgen._internal.precision import tf32
+from bayesgen.curvature.curvature import Curvature, PriorShape
+from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
+from bayesgen.curvature.jacobian import Progress
+from bayesgen.curvature.parameters import Weights
+from bayesgen.errors import NotAtModeWarning
+from bayesgen.evidence import Evidence
+from bayesgen.likelihoods import Gaussian
+from bayesgen.likelihoods.likelihood import Likelihood, resolve, with_noise
+from bayesgen.models.hyperparameters import to_learn
+from bayesgen.models.network import linearised
+from bayesgen.models.network.data import read, unit
+from bayesgen.models.network.posterior import NetworkFit, NetworkPosterior
+from bayesgen.models.network.prior_precision import (
+    NetworkEvidence,
+    PrecisionSetting,
+    search_precision,
+)
+
+MODES = ("weights", "linearised", "tangent")
+_NAMES = ("prior_precision", "noise")
+# A step to the mode that could gain so many nats an observation is worth a warning.
+_WORTH = 0.01
+
+
+class Laplace:
+    """Laplace's approximation to the posterior of a network's weights, about where they stand.
+
+        log p(D) ≈ log p(D | θ*) − ½ Σ αᵢθᵢ*² − ½ log|I + H diag(α)⁻¹|
+
+    for the prior N(0, diag(α)⁻¹), H the curvature of −log p(D | θ) at θ*. As fit − complexity:
+    fit = log p(D | θ*) − ½ N_eff, complexity = ½ [log|I + Hα⁻¹| − N_eff + Σ αᵢθᵢ*²], N_eff =
+    tr H(H + α)⁻¹. The network is not trained here; it is copied, put into evaluation mode
+    (BatchNorm's statistics are frozen as they stand, dropout is off), and left as it was.
+
+    A caution: where weights can be rescaled without any change of the function, as in front of a
+    BatchNorm, a prior on them is a prior on nothing, and the evidence follows their arbitrary
+    scale. Networks without such layers (`bayesgen.networks.PreResNet20(norm="none")`), or one
+    precision for each layer, are the cure.
+
+    Args:
+        net: a trained module from inputs (n, …) to outputs (n, C).
+        likelihood: "categorical", "bernoulli", "poisson" or "gaussian" of its outputs, or a
+            `bayesgen.likelihoods.Likelihood`.
+        prior_precision: α > 0, an inverse variance: one number; "layer" or "parameter" for one
+            each, starting at 1; or tensors (L,), one for each module with parameters of its own,
+            or (P,). Training with weight decay w on the mean loss is α = n·w.
+        noise: σ², a variance, of the Gaussian likelihood; None learns it.
+        curvature: "ggn" (exact, through function space or weight space, whichever is smaller;
+            by Lanczos quadrature with an error bar beyond 20,000 rows), "hessian" (likewise;
+            negative eigenvalues are counted, warned of, and set to zero), "kron", "diag", or
+            "last_layer" (the other weights are features that nothing pays for:
+            `Evidence.complexity_excludes` says so).
+        hyperparameters: "evidence" (prior precision, and noise where it was not given, maximise
+            the evidence), "fixed", or some of the names "prior_precision", "noise".
+        mode: "weights", about the weights as they are; or about the mode of a linear model that
+            stands for the network, wherever its training stopped: "linearised", f* + J(θ − θ*),
+            or "tangent", Jθ, a Gaussian process under the network's tangent kernel JJᵀ and a
+            prior mean of zero. (The linearisation's prior mean f* − Jθ* is (1 − L)f* for L layers
+            without biases: its prior speaks against the network.) A trained network's J was
+            learnt from the same labels, which nothing pays for: `Evidence.complexity_excludes` says
+            "linearisation". One that has seen no label owes them nothing.
+            For curvature "ggn" and up to 20,000 rows n·(C − 1); a prior precision for each layer
+            or parameter is a tensor, of which one factor is learnt.
+        prior_mean: θ₀, where the prior N(θ₀, diag(α)⁻¹) is centred: a network of the same
+            architecture, say a copy made before training; None for zero. With it the
+            linearisation's prior mean f* − J(θ* − θ₀) is about f(θ₀). Not for "tangent".
+        dtype: of the curvature; None takes the network's own. float32 halves the time and carries
+            its rounding in `Evidence.error`.
+        batch: observations a pass.
+        memory: bytes that rows of the Jacobian may take at a time.
+        probes, steps, seed: of Lanczos quadrature, see `Spectrum.lanczos`.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+
+    Source: MacKay (1992); Immer et al. (2021); Daxberger et al. (2021); for the linearised mode
+        Immer, Korzepa & Bauer (2021), section 3.3, and Antorán et al. (2022), section 4.
+
+    Example:
+        >>> import bayesgen as bg
+        >>> x = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+        >>> net = bg.networks.MLP(1, (), 1).double()
+        >>> trained = bg.train(net, x, 2 * x, "gaussian", epochs=200, learning_rate=0.3)
+        >>> posterior = Laplace(net, "gaussian", noise=0.01).fit(x, 2 * x)
+        >>> posterior.evidence.effective_dimension < 2
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        likelihood: str | Likelihood = "categorical",
+        prior_precision: Any = 1.0,
+        noise: Any = None,
+        curvature: str = "ggn",
+        hyperparameters: str | Iterable[str] = "evidence",
+        *,
+        mode: str = "weights",
+        prior_mean: nn.Module | None = None,
+        dtype: torch.dtype | None = torch.float64,
+        batch: int = 32,
+        memory: float = 2e9,
+        probes: int = 16,
+        steps: int = 64,
+        seed: int = 0,
+    ) -> None:
+        checks.network("net", net)
+        self.net = net
+        found = resolve(likelihood)
+        given = noise is not None
+        self.likelihood: Likelihood = Gaussian(noise if given else 1.0) if found is None else found
+        if given and not isinstance(self.likelihood, Gaussian):
+            raise ValueError(f"noise must be None with a {self.likelihood.name} likelihood")
+        self.curvature = checks.one_of("curvature", curvature, tuple(CURVATURES))
+        self.mode = checks.one_of("mode", mode, MODES)
+        self.prior_precision = prior_precision
+        if not isinstance(prior_precision, str):
+            checks.positive("prior_precision", prior_precision)
+        else:
+            checks.one_of("prior_precision", prior_precision, ("layer", "parameter"))
+        default = {"prior_precision"}
+        if isinstance(self.likelihood, Gaussian) and not given:
+            default.add("noise")
+        self.free = to_learn(hyperparameters, _NAMES, frozenset(default))
+        if "noise" in self.free and not isinstance(self.likelihood, Gaussian):
+            raise ValueError(f"a {self.likelihood.name} likelihood has no noise to learn")
+        if isinstance(self.likelihood, Gaussian) and not given and "noise" not in self.free:
+            raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
+        if self.mode != "weights":
+            self._check_linearised()
+        self.prior_mean = prior_mean
+        if prior_mean is not None:
+            checks.twin("prior_mean", prior_mean, net)
+            if mode == "tangent":
+                raise ValueError('mode="tangent" has a prior mean of zero: prior_mean must be None')
+        self.dtype, self.memory = dtype, float(checks.positive("memory", memory))
+        self.batch = checks.whole("batch", batch)
+        self.probes, self.steps, self.seed = probes, steps, seed
+
+    def _check_linearised(self) -> None:
+        if self.curvature != "ggn":
+            raise ValueError(f'mode="{self.mode}" wants curvature="ggn", got "{self.curvature}"')
+        if isinstance(self.prior_precision, str):
+            raise ValueError(
+                f'mode="{self.mode}" wants prior_precision as a number or a tensor, of which one '
+                f'factor is learnt, got "{self.prior_precision}"; the precisions of another fit, '
+                'with curvature="kron", are such a tensor'
+            )
+        if "noise" in self.free:
+            raise ValueError(f'mode="{self.mode}" wants the noise given, a variance')
+
+    @tf32(False)
+    def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
+        """The evidence of data under the network, and the posterior of its weights.
+
+        Args:
+            x: inputs (n, …), or a loader of batches (x, y). Only where the curvature is known by
+                its products alone are a loader's batches not gathered; they must then be the same
+                at every pass, which is checked.
+            y: targets, as the likelihood wants them: labels (n,), or real (n,) or (n, C).
+            progress: called as progress(done, expected, what).
+
+        Raises:
+            TypeError, ValueError: inputs on another device; outputs of the wrong width or not
+                finite; labels out of range; a loader that shuffles.
+
+        Warns:
+            NotAtModeWarning: a step to the mode could gain much; with the gradient's norm.
+        """
+        only = [last_linear(self.net)] if self.curvature == "last_layer" else None
+        weights = Weights(self.net, self.dtype, only)
+        moved = weights.theta.double() - self._centre(weights)
+        # How many rows there are is not known before the outputs are: gather what may be gathered.
+        gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
+        data = read(weights, self.likelihood, x, y, self.batch, gather)
+        if self.mode != "weights":
+            prior, start, structure = self._prior(weights, grouped=False)
+            return linearised.fit(
+                weights,
+                data,
+                PrecisionSetting(
+                    start, _noise(data.likelihood, start), torch.zeros_like(start).bool()
+                ),
+                prior,
+                structure,
+                self.free,
+                linearised.Passes(self.batch, self.memory, progress),
+                moved if self.mode == "linearised" else None,
+            )
+        learnt = "prior_precision" in self.free
+        prior, start, structure = self._prior(weights, grouped=learnt)
+        request = Request(
+            weights,
+            unit(data.likelihood),
+            data.sample(self.batch, self.memory),
+            data.batches,
+            data.rows,
+            data.f.shape[1],
+            self.batch,
+            prior,
+            self.probes,
+            self.steps,
+            self.seed,
+            progress,
+            bool(self.free),
+            data.features,
+        )
+        curvature = CURVATURES[self.curvature](request)
+        squares = prior.sums(prior.base * moved.square())
+        objective = NetworkEvidence(curvature, squares, data.log_likelihood)
+        best = search_precision(
+            objective,
+            PrecisionSetting(start, _noise(data.likelihood, start), torch.zeros_like(start).bool()),
+            precision="prior_precision" in self.free,
+            noise="noise" in self.free,
+        )
+        if curvature.negative:
+            warnings.warn(
+                f"the Hessian has {curvature.negative} negative eigenvalue(s) of "
+                f"{weights.count}: the weights are no minimum, and those directions were given no "
+                "curvature",
+                NotAtModeWarning,
+                stacklevel=2,
+            )
+        alpha = prior.precision(best.precision)
+        gradient = data.gradient / best.noise - alpha * moved
+        own = data.likelihood
+        if own.log_noise is not None:
+            own = with_noise(own, best.noise.log())
+        posterior = NetworkPosterior(
+            data.observed(own),
+            _assemble(objective, best, len(data.f), curvature, only is not None),
+            NetworkFit(own, data.x, data.f, curvature, best, structure),
+            gradient,
+            self.free,
+        )
+        worth = _WORTH * len(data.f)
+        # Bounds from above and below, and only between them what takes eigenvectors.
+        if float(0.5 * (gradient.square() / alpha).sum()) > worth:
+            scaled = best.precision * best.noise
+            least = float(best.noise) * curvature.least_gain(gradient, scaled)
+            if least > worth or posterior.gain > worth:
+                warnings.warn(
+                    "the network is not at a mode of its log posterior at this prior precision: "
+                    f"gradient norm {posterior.gradient_norm:.3g}, and a Newton step would gain "
+                    f"{least:.3g} nats or more. Train on, with weight decay α/n on the mean loss, "
+                    "or learn the precision while training "
+                    "(bayesgen.train(..., evidence_every=…))",
+                    NotAtModeWarning,
+                    stacklevel=2,
+                )
+        return posterior
+
+    def _centre(self, weights: Weights) -> Tensor:
+        """θ₀, (P,) float64."""
+        if self.prior_mean is None:
+            return torch.zeros_like(weights.theta, dtype=torch.float64)
+        return weights.packed(checks.twin("prior_mean", self.prior_mean, self.net))
+
+    def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
+        """The layout of the prior precisions, where they start, and its name.
+
+        Not grouped, they are as given up to one factor.
+        """
+        P, L, given = weights.count, len(weights.leaves), self.prior_precision
+        ones = torch.ones_like(weights.theta, dtype=torch.float64)
+        every = torch.arange(P, device=ones.device)
+        layouts = {
+            "scalar": PriorShape(ones, torch.zeros_like(every), 1),
+            "layer": PriorShape(ones, weights.layers(), L),
+            "parameter": PriorShape(ones, every, P),
+        }
+        if isinstance(given, str):
+            structure, start = given, ones.new_ones(layouts[given].count)
+        else:
+            start = checks.as_tensor("prior_precision", given).to(ones)
+            if start.numel() == 1:
+                structure, start = "scalar", start.reshape(1)
+            elif start.shape == (L,):
+                structure = "layer"
+            elif start.shape == (P,):
+                structure = "parameter"
+            else:
+                raise ValueError(
+                    f"prior_precision must be a number or of shape ({L},), one a layer, or "
+                    f"({P},), one a parameter, got {tuple(start.shape)}"
+                )
+        if structure != "scalar" and not grouped:
+            base = layouts[structure].precision(start)
+            return PriorShape(base, torch.zeros_like(every), 1), ones.new_ones(1), structure
+        if structure == "parameter" and self.curvature in ("ggn", "hessian", "kron"):
+            raise ValueError(
+                'one prior precision for each parameter is learnt with curvature "diag" or '
+                f'"last_layer", not "{self.curvature}"; as a fixed tensor "ggn" takes it too'
+            )
+        return layouts[structure], start, structure
+
+    def __repr__(self) -> str:
+        return (
+            f"Laplace({type(self.net).__name__}, {self.likelihood.name!r}, "
+            f"curvature={self.curvature!r})"
+        )
+
+
+def _noise(likelihood: Likelihood, like: Tensor) -> Tensor:
+    """σ², one where the likelihood has none."""
+    log_noise = likelihood.log_noise
+    return like.new_ones(()) if log_noise is None else log_noise.to(like).exp()
+
+
+def _many(x: Any) -> int:
+    """Observations of a loader, at least; one without a length is taken for a small one."""
+    data = getattr(x, "dataset", None)
+    return len(data) if data is not None and hasattr(data, "__len__") else 0
+
+
+def _assemble(
+    objective: NetworkEvidence, best: PrecisionSetting, n: int, curvature: Curvature, features: bool
+) -> Evidence:
+    terms = objective.terms(best.precision, best.noise)
+    log_likelihood, _ = objective.log_likelihood(best.noise)
+    freedom = terms.freedom.sum()
+    pull = (best.precision * objective.squares).sum()
+    return Evidence(
+        log_likelihood - 0.5 * freedom,
+        0.5 * (terms.logdet - freedom + pull),
+        n,
+        freedom,
+        error=0.5 * terms.error,
+        method=f"Laplace, {curvature.method}",
+        complexity_excludes=("features",) if features else (),
+    )

@@ -1,0 +1,154 @@
+"""Prior precisions and noise of maximum Laplace evidence, at given weights and curvature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from bayesgen.curvature.curvature import Curvature, CurvatureTerms
+
+# log α is kept within so much of where one precision for all weights would be.
+_REACH = 15.0
+_FIXED_POINT_STEPS = 3
+
+
+@dataclass(frozen=True)
+class PrecisionSetting:
+    """Hyperparameters of a network's Laplace evidence.
+
+    Attributes:
+        precision: α of each group, (G,).
+        noise: σ², () — one where the likelihood has none.
+        at_bound: groups whose precision ended on the edge of what was searched, (G,).
+    """
+
+    precision: Tensor
+    noise: Tensor
+    at_bound: Tensor
+
+
+class NetworkEvidence:
+    """log p(D) of Laplace's approximation as a function of (log α, log σ²), with its gradient.
+
+        log p(D) = log p(D | θ*) − ½ Σ_g α_g q_g − ½ log|I + H/(σ²α)|
+        ∂/∂ log α_g = ½ (N_g − α_g q_g),   ∂/∂ log σ² = ∂ log p(D | θ*)/∂ log σ² + ½ N_eff
+
+    with q_g = Σ base·θ² over the weights of the group and N_g its share of N_eff: MacKay's balance.
+
+    Args:
+        curvature: H at unit noise.
+        squares: q, (G,).
+        log_likelihood: σ² → (log p(D | θ*), its derivative in log σ²).
+
+    Source: MacKay (1992); Immer et al. (2021), eq. 5.
+    """
+
+    def __init__(
+        self,
+        curvature: Curvature,
+        squares: Tensor,
+        log_likelihood: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
+        self.curvature, self.squares, self.log_likelihood = curvature, squares, log_likelihood
+
+    def terms(self, precision: Tensor, noise: Tensor) -> CurvatureTerms:
+        """Of H/σ² against α."""
+        return self.curvature.terms(precision * noise)
+
+    def value(self, precision: Tensor, noise: Tensor) -> tuple[float, Tensor, Tensor]:
+        """log p(D), its gradient in log α (G,) and in log σ² ()."""
+        terms, (fit, slope) = self.terms(precision, noise), self.log_likelihood(noise)
+        pull = precision * self.squares
+        value = fit - 0.5 * pull.sum() - 0.5 * terms.logdet
+        return float(value), 0.5 * (terms.freedom - pull), slope + 0.5 * terms.freedom.sum()
+
+
+def search_precision(
+    evidence: NetworkEvidence, start: PrecisionSetting, *, precision: bool, noise: bool
+) -> PrecisionSetting:
+    """The setting of maximum evidence; what is not free is kept.
+
+    One precision and no noise: N_eff(α) = α q has one root, the left side falling and the right
+    side rising, found to rounding. Else L-BFGS on the exact gradient, from that root shared by all
+    groups and a few of MacKay's steps α_g = N_g/q_g.
+    """
+    count = len(start.precision)
+    if precision:
+        start = _shared(evidence, start)
+        if count == 1 and not noise:
+            return start
+        if count > 1:
+            start = fixed_point(evidence, start, _FIXED_POINT_STEPS)
+    if not precision and not noise:
+        return start
+    return _ascend(evidence, start, precision, noise)
+
+
+def fixed_point(evidence: NetworkEvidence, start: PrecisionSetting, steps: int) -> PrecisionSetting:
+    """So many of MacKay's steps, α_g = N_g/q_g.
+
+    Source: MacKay (1992), eq. 4.9; Bishop (2006), eq. 9.67.
+    """
+    precision = start.precision
+    low, high = precision * math.exp(-_REACH), precision * math.exp(_REACH)
+    for _ in range(steps):
+        terms = evidence.terms(precision, start.noise)
+        tiny = torch.finfo(precision.dtype).tiny
+        precision = (terms.freedom / evidence.squares.clamp(min=tiny)).clamp(low, high)
+    return PrecisionSetting(precision, start.noise, start.at_bound)
+
+
+def _shared(evidence: NetworkEvidence, start: PrecisionSetting) -> PrecisionSetting:
+    """All precisions scaled by one factor, the best."""
+    centre = start.precision.log()
+
+    def gap(log_factor: float) -> float:
+        precision = (centre + log_factor).exp()
+        free = evidence.terms(precision, start.noise).freedom.sum()
+        return float(free - (precision * evidence.squares).sum())
+
+    low, high = -30.0, 30.0
+    at = high if gap(high) >= 0 else low if gap(low) <= 0 else 0.0
+    if not at:
+        tolerance = 1e-10 if len(centre) == 1 else 1e-2
+        at = float(scipy.optimize.brentq(gap, low, high, xtol=tolerance))
+    edge = torch.full_like(start.precision, abs(at) == high, dtype=torch.bool)
+    return PrecisionSetting((centre + at).exp(), start.noise, edge)
+
+
+def _ascend(
+    evidence: NetworkEvidence, start: PrecisionSetting, precision: bool, noise: bool
+) -> PrecisionSetting:
+    centre = torch.cat([start.precision.log(), start.noise.log().reshape(1)])
+    free = torch.tensor([precision] * len(start.precision) + [noise])
+
+    def unpack(z: np.ndarray) -> tuple[Tensor, Tensor]:
+        point = centre.clone()
+        point[free] = torch.from_numpy(z).to(point)
+        return point[:-1].exp(), point[-1].exp()
+
+    def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
+        value, of_precision, of_noise = evidence.value(*unpack(z))
+        gradient = torch.cat([of_precision, of_noise.reshape(1)])[free]
+        return -value, -gradient.double().cpu().numpy()
+
+    middle = centre[free].double().cpu().numpy()
+    bounds = np.stack([middle - _REACH, middle + _REACH], 1)
+    found = scipy.optimize.minimize(
+        objective,
+        middle,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 200, "maxfun": 250, "ftol": 1e-12, "gtol": 1e-6},
+    )
+    edge = np.abs(found.x - middle) > _REACH - 1e-6
+    at_bound = torch.zeros_like(centre, dtype=torch.bool)
+    at_bound[free] = torch.from_numpy(edge).to(at_bound)
+    return PrecisionSetting(*unpack(found.x), at_bound[:-1])

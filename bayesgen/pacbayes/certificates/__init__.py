@@ -1,0 +1,1 @@
+"""PAC-Bayes certificates of posteriors: what is asked, tuned, paid for and said."""

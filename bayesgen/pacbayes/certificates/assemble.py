@@ -1,0 +1,109 @@
+"""A certificate from a Gaussian posterior's marginals at the sample and its Evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen.evidence import Evidence
+from bayesgen.pacbayes.certificates.certificate import Certificate
+from bayesgen.pacbayes.certificates.losses import Loss
+from bayesgen.pacbayes.certificates.request import CertificateTerms
+from bayesgen.pacbayes.vote import vote
+
+# An error of KL beyond this share of it leaves no KL to speak of.
+_TOO_UNCERTAIN = 0.1
+# Errors below this many nats an observation, or this share of the KL, are rounding, and enter as
+# they are.
+_ROUNDING = 1e-6
+
+
+def certificate(
+    mean: Tensor,
+    variance: Tensor,
+    evidence: Evidence,
+    kind: Loss,
+    asked: CertificateTerms,
+    *,
+    settings: dict[str, float],
+    free: str = "",
+    posterior: Any = None,
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """The certificate of a Gaussian posterior from its marginals at the sample and its Evidence.
+
+    Args:
+        mean, variance: (n, C), the variance also (n, 1).
+        evidence: of one labelling; its complexity is the KL.
+        kind: the loss.
+        asked: what is wanted.
+        settings, free, posterior, notes: for the record.
+    """
+    variance = _shared(variance) if kind.labels is not None else variance
+    expected = kind.expected(mean, variance).detach()
+    kl, delta, uncertain = sure_complexity(evidence, asked.delta)
+    words, notes = asked.theorem.words, notes + uncertain
+    risk, total = expected.mean().clamp(0, 1), kl + asked.paid
+    by_vote = None if kind.labels is None else vote(expected, total, delta)
+    if asked.predictor == "gibbs":
+        value = float(asked.theorem.function(risk, total, evidence.n, delta))
+    elif by_vote is not None:
+        value, words = by_vote
+    else:
+        raise ValueError('predictor="vote" is for class labels, loss="zero_one"')
+    return Certificate(
+        bound=kind.unscaled(min(value, 1.0)),
+        risk=kind.unscaled(float(risk)),
+        complexity=kl,
+        delta=asked.delta,
+        n=evidence.n,
+        loss=kind.words,
+        predictor=asked.predictor,
+        theorem=words,
+        payments=asked.payments,
+        free=free,
+        guessing=None if kind.guessing is None else kind.unscaled(kind.guessing),
+        settings=settings,
+        notes=notes,
+        vote=None if by_vote is None else by_vote[0],
+        posterior=posterior,
+    )
+
+
+def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tuple[str, ...]]:
+    """KL(Q ‖ P) with its uncertainty on the safe side, the δ that is left, and what to say of it.
+
+    Rounding is added as it is. A sampling error, as of a stochastic log-determinant, enters as
+    the upper end of its normal interval, which takes a tenth of δ.
+
+    Raises:
+        ValueError: an error of more than a tenth of the KL, which would leave nothing to certify.
+    """
+    kl, error = max(float(evidence.complexity), 0.0), float(evidence.error)
+    if error <= _ROUNDING * max(evidence.n, kl):
+        return kl + error, delta, ()
+    if error > _TOO_UNCERTAIN * kl:
+        raise ValueError(
+            f"evidence must be surer: its error of {error:.3g} nats is more than a tenth of "
+            f"KL = {kl:.4g} nats; compute it exactly, in float64 or with more probes"
+        )
+    share = 0.1 * delta
+    reach = -float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))
+    note = (
+        f"The KL is an estimate with a standard error of {error:.2g} nats: its upper end at "
+        f"confidence {1 - share:g} went in, paid with that share of δ."
+    )
+    return kl + reach * error, delta - share, (note,)
+
+
+def _shared(variance: Tensor) -> Tensor:
+    """(n, C) variances that are the same for every output as (n, 1)."""
+    first = variance[:, :1]
+    if not torch.allclose(variance, first.expand_as(variance), rtol=1e-9, atol=0.0):
+        raise ValueError(
+            "the 0–1 loss of outputs whose noises differ has no one-dimensional integral; code "
+            "the labels as one_hot, with one noise for all"
+        )
+    return first

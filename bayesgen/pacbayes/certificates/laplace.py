@@ -1,0 +1,70 @@
+"""Certificates of Laplace's approximation, for class labels."""
+
+from __future__ import annotations
+
+from bayesgen.pacbayes.certificates import losses
+from bayesgen.pacbayes.certificates.assemble import certificate, sure_complexity
+from bayesgen.pacbayes.certificates.certificate import Certificate
+from bayesgen.pacbayes.certificates.request import CertificateTerms
+from bayesgen.pacbayes.gibbs import DRAWS, gibbs_risk
+from bayesgen.pacbayes.inverse_kl import monte_carlo
+from bayesgen.posterior.posterior import Posterior
+
+
+def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Certificate:
+    """Of Laplace's Gaussian: the 0–1 loss of its draws."""
+    if posterior.observed.batched:
+        raise ValueError("a batch of labellings under Laplace: fit and certify them one by one")
+    if loss != "zero_one":
+        raise ValueError(
+            f"loss={loss!r} is for Gaussian noise; the log loss of labels is unbounded: take "
+            'loss="zero_one"'
+        )
+    kind = posterior.observed.kind
+    if kind not in ("bernoulli", "softmax"):
+        raise ValueError(f'loss="zero_one" wants class labels, got a {kind} likelihood')
+    owed = set(posterior.learnt) - {"scale", "noise"}
+    if owed:
+        raise ValueError(
+            f"a certificate wants a prior chosen before the data, but {', '.join(sorted(owed))} "
+            'had been learnt on them; fit with hyperparameters="fixed" or ("scale",) at values '
+            "stated beforehand"
+        )
+    y = posterior.observed.y[0]
+    mean, variance = posterior.marginals()
+    if kind == "bernoulli":
+        return certificate(
+            mean,
+            variance,
+            posterior.evidence,
+            losses.zero_one(2 * y - 1),
+            asked,
+            settings={},
+            posterior=posterior,
+        )
+    if asked.predictor == "vote":
+        raise ValueError(
+            'predictor="vote" wants outputs that are independent; softmax couples them'
+        )
+    # Half of δ for the sampling of the risk, which is of independent draws at each point.
+    half = asked.delta / 2
+    risk = monte_carlo(gibbs_risk(posterior), DRAWS * len(y), half)
+    kl, delta, notes = sure_complexity(posterior.evidence, half)
+    C = y.shape[-1]
+    return Certificate(
+        bound=float(asked.theorem.function(risk, kl + asked.paid, len(y), delta).clamp(max=1)),
+        risk=float(risk),
+        complexity=kl,
+        delta=asked.delta,
+        n=len(y),
+        loss="0–1 loss",
+        predictor="gibbs",
+        theorem=asked.theorem.words,
+        guessing=1 - 1 / C,
+        notes=(
+            f"The Gibbs risk is the upper end of an estimate from {DRAWS:,} draws a point, paid "
+            "with half of δ.",
+            *notes,
+        ),
+        posterior=posterior,
+    )

@@ -1,0 +1,171 @@
+"""The losses that certificates speak of, each with its range and what it does not depend on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.pacbayes import expected_losses, validation
+
+if TYPE_CHECKING:
+    from bayesgen.posterior.posterior import Observed
+
+LOSSES = ("zero_one", "squared", "nll")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A bounded loss, scaled to [0, 1], in expectation over Gaussian marginals.
+
+    Attributes:
+        words: what it is.
+        expected: (mean (..., n, C), variance (..., n, 1 or C)) → (..., n), in [0, 1].
+        interval: its range (a, b) before scaling.
+        scale_free: whether f and any positive multiple of f have the same loss, so that the
+            prior's outputscale means nothing.
+        noise_free: whether σ² plays no part in it.
+        guessing: the loss of knowing nothing, scaled; None where that is no fixed number.
+        labels: the classes, where it is the 0–1 loss.
+    """
+
+    words: str
+    expected: Callable[[Tensor, Tensor], Tensor]
+    interval: tuple[float, float] = (0.0, 1.0)
+    scale_free: bool = False
+    noise_free: bool = True
+    guessing: float | None = None
+    labels: Tensor | None = None
+
+    def unscaled(self, share: float) -> float:
+        """A loss in [0, 1] on its own range."""
+        a, b = self.interval
+        return a + (b - a) * share
+
+
+def zero_one(y: Tensor, nodes: int = expected_losses.NODES) -> Loss:
+    """The 0–1 loss of the largest output, or of the sign of a single one.
+
+    Args:
+        y: codings of labels, (..., n, C).
+        nodes: of the quadrature.
+
+    Raises:
+        ValueError: targets that are no coding of classes.
+    """
+    labels = classes(y)
+    C = max(2, y.shape[-1])
+    return Loss(
+        "0–1 loss",
+        lambda mean, variance: expected_losses.zero_one(mean, variance, labels, nodes),
+        scale_free=True,
+        guessing=1 - 1 / C,
+        labels=labels,
+    )
+
+
+def squared(y: Tensor, clip: object) -> Loss:
+    """min((y − f)², c): squared error, clipped at c.
+
+    Raises:
+        ValueError: no c.
+    """
+    if clip is None:
+        raise ValueError(
+            'loss="squared" is unbounded for real targets: pass clip=c (squared units of the '
+            "targets, chosen without the data) to bound min((y − f)², c)"
+        )
+    most = float(checks.positive("clip", clip))
+    return Loss(
+        f"squared error clipped at {most:g}",
+        lambda mean, variance: expected_losses.clipped_squared(mean, variance, y, most) / most,
+        interval=(0.0, most),
+    )
+
+
+def nll(y: Tensor, noise: Tensor, clip: object) -> Loss:
+    """clip(−log N(y; f, σ²), a, b) for each output, in nats.
+
+    Raises:
+        ValueError: no range, or one that ends below the least value of the loss.
+    """
+    if clip is None:
+        raise ValueError(
+            'loss="nll" is unbounded for a Gaussian likelihood, and no PAC-Bayes bound for bounded '
+            "losses holds for it. Pass clip=(a, b), in nats and chosen without the data, to bound "
+            "the negative log-likelihood clipped to [a, b] (whose Gibbs risk is computed anew: a "
+            "clipped likelihood's evidence is not the Gaussian evidence), or subgamma=(s2, c) for "
+            "the oracle bound of Germain et al. (2016), corollary 5, which takes the true weights "
+            "and noise to know"
+        )
+    if not isinstance(clip, tuple | list) or len(clip) != 2:
+        raise ValueError(f"clip must be a range (a, b) in nats for the nll, got {clip!r}")
+    a, b = validation.interval((float(clip[0]), float(clip[1])))
+    return Loss(
+        f"negative log-likelihood clipped to [{a:g}, {b:g}] nats",
+        lambda mean, variance: (
+            (expected_losses.clipped_nll(mean, variance, y, noise, (a, b)) - a) / (b - a)
+        ),
+        interval=(a, b),
+        noise_free=False,
+    )
+
+
+def expected_nll(mean: Tensor, variance: Tensor, y: Tensor, noise: Tensor) -> float:
+    """E_Q[−log N(y; f, σ²)] of a row, summed over outputs: unclipped, for the oracle bound."""
+    square = (y - mean).square() + variance
+    each = 0.5 * (math.log(2 * math.pi * float(noise)) + square / float(noise))
+    return float(each.sum(-1).mean())
+
+
+def classes(y: Tensor) -> Tensor:
+    """Labels (..., n) from their codings (..., n, C): the largest entry, or the sign.
+
+    Raises:
+        ValueError: a row without one largest entry; a single output without two signs.
+    """
+    wanted = (
+        'loss="zero_one" wants class labels as targets: one-hot rows (n, C), see '
+        "bayesgen.likelihoods.one_hot, or one output of two values of different sign, such as ±1"
+    )
+    if y.shape[-1] == 1:
+        values = y.unique()
+        if len(values) > 2 or (values == 0).any() or (len(values) == 2 and values.prod() > 0):
+            raise ValueError(
+                f"{wanted}; got {len(values)} different values between {float(values[0]):.4g} and "
+                f'{float(values[-1]):.4g}. For real targets take loss="squared" with clip='
+            )
+        return (y[..., 0] > 0).long()
+    top = y.topk(2, -1)
+    if (top.values[..., 0] <= top.values[..., 1]).any():
+        raise ValueError(f"{wanted}; got rows without one largest entry")
+    return top.indices[..., 0]
+
+
+def of(observed: Observed, labelling: int, name: str, clip: object, noise: Tensor | None) -> Loss:
+    """A loss by name, of the data that a posterior with Gaussian noise saw.
+
+    Raises:
+        ValueError: an unknown name; targets or a range that do not go with it.
+    """
+    checks.one_of("loss", name, LOSSES)
+    y = observed.y[labelling]
+    if name == "zero_one":
+        if clip is not None:
+            raise ValueError('clip is for the losses "squared" and "nll"; the 0–1 loss has none')
+        return zero_one(y)
+    if name == "squared":
+        return squared(y, clip)
+    if noise is None or noise.ndim:
+        raise ValueError('loss="nll" wants one noise for all points, as part of the loss')
+    return nll(y, noise, clip)
+
+
+def is_trivial(offset: Tensor) -> bool:
+    """Whether a prior mean is zero everywhere."""
+    return not bool(torch.any(offset != 0))

@@ -1,0 +1,284 @@
+"""Certificates of fitted models: what is bounded, what is free, what is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.evidence import Evidence
+from bayesgen.pacbayes import bounds
+from bayesgen.pacbayes.certificates import losses as losses
+from bayesgen.pacbayes.certificates.assemble import certificate, sure_complexity
+from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
+from bayesgen.pacbayes.certificates.grid import Grid, nearest
+from bayesgen.pacbayes.certificates.laplace import of_laplace
+from bayesgen.pacbayes.certificates.losses import Loss
+from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
+from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
+from bayesgen.posterior.posterior import ExactPosterior, Posterior
+
+# Which of a posterior's learnt hyperparameters a grid's entry stands for.
+_GRIDS = {
+    "lengthscale": "kernel",
+    "scale": "scale",
+    "noise": "noise",
+    "decay": "decay",
+    "order": "order",
+}
+
+
+def certify_posterior(
+    posterior: Posterior,
+    *,
+    delta: float,
+    loss: str,
+    bound: str,
+    predictor: str,
+    noise: str | None,
+    grid: Grid | None,
+    clip: Any,
+    subgamma: tuple[float, float] | None,
+    labelling: int | None,
+) -> Statement:
+    """See `Posterior.certificate`."""
+    asked = terms(delta, bound, predictor)
+    if noise is not None:
+        checks.one_of("noise", noise, ("tune", "keep"))
+    batch = len(posterior.observed.y)
+    if posterior.observed.batched and labelling is None:
+        raise ValueError(f"labelling must be given, 0..{batch - 1}: the posterior is of a batch")
+    b = labelling or 0
+    refuse_a_look(posterior)
+    if not isinstance(posterior, ExactPosterior):
+        if subgamma is not None or grid is not None or noise == "tune":
+            raise ValueError(
+                "subgamma, grid and noise are for posteriors with Gaussian noise; under Laplace's "
+                "approximation fit with the kernel fixed at a value stated beforehand"
+            )
+        return of_laplace(posterior, asked, loss)
+    if subgamma is not None:
+        return _oracle(posterior, b, asked, loss, subgamma)
+    kind = losses.of(posterior.observed, b, loss, clip, one_noise(posterior, b))
+    tuned = "noise" in posterior.learnt if noise is None else noise == "tune"
+    if tuned and noise == "tune" and not kind.noise_free:
+        raise ValueError('noise="tune" is for losses without the noise in them, not for the nll')
+    owed = _owed(posterior, kind)
+    if grid is not None:
+        posterior, payment = _rounded(posterior, b, grid, owed)
+        b, asked = 0, replace(asked, payments=(payment,))
+        kind = losses.of(posterior.observed, b, loss, clip, one_noise(posterior, b))
+    elif owed:
+        raise ValueError(_refusal(owed, kind))
+    if not tuned or not kind.noise_free:
+        return statement(posterior, b, kind, asked)
+    free_scale = kind.scale_free and losses.is_trivial(posterior.prior_mean())
+    kept = None if free_scale else float(_part(posterior, "scale", b))
+    problem = TuningProblem.of(
+        posterior.spectrum(b),
+        posterior.prior_mean(),
+        kind,
+        asked.bound(posterior.observed.n),
+        kept,
+    )
+    best = refine(problem, coarse(problem))
+    moved = posterior.at(labelling=b, scale=best.scale, noise=best.noise)
+    return tuned_certificate(problem, best, asked, moved)
+
+
+def refuse_a_look(posterior: Posterior) -> None:
+    """Raise where a prior took more from the data than hyperparameters that can be paid for."""
+    if posterior.looked:
+        raise ValueError(
+            "a certificate wants a prior chosen before the data, but the basis took from them "
+            f"{posterior.looked}"
+        )
+
+
+def tuned_certificate(
+    problem: TuningProblem,
+    best: TunedSetting,
+    asked: CertificateTerms,
+    posterior: Any,
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """The certificate at a setting of a tuned problem; `posterior` is the one it stands for."""
+    scale, noise = (problem.offset.new_tensor(v) for v in (best.scale, best.noise))
+    mean, variance = problem.marginals(scale, noise)
+    settings = {"scale": best.scale, "noise": best.noise}
+    free = "The noise only shapes the posterior: it was tuned to this bound, free of charge."
+    if problem.scale is None:
+        free = (
+            "The noise only shapes the posterior, and the 0–1 loss knows no outputscale: both were "
+            "tuned to this bound, free of charge."
+        )
+    return certificate(
+        mean,
+        variance,
+        problem.evidence(scale, noise),
+        problem.loss,
+        asked,
+        settings=_settings(posterior, 0) if isinstance(posterior, ExactPosterior) else settings,
+        free=free,
+        posterior=posterior,
+        notes=notes,
+    )
+
+
+def statement(
+    posterior: ExactPosterior, b: int, kind: Loss, asked: CertificateTerms
+) -> Certificate:
+    """The certificate of one labelling's posterior as it is, the KL that of its Evidence."""
+    mean, variance = posterior.marginals(b)
+    return certificate(
+        mean,
+        variance,
+        _evidence(posterior, b),
+        kind,
+        asked,
+        settings=_settings(posterior, b),
+        posterior=posterior,
+    )
+
+
+def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
+    """σ² of one labelling; None where it differs between points."""
+    noise: Tensor = posterior.noise  # type: ignore[attr-defined]
+    batch = posterior.evidence.batch_shape
+    if noise.shape != batch:
+        return None
+    return noise[b] if batch else noise
+
+
+# --------------------------------------------------------------------------- inside
+
+
+def _evidence(posterior: ExactPosterior, b: int) -> Evidence:
+    return posterior.evidence[b] if posterior.observed.batched else posterior.evidence
+
+
+def _part(posterior: ExactPosterior, name: str, b: int) -> Tensor:
+    value: Tensor = getattr(posterior, name)
+    return value[b] if posterior.observed.batched else value
+
+
+def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
+    """A hyperparameter of one labelling, where it has it and it is one number."""
+    try:
+        value = _part(posterior, name, b)
+    except (AttributeError, IndexError):
+        return None
+    return value if value.numel() == 1 else None
+
+
+def _settings(posterior: ExactPosterior, b: int) -> dict[str, float]:
+    """What there is to say of the hyperparameters of one labelling."""
+    names = ("lengthscale", "decay", "order", "scale", "noise")
+    found = {name: _setting(posterior, name, b) for name in names}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _owed(posterior: ExactPosterior, kind: Loss) -> set[str]:
+    """Learnt hyperparameters that shape the prior or the loss, and so must be paid for."""
+    owed = set(posterior.learnt)
+    if kind.noise_free:
+        owed -= {"noise"}
+    if kind.scale_free and losses.is_trivial(posterior.prior_mean()):
+        owed -= {"scale"}
+    return owed
+
+
+def _refusal(owed: set[str], kind: Loss) -> str:
+    names = ", ".join(sorted(owed))
+    entries = ", ".join(f'"{key}": [...]' for key, of in _GRIDS.items() if of in owed)
+    free = "the noise" if kind.noise_free else "nothing"
+    return (
+        f"a certificate wants a prior and a loss chosen before the data, but {names} had been "
+        f"learnt on them (of the hyperparameters {free} is free here). Pass grid={{{entries}}} or "
+        'grid="geometric", values stated beforehand: the posterior is recomputed at the nearest, '
+        "and the bound pays ln(#grid); or fit with them fixed; or search stated priors with "
+        "bayesgen.pacbayes.certify, which can also learn them on a share of the data (split=)"
+    )
+
+
+def _rounded(
+    posterior: ExactPosterior, b: int, grid: Grid, owed: set[str]
+) -> tuple[ExactPosterior, Payment]:
+    """The posterior at the grid's points nearest to what was learnt, and what the grid costs."""
+    if grid == "geometric":
+        grid = {name: "geometric" for name, of in _GRIDS.items() if of in owed}
+        if not grid:
+            raise ValueError('grid="geometric" is for hyperparameters that were learnt: none were')
+    if not isinstance(grid, Mapping) or not grid:
+        raise ValueError(
+            'grid must be "geometric" or map hyperparameters to values stated beforehand, e.g. '
+            f'{{"lengthscale": [1.0, 2.0, 4.0]}}, got {grid!r}'
+        )
+    moves, nats, words = {}, 0.0, []
+    for name, values in grid.items():
+        checks.one_of("grid", name, tuple(_GRIDS))
+        now = _setting(posterior, name, b)
+        if now is None:
+            raise ValueError(
+                f"grid names {name!r}, which is no single number of this posterior; search models "
+                "with fixed priors with bayesgen.pacbayes.certify"
+            )
+        point = nearest(name, values, float(now))
+        moves[name] = int(point.value) if name == "order" else point.value
+        nats += point.nats
+        words.append(point.words)
+    left = owed - {_GRIDS[name] for name in grid}
+    if left:
+        raise ValueError(
+            f"grid must also name what stands for {', '.join(sorted(left))}, which were learnt"
+        )
+    payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
+    return posterior.at(labelling=b, **moves), payment
+
+
+def _oracle(
+    posterior: ExactPosterior,
+    b: int,
+    asked: CertificateTerms,
+    loss: str,
+    constants: tuple[float, float],
+) -> OracleBound:
+    """The sub-gamma bound on the expected negative log-likelihood."""
+    noise = one_noise(posterior, b)
+    if loss != "nll" or noise is None:
+        raise ValueError('subgamma is for loss="nll" with one noise for all points')
+    if asked.predictor != "gibbs":
+        raise ValueError('subgamma bounds the Gibbs risk: predictor must be "gibbs"')
+    try:
+        s2, c = (float(value) for value in constants)
+    except (TypeError, ValueError):
+        raise ValueError(f"subgamma must be the constants (s2, c), got {constants!r}") from None
+    if posterior.learnt:
+        raise ValueError(
+            "subgamma wants everything fixed before the data, got "
+            f"{', '.join(sorted(posterior.learnt))} learnt on them"
+        )
+    evidence = _evidence(posterior, b)
+    mean, variance = posterior.marginals(b)
+    risk = losses.expected_nll(mean, variance, posterior.observed.y[b], noise)
+    kl, delta, notes = sure_complexity(evidence, asked.delta)
+    return OracleBound(
+        bound=float(bounds.subgamma(risk, kl, evidence.n, s2, c, delta)),
+        risk=risk,
+        complexity=kl,
+        delta=asked.delta,
+        n=evidence.n,
+        loss="negative log-likelihood",
+        predictor="gibbs",
+        theorem="Sub-gamma losses, Germain et al. (2016), corollary 5",
+        settings={"s2": s2, "c": c, "noise": float(noise)},
+        notes=(
+            "The constants s² and c are those of the data's distribution: they take the true "
+            "weights and noise to know.",
+            *notes,
+        ),
+        posterior=posterior,
+    )

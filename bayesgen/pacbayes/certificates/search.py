@@ -1,0 +1,383 @@
+"""The best certificate among priors stated beforehand, or among those a share of the data made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.evidence import Evidence
+from bayesgen.pacbayes.certificates import losses as losses
+from bayesgen.pacbayes.certificates.assemble import certificate
+from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
+from bayesgen.pacbayes.certificates.free_mean import sharpen
+from bayesgen.pacbayes.certificates.losses import Loss
+from bayesgen.pacbayes.certificates.posterior import refuse_a_look, tuned_certificate
+from bayesgen.pacbayes.certificates.predictors import FittedPredictor, Updated
+from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
+from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
+from bayesgen.posterior.posterior import ExactPosterior
+from bayesgen.spectrum.spectrum import Spectrum
+
+Progress = Callable[[int, int, str], None]
+
+# Covariances of a data-dependent prior, as shares of the posterior's that made it: paid for.
+COOLING = (1.0, 0.25, 0.0625, 0.015625)
+# Nodes while searching: an error of 1e-6, for a ranking.
+_QUICK = 24
+# Priors refined for each labelling after the coarse grid has ranked them.
+_FINALISTS = 2
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One prior on the points that the bound rests on.
+
+    Attributes:
+        name: as the user has it.
+        spectrum: of its covariance, with the targets of one labelling less the mean.
+        offset: its mean, (n, C).
+        scale: s to keep, None where it is free.
+        cost: −ln of its probability among the priors stated.
+        posterior: the one at (s, σ²), to predict with; None where there is none to give.
+    """
+
+    name: str
+    spectrum: Spectrum
+    offset: Tensor
+    scale: float | None
+    cost: float
+    posterior: Callable[[float, float], ExactPosterior | Updated] | None
+
+
+def certify(
+    models: Mapping[str, Any] | Sequence[Any] | Any,
+    x: Any,
+    y: Any,
+    *,
+    delta: float = 0.05,
+    bound: str = "maurer",
+    predictor: str = "gibbs",
+    log_prior: Mapping[str, float] | None = None,
+    mean: str = "posterior",
+    split: float | None = None,
+    cooling: Sequence[float] = COOLING,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Any:
+    """The smallest certified 0–1 risk among models whose priors were stated beforehand.
+
+    For each model the outputscale and noise are tuned to the bound, free of charge (the 0–1 loss
+    knows no outputscale, and the noise only shapes Q); which model is best costs ln(#models), or
+    −ln of its probability. Every labelling has its own best.
+
+    With `split`, a random share of the data makes the prior: the model is fitted to it with every
+    hyperparameter it wants to learn, its posterior P is the prior for the rest, and the bound
+    rests on the rest alone. KL(Q ‖ P) is the complexity of the conditional evidence. Colder priors
+    than P, of a share of its covariance, are tried and paid for.
+
+    Args:
+        models: name → `GaussianProcess` or `LinearModel` with Gaussian noise, a sequence of them,
+            or one. Without `split` their kernel, decay and order are kept as given. A
+            `Spectrum` of the prior covariance on x serves too.
+        x: inputs, (n, d); None where every model is a `Spectrum`.
+        y: codings of labels, (n,), (n, C) or (B, n, C): one-hot, or one output of two signs.
+        delta, bound, predictor: as for `Posterior.certificate`.
+        log_prior: name → ln of its prior probability; uniform by default. They may sum to less
+            than one.
+        mean: "posterior", Q is a posterior at some (s, σ²); or "free", its mean is any function in
+            the span of the data, fitted to the bound itself: lower, and slower.
+        split: share of the data for the prior, in (0, 1).
+        cooling: shares of P's covariance to try with `split`, stated beforehand.
+        seed: of the split.
+        progress: called as progress(done, expected, what).
+
+    Returns:
+        A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the posterior that
+        is certified; with `split` or a free mean something that has a `mean(x_new)` alone, and
+        None where a `Spectrum` was given.
+
+    Raises:
+        TypeError: a model of another kind.
+        ValueError: an argument out of range, targets that are no labels.
+
+    Source: Maurer (2004); Ambroladze et al. (2006) for priors from a share of the data.
+
+    Example:
+        >>> import gpytorch, bayesgen as bg
+        >>> data = bg.data.restrict(bg.data.load("digits", train=400), (3, 8))
+        >>> y = 2 * data.y_train.double() - 1
+        >>> models = {}
+        >>> for value in (1.0, 2.0, 4.0):
+        ...     kernel = gpytorch.kernels.RBFKernel()
+        ...     kernel.lengthscale = value
+        ...     models[f"length-scale {value}"] = bg.GaussianProcess(kernel)
+        >>> certify(models, data.x_train, y).payments[0].reason
+        'the choice among 3 priors stated beforehand'
+    """
+    checks.one_of("mean", mean, ("posterior", "free"))
+    if mean == "free" and split is not None:
+        raise ValueError('mean="free" is for priors stated beforehand, not with split')
+    asked = terms(delta, bound, predictor)
+    named = _named(models)
+    costs = _costs(named, log_prior)
+    if split is None:
+        y = _targets(y, x, named)
+        found = _search(named, x, y, costs, asked, mean == "free", progress)
+    else:
+        found = _with_split(named, x, y, costs, asked, split, cooling, seed, progress)
+    return found if torch.as_tensor(y).ndim == 3 else found[0]
+
+
+def _search(
+    named: dict[str, Any],
+    x: Any,
+    y: Tensor,
+    costs: dict[str, float],
+    asked: CertificateTerms,
+    free: bool,
+    progress: Progress | None,
+) -> list[Certificate]:
+    """One pass over the priors; a few of each labelling's best are kept and refined."""
+    coded = _batch(y)
+    finalists: list[list[tuple[TunedSetting, str]]] = [[] for _ in coded]
+    words = f"the choice among {len(named)} priors stated beforehand"
+    last: tuple[str, list[_Candidate]] = ("", [])
+    for i, name in enumerate(named):
+        last = (name, _candidates(name, named[name], x, y, costs[name]))
+        for b, one in enumerate(last[1]):
+            quick = losses.zero_one(coded[b], _QUICK)
+            terms_ = _paying(asked, one.cost, words)
+            finalists[b].append((coarse(_problem(one, quick, terms_)), name))
+        if progress is not None:
+            progress(i + 1, 2 * len(named), f"prior {name}")
+    best: list[Certificate | None] = [None] * len(coded)
+    chosen = [sorted(of, key=lambda f: f[0].bound)[:_FINALISTS] for of in finalists]
+    wanted = [name for name in named if any(name == f[1] for of in chosen for f in of)]
+    for i, name in enumerate(wanted):
+        if last[0] != name:
+            last = (name, _candidates(name, named[name], x, y, costs[name]))
+        for b, one in enumerate(last[1]):
+            for start, of in chosen[b]:
+                if of != name:
+                    continue
+                finish = _finish_free if free else _finish
+                made = finish(one, coded[b], start, _paying(asked, one.cost, words))
+                best[b] = _lower(best[b], made)
+        if progress is not None:
+            progress(len(named) + i + 1, len(named) + len(wanted), f"refining {name}")
+    return [c for c in best if c is not None]
+
+
+def _with_split(
+    named: dict[str, Any],
+    x: Any,
+    y: Any,
+    costs: dict[str, float],
+    asked: CertificateTerms,
+    split: float,
+    cooling: Sequence[float],
+    seed: int,
+    progress: Progress | None,
+) -> list[Certificate]:
+    """Priors that the first share made, bounds on the rest."""
+    if not 0 < checks.share("split", split) < 1:
+        raise ValueError(f"split must lie in (0, 1), got {split}")
+    shares = [float(checks.positive("cooling", c)) for c in cooling]
+    if not shares:
+        raise ValueError("cooling must hold at least one share of the prior's covariance")
+    x = checks.inputs("x", x)
+    y = checks.targets("y", y, len(x), like=x)
+    coded = _batch(y)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    m = round(split * len(x))
+    if not 1 <= m < len(x):
+        raise ValueError(f"split must leave points on both sides, got {m} of {len(x)}")
+    first, rest = order[:m], order[m:]
+    words = f"the choice among {len(named)} × {len(shares)} priors"
+    note = (
+        f"The prior is what {m:,} other observations made of the model, hyperparameters and all; "
+        "the bound rests on those that are left."
+    )
+    best: list[Certificate | None] = [None] * len(coded)
+    for i, (name, model) in enumerate(named.items()):
+        for b, labels in enumerate(coded):
+            posterior = _fitted(name, model, x[first], labels[first], None)
+            spectrum, offset = posterior.as_prior(x[rest], labels[rest])
+            for share in shares:
+                cost = costs[name] + math.log(len(shares))
+                one = _Candidate(
+                    name,
+                    spectrum,
+                    offset,
+                    share,
+                    cost,
+                    partial(_updated, posterior, x[rest], spectrum),
+                )
+                made = _finish(
+                    one, labels[rest], None, _paying(asked, one.cost, words), notes=(note,)
+                )
+                best[b] = _lower(best[b], made)
+            if progress is not None:
+                done = i * len(coded) + b + 1
+                progress(done, len(named) * len(coded), f"prior {name} from {m:,} points")
+    return [c for c in best if c is not None]
+
+
+def _lower(old: Certificate | None, new: Certificate) -> Certificate:
+    return new if old is None or new.bound < old.bound else old
+
+
+def _finish(
+    one: _Candidate,
+    y: Tensor,
+    start: TunedSetting | None,
+    asked: CertificateTerms,
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """Tune Q to the bound, quickly, and certify it with the full rule."""
+    quick = _problem(one, losses.zero_one(y, _QUICK), asked)
+    setting = refine(quick, coarse(quick) if start is None else start)
+    full = replace(quick, loss=losses.zero_one(y))
+    moved = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    return tuned_certificate(full, setting, asked, moved, notes)
+
+
+def _finish_free(
+    one: _Candidate, y: Tensor, start: TunedSetting, asked: CertificateTerms
+) -> Certificate:
+    """The mean of Q fitted to the bound, from the best posterior on."""
+    quick = _problem(one, losses.zero_one(y, _QUICK), asked)
+    setting = refine(quick, start)
+    found = sharpen(quick, setting)
+    kl = found.complexity
+    error = one.spectrum.evidence(setting.scale, setting.noise).error.max()
+    near = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    return certificate(
+        found.mean,
+        found.variance,
+        Evidence(-kl, kl, one.spectrum.n, torch.zeros_like(kl), error=error),
+        losses.zero_one(y),
+        asked,
+        settings={"scale": setting.scale, "noise": setting.noise},
+        free="Q's mean was fitted to this bound, free of charge: it only shapes Q.",
+        posterior=FittedPredictor(near, found.weights)
+        if isinstance(near, ExactPosterior)
+        else None,
+    )
+
+
+def _problem(one: _Candidate, kind: Loss, asked: CertificateTerms) -> TuningProblem:
+    return TuningProblem.of(one.spectrum, one.offset, kind, asked.bound(one.spectrum.n), one.scale)
+
+
+def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:
+    """The prior of one model on x, for each labelling; they share the decomposition."""
+    if isinstance(model, Spectrum):
+        spectrum = model.load(y)
+        offset = torch.zeros_like(y if y.ndim == 2 else y[0])
+        count = len(y) if y.ndim == 3 else 1
+        return [
+            _Candidate(name, spectrum.labelling(b), offset, None, cost, None) for b in range(count)
+        ]
+    posterior = _fitted(name, model, x, y, ("scale", "noise"))
+    refuse_a_look(posterior)
+    offset = posterior.prior_mean()
+    free = losses.is_trivial(offset)
+    if not free:  # then the outputscale is a part of the prior, as given
+        posterior = _fitted(name, model, x, y, ("noise",))
+    scale: Tensor = posterior.scale  # type: ignore[attr-defined]
+    made = []
+    for b in range(len(posterior.observed.y)):
+        kept = None if free else float(scale.reshape(-1)[b])
+        made.append(
+            _Candidate(
+                name,
+                posterior.spectrum(b),
+                offset,
+                kept,
+                cost,
+                partial(_at, posterior, b),
+            )
+        )
+    return made
+
+
+def _updated(
+    first: ExactPosterior, x: Tensor, spectrum: Spectrum, scale: float, noise: float
+) -> Updated:
+    return Updated(first, x, scale * spectrum.solve(scale, noise)[0])
+
+
+def _at(posterior: ExactPosterior, b: int, scale: float, noise: float) -> ExactPosterior:
+    return posterior.at(labelling=b, scale=scale, noise=noise)
+
+
+def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> ExactPosterior:
+    posterior = model.fit(x, y) if learn is None else model.fit(x, y, hyperparameters=learn)
+    if not isinstance(posterior, ExactPosterior):
+        raise TypeError(f"models[{name!r}] must make exact posteriors, of Gaussian noise")
+    return posterior
+
+
+def _targets(y: Any, x: Any, named: dict[str, Any]) -> Tensor:
+    if x is not None:
+        x = checks.inputs("x", x)
+        return checks.targets("y", y, len(x), like=x)
+    only = [name for name, model in named.items() if not isinstance(model, Spectrum)]
+    if only:
+        raise ValueError(f"x must be given for the models {', '.join(only)}")
+    first: Spectrum = next(iter(named.values()))
+    return checks.targets("y", y, first.n, like=first.density.nodes)
+
+
+def _batch(y: Tensor) -> Tensor:
+    """(B, n, C)."""
+    return y if y.ndim == 3 else y.reshape(1, len(y), -1)
+
+
+def _named(models: Any) -> dict[str, Any]:
+    if isinstance(models, Mapping):
+        named = dict(models)
+    elif isinstance(models, Sequence):
+        named = {f"{i + 1}": model for i, model in enumerate(models)}
+    else:
+        named = {"1": models}
+    if not named:
+        raise ValueError("models must hold at least one model, got none")
+    for name, model in named.items():
+        if not isinstance(model, Spectrum) and not hasattr(model, "fit"):
+            raise TypeError(
+                f"models[{name!r}] must be a GaussianProcess, a LinearModel or a Spectrum, got "
+                f"{type(model).__name__}"
+            )
+        if getattr(model, "likelihood", None) is not None:
+            raise TypeError(
+                f"models[{name!r}] must have Gaussian noise, got a {model.likelihood.name} "
+                "likelihood; codings of labels (bayesgen.likelihoods.one_hot) do for classes"
+            )
+    return named
+
+
+def _costs(named: dict[str, Any], log_prior: Mapping[str, float] | None) -> dict[str, float]:
+    if log_prior is None:
+        return dict.fromkeys(named, math.log(len(named)))
+    if set(log_prior) != set(named):
+        raise ValueError(f"log_prior must name the models {list(named)}, got {list(log_prior)}")
+    logs = torch.tensor([float(log_prior[name]) for name in named], dtype=torch.float64)
+    if not torch.isfinite(logs).all() or float(logs.exp().sum()) > 1 + 1e-9:
+        raise ValueError(
+            "log_prior must hold finite logarithms of probabilities that sum to at most 1, got a "
+            f"sum of {float(logs.exp().sum()):.4g}"
+        )
+    return {name: -float(value) for name, value in zip(named, logs, strict=True)}
+
+
+def _paying(asked: CertificateTerms, cost: float, words: str) -> CertificateTerms:
+    return replace(asked, payments=(Payment(words, cost),)) if cost > 0 else asked

@@ -1,0 +1,1 @@
+"""Certificates of networks that are compressed to codes."""

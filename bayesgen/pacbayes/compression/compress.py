@@ -1,0 +1,383 @@
+"""Networks compressed into a few thousand bits, and what that says of their risk.
+
+A network is trained in a random subspace of its weights, w = w₀ + Pz, both w₀ and P made from a
+seed; z is quantised to a few learned levels and arithmetic-coded. The code is the hypothesis: what
+is reported is the risk of the weights that the bytes decode to.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bayesgen._internal import checks
+from bayesgen.pacbayes import bounds
+from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
+from bayesgen.pacbayes.compression.arithmetic_coding import decode as decode_symbols
+from bayesgen.pacbayes.compression.arithmetic_coding import encode as encode_symbols
+from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
+
+Progress = Callable[[int, int, str], None]
+
+# Seed, dimension and levels, as the decoder reads them: 2 × 32 and 8 bits.
+_HEADER = struct.Struct("<IIB")
+_EVALUATION = 4096
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A network as bytes.
+
+    Attributes:
+        code: header (seed, dimension, levels), the levels as float16, and the coded symbols.
+        net: the architecture; its own weights play no part.
+        projection: "kronecker" or "sparse".
+        risk: 0–1 training risk of the decoded weights.
+        n: observations it was trained on.
+        classes: C.
+    """
+
+    code: bytes
+    net: nn.Module
+    projection: str
+    risk: float
+    n: int
+    classes: int
+
+    @property
+    def bits(self) -> int:
+        """Length of the code."""
+        return 8 * len(self.code)
+
+    @property
+    def log_prior(self) -> Tensor:
+        """ln of the prior probability of the code: −(C ln 2 + 2 ln C), C the bits."""
+        return bounds.solomonoff(float(self.bits))
+
+    def decoded(self) -> nn.Module:
+        """The network whose weights the code stands for."""
+        return decode(self.code, self.net, self.projection)
+
+    def certificate(
+        self, delta: float = 0.05, *, candidates: int = 1, bound: str = "occam"
+    ) -> Certificate:
+        """A bound on the deterministic network's 0–1 risk on new data.
+
+        Args:
+            delta: δ in (0, 1).
+            candidates: how many settings of the method, stated beforehand, were tried.
+            bound: "occam", the inverse binary kl for countable hypotheses, or "countable", the
+                looser theorem 3.1 of Wilson (2025).
+
+        Source: Lotfi et al. (2022), theorem 1; Langford (2005), theorem 4.6.
+        """
+        checks.one_of("bound", bound, ("occam", "countable"))
+        function, words = {
+            "occam": (bounds.occam, "Occam's bound by the inverse binary kl, Langford (2005)"),
+            "countable": (bounds.countable, "Countable hypotheses, Wilson (2025), theorem 3.1"),
+        }[bound]
+        paid = math.log(checks.whole("candidates", candidates))
+        payment = Payment(f"one of {candidates} settings stated beforehand", paid)
+        return Certificate(
+            bound=float(function(self.risk, self.log_prior - paid, self.n, delta).clamp(max=1)),
+            risk=self.risk,
+            complexity=-float(self.log_prior),
+            delta=delta,
+            n=self.n,
+            loss="0–1 loss",
+            predictor="network",
+            theorem=words,
+            payments=(payment,) if candidates > 1 else (),
+            guessing=1 - 1 / self.classes,
+            notes=(f"The network is a code of {self.bits:,} bits, which decode to it exactly.",),
+        )
+
+
+def compress(
+    net: nn.Module,
+    x: Any,
+    y: Any,
+    *,
+    dimension: int = 1000,
+    levels: int = 7,
+    projection: str = "kronecker",
+    epochs: int = 10,
+    quantised_epochs: int = 5,
+    batch: int = 256,
+    learning_rate: float = 0.3,
+    entropy: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Train a network in a random subspace, quantise it, and encode it.
+
+    First z is trained by Adam on the cross-entropy, the learning rate falling as a cosine; then
+    its entries are bound to a few levels, and both are trained on, the gradient passing through
+    the rounding (straight-through). What is random of it all comes from the seed.
+
+    Args:
+        net: any module from (n, …) to class scores (n, C), without buffers that learn; its
+            parameters are taken as shapes only, w₀ is drawn anew from the seed.
+        x: inputs, (n, …), as the net takes them.
+        y: labels, integers (n,).
+        dimension: of the subspace, k.
+        levels: L, 2 to 255.
+        projection: "kronecker" or "sparse".
+        epochs, quantised_epochs: passes over the data before and after quantisation.
+        batch: observations a step.
+        learning_rate: Adam's, at the start; a third of it after quantisation.
+        entropy: pull towards frequent levels, in squared level distances a bit.
+        seed: of w₀, P and the order of the data.
+        progress: called as progress(done, expected, what) after each epoch.
+
+    Raises:
+        ValueError: an argument out of range; a loss that is not finite, with the step.
+        TypeError: labels that are not integers.
+
+    Source: Lotfi et al. (2022), section 4; Li et al. (2018) for the subspace.
+
+    Example:
+        >>> import bayesgen as bg
+        >>> data = bg.data.load("digits", dtype=torch.float32)
+        >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        >>> small = compress(net, data.x_train, data.y_train, dimension=100, batch=64)
+        >>> small.certificate().bound < 0.9
+        True
+    """
+    settings = {
+        "dimension": dimension,
+        "epochs": epochs,
+        "batch": batch,
+        "quantised_epochs": quantised_epochs,
+    }
+    for name, value in settings.items():
+        checks.whole(name, value)
+    if not 2 <= checks.whole("levels", levels) <= 255:
+        raise ValueError(f"levels must lie in 2..255, got {levels}")
+    rate = float(checks.positive("learning_rate", learning_rate))
+    x = checks.real("x", x)
+    parameters = sum(p.numel() for p in net.parameters())
+    if not parameters:
+        raise ValueError("net must have parameters, got a module without any")
+    if dimension > parameters:
+        raise ValueError(
+            f"dimension must be at most the net's {parameters:,} parameters, got {dimension:,}"
+        )
+    classes = _classes(net, x)
+    y = checks.class_labels("y", y, classes)
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"y must have shape ({len(x)},), got {tuple(y.shape)}")
+    space = Subspace.of(net, dimension, projection, seed, x)
+    z = torch.zeros(dimension, dtype=x.dtype, device=x.device)
+    total = epochs + quantised_epochs
+    train = _Training(space, x, y, batch, seed, progress, total)
+    z = train.run(z, epochs, rate)
+    z, codebook = train.run_quantised(z, _quantiles(z, levels), quantised_epochs, rate / 3, entropy)
+    codebook = codebook.half().to(x)  # what the code holds
+    symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
+    code = (
+        _HEADER.pack(seed, dimension, levels)
+        + codebook.half().cpu().numpy().tobytes()
+        + encode_symbols(symbols.tolist(), levels)
+    )
+    decoded = decode(code, net, projection).to(x)
+    return Compressed(code, net, projection, zero_one_risk(decoded, x, y), len(x), classes)
+
+
+def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
+    """The network that a code stands for, a copy of `net` with the decoded weights.
+
+    Args:
+        code: of `compress`.
+        net: the architecture.
+        projection: as it was trained.
+
+    Raises:
+        ValueError: a code cut short.
+    """
+    if len(code) < _HEADER.size:
+        raise ValueError(f"code must hold at least its header, got {len(code)} bytes")
+    seed, dimension, levels = _HEADER.unpack_from(code)
+    start, stop = _HEADER.size, _HEADER.size + 2 * levels
+    if len(code) < stop:
+        raise ValueError(f"code must hold {levels} levels, got {len(code)} bytes")
+    like = next(net.parameters()).detach()
+    codebook = torch.from_numpy(np.frombuffer(code[start:stop], dtype="<f2").copy()).to(like)
+    symbols = torch.tensor(decode_symbols(code[stop:], dimension, levels))
+    space = Subspace.of(net, dimension, projection, seed, like)
+    return space.module(codebook[symbols])
+
+
+def zero_one_risk(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of labels that the net gets wrong."""
+    with torch.no_grad():
+        guesses = torch.cat([net(part).argmax(-1) for part in x.split(_EVALUATION)])
+    return float((guesses != y).double().mean())
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """w = w₀ + Pz for the parameters of one architecture.
+
+    Attributes:
+        net: the architecture.
+        origin: w₀, (D,).
+        projection: P.
+    """
+
+    net: nn.Module
+    origin: Tensor
+    projection: Projection
+
+    @classmethod
+    def of(
+        cls, net: nn.Module, dimension: int, projection: str, seed: int, like: Tensor
+    ) -> Subspace:
+        """From a seed: w₀ as He et al. (2015) would draw it, biases zero."""
+        make = PROJECTIONS[checks.one_of("projection", projection, tuple(PROJECTIONS))]
+        generator = torch.Generator().manual_seed(seed)
+        parts, gains = [], []
+        for p in net.parameters():
+            fan_in = p[0].numel() if p.ndim > 1 else 1
+            sd = math.sqrt(2 / fan_in) if p.ndim > 1 else 0.0
+            drawn = torch.randn(p.numel(), generator=generator, dtype=torch.float64)
+            parts.append(sd * drawn)
+            # A direction moves each layer by as much as its own weights measure.
+            gains.append(
+                torch.full((p.numel(),), math.sqrt(1 / max(fan_in, 16)), dtype=torch.float64)
+            )
+        D = sum(len(part) for part in parts)
+        return cls(
+            net, torch.cat(parts).to(like), make(D, dimension, torch.cat(gains), generator, like)
+        )
+
+    def weights(self, z: Tensor) -> Tensor:
+        """w, (D,)."""
+        return self.origin + self.projection(z)
+
+    def outputs(self, z: Tensor, x: Tensor) -> Tensor:
+        """Class scores of the net at z."""
+        return functional_call(self.net, self._named(self.weights(z)), (x,))
+
+    def module(self, z: Tensor) -> nn.Module:
+        """A copy of the net at z."""
+        net = copy.deepcopy(self.net)
+        with torch.no_grad():
+            named = self._named(self.weights(z))
+            for name, p in net.named_parameters():
+                p.copy_(named[name])
+        return net
+
+    def _named(self, w: Tensor) -> dict[str, Tensor]:
+        named = list(self.net.named_parameters())
+        parts = w.split([p.numel() for _, p in named])
+        return {name: part.view_as(p) for (name, p), part in zip(named, parts, strict=True)}
+
+
+@dataclass
+class _Training:
+    """Mini-batch training of z, plain and quantised."""
+
+    space: Subspace
+    x: Tensor
+    y: Tensor
+    batch: int
+    seed: int
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def run(self, z: Tensor, epochs: int, rate: float) -> Tensor:
+        """z after so many epochs."""
+        z = z.clone().requires_grad_()
+        self._descend([z], lambda: z, epochs, rate, "training")
+        return z.detach()
+
+    def run_quantised(
+        self, z: Tensor, codebook: Tensor, epochs: int, rate: float, entropy: float
+    ) -> tuple[Tensor, Tensor]:
+        """z and its levels after so many epochs of using the levels alone."""
+        z, codebook = z.clone().requires_grad_(), codebook.clone().requires_grad_()
+
+        def rounded() -> Tensor:
+            with torch.no_grad():
+                symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
+            chosen = codebook[symbols]
+            # The value of the level; gradients to both the level and z.
+            return chosen + (z - z.detach())
+
+        self._descend([z, codebook], rounded, epochs, rate, "quantised")
+        return z.detach(), codebook.detach()
+
+    def _descend(
+        self,
+        parameters: list[Tensor],
+        value: Callable[[], Tensor],
+        epochs: int,
+        rate: float,
+        what: str,
+    ) -> None:
+        optimiser = torch.optim.Adam(parameters, lr=rate)
+        steps = epochs * -(-len(self.x) // self.batch)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        generator = torch.Generator().manual_seed(self.seed + self.done)
+        loss = torch.zeros(())
+        for _ in range(epochs):
+            order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
+            for rows in order.split(self.batch):
+                scores = self.space.outputs(value(), self.x[rows])
+                loss = nn.functional.cross_entropy(scores, self.y[rows])
+                if not torch.isfinite(loss):
+                    raise ValueError(
+                        f"the loss became {float(loss.detach())} in epoch {self.done + 1}; lower "
+                        "learning_rate"
+                    )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+            self.done += 1
+            if self.progress is not None:
+                words = f"{what}, epoch {self.done}: loss {float(loss.detach()):.3f}"
+                self.progress(self.done, self.total, words)
+
+
+def _quantiles(z: Tensor, levels: int) -> Tensor:
+    """Levels to start from: means of runs of equal counts, zero among them where L is odd."""
+    ordered = z.sort().values
+    return torch.stack([part.mean() for part in ordered.tensor_split(levels)])
+
+
+def _lengths(z: Tensor, codebook: Tensor, entropy: float) -> Tensor:
+    """What each level costs beside the distance, from how often it is nearest."""
+    if entropy <= 0:
+        return torch.zeros_like(codebook)
+    nearest = (z[:, None] - codebook).square().argmin(1)
+    counts = torch.bincount(nearest, minlength=len(codebook)).to(z) + 1
+    spread = z.var()
+    return -entropy * spread * (counts / counts.sum()).log2()
+
+
+def _assign(z: Tensor, codebook: Tensor, lengths: Tensor) -> Tensor:
+    return ((z[:, None] - codebook).square() + lengths).argmin(1)
+
+
+def _classes(net: nn.Module, x: Tensor) -> int:
+    if not len(x):
+        raise ValueError(f"x is empty: got shape {tuple(x.shape)}")
+    with torch.no_grad():
+        scores = net(x[:1])
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise ValueError(
+            f"net must return class scores (n, C) with C ≥ 2, got {tuple(scores.shape)} for one row"
+        )
+    return int(scores.shape[1])

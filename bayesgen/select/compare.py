@@ -1,0 +1,172 @@
+"""Models of the same data ranked by their evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from bayesgen.evidence import Evidence, same_data
+from bayesgen.models.reporting import Reporting
+from bayesgen.pacbayes import maurer
+from bayesgen.select.null import null as null_evidence
+
+NULL = "null"
+
+
+class Comparison(pd.DataFrame):
+    """What `compare` returns: a DataFrame that prints every column, as short as it can be read."""
+
+    _FORMATS: ClassVar = {
+        "log_evidence": "{:,.2f}",
+        "per_observation": "{:.3f}",
+        "delta": "{:,.2f}",
+        "probability": "{:.3f}",
+        "fit": "{:,.2f}",
+        "complexity": "{:,.2f}",
+        "n_eff": "{:,.1f}",
+        "error": "{:.0e}",
+        "bound": "{:.3f}",
+    }
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame  # a part of it is a plain table
+
+    def __repr__(self) -> str:
+        formats: Any = {name: text.format for name, text in self._FORMATS.items()}
+        table: str = self.to_string(formatters=formats, na_rep="–", index_names=False)
+        return table
+
+
+def compare(
+    models: Mapping[str, Any],
+    *,
+    prior: Mapping[str, float] | None = None,
+    null: Evidence | None = None,
+    delta: float = 0.05,
+    tolerance: float = 1.0,
+) -> Comparison:
+    """Rank models of the same data by their log marginal likelihood, best first.
+
+    Args:
+        models: name → posterior, or `Evidence`.
+        prior: name → prior probability of each model (normalised); equal by default.
+        null: Evidence of the null row; by default that of the constant model (of uniform guessing
+            for labels) on the models' data, unknown (NaN) where no posterior has made any of them.
+        delta: the bounds hold together with probability 1 − delta.
+        tolerance: τ of the loss 1 − exp(−(y − f)²/2τ²) that is bounded for real targets, in their
+            units; to be chosen without the data. For labels the loss is the 0–1 loss.
+
+    Returns:
+        A DataFrame, one row a model and one called "null": `log_evidence` (nats),
+        `per_observation`, `delta` (to the best row), `probability` (posterior, among the named
+        models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`: a PAC-Bayes
+        bound (Maurer 2004) on the Gibbs risk, δ shared by the models. The bound asks for a prior
+        chosen before the data: it is NaN where kernel, scale, decay or order were learnt on them,
+        a basis took their range, or only an Evidence was given. Where a model's Evidence does not
+        pay for something that was fitted to the same data (trained features), a column `excludes`
+        names it: such a row wins by what it leaves out.
+
+    Raises:
+        TypeError: a model that is neither.
+        ValueError: no models; different data (by n and the fingerprint of y); a batch of
+            labellings; a prior that does not fit.
+
+    Source: Kass & Raftery (1995); MacKay (1992).
+
+    Example:
+        >>> import bayesgen as bg
+        >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+        >>> y = torch.sin(3 * x)
+        >>> models = {name: bg.Polynomial(k).fit(x, y) for name, k in (("line", 1), ("cubic", 3))}
+        >>> table = compare(models)
+        >>> list(table.index)
+        ['cubic', 'line', 'null']
+    """
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError("models must be a non-empty dict of name → posterior or Evidence")
+    if NULL in models:
+        raise ValueError(f'the name "{NULL}" is kept for the model that knows nothing')
+    evidences = {name: _evidence(name, model) for name, model in models.items()}
+    first = next(iter(models))
+    for name, evidence in evidences.items():
+        same_data(first, evidences[first], name, evidence)
+    if null is None:
+        known = [e._observed for e in evidences.values() if e._observed is not None]
+        null = null_evidence(known[0]) if known else None
+    if null is not None:
+        same_data(first, evidences[first], NULL, null)
+    chances = _probabilities(evidences, prior)
+    share = delta / len(models)
+    rows = {
+        name: [*_parts(e), chances[name], _bound(models[name], share, tolerance)]
+        for name, e in evidences.items()
+    }
+    rows[NULL] = [*([math.nan] * 6 if null is None else _parts(null)), math.nan, math.nan]
+    names = ["log_evidence", "per_observation", "fit", "complexity", "n_eff", "error"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "probability", "bound"])
+    table = table.sort_values("log_evidence", ascending=False, kind="stable")
+    table.insert(2, "delta", table.log_evidence - table.log_evidence.iloc[0])
+    table.insert(3, "probability", table.pop("probability"))
+    unpaid = {name: ", ".join(e.complexity_excludes) for name, e in evidences.items()}
+    if any(unpaid.values()):
+        table["excludes"] = [unpaid.get(str(name), "") for name in table.index]
+    table.index.name = "model"
+    return Comparison(table)
+
+
+def _evidence(name: str, model: Any) -> Evidence:
+    evidence = model.evidence if isinstance(model, Reporting) else model
+    if not isinstance(evidence, Evidence):
+        raise TypeError(
+            f"models[{name!r}] must be a posterior or an Evidence, got {type(model).__name__}"
+        )
+    if evidence.batch_shape:
+        raise ValueError(
+            f"models[{name!r}] holds a batch of {tuple(evidence.batch_shape)} labellings; compare "
+            "one of them, e.g. posterior.evidence[0]"
+        )
+    return evidence
+
+
+def _parts(evidence: Evidence) -> list[float]:
+    parts = (
+        evidence.log_marginal_likelihood,
+        evidence.per_observation,
+        evidence.fit,
+        evidence.complexity,
+        evidence.effective_dimension,
+        evidence.error,
+    )
+    return [float(part) for part in parts]
+
+
+def _probabilities(
+    evidences: Mapping[str, Evidence], prior: Mapping[str, float] | None
+) -> dict[str, float]:
+    weights = dict.fromkeys(evidences, 1.0) if prior is None else dict(prior)
+    if set(weights) != set(evidences):
+        raise ValueError(f"prior must name the models {list(evidences)}, got {list(weights)}")
+    values = torch.tensor([float(weights[name]) for name in evidences], dtype=torch.float64)
+    if not (torch.isfinite(values) & (values >= 0)).all() or values.sum() == 0:
+        raise ValueError(f"prior must be finite, at least 0 and not all 0, got {weights}")
+    logs = torch.tensor([float(e.log_marginal_likelihood) for e in evidences.values()])
+    posterior = torch.softmax(logs.double() + values.log(), 0)
+    return dict(zip(evidences, posterior.tolist(), strict=True))
+
+
+def _bound(model: Any, delta: float, tolerance: float) -> float:
+    """A certificate of labels, Maurer's bound of reals, where the prior did not see the data."""
+    if not isinstance(model, Reporting) or model.learnt - {"noise"} or model.looked:
+        return math.nan
+    if model.observed.kind in ("bernoulli", "softmax"):
+        return float(model.certificate(delta).bound)
+    risk, evidence = model.gibbs_risk(tolerance), model.evidence
+    if risk is None:
+        return math.nan
+    kl = float(evidence.complexity.clamp(min=0))
+    return float(maurer(min(max(risk, 0.0), 1.0), kl, evidence.n, delta))

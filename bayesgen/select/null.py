@@ -1,0 +1,45 @@
+"""The model that knows nothing of the inputs: what every other one has to beat."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from bayesgen.evidence import Evidence
+from bayesgen.likelihoods import Bernoulli, Softmax
+from bayesgen.models.linear.model import LinearModel
+from bayesgen.posterior.posterior import Observed
+
+
+def null(observed: Observed) -> Evidence:
+    """Evidence of the constant or uniform model on some data.
+
+    Labels: every class as likely as every other, −n ln C. Anything else: one constant a row and
+    output under the same likelihood, its scale and noise of maximum evidence.
+
+    Args:
+        observed: the data, of one labelling.
+
+    Raises:
+        ValueError: a batch of labellings.
+    """
+    if observed.batched:
+        raise ValueError(
+            f"one labelling is wanted, got a batch of {len(observed.y)}: fit them one by one"
+        )
+    likelihood = observed.likelihood
+    if isinstance(likelihood, Bernoulli | Softmax):
+        classes = 2 if isinstance(likelihood, Bernoulli) else observed.y.shape[-1]
+        fit = observed.y.new_tensor(-observed.n * math.log(classes))
+        zero = torch.zeros_like(fit)
+        guess = Evidence(fit, zero, observed.n, zero, method="uniform guessing")
+    else:
+        y = observed.y[0]
+        y = y[:, 0] if observed.kind == "poisson" else y
+        constant = torch.ones(observed.n, 1).to(observed.y)
+        model = LinearModel(None, likelihood=likelihood or "gaussian")
+        guess = model.fit(constant, y).evidence
+        guess = replace(guess, method=f"one constant; {guess.method}")
+    return replace(guess, fingerprint=observed.fingerprint()[0])

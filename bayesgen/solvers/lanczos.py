@@ -1,0 +1,130 @@
+"""Lanczos quadrature: spectral measures of an operator that is known by its products alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesgen.solvers.matmul import product
+from bayesgen.solvers.quadrature import Measure
+
+Multiply = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Tridiagonal:
+    """Lanczos matrices of q starting vectors side by side.
+
+    Attributes:
+        diagonal: (q, k).
+        off: (q, k), the last of which leads out of the matrix.
+        size: squared norms of the starting vectors, (q,).
+    """
+
+    diagonal: Tensor
+    off: Tensor
+    size: Tensor
+
+    def gauss(self) -> Measure:
+        """Gauss quadrature of each starting vector's spectral measure: nodes, weights (q, k)."""
+        values, vectors = torch.linalg.eigh(self._matrix(self.diagonal, self.off[:, :-1]))
+        return Measure(values, self.size[:, None] * vectors[:, 0].square())
+
+    def radau(self, end: float) -> Measure:
+        """Gauss–Radau quadrature with one node at `end` of the spectrum, (q, k + 1).
+
+        For f(λ) = 1/(λ + ρ) Gauss' rule is a lower bound of vᵀf(A)v, and Radau's with its node at
+        or below the smallest eigenvalue an upper one.
+
+        Source: Golub & Meurant (2010), sections 6.2 and 6.4.
+        """
+        k = self.diagonal.shape[1]
+        shifted = self._matrix(self.diagonal - end, self.off[:, :-1])
+        unit = shifted.new_zeros(k, 1)
+        unit[-1] = 1
+        # The last pivot of a semi-definite matrix may vanish: the nudge stays below rounding.
+        nudge = torch.finfo(shifted.dtype).eps * shifted.abs().amax((1, 2))[:, None]
+        shifted.diagonal(dim1=-2, dim2=-1).add_(nudge)
+        last = torch.linalg.solve(shifted, unit.expand(len(shifted), k, 1))[:, -1, 0]
+        diagonal = torch.cat([self.diagonal, (end + self.off[:, -1] ** 2 * last)[:, None]], 1)
+        values, vectors = torch.linalg.eigh(self._matrix(diagonal, self.off))
+        return Measure(values, self.size[:, None] * vectors[:, 0].square())
+
+    @staticmethod
+    def _matrix(diagonal: Tensor, off: Tensor) -> Tensor:
+        return torch.diag_embed(diagonal) + torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
+
+
+def tridiagonalise(multiply: Multiply, start: Tensor, steps: int) -> Tridiagonal:
+    """Lanczos' process from q starting vectors at once, each kept orthogonal to all before it.
+
+    Args:
+        multiply: V (n, q) → AV, A symmetric.
+        start: (n, q).
+        steps: k ≤ n.
+
+    Returns:
+        Matrices in float64, on the starting vectors' device.
+
+    Source: Golub & Van Loan (2013), section 10.3.6, with complete reorthogonalisation.
+    """
+    n, q = start.shape
+    size = start.double().square().sum(0)
+    basis = start.new_zeros(steps, n, q)
+    diagonal, off = size.new_zeros(q, steps), size.new_zeros(q, steps)
+    v = start / size.sqrt().clamp(min=torch.finfo(torch.float64).tiny).to(start)
+    floor = torch.finfo(start.dtype).eps * n**0.5
+    top = size.new_zeros(q)
+    for k in range(steps):
+        basis[k] = v
+        w = multiply(v)
+        diagonal[:, k] = (v * w).sum(0).double()
+        for _ in range(2):  # twice is enough (Kahan)
+            for kept in basis[: k + 1]:
+                w = w - kept * (kept * w).sum(0)
+        length = w.double().norm(dim=0)
+        top = torch.maximum(top, diagonal[:, k].abs() + length)
+        live = length > floor * top  # what is left of an invariant subspace is rounding
+        off[:, k] = torch.where(live, length, torch.zeros_like(length))
+        v = torch.where(live, w / length.clamp(min=1e-300).to(w), torch.zeros_like(w))
+    return Tridiagonal(diagonal, off, size)
+
+
+def probes(n: int, count: int, seed: int, like: Tensor) -> Tensor:
+    """Rademacher vectors (n, count): drawn on the CPU, so that a seed means the same everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    return (2.0 * torch.randint(2, (n, count), generator=generator) - 1).to(like)
+
+
+def operator(op: Any) -> tuple[Multiply, int, Tensor]:
+    """A symmetric operator as a function of (n, q), its order, and a tensor of its kind.
+
+    Args:
+        op: a tensor, or anything with `shape`, `dtype`, `device` and `@`: curvlinops' and
+            linear_operator's operators.
+
+    Raises:
+        TypeError: none of them.
+        ValueError: not square.
+    """
+    if not hasattr(op, "shape") or not hasattr(op, "__matmul__"):
+        raise TypeError(
+            f"op must be a tensor or an operator with shape, dtype and @, got {type(op).__name__}"
+        )
+    shape = tuple(op.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
+        raise ValueError(f"op must be square, (n, n) with n ≥ 1, got shape {shape}")
+    device = getattr(op, "device", torch.device("cpu"))
+    like = torch.empty(0, dtype=getattr(op, "dtype", torch.float64), device=device)
+
+    def multiply(v: Tensor) -> Tensor:
+        return op @ v
+
+    if isinstance(op, Tensor):
+        return partial(product, op), shape[0], like
+    return multiply, shape[0], like

@@ -1,0 +1,148 @@
+"""The Evidence of Gaussian targets, part by part, from spectral measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bayesgen.evidence import Evidence
+from bayesgen.spectrum.measures import SpectralMeasures
+from bayesgen.spectrum.quadrature_bracket import shift
+
+
+def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence:
+    """See `Spectrum.evidence`.
+
+    Args:
+        spectrum: with targets.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+    density, targets, outputs = spectrum.density, spectrum.target_measure(), spectrum.outputs
+    dof = outputs * density.integrate(lambda v: scale * v / (scale * v + noise))
+    alpha_square = targets.integrate(lambda v: (scale * v + noise) ** -2)
+    prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
+    log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
+    # What the middle of the brackets leaves out: nothing where there are none.
+    pull = _of_targets(spectrum, lambda v: 1 / (scale * v + noise))
+    bend = _of_density(spectrum, lambda v: (scale * v / noise).log1p())
+    error = logdet_error(spectrum, scale, noise) + _quadratic_error(
+        spectrum, scale, noise, alpha_square, prior_norm
+    )
+    noise = noise[..., 0]
+    fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
+    complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
+    # A divergence that is moved stays one; what would make it negative is the fit's.
+    least = torch.minimum(complexity, torch.zeros_like(complexity)).detach()
+    divergence = torch.maximum(complexity + 0.5 * outputs * bend, least)
+    fit = fit - 0.5 * (pull + outputs * bend) + (divergence - complexity)
+    return Evidence(fit, divergence, spectrum.n, dof, error=error.detach(), method=spectrum.method)
+
+
+def quadratic(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
+    """The quadratic form yᵀA⁻¹y with A = sK + σ²I.
+
+    Where Gauss and Gauss–Radau rules bracket it, `bayesgen.spectrum.quadrature_bracket` says which
+    value between the two is taken.
+
+    Args:
+        spectrum: with targets.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+
+    def inverse(v: Tensor) -> Tensor:
+        return 1 / (scale * v + noise)
+
+    return spectrum.target_measure().integrate(inverse) + _of_targets(spectrum, inverse)
+
+
+def logdet(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
+    """log|A|, likewise."""
+
+    def log(v: Tensor) -> Tensor:
+        return (scale * v + noise).log()
+
+    return spectrum.density.integrate(log) + _of_density(spectrum, log)
+
+
+def log_marginal_likelihood(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
+    """log N(y; 0, A), A = sK + σ²I, summed over the outputs, in nats.
+
+    Args:
+        spectrum: with targets.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+    constant = spectrum.n * math.log(2 * math.pi)
+    determinant = logdet(spectrum, scale, noise) + constant
+    return -0.5 * (quadratic(spectrum, scale, noise) + spectrum.outputs * determinant)
+
+
+def _of_targets(spectrum: SpectralMeasures, function: Callable[[Tensor], Tensor]) -> Tensor | float:
+    return shift(spectrum.target_measure(), spectrum.upper, spectrum.targets_bracket, function)
+
+
+def _of_density(spectrum: SpectralMeasures, function: Callable[[Tensor], Tensor]) -> Tensor | float:
+    return shift(spectrum.density, spectrum.radau, spectrum.density_bracket, function)
+
+
+def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
+    """Nats of an evidence that its log-determinants may be off by, with A = sK + σ²I.
+
+    The standard error over the probes, what was known of the density but for rounding, the bracket
+    of Gauss and Radau, and δK by |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F where its entries are independent.
+
+    Args:
+        spectrum: as it comes.
+        scale, noise: each with a trailing axis for the nodes.
+    """
+    rounding, half = spectrum.rounding, 0.5 * spectrum.outputs
+    one, two = scale[..., None], noise[..., None]  # probes or moments, nodes
+
+    def log(v: Tensor) -> Tensor:
+        return (one * v + two).clamp(min=1e-300).log()
+
+    error = torch.zeros_like(scale[..., 0])
+    if spectrum.probes is not None:
+        each = spectrum.probes.integrate(log)
+        error = error + half * each.std(-1) / each.shape[-1] ** 0.5
+    if spectrum.doubt is not None:
+        error = error + half * spectrum.doubt.integrate(log).abs().sum(-1)
+    if spectrum.radau is not None:
+        ends = [
+            measure.integrate(lambda v: (scale * v + noise).clamp(min=1e-300).log())
+            for measure in (spectrum.density, spectrum.radau)
+        ]
+        error = error + half * (ends[0] - ends[1]).abs()
+    trace = spectrum.density.integrate(lambda v: 1 / (scale * v + noise))
+    inverse = spectrum.density.integrate(lambda v: (scale * v + noise) ** -2).sqrt()
+    spread = spectrum.density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
+    matrix = rounding.matrix * trace + 2 * rounding.root * spread + rounding.entries * inverse
+    return error + half * scale[..., 0] * matrix
+
+
+def _quadratic_error(
+    spectrum: SpectralMeasures,
+    scale: Tensor,
+    noise: Tensor,
+    alpha_square: Tensor,
+    prior_norm: Tensor,
+) -> Tensor:
+    """The same for yᵀA⁻¹y: the bracket of Gauss and Radau, αᵀδKα, and rounding of the targets."""
+    rounding = spectrum.rounding
+    error = torch.zeros_like(alpha_square)
+    if spectrum.upper is not None:
+        low, high = (
+            measure.integrate(lambda v: 1 / (scale * v + noise))
+            for measure in (spectrum.target_measure(), spectrum.upper)
+        )
+        error = error + 0.5 * (high - low).clamp(min=0)
+    scale, noise = scale[..., 0], noise[..., 0]
+    norm = rounding.matrix + 2 * rounding.entries / spectrum.n**0.5
+    error = error + 0.5 * scale * norm * alpha_square
+    error = error + scale * rounding.root * (alpha_square * prior_norm / scale).sqrt()
+    if spectrum.y is not None:  # to their own dtype
+        quadratic = noise * alpha_square + prior_norm
+        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
+    return error

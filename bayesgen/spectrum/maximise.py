@@ -1,0 +1,151 @@
+"""The (s, σ²) of largest evidence, for a whole batch of labellings, from their spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.evidence import Evidence
+from bayesgen.solvers.quadrature import Measure
+from bayesgen.spectrum.derivatives import derivatives
+from bayesgen.spectrum.evidence import gaussian_evidence
+from bayesgen.spectrum.measures import SpectralMeasures
+
+# The coarse grid of the maximisation: points for each factor of ten.
+_PER_DECADE = 6
+
+
+class Maximum(NamedTuple):
+    """Where the evidence is largest.
+
+    Attributes:
+        scale: outputscale s, shape: the batch shape.
+        noise: noise variance σ², likewise.
+        evidence: the Evidence there.
+        at_bound: True where the optimum lies on the edge of the searched range of σ²/s: the data
+            then ask for no noise at all, or for nothing but noise.
+    """
+
+    scale: Tensor
+    noise: Tensor
+    evidence: Evidence
+    at_bound: Tensor
+
+
+def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
+    """See `Spectrum.maximise`."""
+    targets = spectrum.target_measure()
+    norms = targets.weights.sum(-1)
+    if (norms == 0).any():
+        raise ValueError(
+            "y must not be zero throughout: the evidence of all-zero targets grows without "
+            "bound as the variances shrink"
+        )
+    shape = targets.weights.shape[:-1]
+    like = spectrum.density.nodes
+    given_scale = None if scale is None else _expanded("scale", scale, targets)
+    given_noise = None if noise is None else _expanded("noise", noise, targets)
+    if given_scale is not None and given_noise is not None:
+        never = torch.zeros(shape, dtype=torch.bool, device=like.device)
+        return Maximum(
+            given_scale, given_noise, _evidence(spectrum, given_scale, given_noise), never
+        )
+
+    cells = spectrum.n * spectrum.outputs
+
+    def settings(log_ratio: Tensor, quadratic: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(s, σ²) on the searched curve; quadratic = Σ tᵢ/(λᵢ+ρ) where it is known already."""
+        ratio = log_ratio.exp()
+        if given_noise is not None:
+            return given_noise / ratio, given_noise.expand_as(ratio)
+        if given_scale is not None:
+            return given_scale.expand_as(ratio), given_scale * ratio
+        if quadratic is None:
+            quadratic = targets.integrate(lambda nodes: 1 / (nodes + ratio[..., None]))
+        return quadratic / cells, quadratic / cells * ratio
+
+    def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """First and second derivative of the searched curve in log ρ."""
+        scale, noise = settings(log_ratio)
+        _, g, h = derivatives(spectrum, scale[..., None], noise[..., None])
+        if given_noise is not None:  # log s = log σ² − log ρ
+            return -g[..., 0], h[..., 0, 0]
+        if given_scale is not None:
+            return g[..., 1], h[..., 1, 1]
+        mixed = h[..., 0, 1] + h[..., 1, 1]
+        own = h[..., 0, 0] + 2 * h[..., 0, 1] + h[..., 1, 1]
+        return g[..., 1], h[..., 1, 1] - mixed**2 / own
+
+    low, high = _ratio_range(spectrum)
+    count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
+    grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
+    # On the grid ρ is the same for all labellings: A = s (K + ρI) needs two sums for each ρ.
+    shifts = grid.exp()
+    quadratic = targets.resolvent(shifts).movedim(-1, 0)
+
+    def log_sum(shift: Tensor) -> Tensor:
+        return spectrum.density.integrate(lambda nodes: (nodes + shift).log())
+
+    logdet = torch.stack([log_sum(shift) for shift in shifts])
+    along = (count,) + (1,) * len(shape)
+    scales = settings(grid.reshape(along).expand(count, *shape), quadratic)[0]
+    values = -0.5 * (
+        quadratic / scales + spectrum.outputs * logdet.reshape(along) + cells * scales.log()
+    )
+    best = values.argmax(0)
+    lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]
+    log_ratio = _newton(slopes, grid[best], lower, upper)
+    at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
+    scale, noise = settings(log_ratio)
+    return Maximum(scale, noise, _evidence(spectrum, scale, noise), at_bound)
+
+
+def _evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence:
+    return gaussian_evidence(spectrum, scale[..., None], noise[..., None])
+
+
+def _ratio_range(spectrum: SpectralMeasures) -> tuple[float, float]:
+    """Searched range of log(σ²/s): from where eigenvalues are rounding to all noise."""
+    largest = float(spectrum.largest)
+    if largest == 0:
+        raise ValueError("K must not be zero throughout: it has no scale to learn")
+    floor = 10 * spectrum.n * torch.finfo(spectrum.density.nodes.dtype).eps
+    return math.log(floor * largest), math.log(1e6 * largest)
+
+
+def _expanded(name: str, value: Any, targets: Measure) -> Tensor:
+    shape = targets.weights.shape[:-1]
+    tensor = checks.positive(name, value, like=targets.weights)
+    if len(tensor.shape) > len(shape) or (tensor.ndim and tensor.shape != shape):
+        raise ValueError(
+            f"{name} must be a number or of the batch shape {tuple(shape)}, "
+            f"got shape {tuple(tensor.shape)}"
+        )
+    return tensor.expand(shape)
+
+
+def _newton(
+    slopes: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, lower: Tensor, upper: Tensor
+) -> Tensor:
+    """Maximiser of a batch of curves in their brackets: Newton, bisection where it would leave."""
+    point = start
+    tolerance = 4 * torch.finfo(start.dtype).eps ** 0.5
+    for _ in range(60):
+        first, second = slopes(point)
+        lower = torch.where(first > 0, point, lower)
+        upper = torch.where(first < 0, point, upper)
+        step = torch.where(second < 0, -first / second, torch.full_like(first, math.inf))
+        proposal = point + step
+        inside = (proposal >= lower) & (proposal <= upper)
+        new = torch.where(inside, proposal, 0.5 * (lower + upper))
+        new = torch.where(first == 0, point, new)
+        moved = (new - point).abs().max()
+        point = new
+        if moved < tolerance:
+            break
+    return point

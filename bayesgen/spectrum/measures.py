@@ -1,0 +1,77 @@
+"""The spectral measures of a covariance as plain data, with the numbers that bound their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.solvers.quadrature import Measure
+from bayesgen.spectrum.decomposition import Rounding
+from bayesgen.spectrum.quadrature_bracket import Bracket
+
+
+@dataclass(frozen=True)
+class SpectralMeasures:
+    """The density of a PSD operator K on n points and its target-weighted measure.
+
+    All that a Gaussian likelihood needs of K are these two measures. The evidence, its derivatives
+    and its maximum over (s, σ²) are functions of this class; `Spectrum` adds eigenvectors.
+
+    Attributes:
+        density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
+        n: order of the operator.
+        targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
+        outputs: C, the number of outputs of each task.
+        method: how it was computed, in words.
+        y: the targets, (B, n, C), where eigenvectors are kept.
+        rounding: how uncertain K is by rounding.
+        probes: the density as each random probe saw it, nodes and weights (q, m), where it is an
+            estimate; `density` is their mean.
+        upper: the target-weighted measure by Gauss–Radau quadrature, where `targets` is the mean of
+            it and of Gauss quadrature; the two bracket the quadratic form.
+        radau: the density by Gauss–Radau quadrature; an end of the bracket of the log-determinant
+            for the probes that were drawn.
+        targets_bracket, density_bracket: how the ends of the two brackets have moved.
+        doubt: the effect on the sums of `density` of rounding in the moments that it was calibrated
+            on, a row for each moment.
+    """
+
+    density: Measure
+    n: int
+    targets: Measure | None
+    outputs: int
+    method: str
+    y: Tensor | None = None
+    rounding: Rounding = field(default_factory=Rounding)
+    probes: Measure | None = None
+    upper: Measure | None = None
+    radau: Measure | None = None
+    targets_bracket: Bracket | None = None
+    density_bracket: Bracket | None = None
+    doubt: Measure | None = None
+
+    @property
+    def largest(self) -> Tensor:
+        """The largest eigenvalue of K."""
+        return self.density.nodes.max()
+
+    def target_measure(self) -> Measure:
+        """The target-weighted measure.
+
+        Raises:
+            ValueError: the spectrum was built without targets.
+        """
+        if self.targets is None:
+            raise ValueError("this spectrum was built without targets: pass y to its constructor")
+        return self.targets
+
+    def settings(self, scale: object, noise: object) -> tuple[Tensor, Tensor]:
+        """Outputscale and noise, checked to be positive, with one trailing axis for the nodes."""
+        like = self.density.nodes
+        scale_, noise_ = (
+            checks.positive(name, value, like=like)[..., None]
+            for name, value in (("scale", scale), ("noise", noise))
+        )
+        return scale_, noise_

@@ -1,0 +1,98 @@
+"""What eigenvectors add to the measures of a spectrum: solves, and marginals at the points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from bayesgen.solvers.quadrature import Measure, SquaredProduct
+from bayesgen.spectrum.measures import SpectralMeasures
+
+
+@dataclass(frozen=True)
+class Solves(SpectralMeasures):
+    """Solves and marginals of a `Spectrum`, from its eigenvectors and its targets along them.
+
+    Attributes:
+        vectors: eigenvectors (n, m) where they are kept.
+        projections: Uᵀy, (B, m, C), beside them.
+        spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
+            invariant: they give solves, but no variances.
+    """
+
+    vectors: Tensor | None = None
+    projections: Tensor | None = None
+    spanned: bool = False
+
+    def solve(self, scale: Any, noise: Any) -> Tensor:
+        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, labelling by labelling.
+
+        Args:
+            scale: outputscale s, () or (B,).
+            noise: σ², () or (B,).
+        """
+        vectors, projections, y = self._basis()
+        B = len(y)
+        scale, noise = (v.expand(B, 1)[..., None] for v in self.settings(scale, noise))
+        nodes = self.density.nodes[: vectors.shape[1], None]
+        inside = 1 / (scale * nodes + noise)
+        if vectors.shape[1] < self.n and not self.spanned:
+            outside, inside = 1 / noise, inside - 1 / noise
+        else:
+            outside = torch.zeros_like(noise)
+        coefficients = (projections * inside).movedim(0, 1).to(y)
+        back = vectors @ coefficients.reshape(vectors.shape[1], -1)
+        return back.reshape(self.n, B, self.outputs).movedim(0, 1) + outside.to(y) * y
+
+    def marginals(self, scale: Any, noise: Any) -> tuple[Tensor, Tensor]:
+        """Posterior mean (B, n, C) and variance (B, n, 1) of f at the points. Differentiable.
+
+            m = U diag(sλ/(sλ + σ²)) Uᵀy,   v = diag(U diag(sλσ²/(sλ + σ²)) Uᵀ)
+
+        Args:
+            scale: outputscale s, () or (B,).
+            noise: σ², () or (B,).
+
+        Source: Rasmussen & Williams (2006), eq. 2.25–2.26, in the eigenbasis of K.
+
+        Example:
+            >>> import torch
+            >>> from bayesgen.spectrum import Spectrum
+            >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
+            >>> mean, variance = Spectrum.dense(torch.eye(2).double(), y).marginals(1.0, 1.0)
+            >>> mean[0, :, 0], variance[0, :, 0]
+            (tensor([0.5000, 0.0000], dtype=...), tensor([0.5000, 0.5000], dtype=...))
+        """
+        vectors, projections, y = self._basis()
+        self._whole("variances")
+        B = len(y)
+        scale, noise = (v.expand(B, 1) for v in self.settings(scale, noise))
+        signal = scale * self.density.nodes[: vectors.shape[1]]
+        shrunk = signal / (signal + noise)
+        coefficients = (shrunk[..., None] * projections).movedim(0, 1)
+        mean = vectors @ coefficients.reshape(vectors.shape[1], -1)
+        variance = SquaredProduct.apply(vectors, (shrunk * noise).mT)
+        return mean.reshape(self.n, B, self.outputs).movedim(0, 1), variance.mT[..., None]
+
+    def _whole(self, what: str) -> None:
+        if self.spanned:
+            raise ValueError(
+                f"a spectrum by block Lanczos knows no {what}: its vectors span its own targets "
+                "and no more"
+            )
+
+    def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvectors, projections and targets, or an error that says there are none."""
+        if self.vectors is None or self.projections is None or self.y is None:
+            raise ValueError("this spectrum was built without targets: pass y to its maker")
+        return self.vectors, self.projections, self.y
+
+    def labelling(self, b: int) -> Self:
+        """The same spectrum with the targets of labelling b alone."""
+        _, projections, y = self._basis()
+        weights = self.target_measure().weights.reshape(len(y), -1)[b]
+        targets = Measure(self.target_measure().nodes, weights)
+        return replace(self, targets=targets, projections=projections[b : b + 1], y=y[b : b + 1])

@@ -1,0 +1,366 @@
+"""The spectral measures of a covariance, and everything about its evidence that follows from them.
+
+For a Gaussian likelihood with prior covariance s·K and noise σ² all that matters of K is where its
+eigenvalues lie (the density) and how the targets load on them (the same measure, weighted). Given
+the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each labelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bayesgen import solvers
+from bayesgen._internal import checks
+from bayesgen.evidence import Evidence
+from bayesgen.spectrum import constructors
+from bayesgen.spectrum.decomposition import Decomposition, Rounding, decompose
+from bayesgen.spectrum.derivatives import EvidenceDerivatives, derivatives
+from bayesgen.spectrum.evidence import gaussian_evidence, log_marginal_likelihood, logdet
+from bayesgen.spectrum.maximise import Maximum, maximise
+from bayesgen.spectrum.solves import Solves
+
+
+@dataclass(frozen=True)
+class Spectrum(Solves):
+    """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
+
+    Attributes:
+        density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
+        n: order of the operator.
+        targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
+        outputs: C, the number of outputs of each labelling.
+        vectors: eigenvectors (n, m) where they are kept; they turn the measures into solves.
+        projections: Uᵀy, (B, m, C), beside them.
+        y: the targets, (B, n, C), beside them.
+        method: how it was computed, in words.
+        rounding: how uncertain K is by it.
+        probes: the density as each random probe saw it, nodes and weights (q, m), where it is an
+            estimate; `density` is their mean.
+        upper: the targets' measure by Gauss–Radau quadrature, where `targets` is the mean of it and
+            Gauss': these two bracket the quadratic form.
+        radau: the density by Gauss–Radau quadrature, likewise: an end of the bracket of the
+            log-determinant, the probes being what they are.
+        targets_bracket, density_bracket: how the ends of the two have been moving.
+        doubt: what rounding in the moments that `density` was calibrated on does to its sums, a
+            row for each moment.
+        spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
+            invariant: they give solves, but no variances.
+
+    Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
+
+    Example:
+        >>> import torch
+        >>> K = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
+        >>> y = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        >>> spectrum = Spectrum.dense(K, y)
+        >>> round(float(spectrum.effective_dimension(1.0)), 4)  # 1/2 + 3/4
+        1.25
+        >>> round(float(spectrum.evidence(1.0, 1.0).log_marginal_likelihood), 4)
+        -3.0651
+    """
+
+    # ------------------------------------------------------------------ makers
+
+    @classmethod
+    def dense(cls, K: Any, y: Any = None) -> Spectrum:
+        """Spectrum of a symmetric positive semi-definite matrix, by a dense eigendecomposition.
+
+        Args:
+            K: (n, n).
+            y: targets (n,), (n, C) or (B, n, C), of K's dtype and device; None for none.
+
+        Raises:
+            ValueError: K is not square, symmetric, finite or PSD beyond rounding; y does not
+                match it.
+        """
+        K = checks.real("K", K)
+        if K.ndim != 2 or 0 in K.shape:
+            raise ValueError(f"K must have shape (n, n) with n ≥ 1, got {tuple(K.shape)}")
+        checks.gram(K, len(K), "K")
+        columns = None if y is None else checks.targets("y", y, len(K), like=K)
+        values, vectors = solvers.eigh(K)
+        checks.psd(float(values[0]), float(values[-1]), len(K), K.dtype, "K")
+        rounding = Rounding(matrix=solvers.rounding_norm(len(K), float(values[-1]), K.dtype))
+        method = "exact, by dense eigendecomposition"
+        return cls.of_basis(values.clamp(min=0), vectors, len(K), columns, method, rounding)
+
+    @classmethod
+    def features(cls, Phi: Any, y: Any = None) -> Spectrum:
+        """Spectrum of K = ΦΦᵀ, by a singular value decomposition of the features.
+
+        Never forms K nor the precision matrix ΦᵀΦ: singular values keep their digits. With more
+        features than points Φ is first reduced to its (n, n) triangular factor, function space's
+        own square root, without loss.
+
+        Args:
+            Phi: features, (n, d).
+            y: as in `dense`.
+
+        Raises:
+            ValueError: Φ is not a finite (n, d) matrix; y does not match it.
+        """
+        return cls._of_features(Phi, y, "svd")
+
+    @classmethod
+    def tall(cls, Phi: Any, y: Any = None) -> Spectrum:
+        """Spectrum of K = ΦΦᵀ for many more points than features, by way of ΦᵀΦ, (d, d).
+
+        Cheaper than the singular value decomposition of `features`, at the price of digits:
+        eigenvalues below eps·λ_max are noise and left out, and the rounding error is that of a
+        matrix. For features of one size, such as pooled activations, and a noise well above that
+        floor; not for raw powers.
+
+        Args:
+            Phi: features, (n, d), d ≤ n.
+            y: as in `dense`.
+
+        Raises:
+            ValueError: Φ is not a finite (n, d) matrix with d ≤ n; y does not match it.
+
+        Example:
+            >>> import torch
+            >>> Phi = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None] ** torch.arange(3)
+            >>> tall, svd = Spectrum.tall(Phi), Spectrum.features(Phi)
+            >>> bool((tall.logdet(1.0, 0.1) - svd.logdet(1.0, 0.1)).abs() < 1e-10)
+            True
+        """
+        return cls._of_features(Phi, y, "gram")
+
+    @classmethod
+    def _of_features(cls, Phi: Any, y: Any, decomposition: str) -> Spectrum:
+        Phi = checks.inputs("Phi", Phi)
+        columns = None if y is None else checks.targets("y", y, len(Phi), like=Phi)
+        return cls.of_decomposition(decompose(Phi, decomposition), columns)
+
+    @classmethod
+    def of_decomposition(cls, parts: Decomposition, y: Tensor | None) -> Spectrum:
+        """Spectrum of ΦΦᵀ from Φ's singular vectors, with targets (n,), (n, C) or (B, n, C)."""
+        values = parts.singular.square()
+        return cls.of_basis(values, parts.left, len(parts.left), y, parts.method, parts.rounding)
+
+    @classmethod
+    def of_basis(
+        cls,
+        values: Tensor,
+        vectors: Tensor,
+        n: int,
+        y: Tensor | None,
+        method: str,
+        rounding: Rounding,
+    ) -> Spectrum:
+        """Measures from m ≤ n eigenpairs; the other n − m eigenvalues are zero."""
+        fields = constructors.of_basis(values, vectors, n, y)
+        return cls(**fields, n=n, method=method, rounding=rounding)
+
+    @classmethod
+    def lanczos(
+        cls, op: Any, y: Any = None, *, probes: int = 16, steps: int = 64, seed: int = 0
+    ) -> Spectrum:
+        """Spectrum of a symmetric operator that is known by its products, by Lanczos quadrature.
+
+        The density is the mean over random probes of Gauss quadratures (stochastic Lanczos
+        quadrature) and carries their standard error; the targets' measures are Gauss quadratures
+        of their own, from y itself, with Gauss–Radau's on the other side. Exact in k steps where
+        the operator has no more than k distinct eigenvalues. No eigenvectors: no solves.
+
+        Args:
+            op: (n, n): a tensor, or an operator with `shape`, `dtype` and `@` (of curvlinops,
+                linear_operator); PSD where y is given.
+            y: as in `dense`.
+            probes: q ≥ 2, random vectors for the density.
+            steps: k, Lanczos steps from each vector.
+            seed: of the probes.
+
+        Raises:
+            TypeError, ValueError: an operator without these, or not square; a count out of range.
+
+        Source: Ubaru, Chen & Saad (2017); Golub & Meurant (2010).
+
+        Example:
+            >>> import torch
+            >>> op = torch.diag(torch.linspace(0, 1, 50, dtype=torch.float64))
+            >>> spectrum = Spectrum.lanczos(op, steps=30)
+            >>> gap = spectrum.logdet(1.0, 0.1) - Spectrum.dense(op).logdet(1.0, 0.1)
+            >>> bool(gap.abs() < 4 * spectrum.sampling_error(lambda v: (v + 0.1).log()) + 1e-9)
+            True
+        """
+        return cls(**constructors.of_operator(op, y, probes, steps, seed))
+
+    @classmethod
+    def krylov(
+        cls,
+        op: Any,
+        y: Any,
+        *,
+        probes: int = 32,
+        steps: int = 32,
+        tolerance: float | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        mark: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Spectrum:
+        """Spectrum of a PSD operator by its products with all targets and probes at once.
+
+        One block Krylov space is built from every column of y and of the random probes. The part
+        of the spectrum that it resolves is known exactly; the rest is sampled by the probes. Where
+        tr K and ‖K‖²_F are known (op is a tensor, or has a method `moments()` that returns them),
+        they serve as control variates (`bayesgen.spectrum.control_variates`), which cuts the error
+        of sampling to about a tenth. Gauss and Gauss–Radau rules bracket the quadratic forms and,
+        for the probes drawn, the log-determinant. The spectrum gives solves for its own targets,
+        but no variances.
+
+        Args:
+            op: (n, n), as for `lanczos`, PSD.
+            y: as in `dense`.
+            probes: at least 2.
+            steps: products at most.
+            tolerance: nats of error of each labelling's evidence, at its best (s, σ²), that are
+                small enough to stop before that.
+            seed: of the probes.
+            folder, mark: where finished blocks are kept, and under which mark, so that a run that
+                was cut off goes on; None keeps nothing.
+            progress: called with the number of products done.
+
+        Raises:
+            TypeError, ValueError: as `lanczos`.
+
+        Source: Golub & Meurant (2010), chapters 4 and 6; Gambhir, Stathopoulos & Orginos (2017).
+
+        Example:
+            >>> import torch
+            >>> x = torch.linspace(0, 1, 200, dtype=torch.float64)[:, None]
+            >>> K, y = torch.exp(-8 * (x - x.T) ** 2), torch.sin(6 * x[:, 0])
+            >>> krylov, dense = Spectrum.krylov(K, y, probes=4), Spectrum.dense(K, y)
+            >>> gap = krylov.evidence(1.0, 0.1).log_marginal_likelihood
+            >>> gap = gap - dense.evidence(1.0, 0.1).log_marginal_likelihood
+            >>> bool(gap.abs() < 1e-6)
+            True
+        """
+        how = constructors.KrylovSettings(probes, steps, tolerance, seed, folder, mark, progress)
+        return cls(**how.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
+
+    @classmethod
+    def reduced(
+        cls, R: Tensor, n: int, projections: Tensor | None, dropped: Tensor | None
+    ) -> Spectrum:
+        """Spectrum of Φ = QR on n points, from R alone; the measures only, no solves.
+
+        Args:
+            R: (r, d), the factor after columns Q that are orthonormal.
+            n: points.
+            projections: Qᵀy, (B, r, C), or None for no targets.
+            dropped: what Q leaves of the targets, Σ_c ‖y_c − QQᵀy_c‖², (B,).
+        """
+        return cls(**constructors.of_factor(R, n, projections, dropped), n=n)
+
+    # ------------------------------------------------------------------ of K alone
+
+    def effective_dimension(self, alpha: Any) -> Tensor:
+        """N_eff(K; α) = Σ λᵢ/(λᵢ + α).
+
+        Args:
+            alpha: positive, any shape (...).
+
+        Returns:
+            (...), between 0 and n.
+
+        Source: Gull (1989); Maddox et al. (2020), eq. 2.
+        """
+        alpha = checks.positive("alpha", alpha, like=self.density.nodes)[..., None]
+        return self.density.integrate(lambda nodes: nodes / (nodes + alpha))
+
+    def logdet(self, scale: Any, noise: Any) -> Tensor:
+        """log |sK + σ²I|, for scale and noise of any broadcastable shapes (...)."""
+        return logdet(self, *self.settings(scale, noise))
+
+    def sampling_error(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Standard error of Σ f(λᵢ) where the density is an estimate, else 0.
+
+        Args:
+            function: f, element by element.
+        """
+        if self.probes is None:
+            return self.density.nodes.new_zeros(())
+        each = self.probes.integrate(function)
+        return each.std() / len(each) ** 0.5
+
+    # ------------------------------------------------------------------ of K and the targets
+
+    def evidence(self, scale: Any, noise: Any) -> Evidence:
+        """Exact Evidence of the targets under N(0, sK + σ²I), for every labelling.
+
+            fit        = −½ [nC log(2πσ²) + σ² Σ tᵢ/(sλᵢ+σ²)² + N_eff]
+            complexity = ½ [C Σ log(1 + sλᵢ/σ²) − N_eff + Σ tᵢ sλᵢ/(sλᵢ+σ²)²]
+
+        with tᵢ = Σ_c (uᵢᵀy_c)² and N_eff = C Σ sλᵢ/(sλᵢ+σ²). The error is the first-order effect
+        of rounding, with A = sK + σ²I and α = A⁻¹y: ½s‖δK‖ (C tr A⁻¹ + ‖α‖²) where K was
+        decomposed, s‖δΦ‖ (C Σ √λᵢ/(sλᵢ+σ²) + ‖α‖‖Φᵀα‖) where Φ was.
+
+        Args:
+            scale: outputscale s > 0, a number or a tensor that broadcasts with the batch shape.
+            noise: σ² > 0, a variance, likewise.
+
+        Raises:
+            ValueError: a setting is not positive, or the spectrum was built without targets.
+        """
+        return gaussian_evidence(self, *self.settings(scale, noise))
+
+    def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
+        """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
+        return log_marginal_likelihood(self, *self.settings(scale, noise))
+
+    def derivatives(self, scale: Any, noise: Any) -> EvidenceDerivatives:
+        """Log marginal likelihood, gradient and Hessian in (log s, log σ²), analytically.
+
+        With dᵢ = sλᵢ+σ² and shares aᵢ = (sλᵢ, σ²)/dᵢ, which sum to one:
+
+            gradient_j = ½ Σ a_ij (tᵢ/dᵢ − C)
+            hessian_jk = ½ Σ [δ_jk a_ij (tᵢ/dᵢ − C) − a_ij a_ik (2tᵢ/dᵢ − C)]
+
+        Source: Rasmussen & Williams (2006), eq. 5.9, differentiated once more, in the eigenbasis.
+        """
+        return derivatives(self, *self.settings(scale, noise))
+
+    def load(self, y: Any) -> Spectrum:
+        """The same spectrum with other targets, (n,), (n, C) or (B, n, C)."""
+        if self.vectors is None:
+            raise ValueError("this spectrum was built without eigenvectors: it cannot take targets")
+        self._whole("other targets")
+        y = checks.targets("y", y, self.n, like=self.density.nodes)
+        values = self.density.nodes[: self.vectors.shape[1]]
+        return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
+
+    def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
+        """The (s, σ²) of largest evidence, for every labelling at once, in O(n) each.
+
+        Free settings are searched; one that is given is kept. With both free, s has a closed form
+        for each ratio ρ = σ²/s (s = Σ tᵢ/(λᵢ+ρ) / nC), so the search is over log ρ alone: a coarse
+        grid over every ρ from the rounding floor of K to 10⁶ times its largest eigenvalue, then
+        Newton on the analytic derivatives, kept inside the grid's bracket.
+
+        Args:
+            scale: outputscale s to keep, or None.
+            noise: σ² to keep, or None.
+
+        Returns:
+            A `Maximum`, each part of the batch shape.
+
+        Raises:
+            ValueError: a labelling whose targets are all zero, for which the evidence has no
+                maximum; a given setting that is not positive.
+
+        Example:
+            >>> import torch
+            >>> x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+            >>> y = torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(97 * x[:, 0])
+            >>> best = Spectrum.dense(torch.exp(-8 * (x - x.T) ** 2), y).maximise()
+            >>> round(float(best.noise), 3)
+            0.006
+        """
+        return maximise(self, scale, noise)

@@ -1,0 +1,58 @@
+"""What a training loop is given, checked: inputs, targets, likelihood, prior precisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen._internal import checks
+from bayesgen._internal.precision import tf32
+from bayesgen.likelihoods import Gaussian
+from bayesgen.likelihoods.likelihood import Likelihood, resolve
+from bayesgen.models.network.data import inputs, matched
+from bayesgen.training.settings import check_net
+
+
+def observations(
+    net: nn.Module, x: Any, y: Any, likelihood: str | Likelihood, noise: Any
+) -> tuple[Tensor, Tensor, Likelihood]:
+    """Inputs (n, …), targets in their inner form (n, …), and the likelihood that knows them.
+
+    Raises:
+        TypeError, ValueError: what does not fit, by name.
+    """
+    device, x = check_net(net), inputs(x)
+    if x.device != device:
+        raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")
+    found = resolve(likelihood) or Gaussian(1.0 if noise is None else noise)
+    with torch.no_grad(), tf32(False):
+        f = net.eval()(x[:1]).expand(len(x), -1)
+    own = matched(found, checks.as_tensor("y", y), f)
+    targets = own.targets(y, f)
+    if len(targets) != 1:
+        raise ValueError("y must be of one labelling; see train_ensemble for several")
+    return x, targets[0], own
+
+
+def layers(net: nn.Module) -> list[nn.Module]:
+    """Modules with trainable parameters of their own: those that prior precisions speak of."""
+    return [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
+
+
+def precisions(given: Any, count: int) -> Tensor:
+    """α of each layer, (L,), from a number or one a layer.
+
+    Raises:
+        ValueError: another shape; negative or not finite.
+    """
+    alpha = checks.as_tensor("prior_precision", given).double()
+    if alpha.numel() != 1 and alpha.shape != (count,):
+        raise ValueError(
+            f"prior_precision must be a number or of shape ({count},), one a layer, got "
+            f"{tuple(alpha.shape)}"
+        )
+    if not (torch.isfinite(alpha) & (alpha >= 0)).all():
+        raise ValueError(f"prior_precision must be finite and at least 0, got {given}")
+    return alpha.reshape(-1).expand(count).clone()

@@ -26,7 +26,7 @@ class Evidence:
         log p(D) = E_Q[log p(D | θ)] − KL(Q ‖ P),
 
     exactly when Q is the posterior (conjugate models) and, for a Laplace approximation, when the
-    likelihood is taken as quadratic about the mode. One object may hold a batch of labellings of
+    likelihood is taken as quadratic about the mode. One object may hold a batch of tasks of
     the same inputs: every tensor has the batch shape (...), usually () or (B,).
 
     Attributes:
@@ -113,7 +113,7 @@ class Evidence:
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Shape of the batch of labellings, () for one."""
+        """Shape of the batch of tasks, () for one."""
         return self.fit.shape
 
     def log_bayes_factor(self, other: Evidence) -> Tensor:
@@ -174,7 +174,7 @@ class Evidence:
         return self._conditional(m, orderings, seed)
 
     def __getitem__(self, index: Any) -> Evidence:
-        """The Evidence of some of the labellings, indexed as a tensor of the batch shape."""
+        """The Evidence of some of the tasks, indexed as a tensor of the batch shape."""
         part, after = combine(lambda values: values[index], self), self._conditional
         return replace(
             part,
@@ -232,7 +232,7 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
 def better(old: Evidence, new: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
     """A function (a, b) → a where `old` has at least as much evidence, else b.
 
-    Labelling by labelling, for any tensors whose first axes are the batch shape (B,).
+    Task by task, for any tensors whose first axes are the batch shape (B,).
     """
     won = new.log_marginal_likelihood > old.log_marginal_likelihood
 
@@ -245,7 +245,7 @@ def better(old: Evidence, new: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
 def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
     """The Evidence whose every part is `function` of the same part of the given ones.
 
-    Indexing, joining and choosing between batches of labellings of one data set.
+    Indexing, joining and choosing between batches of tasks of one data set.
 
     Args:
         function: takes as many tensors as there are evidences, each of its batch shape.

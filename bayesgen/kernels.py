@@ -157,7 +157,7 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
         )
     if kernel.batch_shape:
         raise ValueError(
-            f"kernel must have no batch shape, got {tuple(kernel.batch_shape)}: labellings are "
+            f"kernel must have no batch shape, got {tuple(kernel.batch_shape)}: tasks are "
             "batched in y, shape (B, n, C)"
         )
     kernel = kernel.to(dtype=like.dtype, device=like.device)

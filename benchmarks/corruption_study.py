@@ -3,9 +3,9 @@
 usage: python benchmarks/corruption_study.py --data-dir DIR [--train 4000] [--threads 2]
 
 bayesgen runs the whole study: 11 levels × 3 seeds × 10 classes, length-scale, outputscale and noise
-of every labelling. GPyTorch is timed on one labelling (level 0.5, L-BFGS by
+of every task. GPyTorch is timed on one task (level 0.5, L-BFGS by
 `botorch.fit.fit_gpytorch_mll` from the median distance and the targets' variance) and multiplied by
-the number of labellings. At every level GPyTorch's L-BFGS is then started from bayesgen's optimum,
+the number of tasks. At every level GPyTorch's L-BFGS is then started from bayesgen's optimum,
 to see whether it finds more evidence.
 """
 
@@ -77,8 +77,8 @@ def main() -> None:
         [
             ("bayesgen, the whole study", f"{ours:.1f} s"),
             ("spectra (eigendecompositions) it took", f"{posterior.spectra}"),
-            ("GPyTorch, one labelling (level 0.5)", f"{theirs:.1f} s"),
-            (f"GPyTorch, × {len(labels)} labellings (multiplied, not run)", f"{study:.0f} s"),
+            ("GPyTorch, one task (level 0.5)", f"{theirs:.1f} s"),
+            (f"GPyTorch, × {len(labels)} tasks (multiplied, not run)", f"{study:.0f} s"),
             ("**ratio**", f"**{study / ours:.0f}×**"),
             ("evidence at level 0.5, bayesgen", f"{float(evidence[middle]):.2f} nats"),
             ("evidence at level 0.5, GPyTorch from scratch", f"{found:.2f} nats"),

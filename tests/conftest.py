@@ -35,7 +35,7 @@ def rng():
 
 @pytest.fixture
 def regression():
-    """Inputs (40, 2) and targets (3, 40, 2) of three labellings."""
+    """Inputs (40, 2) and targets (3, 40, 2) of three tasks."""
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(40, 2, generator=generator, dtype=torch.float64)
     base = torch.stack([torch.sin(4 * x[:, 0]), torch.cos(3 * x[:, 1])], -1)

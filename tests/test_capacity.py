@@ -30,7 +30,7 @@ def test_sampled_rademacher_is_the_average_over_all_signs(rng):
 
 
 def test_a_class_that_fits_random_labels_is_vacuous_whatever_the_labels(rng):
-    K = torch.eye(100, dtype=torch.float64)  # every labelling has a function of norm √n
+    K = torch.eye(100, dtype=torch.float64)  # every task has a function of norm √n
     norm = math.sqrt(100)
     capacity = pacbayes.rademacher_sampled(K, norm, draws=50).value
     assert capacity == pytest.approx(1.0)

@@ -295,7 +295,7 @@ def test_certify_pays_for_the_choice_and_takes_the_best(digits, parity):
     )
 
 
-def test_certify_serves_a_batch_of_labellings(digits):
+def test_certify_serves_a_batch_of_tasks(digits):
     labels = [bg.corrupt_labels(digits.y_train, v, num_classes=10)[0] for v in (0.0, 1.0)]
     y = bg.likelihoods.one_hot(torch.stack(labels), 10)
     models = [bg.GaussianProcess(rbf(v)) for v in (2.0, 3.0)]
@@ -515,9 +515,9 @@ def test_bad_input_to_certify_is_named(digits, parity):
         pacbayes.certify(bg.GaussianProcess(rbf(2.0), likelihood="bernoulli"), x, parity)
 
 
-def test_a_batch_wants_its_labelling_named(regression):
+def test_a_batch_wants_its_task_named(regression):
     x, y = regression
     posterior = bg.GaussianProcess(rbf(0.5), 0.1, hyperparameters="fixed").fit(x, y)
-    with pytest.raises(ValueError, match=r"labelling must be given, 0\.\.2"):
+    with pytest.raises(ValueError, match=r"task must be given, 0\.\.2"):
         posterior.certificate(loss="squared", clip=1.0)
-    assert posterior.certificate(loss="squared", clip=1.0, labelling=2).n == 40
+    assert posterior.certificate(loss="squared", clip=1.0, task=2).n == 40

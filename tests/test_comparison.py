@@ -195,9 +195,9 @@ def test_draws_of_the_function_have_its_moments():
         torch.testing.assert_close(draws.var(0), variance, atol=0.06 * size**2, rtol=0)
 
 
-def test_arviz_wants_one_labelling():
+def test_arviz_wants_one_task():
     x, y = data(20)
     batch = bg.Polynomial(2).fit(x, torch.stack([y, -y])[..., None])
     with pytest.raises(ValueError, match="choose one"):
         batch.to_arviz()
-    assert batch.to_arviz(labelling=1, draws=8).attrs["fit"] == float(batch.evidence.fit[1])
+    assert batch.to_arviz(task=1, draws=8).attrs["fit"] == float(batch.evidence.fit[1])

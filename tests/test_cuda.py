@@ -97,17 +97,17 @@ def test_a_large_process_and_many_small_ones(device):
 def test_exact_after_a_search_is_exact(device, monkeypatch, tmp_path):
     monkeypatch.setattr("bayesgen.solvers.cholesky_factor._PANEL", 128)
     x, y = problem(device)
-    labellings = torch.stack([y, y.flip(0)])
+    tasks = torch.stack([y, y.flip(0)])
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky", work=tmp_path)
-    found = gp.fit(x, labellings)
-    again = gp.fit(x, labellings)  # from what is kept
+    found = gp.fit(x, tasks)
+    again = gp.fit(x, tasks)  # from what is kept
     assert torch.equal(found.evidence.fit, again.evidence.fit)
     assert found.evidence.fit.device == x.device
     for b in range(2):
         K = torch.exp(-0.5 * torch.cdist(x, x).square() / found.lengthscale[b] ** 2)
         A = found.scale[b] * K + found.noise[b] * torch.eye(len(x)).to(K)
         normal = torch.distributions.MultivariateNormal(torch.zeros_like(x[:, 0]), A)
-        truth = float(normal.log_prob(labellings[b].mT).sum())
+        truth = float(normal.log_prob(tasks[b].mT).sum())
         assert float(found.evidence.log_marginal_likelihood[b]) == pytest.approx(truth, abs=1e-6)
         freedom = float(torch.linalg.solve(A, found.scale[b] * K).trace()) * 3
         assert float(found.evidence.effective_dimension[b]) == pytest.approx(freedom, abs=1e-6)

@@ -162,7 +162,7 @@ def test_gradient_engine_agrees_with_spectra(regression):
     assert abs(gap.item()) < 1e-3
 
 
-def test_composite_kernels_and_many_labellings(regression):
+def test_composite_kernels_and_many_tasks(regression):
     x, ys = regression
     kernel = gpytorch.kernels.RBFKernel() + gpytorch.kernels.LinearKernel()
     seen = []

@@ -184,7 +184,7 @@ def test_order_and_decay_are_learnt_under_any_likelihood(name):
     assert 0 <= int(learnt.order) <= 3
 
 
-def test_a_batch_of_labellings_equals_one_by_one():
+def test_a_batch_of_tasks_equals_one_by_one():
     x = inputs(25)
     y = torch.stack([targets("softmax", x), targets("softmax", -x)])
     whole = fixed("softmax", x, y)

@@ -261,7 +261,7 @@ def test_a_space_that_holds_everything_is_exact():
     torch.testing.assert_close(dense.solve(1.0, 0.1), found.solve(1.0, 0.1), rtol=1e-6, atol=1e-6)
 
 
-def test_solves_serve_every_labelling():
+def test_solves_serve_every_task():
     x = points(500)
     K = rbf(x)
     y = torch.stack([targets(x), -targets(x) + 1])
@@ -380,12 +380,12 @@ def test_plans_follow_size_and_memory():
     card = Machine(140e9, 1e9, {"float32": 5e13, "float64": 5e13}, 1e9, "card", card=True)
     assert plan(50_000, 3072, 110, machine=card).engine == "cholesky"
     assert plan(20_000, 3072, 110, machine=card).engine == "spectrum"
-    one = plan(50_000, 3072, 110, machine=card, labellings=11, keep=True)
+    one = plan(50_000, 3072, 110, machine=card, tasks=11, keep=True)
     assert one.storage == "memory"  # no file for a card
     assert "then 11 exact Cholesky factorisations" in one.reason
-    # On a CPU a few labellings may be made exact too, many may not.
-    assert plan(18_000, 3072, 10, machine=LAPTOP, labellings=1).engine == "cholesky"
-    assert plan(18_000, 3072, 110, machine=LAPTOP, labellings=11).engine == "krylov"
+    # On a CPU a few tasks may be made exact too, many may not.
+    assert plan(18_000, 3072, 10, machine=LAPTOP, tasks=1).engine == "cholesky"
+    assert plan(18_000, 3072, 110, machine=LAPTOP, tasks=11).engine == "krylov"
 
 
 def test_a_plan_that_nothing_fits_says_so():

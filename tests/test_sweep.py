@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bayesgen import experiments
-from bayesgen.experiments.executor import Task, Workers, executor, sweep
+from bayesgen.experiments.executor import Job, Workers, executor, sweep
 
 
 def square(x):
@@ -38,7 +38,7 @@ def kills_workers(x, parent):
 
 
 def squares(count=5):
-    return [Task(f"square {x}", square, (x,)) for x in range(count)], [[x] for x in range(count)]
+    return [Job(f"square {x}", square, (x,)) for x in range(count)], [[x] for x in range(count)]
 
 
 WANTED = [square(x) for x in range(5)]
@@ -52,41 +52,41 @@ def test_any_executor_gives_the_serial_result(tmp_path):
 
 
 def test_a_sweep_goes_on_from_its_store(tmp_path):
-    tasks, marks = squares()
-    sweep(tasks[:3], marks[:3], store=tmp_path)
+    jobs, marks = squares()
+    sweep(jobs[:3], marks[:3], store=tmp_path)
     broken = next(iter(tmp_path.glob("square 1*.nc")))
     broken.write_bytes(broken.read_bytes()[:50])
     heard = []
-    again = sweep(tasks, marks, store=tmp_path, progress=lambda *said: heard.append(said[2]))
+    again = sweep(jobs, marks, store=tmp_path, progress=lambda *said: heard.append(said[2]))
     assert again == WANTED
     assert heard == ["square 1", "square 3", "square 4"]
-    other = sweep(tasks, [["other", x] for x in range(5)], store=tmp_path)
+    other = sweep(jobs, [["other", x] for x in range(5)], store=tmp_path)
     assert other == WANTED
     assert len(list(tmp_path.glob("*.nc"))) == 10
 
 
 def test_a_task_that_fails_says_so_and_keeps_what_came_before(tmp_path):
-    tasks, marks = squares(2)
-    tasks.append(Task("bad", fails, (7,)))
+    jobs, marks = squares(2)
+    jobs.append(Job("bad", fails, (7,)))
     with pytest.raises(ValueError, match="no 7"):
-        sweep(tasks, [*marks, [7]], store=tmp_path)
+        sweep(jobs, [*marks, [7]], store=tmp_path)
     assert len(list(tmp_path.glob("*.nc"))) == 2
 
 
 def test_local_workers_that_die_are_replaced(tmp_path):
-    tasks = [Task(f"t {x}", kills_once, (x, str(tmp_path))) for x in range(5)]
+    jobs = [Job(f"t {x}", kills_once, (x, str(tmp_path))) for x in range(5)]
     with Workers(2, threads=2) as pool:
-        assert sweep(tasks, [[x] for x in range(5)], executor=pool) == WANTED
+        assert sweep(jobs, [[x] for x in range(5)], executor=pool) == WANTED
     assert (tmp_path / "killed").exists()
 
 
 def test_where_every_worker_dies_this_process_does_it():
-    tasks = [Task(f"t {x}", kills_workers, (x, os.getpid())) for x in range(2)]
+    jobs = [Job(f"t {x}", kills_workers, (x, os.getpid())) for x in range(2)]
     with (
         Workers(1, threads=1) as pool,
         pytest.warns(RuntimeWarning, match="are run in this process"),
     ):
-        assert sweep(tasks, [[0], [1]], executor=pool) == WANTED[:2]
+        assert sweep(jobs, [[0], [1]], executor=pool) == WANTED[:2]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -97,9 +97,9 @@ def test_a_dask_cluster_that_loses_a_worker_ends_with_the_serial_result(tmp_path
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        tasks = [Task(f"t {x}", kills_once, (x, str(tmp_path))) for x in range(5)]
+        jobs = [Job(f"t {x}", kills_once, (x, str(tmp_path))) for x in range(5)]
         with executor(None, cluster.scheduler_address) as pool:
-            assert sweep(tasks, [[x] for x in range(5)], executor=pool) == WANTED
+            assert sweep(jobs, [[x] for x in range(5)], executor=pool) == WANTED
             assert (tmp_path / "killed").exists()
             spread = experiments.corruption_models(**settings, executor=pool)
     for name in serial.data_vars:

@@ -22,7 +22,7 @@ weights = Weights(net, torch.float32)
 assert not weights.channels_last
 x, v = torch.randn(60, 3, 16, 16), torch.randn(60, 3)
 for _ in range(500):
-    weights.pulled_back(x, v)
+    weights.vjp(x, v)
 """
 
 

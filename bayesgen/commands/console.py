@@ -13,9 +13,9 @@ from rich.table import Table
 from bayesgen.solvers import Machine, Plan
 
 
-def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
+def print_corruption(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     """The table, how exact it is, and where the files are."""
-    attrs, labellings = result.attrs, result.level.size * result.seed.size
+    attrs, tasks = result.attrs, result.level.size * result.seed.size
     console = Console(highlight=False, soft_wrap=True)
     title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
     console.print(table(frame, title, {"N_eff": ",.0f"}))
@@ -31,14 +31,14 @@ def tell(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     if jitter:
         notes += f"; a jitter of up to {jitter:.1g} was added to the diagonal"
     if attrs["spectra"]:
-        notes += f"; {attrs['spectra']} spectra served all {labellings} labellings"
+        notes += f"; {attrs['spectra']} spectra served all {tasks} tasks"
     ended = int(result.at_bound.sum())
     if ended:
-        notes += f".\n{ended} of {labellings} want no noise at all, or nothing but noise (at_bound)"
+        notes += f".\n{ended} of {tasks} want no noise at all, or nothing but noise (at_bound)"
     console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
 
 
-def tell_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> None:
+def print_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> None:
     """Evidence of each model, and what it is the evidence of."""
     from bayesgen.experiments.corruption_models import summary
 
@@ -56,7 +56,7 @@ def tell_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> N
     )
 
 
-def tell_plan(plan: Plan, machine: Machine) -> None:
+def print_plan(plan: Plan, machine: Machine) -> None:
     """What would be done, with what, and why."""
     shown = Table(show_header=False, box=None)
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in machine.flops.items())

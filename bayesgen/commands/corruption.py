@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayesgen.commands.console import tell, tell_models
+from bayesgen.commands.console import print_corruption, print_models
 from bayesgen.commands.options import on_device, parse_levels
 from bayesgen.commands.shared import (
     DTYPES,
@@ -109,7 +109,7 @@ def corruption(
                 **settings,
             )
         keep(result, experiments.corruption_models.plot(result), folder, "corruption")
-        return tell_models(result, folder)
+        return print_models(result, folder)
     if workers is not None or scheduler is not None:
         raise ValueError("workers and scheduler serve several models: --model gp is one fit")
     scratch = folder / "work" if work is None else work
@@ -129,4 +129,4 @@ def corruption(
     keep(result, experiments.corruption.plot(result), folder, "corruption")
     if work is None:
         shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
-    return tell(result, summary(result), folder)
+    return print_corruption(result, summary(result), folder)

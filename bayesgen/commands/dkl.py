@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bayesgen.commands.console import tell_models
+from bayesgen.commands.console import print_models
 from bayesgen.commands.options import parse_levels
 from bayesgen.commands.shared import (
     Data,
@@ -54,4 +54,4 @@ def dkl(
             command=command_line(),
         )
     keep(result, experiments.corruption_models.plot(result), folder, "dkl")
-    tell_models(result, folder, "dkl")
+    print_models(result, folder, "dkl")

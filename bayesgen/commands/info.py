@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bayesgen.commands.console import tell_plan
+from bayesgen.commands.console import print_plan
 from bayesgen.commands.options import on_device, parse_sizes
 from bayesgen.commands.shared import DTYPES
 
@@ -21,7 +21,7 @@ def info(
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(help="n=50000 d=3072 outputs=110 labellings=11: which engine, and why."),
+        typer.Option(help="n=50000 d=3072 outputs=110 tasks=11: which engine, and why."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
@@ -46,9 +46,9 @@ def info(
             machine=machine,
             dtype=kind,
             keep=keep,
-            labellings=found.get("labellings"),
+            tasks=found.get("tasks"),
         )
-        return tell_plan(made, machine)
+        return print_plan(made, machine)
 
     shown = Table(show_header=False, box=None)
     facts = provenance("bayesgen info")

@@ -8,7 +8,7 @@ from bayesgen._internal import checks
 
 
 def parse_sizes(parts: list[str]) -> dict[str, int]:
-    """Sizes n, d and outputs from n=50000 d=3072 outputs=110, and labellings where they are given.
+    """Sizes n, d and outputs from n=50000 d=3072 outputs=110, and tasks where they are given.
 
     Raises:
         ValueError: another form, or a size that is missing.
@@ -23,10 +23,12 @@ def parse_sizes(parts: list[str]) -> dict[str, int]:
         found = {name: int(value.replace("_", "")) for name, value in pairs}
     except ValueError:
         found = {}
-    if not wanted <= set(found) <= wanted | {"labellings"}:
+    if "labellings" in found:  # the old name, for one release
+        found["tasks"] = found.pop("labellings")
+    if not wanted <= set(found) <= wanted | {"tasks"}:
         raise ValueError(
-            "plan must be n=… d=… outputs=… and labellings=… or not, e.g. n=50000 d=3072 "
-            f"outputs=110 labellings=11, got {' '.join(parts)!r}"
+            "plan must be n=… d=… outputs=… and tasks=… or not, e.g. n=50000 d=3072 "
+            f"outputs=110 tasks=11, got {' '.join(parts)!r}"
         )
     return found
 

@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram
-from bayesgen.covariance.tiled import Progress, rows
+from bayesgen.covariance.tiled import rows
 from bayesgen.errors import RankLostError
 from bayesgen.solvers.matmul import product
 from bayesgen.spectrum.control_variates import of_rows

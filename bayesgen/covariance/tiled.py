@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks, files
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram
 from bayesgen.solvers.matmul import product
 from bayesgen.spectrum.control_variates import of_rows
@@ -19,8 +20,6 @@ from bayesgen.spectrum.control_variates import of_rows
 STORAGE = ("memory", "disk", "none")
 # Rows of a tile: a product's temporary is this by n.
 _ROWS = 2048
-
-Progress = Callable[[int, int, str], None]
 
 
 class TiledGram:

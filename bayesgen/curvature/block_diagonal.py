@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import solvers
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import (
     Curvature,
     CurvatureTerms,
@@ -18,7 +19,7 @@ from bayesgen.curvature.curvature import (
     spectral_terms,
     standard_normal,
 )
-from bayesgen.curvature.jacobian import Progress, Sample, jacobians
+from bayesgen.curvature.jacobian import Sample, jacobians
 from bayesgen.curvature.jacobian_rows import Part, forward, layer_rows, windows
 from bayesgen.curvature.parameters import Leaf, Weights
 from bayesgen.solvers.quadrature import Measure
@@ -208,12 +209,12 @@ class BlockDiagonal(Curvature):
         if self.spectrum is not None:
             terms = spectral_terms(self.spectrum, precision)
             return terms._replace(error=terms.error + error)
-        logdet, freedom = alpha.new_zeros(()), alpha.new_zeros(self.prior.count)
+        logdet, effective_parameters = alpha.new_zeros(()), alpha.new_zeros(self.prior.count)
         for block in self.blocks:
             ratio = block.values / alpha[block.columns]
             logdet = logdet + ratio.log1p().sum()
-            freedom.index_add_(0, self.prior.group[block.columns], ratio / (1 + ratio))
-        return CurvatureTerms(logdet, freedom, error)
+            effective_parameters.index_add_(0, self.prior.group[block.columns], ratio / (1 + ratio))
+        return CurvatureTerms(logdet, effective_parameters, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`."""

@@ -1,4 +1,5 @@
-"""What Laplace's approximation asks of a curvature H: determinants, freedom, covariances, draws.
+"""What Laplace's approximation asks of a curvature H: log-determinants, effective
+parameters, covariances, draws.
 
 The prior precision is diag(α), α = base · precision[group]: one number for each group of weights. A
 curvature answers for every value of those numbers.
@@ -22,12 +23,13 @@ class CurvatureTerms(NamedTuple):
 
     Attributes:
         logdet: log |I + S^½HS^½| with S = diag(α)⁻¹, ().
-        freedom: tr H(H + diag α)⁻¹ over the weights of each group, (G,); they sum to N_eff.
+        effective_parameters: tr H(H + diag α)⁻¹ over the weights of each group, (G,); they sum to
+            N_eff.
         error: of logdet, in nats: rounding, or a standard error, ().
     """
 
     logdet: Tensor
-    freedom: Tensor
+    effective_parameters: Tensor
     error: Tensor
 
 
@@ -74,7 +76,7 @@ class Curvature(ABC):
 
     @abstractmethod
     def terms(self, precision: Tensor) -> CurvatureTerms:
-        """Determinant and freedom at prior precisions (G,)."""
+        """Log-determinant and effective parameters at prior precisions (G,)."""
 
     @abstractmethod
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:

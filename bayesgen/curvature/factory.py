@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature import block_diagonal, matrix_free
 from bayesgen.curvature.curvature import Curvature, PriorShape
 from bayesgen.curvature.float32_error import measured
 from bayesgen.curvature.function_space import DualGGN
-from bayesgen.curvature.jacobian import Progress, Sample
+from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.weight_space import Dense, ggn_matrix, ggn_root, last_layer_matrix

@@ -89,12 +89,16 @@ class DualGGN(Curvature):
         logdet = factor.logdet()
         inverse = factor.into_inverse()
         self._inverse = (precision.clone(), inverse)
-        freedom = torch.stack([self._trace(inverse, g) for g in range(self.prior.count)])
+        effective_parameters = torch.stack(
+            [self._trace(inverse, g) for g in range(self.prior.count)]
+        )
         if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
             error = solvers.rounding_norm(len(A), top, A.dtype) * inverse.diagonal().sum()
         else:
             error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)
-        return CurvatureTerms(logdet, freedom / precision.to(freedom), error)
+        return CurvatureTerms(
+            logdet, effective_parameters / precision.to(effective_parameters), error
+        )
 
     def _block(self, rows: Tensor, precision: Tensor) -> Tensor:
         """A⁻¹ of these rows and columns by the spectrum."""
@@ -181,7 +185,7 @@ class DualGGN(Curvature):
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
         """See `Curvature.gain`; the Jacobian enters by one product."""
         sample, step = self.sample, gradient / self.prior.precision(precision)
-        moved = self.weights.moved(sample.x, step, sample.batch).double()
+        moved = self.weights.jvp(sample.x, step, sample.batch).double()
         turned = torch.einsum("nck,nc->nk", sample.vectors.double(), moved)
         seen = (turned * sample.values.double().sqrt()).reshape(-1, 1)
         inside = (seen * self.solve(seen, precision)).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,6 @@ from torch import Tensor
 
 from bayesgen.curvature.jacobian_rows import Part, rows
 from bayesgen.curvature.parameters import Weights
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import PriorShape
-from bayesgen.curvature.jacobian import Progress, Sample, chunks, jacobian
+from bayesgen.curvature.jacobian import Sample, chunks, jacobian
 from bayesgen.curvature.parameters import Weights
 
 # Rows a block of the symmetric product: only blocks on and below the diagonal are computed.

@@ -194,7 +194,7 @@ class Weights:
         return checks.real("net(x)", f)
 
     @tf32(False)
-    def moved(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
+    def jvp(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
         """J(x) δ, (n, C): how the outputs answer to a small step δ (P,) of the weights."""
 
         def along(rows: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ class Weights:
         return torch.cat([along(rows) for rows in self.pieces(x, batch)])
 
     @tf32(False)
-    def pulled_back(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
+    def vjp(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
         """Jᵀv, (P,) in float64, for v (n, C): how v·f answers to the weights."""
         total = torch.zeros(self.count, dtype=torch.float64, device=x.device)
         theta = self.theta.clone().requires_grad_()

@@ -99,18 +99,26 @@ class Dense(Curvature):
         if self.spectrum is not None:
             values = self.spectrum.density.nodes / precision[0]
             logdet, top, inverse = values.log1p().sum(), values.max(), 1 / (1 + values)
-            freedom = (values * inverse).sum()[None]
+            effective_parameters = (values * inverse).sum()[None]
         else:
             R, _ = self._factor(precision)
             inverse = torch.cholesky_inverse(R, upper=True).diagonal()
-            logdet, freedom = 2 * R.diagonal().abs().log().sum(), self.prior.sums(1 - inverse)
+            logdet, effective_parameters = (
+                2 * R.diagonal().abs().log().sum(),
+                self.prior.sums(1 - inverse),
+            )
             ones = R.new_ones(P, 1)
             top = R.new_tensor(solvers.largest_eigenvalue(lambda v: R.mT @ (R @ v) - v, ones))
         if self._root is None:
             error = P**0.5 * eps * top * inverse.sum()
         else:  # Σ √λ/(1 + λ) ≤ √(Σ λ/(1 + λ) Σ 1/(1 + λ))
-            error = 2 * P**0.5 * eps * (top * freedom.sum().clamp(min=0) * inverse.sum()).sqrt()
-        return CurvatureTerms(logdet, freedom, error)
+            error = (
+                2
+                * P**0.5
+                * eps
+                * (top * effective_parameters.sum().clamp(min=0) * inverse.sum()).sqrt()
+            )
+        return CurvatureTerms(logdet, effective_parameters, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
         """See `Curvature.covariance`."""

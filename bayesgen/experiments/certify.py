@@ -15,12 +15,12 @@ from torch import Tensor
 from bayesgen import data as datasets
 from bayesgen import kernels, likelihoods, pacbayes, plots
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import INTERPOLATION, corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.features import bases
 from bayesgen.models import GaussianProcess, LinearModel
-from bayesgen.models.profile_search import Progress
 from bayesgen.pacbayes import expected_losses
 from bayesgen.pacbayes.certificates.certificate import Certificate
 from bayesgen.pacbayes.certificates.request import THEOREMS
@@ -74,10 +74,10 @@ def certify(
 ) -> xr.Dataset:
     """Certify Gaussian processes on every corruption of the labels: the test of Zhang et al.
 
-    For each labelling the best certificate among priors with length-scales stated beforehand, its
+    For each task the best certificate among priors with length-scales stated beforehand, its
     noise tuned for free and the choice of prior paid for (`bayesgen.pacbayes.certify`). Beside it
     uniform bounds, by Rademacher complexity, fat-shattering and VC dimension, of the ball of
-    functions that holds an interpolant of every labelling: they cannot tell labels apart.
+    functions that holds an interpolant of every task: they cannot tell labels apart.
 
     The sample is independent draws from the corrupted distribution, and that is what a bound on it
     speaks of: test labels are corrupted likewise.
@@ -235,9 +235,9 @@ def _latent(posterior: ExactPosterior, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _uniform(found: list[Certificate], delta: float) -> list[dict[str, float]]:
-    """Uniform bounds of the smallest ball that holds an interpolant of every labelling.
+    """Uniform bounds of the smallest ball that holds an interpolant of every task.
 
-    Of the first class against the rest, in the space of the first labelling's kernel. The ball is
+    Of the first class against the rest, in the space of the first task's kernel. The ball is
     given for free, although the labels chose it.
     """
     spectra = [one.posterior.spectrum() for one in found]

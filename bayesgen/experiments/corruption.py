@@ -17,12 +17,12 @@ from torch import Tensor
 from bayesgen import data as datasets
 from bayesgen import kernels, likelihoods, plots
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.data.corruption import KINDS, corrupt_labels
 from bayesgen.data.dataset import Dataset
 from bayesgen.evidence import Evidence
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import GaussianProcess, GPPosterior
-from bayesgen.models.profile_search import Progress
 
 # Noise variance of the interpolating twin: a standard deviation of 0.01 on targets of size one.
 INTERPOLATION = 1e-4
@@ -76,8 +76,8 @@ def corruption(
     """Fit one Gaussian process to every corruption of the training labels; see what moves.
 
     Inputs are the same throughout, so every level, seed and class shares the kernel's spectra; each
-    labelling has length-scale, outputscale and noise of its own, of maximum evidence. Beside it
-    goes an interpolating twin, the first labelling's length-scale with the noise variance fixed at
+    task has length-scale, outputscale and noise of its own, of maximum evidence. Beside it
+    goes an interpolating twin, the first task's length-scale with the noise variance fixed at
     1e-4 and only the outputscale learnt: it shows that the same prior *can* fit any labels (Zhang
     et al. 2017), and what the evidence says of doing so.
 
@@ -252,7 +252,7 @@ TARGETS = {"one-hot": _one_hot, "dirichlet": _dirichlet}
 
 
 def _interpolating(posterior: GPPosterior, y: Tensor, data: Dataset) -> GPPosterior:
-    """The first labelling's kernel on all labellings, the noise fixed at next to nothing."""
+    """The first task's kernel on all tasks, the noise fixed at next to nothing."""
     gp = GaussianProcess(posterior.kernels[0], INTERPOLATION, hyperparameters=("scale",))
     return gp.fit(data.x_train, y)
 

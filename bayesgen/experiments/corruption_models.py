@@ -18,16 +18,16 @@ from torch import Tensor
 
 from bayesgen import likelihoods, networks, plots
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.experiments.corruption import corruptions, grid, loaded
-from bayesgen.experiments.executor import Task, sweep
+from bayesgen.experiments.executor import Job, sweep
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.experiments.networks import NETWORKS, Architecture, Cell, seeded
 from bayesgen.features import priors
 from bayesgen.models import DeepKernel, GaussianProcess, Polynomial
-from bayesgen.models.profile_search import Progress
 
 # Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
 # other data, which are not to be compared with each other.
@@ -183,7 +183,7 @@ def corruption_models(
         )
     data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
-    tasks, marks = [], []
+    jobs, marks = [], []
     if ensemble is None:
         ensemble = data.x_train.device.type == "cuda"
     every = [numbers[row % len(numbers)] for row in range(len(labels))]
@@ -195,14 +195,14 @@ def corruption_models(
             level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
             title = f"{name}, level {level:g}, seed {seed}"
             if shared is None:
-                tasks.append(Task(title, _cell, (name, data, own, seed)))
+                jobs.append(Job(title, _cell, (name, data, own, seed)))
             else:
-                tasks.append(Task(title, shared.cell, (row,)))
+                jobs.append(Job(title, shared.cell, (row,)))
             dtype_name = str(data.x_train.dtype)
             marks.append(
                 [MODELS[name].says, data.fingerprint, dtype_name, own, seed, shared is None]
             )
-    cells = sweep(tasks, marks, executor=executor, store=store, progress=progress)
+    cells = sweep(jobs, marks, executor=executor, store=store, progress=progress)
     table = {name: [cell[name] for cell in cells] for name in _VARIABLES}
     excludes = [cell["excludes"] for cell in cells[len(labels) - 1 :: len(labels)]]
     shape = (len(models), len(chosen), len(numbers))
@@ -267,12 +267,12 @@ class _Together:
 
 
 def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:
-    """One model on one labelling, in whatever process."""
+    """One model on one task, in whatever process."""
     return _values(MODELS[name].run(data, labels, seed), labels, data)
 
 
 def evidence_values(e: Evidence) -> dict[str, float | str]:
-    """One labelling's `EVIDENCE_VARIABLES`, and what its complexity excludes."""
+    """One task's `EVIDENCE_VARIABLES`, and what its complexity excludes."""
     return {
         "excludes": ", ".join(e.complexity_excludes),
         "log_marginal_likelihood": float(e.log_marginal_likelihood),

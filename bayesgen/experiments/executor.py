@@ -1,4 +1,4 @@
-"""Many independent tasks, in this process or on any executor, each kept as it ends."""
+"""Many independent jobs, in this process or on any executor, each kept as it ends."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ import xarray as xr
 
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
-from bayesgen.models.profile_search import Progress
+from bayesgen._internal.progress import Progress
 
 Values = dict[str, float | str]
-# A task that has taken so many workers with it is the workers' undoing.
+# A job that has taken so many workers with it is the workers' undoing.
 _TRIES = 3
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One computation of a sweep; it is sent to other processes by pickle.
 
     Attributes:
         name: for files and progress.
         run: a function at the top level of a module.
-        arguments: of that function; they tell this task from others of its name.
+        arguments: of that function; they tell this job from others of its name.
     """
 
     name: str
@@ -41,21 +41,21 @@ class Task:
 
 
 def sweep(
-    tasks: Sequence[Task],
+    jobs: Sequence[Job],
     marks: Sequence[Sequence[Any]],
     *,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> list[Values]:
-    """The values of every task, in order.
+    """The values of every job, in order.
 
     Each result is written to a NetCDF file of its own as it comes, whole or not at all, under a
     name that holds a hash of what it depends on: a sweep that was cut off goes on where it was,
     and two sweeps in one folder can only agree.
 
     Args:
-        tasks: to be run.
+        jobs: to be run.
         marks: what each depends on, beside its name: tensors, numbers, words.
         executor: any `concurrent.futures.Executor`, also that of a Dask client
             (`client.get_executor()`); None runs them here, one after another. Where its workers
@@ -64,19 +64,19 @@ def sweep(
         progress: called as progress(done, expected, what).
 
     Raises:
-        Exception: a task's own; results that came before it are kept.
+        Exception: a job's own; results that came before it are kept.
 
     Example:
         >>> def square(x):
         ...     return {"square": float(x * x)}
-        >>> sweep([Task("two", square, (2,)), Task("three", square, (3,))], [[2], [3]])
+        >>> sweep([Job("two", square, (2,)), Job("three", square, (3,))], [[2], [3]])
         [{'square': 4.0}, {'square': 9.0}]
     """
-    paths: list[Path | None] = [None] * len(tasks)
+    paths: list[Path | None] = [None] * len(jobs)
     if store is not None:
         folder = files.writable(Path(store))
-        for i, (task, mark) in enumerate(zip(tasks, marks, strict=True)):
-            paths[i] = folder / f"{task.name}-{fingerprint(task.name, *mark)}.nc"
+        for i, (job, mark) in enumerate(zip(jobs, marks, strict=True)):
+            paths[i] = folder / f"{job.name}-{fingerprint(job.name, *mark)}.nc"
     found: dict[int, Values] = {}
     for i, path in enumerate(paths):
         kept = None if path is None else _load(path)
@@ -89,27 +89,27 @@ def sweep(
             _save(path, values)
         found[i] = values
 
-    left = [i for i in range(len(tasks)) if i not in found]
+    left = [i for i in range(len(jobs)) if i not in found]
     if executor is not None:
-        for i, values in _spread([(i, tasks[i]) for i in left], executor):
+        for i, values in _spread([(i, jobs[i]) for i in left], executor):
             done(i, values)
             if progress is not None:
-                progress(len(found), len(tasks), tasks[i].name)
-    for i in range(len(tasks)):
+                progress(len(found), len(jobs), jobs[i].name)
+    for i in range(len(jobs)):
         if i not in found:
             if progress is not None:
-                progress(len(found), len(tasks), tasks[i].name)
-            done(i, tasks[i].run(*tasks[i].arguments))
-    return [found[i] for i in range(len(tasks))]
+                progress(len(found), len(jobs), jobs[i].name)
+            done(i, jobs[i].run(*jobs[i].arguments))
+    return [found[i] for i in range(len(jobs))]
 
 
-def _spread(tasks: list[tuple[int, Task]], executor: Executor) -> Iterator[tuple[int, Values]]:
+def _spread(jobs: list[tuple[int, Job]], executor: Executor) -> Iterator[tuple[int, Values]]:
     """Results as they come; where the workers die what is left is sent again, or left undone."""
-    left = dict(tasks)
+    left = dict(jobs)
     for _ in range(_TRIES):
         try:
             waiting: dict[Future[Values], int] = {
-                executor.submit(task.run, *task.arguments): i for i, task in left.items()
+                executor.submit(job.run, *job.arguments): i for i, job in left.items()
             }
         except (BrokenProcessPool, RuntimeError):
             break
@@ -129,7 +129,7 @@ def _spread(tasks: list[tuple[int, Task]], executor: Executor) -> Iterator[tuple
             return
     if left:
         warnings.warn(
-            f"the executor lost its workers: {len(left)} of {len(tasks)} task(s) are run in this "
+            f"the executor lost its workers: {len(left)} of {len(jobs)} job(s) are run in this "
             "process",
             RuntimeWarning,
             stacklevel=3,
@@ -137,7 +137,7 @@ def _spread(tasks: list[tuple[int, Task]], executor: Executor) -> Iterator[tuple
 
 
 def _lost(err: BaseException) -> bool:
-    """Whether a worker is gone, rather than the task at fault."""
+    """Whether a worker is gone, rather than the job at fault."""
     return isinstance(err, BrokenProcessPool) or type(err).__name__ == "KilledWorker"
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bayesgen import networks, plots
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature.factory import CURVATURES, last_linear
 from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
@@ -25,7 +26,6 @@ from bayesgen.experiments.corruption_models import EVIDENCE_VARIABLES, evidence_
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.experiments.networks import seeded, standardised
 from bayesgen.models import Laplace
-from bayesgen.models.profile_search import Progress
 from bayesgen.training import fit_map, train
 from bayesgen.training.inputs import layers
 

@@ -21,7 +21,7 @@ from bayesgen.training import train as train_network
 
 
 class Cell(NamedTuple):
-    """One model on one labelling: its Evidence, and scores (n, C) and (m, C)."""
+    """One model on one task: its Evidence, and scores (n, C) and (m, C)."""
 
     evidence: Evidence
     fitted: Tensor
@@ -67,14 +67,14 @@ class Architecture:
     loss: float | None = None
 
     def alone(self, data: Dataset, labels: Tensor, seed: int) -> Cell:
-        """One network on one labelling."""
+        """One network on one task."""
         x, new = self.inputs(data)
         net = seeded(seed, lambda: self.make(data)).to(x)
         train_network(net, x, labels, seed=seed, **self.settings)
         return self._cell(net, x, new, labels)
 
     def together(self, data: Dataset, labels: Tensor, seeds: list[int]) -> list[Cell]:
-        """One network for each labelling (B, n), trained as one ensemble."""
+        """One network for each task (B, n), trained as one ensemble."""
         x, new = self.inputs(data)
         nets = [seeded(seed, lambda: self.make(data)).to(x) for seed in seeds]
         train_ensemble(nets, x, labels, seed=seeds[0], **self.settings)

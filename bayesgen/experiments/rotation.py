@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from bayesgen import data as datasets
 from bayesgen import plots
+from bayesgen._internal.progress import Progress
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess
-from bayesgen.models.profile_search import Progress
 
 # Pixels a side of a digit, enough for a rotation to look like one, and of what it is placed on.
 SIZE, CANVAS = 16, 24

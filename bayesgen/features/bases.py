@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesgen._internal import checks
+from bayesgen._internal import checks, deprecation
 from bayesgen.features.convolutional import ConvolutionalMap
 
 # More features than this of a polynomial in several inputs are a mistake, not a model.
@@ -44,15 +44,21 @@ class Features:
         orders: of the features, (d,), int64.
         map: the affine map of the inputs that goes before, None where they are used as given.
         inputs: D.
-        looked: what the basis took from the training inputs, in words; "" for nothing. A prior that
-            looked at the data is no prior to a PAC-Bayes bound.
+        data_dependent: what the basis took from the training inputs, in words; "" for nothing. A
+            PAC-Bayes bound needs a prior that does not depend on the data.
     """
 
     function: Callable[[Tensor], Tensor]
     orders: Tensor
     map: AffineMap | None
     inputs: int
-    looked: str = ""
+    data_dependent: str = ""
+
+    @property
+    def looked(self) -> str:
+        """The old name of `data_dependent`."""
+        deprecation.warn_renamed("features.looked", "features.data_dependent")
+        return self.data_dependent
 
     def __call__(self, x: Any) -> Tensor:
         """Φ, (n, d).
@@ -197,8 +203,8 @@ class Polynomial(Basis):
             return Phi
 
         of_data = isinstance(self.input_range, str)
-        looked = "the range of the inputs (pass input_range)" if of_data else ""
-        return Features(function, table.sum(1), _map(self.input_range, x), D, looked)
+        data_dependent = "the range of the inputs (pass input_range)" if of_data else ""
+        return Features(function, table.sum(1), _map(self.input_range, x), D, data_dependent)
 
     def __repr__(self) -> str:
         return f"Polynomial(degree={self.degree}, kind={self.kind!r})"
@@ -234,8 +240,8 @@ class Fourier(Basis):
             return torch.cat([u.new_ones(len(u), 1), waves.reshape(len(u), -1)], 1)
 
         orders = torch.cat([torch.zeros(1, dtype=torch.int64), j.repeat_interleave(2 * D)])
-        looked = "" if self.period is not None else "the range of the inputs (pass period)"
-        return Features(function, orders, known, D, looked)
+        data_dependent = "" if self.period is not None else "the range of the inputs (pass period)"
+        return Features(function, orders, known, D, data_dependent)
 
     def __repr__(self) -> str:
         return f"Fourier(order={self.order})"

@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 _CHAINS = 4
 
 
-def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int) -> Any:
+def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> Any:
     """See `Posterior.to_arviz`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arviz 0.23 announces its successor at import
         import arviz
 
-    if posterior.observed.batched and labelling is None:
+    if posterior.observed.batched and task is None:
         raise ValueError(
-            f"the posterior holds {len(posterior.observed.y)} labellings: choose one, e.g. "
-            "to_arviz(labelling=0)"
+            f"the posterior holds {len(posterior.observed.y)} tasks: choose one, e.g. "
+            "to_arviz(task=0)"
         )
-    b = labelling or 0
+    b = task or 0
     if not 0 <= b < len(posterior.observed.y):
-        raise ValueError(f"labelling must be in 0..{len(posterior.observed.y) - 1}, got {b}")
+        raise ValueError(f"task must be in 0..{len(posterior.observed.y) - 1}, got {b}")
     per_chain = draws // _CHAINS
     if per_chain < 2:
         raise ValueError(f"draws must be at least {2 * _CHAINS}, two for each chain, got {draws}")
-    parameters = posterior.parameters(per_chain * _CHAINS, labelling=b, seed=seed)
+    parameters = posterior.parameters(per_chain * _CHAINS, task=b, seed=seed)
     f = parameters["f"]
     generator_state = torch.random.get_rng_state()
     try:  # torch.distributions draw from the global generator alone
         torch.manual_seed(seed + 1)
-        replicated = posterior.observe(f, labelling=b).sample()
+        replicated = posterior.observe(f, task=b).sample()
     finally:
         torch.random.set_rng_state(generator_state)
     # Counts and labels are integers: what is continuous is drawn as a density.
@@ -46,7 +46,7 @@ def export(posterior: Posterior, *, draws: int, labelling: int | None, seed: int
     groups = {
         "posterior": {name: _chains(value) for name, value in parameters.items()},
         "posterior_predictive": {"y": _chains(replicated).astype(kept)},
-        "log_likelihood": {"y": _chains(posterior.log_likelihood(f, labelling=b))},
+        "log_likelihood": {"y": _chains(posterior.log_likelihood(f, task=b))},
     }
     observed = posterior.observed.y[b].double().cpu().numpy()
     if replicated.shape[1:] != observed.shape:  # classes, observed as one label a row

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.optimize
 
+from bayesgen._internal.progress import Progress
 from bayesgen.errors import NotConvergedError
-from bayesgen.models.profile_search import Progress
 
 Bounds = Sequence[tuple[float | None, float | None]]
 

@@ -1,9 +1,9 @@
-"""The best setting of many labellings along one parameter of K, from a few shared spectra."""
+"""The best setting of many tasks along one parameter of K, from a few shared spectra."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -13,10 +13,9 @@ import torch
 from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
+from bayesgen._internal.progress import Progress
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.spectrum.spectrum import Spectrum
-
-Progress = Callable[[int, int, str], None]
 
 
 class Family(Protocol):
@@ -28,7 +27,7 @@ class Family(Protocol):
     def slope(
         self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor
     ) -> Tensor:
-        """∂ log p/∂t of each labelling at its (s, σ²), (B,); α = (sK + σ²I)⁻¹y, (B, n, C).
+        """∂ log p/∂t of each task at its (s, σ²), (B,); α = (sK + σ²I)⁻¹y, (B, n, C).
 
         By the envelope theorem it is the slope of the profile over (s, σ²) too.
         """
@@ -39,7 +38,7 @@ class Family(Protocol):
 
 @dataclass
 class ProfileMaximum:
-    """Best settings for each labelling.
+    """Best settings for each task.
 
     Attributes:
         parameter: t, (B,).
@@ -62,7 +61,7 @@ class ProfileMaximum:
 
 
 class _Search:
-    """The profile evidence at the parameters tried so far, and each labelling's best."""
+    """The profile evidence at the parameters tried so far, and each task's best."""
 
     def __init__(self, family: Family, scale: Tensor | None, noise: Tensor | None) -> None:
         self.family, self.scale, self.noise = family, scale, noise
@@ -100,10 +99,10 @@ class _Search:
         )
 
     def promising(self, low: float, high: float, step: float, tolerance: float) -> float | None:
-        """The next t to try, or None where no labelling has more than `tolerance` to gain."""
+        """The next t to try, or None where no task has more than `tolerance` to gain."""
         nodes, values, slopes = self.ordered()
         reached = values.max(0)
-        # Beyond the ends a labelling is expected to gain what its slope there promises.
+        # Beyond the ends a task is expected to gain what its slope there promises.
         for end, direction, limit in ((0, -1.0, low), (-1, 1.0, high)):
             out = min(step, direction * (limit - nodes[end]))
             promise = np.where(values[end] == reached, direction * slopes[end] * out, 0.0)
@@ -117,7 +116,7 @@ class _Search:
         wanted = gains.max(0) > tolerance
         if not wanted.any():
             return None
-        # Of the labellings' own optima, the one that promises most to all of them together.
+        # Of the tasks' own optima, the one that promises most to all of them together.
         candidates = np.unique(gains[:, wanted].argmax(0))
         total = np.clip(gains[candidates], 0, None).sum(1)
         return float(fine[candidates[total.argmax()]])
@@ -136,11 +135,11 @@ def search_profile(
     most: int,
     progress: Progress | None,
 ) -> ProfileMaximum:
-    """Maximise the evidence of every labelling over t and, where they are not given, s and σ².
+    """Maximise the evidence of every task over t and, where they are not given, s and σ².
 
-    Each spectrum gives every labelling's best (s, σ²) there, the profile evidence, with its exact
-    slope in t. A cubic Hermite interpolant of each labelling's profile then says where it would
-    gain, and how much; the next spectrum goes where the labellings gain most together, until none
+    Each spectrum gives every task's best (s, σ²) there, the profile evidence, with its exact
+    slope in t. A cubic Hermite interpolant of each task's profile then says where it would
+    gain, and how much; the next spectrum goes where the tasks gain most together, until none
     would gain more than the tolerance. What is returned was computed at a spectrum, never
     interpolated.
 
@@ -148,10 +147,10 @@ def search_profile(
         family: covariances and targets.
         start: where to compute the first spectra, at least one.
         low, high: the range of t.
-        step: how far outwards to go at once while a labelling still gains there.
+        step: how far outwards to go at once while a task still gains there.
         scale: outputscale to keep, or None.
         noise: σ² to keep, or None.
-        tolerance: nats that a labelling may still stand to gain.
+        tolerance: nats that a task may still stand to gain.
         most: spectra at most; a warning says when that was not enough.
         progress: called as progress(done, expected, what) after each spectrum.
     """
@@ -188,7 +187,7 @@ def _report(progress: Progress | None, search: _Search) -> None:
 
 
 def _better(old: ProfileMaximum, new: ProfileMaximum) -> ProfileMaximum:
-    """Labelling by labelling, whichever has more evidence."""
+    """Task by task, whichever has more evidence."""
     pick = better(old.evidence, new.evidence)
     return ProfileMaximum(
         pick(old.parameter, new.parameter),

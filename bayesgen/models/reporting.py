@@ -19,7 +19,7 @@ class Reporting(Posterior):
     """A posterior that reports its risk, its certificate and its draws."""
 
     def gibbs_risk(self, tolerance: float = 1.0) -> float | None:
-        """Expected training loss of a function drawn from the posterior, of one labelling.
+        """Expected training loss of a function drawn from the posterior, of one task.
 
         Real targets: 1 − exp(−(y − f)²/2τ²), averaged over rows and outputs, in closed form.
         Labels: the 0–1 loss. None where no bounded loss is at hand (counts).
@@ -40,7 +40,7 @@ class Reporting(Posterior):
         grid: Mapping[str, Any] | str | None = None,
         clip: Any = None,
         subgamma: tuple[float, float] | None = None,
-        labelling: int | None = None,
+        task: int | None = None,
     ) -> Any:
         """A PAC-Bayes bound on this posterior's risk on new data, with everything it assumes.
 
@@ -69,7 +69,7 @@ class Reporting(Posterior):
                 a range (a, b) in nats for "nll".
             subgamma: (s², c) for the oracle bound on the unclipped "nll"; it returns an
                 `OracleBound`, which is no certificate.
-            labelling: which one, of a batch.
+            task: which one, of a batch.
 
         Returns:
             A `bayesgen.pacbayes.Certificate`: `bound`, `risk`, `complexity`, `delta`, `vacuous`;
@@ -102,10 +102,10 @@ class Reporting(Posterior):
             grid=grid,
             clip=clip,
             subgamma=subgamma,
-            labelling=labelling,
+            task=task,
         )
 
-    def to_arviz(self, *, draws: int = 1000, labelling: int | None = None, seed: int = 0) -> Any:
+    def to_arviz(self, *, draws: int = 1000, task: int | None = None, seed: int = 0) -> Any:
         """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
 
         The draws are exact and independent, laid out as four chains. The evidence and its parts
@@ -113,7 +113,7 @@ class Reporting(Posterior):
 
         Args:
             draws: how many, over all chains.
-            labelling: which one, where the posterior is of a batch of labellings.
+            task: which one, where the posterior is of a batch of tasks.
             seed: of the draws.
 
         Returns:
@@ -121,6 +121,6 @@ class Reporting(Posterior):
             `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) take.
 
         Raises:
-            ValueError: a batch of labellings and none chosen; fewer than eight draws.
+            ValueError: a batch of tasks and none chosen; fewer than eight draws.
         """
-        return arviz.export(self, draws=draws, labelling=labelling, seed=seed)
+        return arviz.export(self, draws=draws, task=task, seed=seed)

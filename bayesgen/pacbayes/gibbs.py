@@ -21,7 +21,7 @@ def gibbs_risk(posterior: Posterior, tolerance: float = 1.0) -> float | None:
     """See `Posterior.gibbs_risk`."""
     tau = float(checks.positive("tolerance", tolerance))
     if posterior.observed.batched:
-        raise ValueError("gibbs_risk wants one labelling, got a batch: fit them one by one")
+        raise ValueError("gibbs_risk wants one task, got a batch: fit them one by one")
     y, kind = posterior.observed.y[0], posterior.observed.kind
     if kind == "poisson":
         return None

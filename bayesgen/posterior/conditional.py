@@ -31,18 +31,18 @@ class JointNormal(NamedTuple):
 class Exact(Protocol):
     """A posterior whose evidence is exact."""
 
-    def gaussians(self, labelling: int) -> Iterator[JointNormal]:
-        """Its targets of one labelling, grouped by covariance."""
+    def gaussians(self, task: int) -> Iterator[JointNormal]:
+        """Its targets of one task, grouped by covariance."""
 
 
-def learning_curve(posterior: Exact, labelling: int, orderings: int, seed: int) -> Tensor:
+def learning_curve(posterior: Exact, task: int, orderings: int, seed: int) -> Tensor:
     """log p(yᵢ | y_<i), nats, (orderings, n): each row sums to the log marginal likelihood.
 
     With LLᵀ the covariance in that order and z = L⁻¹y: −½zᵢ² − log Lᵢᵢ − ½ log 2π. The first
     ordering is that of the data.
     """
     total: Tensor | None = None
-    for part in posterior.gaussians(labelling):
+    for part in posterior.gaussians(task):
         n, C = part.y.shape
         rows = []
         for order in _orderings(n, orderings, seed):
@@ -57,13 +57,13 @@ def learning_curve(posterior: Exact, labelling: int, orderings: int, seed: int) 
 
 
 def conditional(
-    posterior: Exact, evidence: Evidence, labelling: int, m: int, orderings: int, seed: int
+    posterior: Exact, evidence: Evidence, task: int, m: int, orderings: int, seed: int
 ) -> Evidence:
-    """See `Evidence.conditional`; of one labelling, whose whole Evidence is given."""
+    """See `Evidence.conditional`; of one task, whose whole Evidence is given."""
     n = evidence.n
-    values = learning_curve(posterior, labelling, orderings, seed)[:, m:].sum(1)
+    values = learning_curve(posterior, task, orderings, seed)[:, m:].sum(1)
     fits, dofs = torch.zeros_like(values), torch.zeros_like(values)
-    for part in posterior.gaussians(labelling):
+    for part in posterior.gaussians(task):
         inverse = solvers.cholesky(part.covariance.clone).into_inverse()
         alpha = inverse @ part.y
         share = 1 - part.noise * inverse.diagonal()  # posterior variance over σ²

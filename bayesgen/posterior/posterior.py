@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesgen._internal import checks
+from bayesgen._internal import checks, deprecation
 from bayesgen.covariance.gram import Gram
 from bayesgen.evidence import Evidence, combine
 from bayesgen.posterior import conditional
@@ -29,7 +29,7 @@ class Observed:
     Attributes:
         y: in the likelihood's inner form, (B, n, C).
         shape: what the user passed, (n,), (n, C), (B, n) or (B, n, C).
-        batched: whether its first axis is the batch of labellings.
+        batched: whether its first axis is the batch of tasks.
         kind: "real" for a density, or the likelihood's name: the same numbers read as counts or as
             labels are other data.
     """
@@ -40,9 +40,9 @@ class Observed:
     kind: str = "real"
     likelihood: Any = None
 
-    def __getitem__(self, labelling: int) -> Observed:
-        """The data of one labelling."""
-        y = self.y[labelling][None]
+    def __getitem__(self, task: int) -> Observed:
+        """The data of one task."""
+        y = self.y[task][None]
         return replace(self, y=y, shape=self.shape[1:], batched=False)
 
     @property
@@ -51,7 +51,7 @@ class Observed:
         return self.y.shape[1]
 
     def fingerprint(self) -> Tensor:
-        """A hash of each labelling, (B,), int64, never 0."""
+        """A hash of each task, (B,), int64, never 0."""
         return torch.tensor([self._hash(y) for y in self.y], dtype=torch.int64)
 
     def _hash(self, y: Tensor) -> int:
@@ -67,13 +67,23 @@ class Posterior(ABC):
         evidence: the `Evidence`, batch shape () or (B,).
         observed: the data.
         learnt: names of the hyperparameters that were learnt on them.
-        looked: what else the prior took from the data, in words; "" for nothing.
+        data_dependent: what else the prior took from the data, in words; "" for nothing.
     """
 
     evidence: Evidence
     observed: Observed
     learnt: frozenset[str] = frozenset()
-    looked: str = ""
+    data_dependent: str = ""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        deprecation.old_task_argument(cls)
+
+    @property
+    def looked(self) -> str:
+        """The old name of `data_dependent`."""
+        deprecation.warn_renamed("posterior.looked", "posterior.data_dependent")
+        return self.data_dependent
 
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
         self.observed = observed
@@ -81,14 +91,14 @@ class Posterior(ABC):
         evidence = evidence if observed.batched else evidence[0]
         self.evidence = replace(evidence, _observed=observed)
 
-    def learning_curve(self, *, orderings: int = 1, labelling: int = 0, seed: int = 0) -> Tensor:
+    def learning_curve(self, *, orderings: int = 1, task: int = 0, seed: int = 0) -> Tensor:
         """log p(yᵢ | y_<i) in nats, (orderings, n): what each point adds, given those before it.
 
         Every row sums to the log marginal likelihood. The first ordering is that of the data.
 
         Args:
             orderings: how many, at least 1.
-            labelling: which one, of a batch.
+            task: which one, of a batch.
             seed: of the random orderings.
 
         Raises:
@@ -113,32 +123,32 @@ class Posterior(ABC):
         """Predictive distribution of each new observation on its own."""
 
     @abstractmethod
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """Draws of the latent functions at the training inputs, (count, n, C)."""
 
     @abstractmethod
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+    def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
         """The distribution of the training targets given latent values f, (..., n, C)."""
 
-    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+    def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
         """log p(yᵢ | fᵢ) of each row, (..., n), for f of shape (..., n, C)."""
-        values = self.observe(f, labelling=labelling).log_prob(self.observed.y[labelling])
+        values = self.observe(f, task=task).log_prob(self.observed.y[task])
         return values.sum(-1)
 
     @abstractmethod
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """Mean (n, C) and variances, (n, 1), (n, C) or (n, C, C), of f at the training inputs."""
 
-    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+    def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """Named posterior draws for `to_arviz`, each (count, ...)."""
-        return {"f": self.latent_samples(count, labelling=labelling, seed=seed)}
+        return {"f": self.latent_samples(count, task=task, seed=seed)}
 
 
 class ExactPosterior(Posterior):
     """A posterior with Gaussian noise, whose evidence obeys the chain rule exactly."""
 
     _gram: Gram
-    # The posterior of one labelling at other hyperparameters; each model has names of its own.
+    # The posterior of one task at other hyperparameters; each model has names of its own.
     at: Callable[..., ExactPosterior]
 
     def _observe(self, observed: Observed, evidence: Evidence) -> None:
@@ -154,12 +164,12 @@ class ExactPosterior(Posterior):
 
         self.evidence = replace(self.evidence, _conditional=after)
 
-    def learning_curve(self, *, orderings: int = 1, labelling: int = 0, seed: int = 0) -> Tensor:
+    def learning_curve(self, *, orderings: int = 1, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.learning_curve`."""
-        return conditional.learning_curve(self, labelling, orderings, seed)
+        return conditional.learning_curve(self, task, orderings, seed)
 
     @abstractmethod
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
 
     @abstractmethod
@@ -167,8 +177,8 @@ class ExactPosterior(Posterior):
         """Posterior mean at the training inputs, of the targets' shape."""
 
     @abstractmethod
-    def spectrum(self, labelling: int = 0) -> Spectrum:
-        """Spectrum of K at unit outputscale, with one labelling's targets less the prior mean.
+    def spectrum(self, task: int = 0) -> Spectrum:
+        """Spectrum of K at unit outputscale, with one task's targets less the prior mean.
 
         Raises:
             ValueError: the noise differs between points: then no spectrum serves.
@@ -185,10 +195,10 @@ class ExactPosterior(Posterior):
 
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Posterior covariance of f(x1) and f(x2), of one labelling and any output, (m1, m2)."""
+        """Posterior covariance of f(x1) and f(x2), of one task and any output, (m1, m2)."""
 
     def prior_at(self, x_new: Tensor, weights: Tensor) -> Tensor:
-        """The function k(·, X)α at new points, (m, C); k of unit outputscale, of one labelling.
+        """The function k(·, X)α at new points, (m, C); k of unit outputscale, of one task.
 
         Args:
             x_new: (m, d).
@@ -201,7 +211,7 @@ class ExactPosterior(Posterior):
 
     @abstractmethod
     def _prior(self) -> tuple[Gram, Tensor]:
-        """The first labelling's prior covariance, and its parameters."""
+        """The first task's prior covariance, and its parameters."""
 
     @abstractmethod
     def mean(self, x_new: Any) -> Tensor:
@@ -209,7 +219,7 @@ class ExactPosterior(Posterior):
 
     @abstractmethod
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
-        """What this posterior, of one labelling, is as a prior for data still to come.
+        """What this posterior, of one task, is as a prior for data still to come.
 
         Args:
             x_new: (m, d).
@@ -221,5 +231,5 @@ class ExactPosterior(Posterior):
         """
 
     @abstractmethod
-    def gaussians(self, labelling: int) -> Iterator[conditional.JointNormal]:
-        """The centred targets of one labelling with their covariance, grouped by noise."""
+    def gaussians(self, task: int) -> Iterator[conditional.JointNormal]:
+        """The centred targets of one task with their covariance, grouped by noise."""

@@ -74,7 +74,7 @@ def compare(
     Raises:
         TypeError: a model that is neither.
         ValueError: no models; different data (by n and the fingerprint of y); a batch of
-            labellings; a prior that does not fit.
+            tasks; a prior that does not fit.
 
     Source: Kass & Raftery (1995); MacKay (1992).
 
@@ -127,7 +127,7 @@ def _evidence(name: str, model: Any) -> Evidence:
         )
     if evidence.batch_shape:
         raise ValueError(
-            f"models[{name!r}] holds a batch of {tuple(evidence.batch_shape)} labellings; compare "
+            f"models[{name!r}] holds a batch of {tuple(evidence.batch_shape)} tasks; compare "
             "one of them, e.g. posterior.evidence[0]"
         )
     return evidence
@@ -161,7 +161,7 @@ def _probabilities(
 
 def _bound(model: Any, delta: float, tolerance: float) -> float:
     """A certificate of labels, Maurer's bound of reals, where the prior did not see the data."""
-    if not isinstance(model, Reporting) or model.learnt - {"noise"} or model.looked:
+    if not isinstance(model, Reporting) or model.learnt - {"noise"} or model.data_dependent:
         return math.nan
     if model.observed.kind in ("bernoulli", "softmax"):
         return float(model.certificate(delta).bound)

@@ -20,14 +20,14 @@ def null(observed: Observed) -> Evidence:
     output under the same likelihood, its scale and noise of maximum evidence.
 
     Args:
-        observed: the data, of one labelling.
+        observed: the data, of one task.
 
     Raises:
-        ValueError: a batch of labellings.
+        ValueError: a batch of tasks.
     """
     if observed.batched:
         raise ValueError(
-            f"one labelling is wanted, got a batch of {len(observed.y)}: fit them one by one"
+            f"one task is wanted, got a batch of {len(observed.y)}: fit them one by one"
         )
     likelihood = observed.likelihood
     if isinstance(likelihood, Bernoulli | Softmax):

@@ -102,7 +102,7 @@ def optimise(
     time. A trial that raises ValueError or NotConvergedError is logged and passed over.
 
     Args:
-        build: fits a model and returns its posterior, or its `Evidence`, of one labelling.
+        build: fits a model and returns its posterior, or its `Evidence`, of one task.
         space: name → range or values. (low, high) of integers: every integer between; of floats:
             the reals between; (low, high, "log"): in the logarithm; a list: one of its values.
         trials: how many in all, those in the log included.
@@ -196,7 +196,7 @@ def _trial(build: Callable[..., Any], setting: dict[str, Any]) -> dict[str, Any]
             )
         if evidence.batch_shape:
             raise ValueError(
-                f"build must return one labelling, got a batch of {tuple(evidence.batch_shape)}"
+                f"build must return one task, got a batch of {tuple(evidence.batch_shape)}"
             )
         value = float(evidence.log_marginal_likelihood)
     seconds = round(time.perf_counter() - began, 3)

@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bayesgen._internal.progress import Progress
 from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
-from bayesgen.models.profile_search import Progress
 from bayesgen.select.compare import compare
 
 # Rows from which a ranking says anything; below, every model is its prior.

@@ -57,7 +57,7 @@ def evidence_interval(
         y: targets (n,), (n, C) or (B, n, C).
         scale, noise: s and σ², positive numbers, variances.
         rank: of the Nyström approximation, at most.
-        tolerance: nats that the quadratic forms may leave open, over all labellings.
+        tolerance: nats that the quadratic forms may leave open, over all tasks.
 
     Raises:
         ValueError: shapes that do not match; a setting that is not positive.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.deprecation import renamed_arguments
 
 ENGINES = ("spectrum", "cholesky", "krylov")
 # Shares of free memory and of free disk that a plan may take.
@@ -79,7 +80,7 @@ class Plan:
 
     Attributes:
         engine: "spectrum" (dense eigendecomposition), "krylov" (block Lanczos) or "cholesky" (block
-            Lanczos for the hyperparameters, then one exact factorisation a labelling).
+            Lanczos for the hyperparameters, then one exact factorisation a task).
         storage: of K for block Lanczos: "memory", "disk" or "none".
         dtype: of K there, as a name.
         bytes: held at the peak.
@@ -95,6 +96,7 @@ class Plan:
     reason: str
 
 
+@renamed_arguments(labellings="tasks")
 def plan(
     n: int,
     d: int,
@@ -104,15 +106,15 @@ def plan(
     dtype: torch.dtype = torch.float64,
     engine: str | None = None,
     keep: bool = False,
-    labellings: int | None = None,
+    tasks: int | None = None,
 ) -> Plan:
-    """The engine for n points of d numbers and so many outputs (all labellings together).
+    """The engine for n points of d numbers and so many outputs (all tasks together).
 
     The dense spectrum is exact and serves every (s, σ²); it is taken where it fits and takes no
     more than a quarter of an hour. Else block Lanczos on a Gram matrix that is held in memory, or
     in a file, in float32 where float64 does not fit, or made anew for every product; and, where
     they fit and take no more than a quarter of an hour, Cholesky factorisations at the
-    hyperparameters that it finds, one a labelling, which make the evidence exact.
+    hyperparameters that it finds, one a task, which make the evidence exact.
 
     Args:
         n, d, outputs: of the problem.
@@ -122,7 +124,7 @@ def plan(
         keep: whether there is a folder for K, so that a run that is cut off goes on, or one that
             memory does not hold reads K from a file, where that is faster than to make it anew; not
             on a card, which makes K anew as fast as a disk is read.
-        labellings: with hyperparameters of their own; None counts each output as one.
+        tasks: with hyperparameters of their own; None counts each output as one.
 
     Raises:
         ValueError: a size that is not positive; another engine; no engine that fits.
@@ -136,7 +138,7 @@ def plan(
     """
     for name, value in (("n", n), ("d", d), ("outputs", outputs)):
         checks.whole(name, value)
-    count = outputs if labellings is None else checks.whole("labellings", labellings)
+    count = outputs if tasks is None else checks.whole("tasks", tasks)
     if engine is not None:
         checks.one_of("engine", engine, ENGINES)
     here = machine or Machine.here()

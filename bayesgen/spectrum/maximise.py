@@ -1,4 +1,4 @@
-"""The (s, σ²) of largest evidence, for a whole batch of labellings, from their spectrum."""
+"""The (s, σ²) of largest evidence, for a whole batch of tasks, from their spectrum."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     low, high = _ratio_range(spectrum)
     count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
     grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
-    # On the grid ρ is the same for all labellings: A = s (K + ρI) needs two sums for each ρ.
+    # On the grid ρ is the same for all tasks: A = s (K + ρI) needs two sums for each ρ.
     shifts = grid.exp()
     quadratic = targets.resolvent(shifts).movedim(-1, 0)
 

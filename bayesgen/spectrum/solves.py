@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from bayesgen._internal import deprecation
 from bayesgen.solvers.quadrature import Measure, SquaredProduct
 from bayesgen.spectrum.measures import SpectralMeasures
 
@@ -28,7 +29,7 @@ class Solves(SpectralMeasures):
     spanned: bool = False
 
     def solve(self, scale: Any, noise: Any) -> Tensor:
-        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, labelling by labelling.
+        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, task by task.
 
         Args:
             scale: outputscale s, () or (B,).
@@ -91,7 +92,12 @@ class Solves(SpectralMeasures):
         return self.vectors, self.projections, self.y
 
     def labelling(self, b: int) -> Self:
-        """The same spectrum with the targets of labelling b alone."""
+        """The old name of `task`."""
+        deprecation.warn_renamed("spectrum.labelling(b)", "spectrum.task(b)")
+        return self.task(b)
+
+    def task(self, b: int) -> Self:
+        """The same spectrum with the targets of task b alone."""
         _, projections, y = self._basis()
         weights = self.target_measure().weights.reshape(len(y), -1)[b]
         targets = Measure(self.target_measure().nodes, weights)

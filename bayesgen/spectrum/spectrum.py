@@ -2,7 +2,7 @@
 
 For a Gaussian likelihood with prior covariance s·K and noise σ² all that matters of K is where its
 eigenvalues lie (the density) and how the targets load on them (the same measure, weighted). Given
-the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each labelling.
+the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each task.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Spectrum(Solves):
         density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
         n: order of the operator.
         targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
-        outputs: C, the number of outputs of each labelling.
+        outputs: C, the number of outputs of each task.
         vectors: eigenvectors (n, m) where they are kept; they turn the measures into solves.
         projections: Uᵀy, (B, m, C), beside them.
         y: the targets, (B, n, C), beside them.
@@ -220,7 +220,7 @@ class Spectrum(Solves):
             y: as in `dense`.
             probes: at least 2.
             steps: products at most.
-            tolerance: nats of error of each labelling's evidence, at its best (s, σ²), that are
+            tolerance: nats of error of each task's evidence, at its best (s, σ²), that are
                 small enough to stop before that.
             seed: of the probes.
             folder, mark: where finished blocks are kept, and under which mark, so that a run that
@@ -293,7 +293,7 @@ class Spectrum(Solves):
     # ------------------------------------------------------------------ of K and the targets
 
     def evidence(self, scale: Any, noise: Any) -> Evidence:
-        """Exact Evidence of the targets under N(0, sK + σ²I), for every labelling.
+        """Exact Evidence of the targets under N(0, sK + σ²I), for every task.
 
             fit        = −½ [nC log(2πσ²) + σ² Σ tᵢ/(sλᵢ+σ²)² + N_eff]
             complexity = ½ [C Σ log(1 + sλᵢ/σ²) − N_eff + Σ tᵢ sλᵢ/(sλᵢ+σ²)²]
@@ -337,7 +337,7 @@ class Spectrum(Solves):
         return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
 
     def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
-        """The (s, σ²) of largest evidence, for every labelling at once, in O(n) each.
+        """The (s, σ²) of largest evidence, for every task at once, in O(n) each.
 
         Free settings are searched; one that is given is kept. With both free, s has a closed form
         for each ratio ρ = σ²/s (s = Σ tᵢ/(λᵢ+ρ) / nC), so the search is over log ρ alone: a coarse
@@ -352,7 +352,7 @@ class Spectrum(Solves):
             A `Maximum`, each part of the batch shape.
 
         Raises:
-            ValueError: a labelling whose targets are all zero, for which the evidence has no
+            ValueError: a task whose targets are all zero, for which the evidence has no
                 maximum; a given setting that is not positive.
 
         Example:

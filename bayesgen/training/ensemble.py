@@ -1,4 +1,4 @@
-"""Many networks of one architecture at once, on labellings of the same inputs."""
+"""Many networks of one architecture at once, on tasks of the same inputs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network.data import inputs, matched
 from bayesgen.training.progress_bar import reporting
-from bayesgen.training.settings import Progress, Settings, check_net
+from bayesgen.training.settings import Settings, check_net
 
 
 def train_ensemble(
@@ -36,7 +37,7 @@ def train_ensemble(
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
-    """Train B networks side by side, one labelling each, as one `torch.func.vmap` (in place).
+    """Train B networks side by side, one task each, as one `torch.func.vmap` (in place).
 
     On a GPU small networks leave most of the card idle; B of them at once do not. On a CPU it is
     the same code, and slower than one network after the other. All see the observations in the
@@ -45,7 +46,7 @@ def train_ensemble(
     Args:
         nets: B networks of one architecture, on one device.
         x: inputs (n, …), shared.
-        y: B labellings: labels (B, n), or real (B, n, C).
+        y: B tasks: labels (B, n), or real (B, n, C).
         likelihood: as for `bayesgen.Laplace`; with "gaussian" the noise is 1.
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed: as for
             `bayesgen.train`.
@@ -130,7 +131,7 @@ def _targets(
     labels = checks.as_tensor("y", y)
     if labels.ndim < 2 or len(labels) != len(members):
         raise ValueError(
-            f"y must hold one labelling for each of {len(members)} networks, (B, n) or (B, n, C), "
+            f"y must hold one task for each of {len(members)} networks, (B, n) or (B, n, C), "
             f"got {tuple(labels.shape)}"
         )
     with torch.no_grad():

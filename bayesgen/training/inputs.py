@@ -32,7 +32,7 @@ def observations(
     own = matched(found, checks.as_tensor("y", y), f)
     targets = own.targets(y, f)
     if len(targets) != 1:
-        raise ValueError("y must be of one labelling; see train_ensemble for several")
+        raise ValueError("y must be of one task; see train_ensemble for several")
     return x, targets[0], own
 
 

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from bayesgen.training.settings import Progress
+from bayesgen._internal.progress import Progress
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 
-Progress = Callable[[int, int, str], None]
 OPTIMISERS = ("sgd", "adam")
 SCHEDULES = ("cosine", "constant")
 ARITHMETIC = ("native", "bf16", "tf32")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
+from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
@@ -25,7 +26,7 @@ from bayesgen.models.network.model import Laplace
 from bayesgen.training import checkpoint as checkpoints
 from bayesgen.training.inputs import layers, observations, precisions
 from bayesgen.training.progress_bar import reporting
-from bayesgen.training.settings import Progress, Settings
+from bayesgen.training.settings import Settings
 
 
 @dataclass(frozen=True)

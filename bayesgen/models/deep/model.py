@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bayesgen import kernels
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import gram
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import DivergedError, NotAtModeWarning
@@ -26,7 +27,6 @@ from bayesgen.models.gp.gradient_search import Free
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.network.data import inputs
-from bayesgen.models.profile_search import Progress
 
 _OBJECTIVES = ("evidence", "conditional")
 # The noise is not searched below so much of the targets' mean square.
@@ -170,7 +170,7 @@ class DeepKernel:
         y = checks.targets("y", torch.as_tensor(y).to(phi), len(x), like=phi)
         if y.ndim > 2:
             raise ValueError(
-                f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: every labelling has "
+                f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: every task has "
                 "features of its own; fit one after the other"
             )
         columns = y.reshape(len(x), -1)

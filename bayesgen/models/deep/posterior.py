@@ -30,7 +30,7 @@ class DeepKernelPosterior(Reporting):
         weights_dimension: N_eff of the weights under their prior; 0 without one.
     """
 
-    looked = "the features, trained on the same targets"
+    data_dependent = "the features, trained on the same targets"
 
     def __init__(
         self,
@@ -99,17 +99,17 @@ class DeepKernelPosterior(Reporting):
             k: Tensor = self.kernel(self.features(x1), self.features(x2)).to_dense()
         return self.scale * k
 
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`."""
-        return self.gp.latent_samples(count, labelling=labelling, seed=seed)
+        return self.gp.latent_samples(count, task=task, seed=seed)
 
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+    def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """See `Posterior.observe`."""
-        return self.gp.observe(f, labelling=labelling)
+        return self.gp.observe(f, task=task)
 
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
-        return self.gp.marginals(labelling)
+        return self.gp.marginals(task)
 
     def __repr__(self) -> str:
         return (

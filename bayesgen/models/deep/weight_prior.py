@@ -48,7 +48,7 @@ class Fisher:
         return torch.stack([self._times(column) for column in v.mT], -1)
 
     def _times(self, v: Tensor) -> Tensor:
-        moved = self.weights.moved(self.x, v, self.batch).double()
+        moved = self.weights.jvp(self.x, v, self.batch).double()
         phi = self.phi.clone().requires_grad_()
         # ∂A along a direction by two reverse passes: kernels with a backward pass of their own,
         # as gpytorch's, have no forward one.
@@ -59,7 +59,7 @@ class Fisher:
             along = torch.autograd.grad(back, u, moved, retain_graph=True)[0]
             inner = self.inverse @ along @ self.inverse
             slope = torch.autograd.grad(A, phi, inner)[0]
-        return 0.5 * self.outputs * self.weights.pulled_back(self.x, slope, self.batch)
+        return 0.5 * self.outputs * self.weights.vjp(self.x, slope, self.batch)
 
 
 def spectrum(fisher: Fisher, gradient: Tensor, *, probes: int, steps: int) -> Spectrum:

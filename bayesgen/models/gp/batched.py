@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.radial import Profile, profile_of
 from bayesgen.evidence import Evidence
 from bayesgen.models.gp.gradient_search import Free
-from bayesgen.models.profile_search import Progress
 
 # Numbers of K that are worked on at a time: what a processor's cache and a card's memory like.
 _CPU, _GPU = 2**21, 2**28

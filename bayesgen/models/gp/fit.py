@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram
 from bayesgen.evidence import Evidence, combine
 from bayesgen.models.gp import gradient_search, krylov, lengthscale_search
 from bayesgen.models.gp.gradient_search import Free
 from bayesgen.models.gp.objective import evidence_at
 from bayesgen.models.gp.posterior import GPPosterior, MeanFunction
-from bayesgen.models.profile_search import Progress
 from bayesgen.spectrum.spectrum import Spectrum
 
 
@@ -117,7 +117,7 @@ class GPFit:
         )
 
     def by_gradient(self, free: Free, progress: Progress | None) -> GPPosterior:
-        """L-BFGS on the exact gradient, labelling by labelling."""
+        """L-BFGS on the exact gradient, task by task."""
         starts = gradient_search.starts(self.gram, self.y, self.scale, self.noise, free)
         B = len(starts)
         found = []
@@ -174,8 +174,8 @@ class GPFit:
 
 
 def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
-    """The progress of one labelling as a part of the progress of all."""
-    progress(b * expected + done, B * expected, f"labelling {b + 1} of {B}: {what}")
+    """The progress of one task as a part of the progress of all."""
+    progress(b * expected + done, B * expected, f"task {b + 1} of {B}: {what}")
 
 
 def check_kernel(matrices: KernelGram, theta: Tensor) -> None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bayesgen import kernels
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.models.ascent import Bounds, ascend
 from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
-from bayesgen.models.profile_search import Progress
 from bayesgen.spectrum.spectrum import Spectrum
 
 
@@ -42,11 +42,11 @@ class Free:
 def starts(
     gram: KernelGram, y: Tensor, scale: Tensor, noise: Tensor, free: Free
 ) -> list[GPSetting]:
-    """Where to start from, for each labelling, (B,).
+    """Where to start from, for each task, (B,).
 
     The kernel as the user has it, or with its length-scales at the typical distance between
     points, whichever has more evidence at its own best (s, σ²): one spectrum each for all
-    labellings. With a noise for each point there is no spectrum to ask; the typical distance
+    tasks. With a noise for each point there is no spectrum to ask; the typical distance
     is taken.
     """
     typical = gram.parameters(kernels.with_typical_lengthscales(gram.base, gram.x))
@@ -73,7 +73,7 @@ def starts(
 def search_gradient(
     gram: Gram, y: Tensor, start: GPSetting, free: Free, *, progress: Progress | None = None
 ) -> GPSetting:
-    """The setting of largest evidence near `start`, for one labelling y (n, C).
+    """The setting of largest evidence near `start`, for one task y (n, C).
 
     L-BFGS-B (SciPy) over (θ, log s, log σ²), those that are free, on the exact gradient; the last
     two bounded to what the targets' variance makes conceivable.

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from bayesgen._internal import files
 from bayesgen._internal.hashing import fingerprint
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.covariance.tiled import TiledGram, add
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.models.gp import lengthscale_search, tiled_cholesky
 from bayesgen.models.gp.gradient_search import Free
-from bayesgen.models.profile_search import ProfileMaximum, Progress
+from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.solvers import Plan
 from bayesgen.spectrum.evidence import logdet_error, quadratic
 from bayesgen.spectrum.spectrum import Spectrum
@@ -31,7 +32,7 @@ _STEP = 0.5 * math.log(2.0)
 _PROBES, _PRODUCTS = 48, 16
 # Of what is kept on disk.
 _LAYOUT = 3
-# Nats of error of the evidence, for each of a labelling's n·C targets, that are small enough.
+# Nats of error of the evidence, for each of a task's n·C targets, that are small enough.
 _TOLERANCE = 5e-5
 
 
@@ -54,7 +55,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """The best of every labelling.
+    """The best of every task.
 
     Attributes:
         theta: kernel parameters, (B, p).
@@ -88,10 +89,10 @@ def fit(
     noise: Tensor,
     search: Search,
 ) -> Found:
-    """Hyperparameters of maximum evidence, labelling by labelling, from a few Krylov spectra.
+    """Hyperparameters of maximum evidence, task by task, from a few Krylov spectra.
 
     A length-scale that is free is found exactly on 4,000 of the points; all of them are then asked
-    at the median labelling's value and at steps of √2 from there, outwards while some labelling
+    at the median task's value and at steps of √2 from there, outwards while some task
     gains. Where the Gram matrix is in float32, quadratic forms are those of float64 at the end, by
     the residuals of the solves, and how far the matrix is from its float64 self bounds what that
     does to the log-determinant. Where the plan has it, the evidence is then made exact: see
@@ -152,7 +153,7 @@ def fit(
 def _along(
     at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor, enough: float
 ) -> Found:
-    """The best over length-scales, outwards from the centre while some labelling gains enough."""
+    """The best over length-scales, outwards from the centre while some task gains enough."""
     best = at(like.new_tensor([centre]))
     for direction in (1, -1):
         for step in range(1, most):
@@ -185,7 +186,7 @@ def _better(old: Found, new: Found) -> Found:
 def _on_subset(
     matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
 ) -> Tensor:
-    """log ℓ of the median labelling on some of the points, ()."""
+    """log ℓ of the median task on some of the points, ()."""
     n = len(matrices.x)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
     small = gram(matrices.base, matrices.x[some])

@@ -1,4 +1,4 @@
-"""The best (length-scale, outputscale, noise) of many labellings from a few shared spectra."""
+"""The best (length-scale, outputscale, noise) of many tasks from a few shared spectra."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from bayesgen import kernels
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import LengthscaleGram
 from bayesgen.covariance.radial import squared_distances
 from bayesgen.models import profile_search
-from bayesgen.models.profile_search import ProfileMaximum, Progress
+from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.spectrum.spectrum import Spectrum
 
-# One step outwards while the best length-scale of some labelling lies beyond the grid.
+# One step outwards while the best length-scale of some task lies beyond the grid.
 _STEP = math.log(2.0)
 # The search gives up at this many times the typical distance.
 _LONGEST = 1e3
@@ -63,7 +64,7 @@ def search_lengthscale(
     most: int,
     progress: Progress | None,
 ) -> ProfileMaximum:
-    """Maximise the evidence of every labelling over log ℓ; see `profile.maximise`.
+    """Maximise the evidence of every task over log ℓ; see `profile.maximise`.
 
     The first spectra are at half, once and twice the typical distance between points. The range is
     from half the median nearest-neighbour distance to a thousand times the typical distance; a

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bayesgen import kernels, solvers
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
@@ -27,7 +28,6 @@ from bayesgen.models.gp.posterior import GPPosterior, MeanFunction
 from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.latent import fit
 from bayesgen.models.latent.posterior import LaplacePosterior
-from bayesgen.models.profile_search import Progress
 from bayesgen.solvers import Plan
 from bayesgen.solvers.planning import ENGINES
 
@@ -126,9 +126,9 @@ class GaussianProcess:
         """Condition on data, learning the hyperparameters that are free by maximum evidence.
 
         K does not depend on the targets. A kernel with one scalar length-scale to learn takes one
-        eigendecomposition a length-scale for all outputs and labellings together (see
+        eigendecomposition a length-scale for all outputs and tasks together (see
         `bayesgen.models.gp.lengthscale_search`); one with nothing to learn takes one; any other is
-        fitted by L-BFGS on the exact gradient, labelling by labelling, with one Cholesky
+        fitted by L-BFGS on the exact gradient, task by task, with one Cholesky
         factorisation a step for all outputs. With everything fixed one Cholesky factorisation does.
 
         Args:
@@ -136,7 +136,7 @@ class GaussianProcess:
                 A batch of data sets (B, n, d) makes one process of each, with hyperparameters of
                 its own, all at once: `bayesgen.models.gp.batched`.
             y: targets, (n,), (n, C) with C outputs that share the hyperparameters, or (B, n, C)
-                with B labellings of the same inputs, each with hyperparameters of its own.
+                with B tasks of the same inputs, each with hyperparameters of its own.
             hyperparameters: as for the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what) after each step.
 
@@ -252,7 +252,7 @@ class GaussianProcess:
                 dtype=x.dtype,
                 engine=engine,
                 keep=self.work is not None,
-                labellings=len(y),
+                tasks=len(y),
             )
         )
         if distributed.active() and engine is None and plan.engine == "cholesky":

@@ -16,16 +16,16 @@ from bayesgen.evidence import Evidence
 
 @dataclass(frozen=True)
 class NoiseGroup:
-    """Outputs and labellings that share one noise, and so one factorisation.
+    """Outputs and tasks that share one noise, and so one factorisation.
 
     Attributes:
         noise: σ², (1,) or (n,).
-        labellings: which of the B labellings.
+        tasks: which of the B tasks.
         outputs: which of the C outputs.
     """
 
     noise: Tensor
-    labellings: slice
+    tasks: slice
     outputs: slice
 
 
@@ -76,13 +76,13 @@ def evidence_at(
     method = ""
     for group in noise_groups(noise):
         factor = solvers.cholesky(partial(covariance, gram, theta, scale, group.noise))
-        part, weights = solvers.evidence(factor, y[group.labellings, :, group.outputs], group.noise)
-        alpha[group.labellings, :, group.outputs] = weights
-        fit[group.labellings] += part.fit
-        complexity[group.labellings] += part.complexity
-        dof[group.labellings] += part.effective_dimension
-        error[group.labellings] += part.error
-        jitter[group.labellings] = torch.maximum(jitter[group.labellings], part.jitter)
+        part, weights = solvers.evidence(factor, y[group.tasks, :, group.outputs], group.noise)
+        alpha[group.tasks, :, group.outputs] = weights
+        fit[group.tasks] += part.fit
+        complexity[group.tasks] += part.complexity
+        dof[group.tasks] += part.effective_dimension
+        error[group.tasks] += part.error
+        jitter[group.tasks] = torch.maximum(jitter[group.tasks], part.jitter)
         method = part.method
     return Evidence(fit, complexity, n, dof, error=error, method=method, jitter=jitter), alpha
 
@@ -105,7 +105,7 @@ class ValueAndGradient:
 
 
 class LogMarginalLikelihood:
-    """log p(y) of one labelling as a function of (θ, s, σ²), with its exact gradient.
+    """log p(y) of one task as a function of (θ, s, σ²), with its exact gradient.
 
         log p(y) = Σ_c log N(y_c; 0, A),  A = sK(θ) + diag(σ²),
         ∂ log p/∂θ = ⟨½ Σ_c α_c α_cᵀ − ½ C A⁻¹, ∂A/∂θ⟩,  α_c = A⁻¹ y_c.

@@ -25,7 +25,7 @@ MeanFunction = Callable[[Tensor], Tensor]
 
 
 class GPPosterior(Reporting, ExactPosterior):
-    """Posterior of a JointNormal process, for one labelling or a batch of B.
+    """Posterior of a JointNormal process, for one task or a batch of B.
 
     Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
     (n,), (n, C) or (B, n, C), predictions at m points are (m,), (m, C) or (B, m, C), and
@@ -69,7 +69,7 @@ class GPPosterior(Reporting, ExactPosterior):
         self.at_bound = self._each(at_bound)
         self.spectra = spectra
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
-        # The last spectrum, with all labellings' targets, and the parameters it is of.
+        # The last spectrum, with all tasks' targets, and the parameters it is of.
         self._spectrum = None if spectrum is None else (self._theta[0], spectrum)
 
     @property
@@ -86,12 +86,12 @@ class GPPosterior(Reporting, ExactPosterior):
 
     @property
     def kernels(self) -> list[gpytorch.kernels.Kernel]:
-        """The kernel of each labelling, with unit outputscale and its learnt parameters."""
+        """The kernel of each task, with unit outputscale and its learnt parameters."""
         return [self._gram.kernel(theta) for theta in self._theta]
 
     @property
     def lengthscale(self) -> Tensor:
-        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
 
         Raises:
             AttributeError: the kernel has none.
@@ -115,7 +115,7 @@ class GPPosterior(Reporting, ExactPosterior):
 
             m(x*) = s k(x*, X) (sK + σ²I)⁻¹ y
 
-        Labellings that share their kernel's parameters share its cross-covariance.
+        Tasks that share their kernel's parameters share its cross-covariance.
 
         Args:
             x_new: (m, d), of the training inputs' dtype and on their device.
@@ -180,7 +180,7 @@ class GPPosterior(Reporting, ExactPosterior):
         return Normal(self.mean(x_new), self._plain(std))
 
     def joint(self, x_new: Any, *, latent: bool = False) -> MultivariateNormal:
-        """Joint predictive distribution of all new points, for each output and labelling.
+        """Joint predictive distribution of all new points, for each output and task.
 
         Args:
             x_new: (m, d).
@@ -209,7 +209,7 @@ class GPPosterior(Reporting, ExactPosterior):
         return MultivariateNormal(mean, full if self._batched else full[0])
 
     def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
-        """The different θ among the labellings, and which of them each has."""
+        """The different θ among the tasks, and which of them each has."""
         if self._theta.shape[1] == 0:  # nothing to differ by
             return self._theta[:1], torch.zeros_like(self._scale, dtype=torch.int64)
         distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
@@ -234,7 +234,7 @@ class GPPosterior(Reporting, ExactPosterior):
         return self._noise[:, 0, 0]
 
     def _half_solves(self, x_new: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
-        """For each labelling b and outputs of one noise: L⁻¹ s k(X, x_new), (n, m)."""
+        """For each task b and outputs of one noise: L⁻¹ s k(X, x_new), (n, m)."""
         cross = self._gram.cross(x_new)
         for b, theta in enumerate(self._theta):
             right = self._scale[b] * cross(theta).mT
@@ -243,7 +243,7 @@ class GPPosterior(Reporting, ExactPosterior):
                 yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
 
     def _noise_of(self, b: int) -> Tensor:
-        """σ² of one labelling, broadcastable with (1, n, C)."""
+        """σ² of one task, broadcastable with (1, n, C)."""
         return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
 
     def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
@@ -252,7 +252,7 @@ class GPPosterior(Reporting, ExactPosterior):
         return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
 
     def _lower(self, b: int, group: NoiseGroup) -> Tensor:
-        """The factor of one labelling's covariance; the last one is kept for the next chunk."""
+        """The factor of one task's covariance; the last one is kept for the next chunk."""
         key = (b, group.outputs.start)
         if self._factor is None or self._factor[0] != key:
             factor = self._factorised(b, group)
@@ -263,18 +263,18 @@ class GPPosterior(Reporting, ExactPosterior):
         """(B, m, C) with the prior mean added, in the shape the targets had."""
         return self._plain(values + self._mean(x))
 
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`.
 
         cov(f) = Λ − ΛA⁻¹Λ with Λ = diag(σ²), by a symmetric square root for each noise.
         """
         generator = torch.Generator().manual_seed(seed)
         n, C = self._y.shape[1:]
-        noise = self._noise_of(labelling)
-        mean = self._y[labelling] - noise[0] * self._alpha[labelling] + self._mean(self._gram.x)
+        noise = self._noise_of(task)
+        mean = self._y[task] - noise[0] * self._alpha[task] + self._mean(self._gram.x)
         z = torch.randn(count, n, C, generator=generator, dtype=torch.float64).to(mean)
         for group in noise_groups(noise):
-            factor = self._factorised(labelling, group)
+            factor = self._factorised(task, group)
             variance, inverse = group.noise.expand(n), factor.into_inverse()
             cov = -(variance[:, None] * inverse * variance)
             cov.diagonal().add_(variance)
@@ -283,34 +283,34 @@ class GPPosterior(Reporting, ExactPosterior):
             z[..., group.outputs] = root @ z[..., group.outputs]
         return mean + z
 
-    def gaussians(self, labelling: int) -> Iterator[JointNormal]:
+    def gaussians(self, task: int) -> Iterator[JointNormal]:
         """See `ExactPosterior.gaussians`."""
-        noise = self._noise_of(labelling)
-        theta, scale = self._theta[labelling], self._scale[labelling]
+        noise = self._noise_of(task)
+        theta, scale = self._theta[task], self._scale[task]
         for group in noise_groups(noise):
             matrix = covariance(self._gram, theta, scale, group.noise)
-            y = self._y[labelling][:, group.outputs]
+            y = self._y[task][:, group.outputs]
             yield JointNormal(matrix, group.noise.expand(len(y)), y)
 
-    def spectrum(self, labelling: int = 0) -> Spectrum:
+    def spectrum(self, task: int = 0) -> Spectrum:
         """See `ExactPosterior.spectrum`; the last one is kept."""
         if is_per_point(self._noise):
             raise ValueError("a noise given for each point leaves no spectrum that serves all")
-        return self._spectrum_at(self._theta[labelling]).labelling(labelling)
+        return self._spectrum_at(self._theta[task]).task(task)
 
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, or from the spectrum where it is known."""
-        noise = self._noise_of(labelling)
+        noise = self._noise_of(task)
         known = self._spectrum
-        if known is not None and torch.equal(known[0], self._theta[labelling]):
-            one = known[1].labelling(labelling)
-            mean, spread = one.marginals(self._scale[labelling], noise.reshape(()))
+        if known is not None and torch.equal(known[0], self._theta[task]):
+            one = known[1].task(task)
+            mean, spread = one.marginals(self._scale[task], noise.reshape(()))
             return mean[0] + self.prior_mean(), spread[0]
-        y, alpha = self._y[labelling], self._alpha[labelling]
+        y, alpha = self._y[task], self._alpha[task]
         mean = y - noise[0] * alpha + self.prior_mean()
         columns = []
         for group in noise_groups(noise):
-            inverse = self._factorised(labelling, group).into_inverse().diagonal()
+            inverse = self._factorised(task, group).into_inverse().diagonal()
             variance = group.noise.expand(len(y))
             columns.append((variance - variance.square() * inverse).clamp(min=0))
         return mean, torch.stack(columns, -1)
@@ -322,16 +322,16 @@ class GPPosterior(Reporting, ExactPosterior):
     def at(
         self,
         *,
-        labelling: int = 0,
+        task: int = 0,
         lengthscale: Any = None,
         scale: Any = None,
         noise: Any = None,
     ) -> GPPosterior:
-        """The posterior of one labelling at other hyperparameters; those not given are kept.
+        """The posterior of one task at other hyperparameters; those not given are kept.
 
         A length-scale only of a kernel where it is all there is to learn; no noise per point.
         """
-        theta = self._theta[labelling]
+        theta = self._theta[task]
         if lengthscale is not None:
             if not isinstance(self._gram, LengthscaleGram):
                 raise ValueError(
@@ -341,15 +341,15 @@ class GPPosterior(Reporting, ExactPosterior):
             theta = checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
         if is_per_point(self._noise):
             raise ValueError("a posterior with a noise for each point cannot be moved")
-        spectrum = self._spectrum_at(theta).labelling(labelling)
-        now = {"scale": self._scale[labelling], "noise": self._noise[labelling, 0, 0]}
+        spectrum = self._spectrum_at(theta).task(task)
+        now = {"scale": self._scale[task], "noise": self._noise[task, 0, 0]}
         scales, noises = (
             checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
             for name, v in (("scale", scale), ("noise", noise))
         )
         moved = GPPosterior(
             self._gram,
-            self._y[labelling][None],
+            self._y[task][None],
             theta=theta[None],
             scale=scales,
             noise=noises[:, None, None],
@@ -388,9 +388,9 @@ class GPPosterior(Reporting, ExactPosterior):
             self._spectrum = (theta, Spectrum.dense(self._gram.matrix(theta), self._y))
         return self._spectrum[1]
 
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+    def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """See `Posterior.observe`."""
-        noise = self._noise_of(labelling)
+        noise = self._noise_of(task)
         return Normal(f, noise[0].sqrt())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The exact evidence of labellings at hyperparameters found otherwise, one Cholesky for each."""
+"""The exact evidence of tasks at hyperparameters found otherwise, one Cholesky for each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram
 from bayesgen.covariance.tiled import TiledGram
 from bayesgen.evidence import Evidence
-from bayesgen.models.profile_search import Progress
 
 METHOD = "exact, by Cholesky, at hyperparameters found by block Lanczos"
 
@@ -30,12 +30,12 @@ def evidence(
     """Evidence, batch shape (B,), and (sK + σ²I)⁻¹y, (B, n, C), in y's dtype, or None.
 
     Each covariance is made in tiles, with no matrix of distances beside it, and factored in its
-    own memory. Labellings of the same hyperparameters share one.
+    own memory. Tasks of the same hyperparameters share one.
 
     Args:
         matrices: kernel on the inputs.
         y: targets, (B, n, C).
-        theta, scale, noise: of each labelling, (B, p), (B,) and (B,).
+        theta, scale, noise: of each task, (B, p), (B,) and (B,).
         keep: (name, make) → what make() made, now or in a run that was cut off.
         progress: called as progress(done, expected, what).
 

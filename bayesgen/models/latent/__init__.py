@@ -22,7 +22,7 @@ __all__ = [
 
 
 def problems(likelihood: Likelihood, y: Tensor) -> list[LatentProblem]:
-    """The independent problems that one labelling y, in its inner form (n, C), falls into."""
+    """The independent problems that one task y, in its inner form (n, C), falls into."""
     if isinstance(likelihood, Separable):
         return [SeparableProblem(likelihood, column[:, None]) for column in y.mT]
     return [SoftmaxProblem(y)]

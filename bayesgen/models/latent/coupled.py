@@ -15,7 +15,7 @@ from bayesgen.models.latent.newton import LatentCurvature
 
 
 class CoupledProblem:
-    """One labelling of n rows under g ~ N(0, K), K (nK, nK); g is handed around as (nK, 1).
+    """One task of n rows under g ~ N(0, K), K (nK, nK); g is handed around as (nK, 1).
 
     Args:
         likelihood: log-concave.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
@@ -17,7 +18,6 @@ from bayesgen.models import latent
 from bayesgen.models.ascent import Bounds, ascend
 from bayesgen.models.latent import Mode
 from bayesgen.models.latent.posterior import LaplacePosterior, LatentSetting
-from bayesgen.models.profile_search import Progress
 from bayesgen.posterior.posterior import Observed
 
 
@@ -37,7 +37,7 @@ _UNSURE = 0.1
 
 
 class LaplaceEvidence:
-    """log Z of one labelling as a function of (θ, log s, log σ²), with its exact gradient.
+    """log Z of one task as a function of (θ, log s, log σ²), with its exact gradient.
 
     The mode moves with the hyperparameters, which the gradient counts; each call starts Newton at
     the last mode.
@@ -130,7 +130,7 @@ def best(
     thetas: Sequence[Tensor] = (),
     progress: Progress | None = None,
 ) -> LaplacePosterior:
-    """The posterior of maximum Laplace evidence, labelling by labelling, over some Grams.
+    """The posterior of maximum Laplace evidence, task by task, over some Grams.
 
     Args:
         grams: candidates on the same inputs.
@@ -142,7 +142,7 @@ def best(
         progress: called as progress(done, expected, what).
 
     Raises:
-        NotConvergedError: a labelling for which no mode was found anywhere.
+        NotConvergedError: a task for which no mode was found anywhere.
     """
     x = grams[0].x
     inner = likelihood.targets(y, x)
@@ -151,11 +151,11 @@ def best(
     batched = len(shape) == (3 if likelihood.density else 2)
     observed = Observed(inner, shape, batched, likelihood.name, likelihood)
     settings, modes = [], []
-    for labelling in inner:
+    for task in inner:
         candidates = []
         for gram in grams:
             starts = [gram.start(), *(thetas if learn.kernel else ())]
-            candidates += [_climb(gram, likelihood, labelling, t, scale, learn) for t in starts]
+            candidates += [_climb(gram, likelihood, task, t, scale, learn) for t in starts]
         reached = [c for c in candidates if not isinstance(c, NotConvergedError)]
         if not reached:
             failed = candidates[0]
@@ -165,7 +165,7 @@ def best(
         settings.append(setting)
         modes.append(found)
         if progress is not None:
-            progress(len(modes), len(inner), f"labelling {len(modes)} of {len(inner)}")
+            progress(len(modes), len(inner), f"task {len(modes)} of {len(inner)}")
     return LaplacePosterior(observed, likelihood, settings, modes)
 
 

@@ -66,7 +66,7 @@ class LatentCurvature(ABC):
 
 
 class LatentProblem(Protocol):
-    """log p(y | f) of one labelling, as Newton's method wants it."""
+    """log p(y | f) of one task, as Newton's method wants it."""
 
     def value(self, f: Tensor) -> Tensor:
         """log p(y | f), ()."""
@@ -83,7 +83,7 @@ class LatentProblem(Protocol):
 
 @dataclass
 class Mode:
-    """A mode and Laplace's approximation there, of one labelling.
+    """A mode and Laplace's approximation there, of one task.
 
     Attributes:
         f: the mode, (n, C).

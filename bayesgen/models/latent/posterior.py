@@ -21,7 +21,7 @@ from bayesgen.posterior.posterior import Observed
 
 @dataclass(frozen=True)
 class LatentSetting:
-    """Hyperparameters of one labelling.
+    """Hyperparameters of one task.
 
     Attributes:
         gram: the prior covariance, unit outputscale.
@@ -37,12 +37,12 @@ class LatentSetting:
 
 
 class LaplacePosterior(Reporting):
-    """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one labelling or a batch of B.
+    """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one task or a batch of B.
 
     Attributes:
         evidence: the `Evidence`, Laplace's, batch shape () or (B,).
         likelihood: as it was given.
-        steps: Newton steps at the last setting, for each labelling.
+        steps: Newton steps at the last setting, for each task.
         gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ there.
     """
 
@@ -55,7 +55,7 @@ class LaplacePosterior(Reporting):
     ) -> None:
         self.likelihood, self._settings, self._modes = likelihood, settings, modes
         gram = settings[0].gram
-        self.looked = gram.features.looked if isinstance(gram, FeatureGram) else ""
+        self.data_dependent = gram.features.data_dependent if isinstance(gram, FeatureGram) else ""
         each = [
             combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
             for found in modes
@@ -85,7 +85,7 @@ class LaplacePosterior(Reporting):
 
     @property
     def kernels(self) -> list[Any]:
-        """The kernel of each labelling, with unit outputscale and its learnt parameters.
+        """The kernel of each task, with unit outputscale and its learnt parameters.
 
         Raises:
             AttributeError: the model is linear.
@@ -97,7 +97,7 @@ class LaplacePosterior(Reporting):
 
     @property
     def lengthscale(self) -> Tensor:
-        """Length-scale of each labelling, the batch shape; (..., 1, d) where there are d of them.
+        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
 
         Raises:
             AttributeError: the kernel has none.
@@ -210,19 +210,19 @@ class LaplacePosterior(Reporting):
         own = self._with_noise(0) if len(self._modes) == 1 else self.likelihood
         if own.log_noise is not None and len(self._modes) > 1:
             raise ValueError(
-                "predict of a batch whose noises differ: fit the labellings one by one, or pass "
+                "predict of a batch whose noises differ: fit the tasks one by one, or pass "
                 "latent=True"
             )
         return own.predictive(self._outputs(mean), self._outputs(covariance))
 
     # ------------------------------------------------------------------ draws for export
 
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`."""
-        setting, generator = self._settings[labelling], torch.Generator().manual_seed(seed)
+        setting, generator = self._settings[task], torch.Generator().manual_seed(seed)
         K = setting.scale * setting.gram.matrix(setting.theta)
         parts = []
-        for m in self._modes[labelling]:
+        for m in self._modes[task]:
             shape = (count, *m.f.shape)
             z = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
             if isinstance(m.curvature, SoftmaxCurvature):  # Matheron's rule, as for the weights
@@ -233,25 +233,25 @@ class LaplacePosterior(Reporting):
                 parts.append(m.f + _root(K - K @ m.curvature.times(K)) @ z)
         return torch.cat(parts, -1)
 
-    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+    def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """The latent functions, and the weights of a linear model."""
-        gram = self._settings[labelling].gram
+        gram = self._settings[task].gram
         if not isinstance(gram, FeatureGram):
-            return super().parameters(count, labelling=labelling, seed=seed)
-        draws = self._draw_weights(labelling, count, seed)
+            return super().parameters(count, task=task, seed=seed)
+        draws = self._draw_weights(task, count, seed)
         return {"w": draws, "f": gram.Phi @ draws}
 
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
-        return self._latent(labelling, self._settings[labelling].gram.x)
+        return self._latent(task, self._settings[task].gram.x)
 
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+    def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
         """See `Posterior.observe`."""
-        return self._with_noise(labelling).observe(f)
+        return self._with_noise(task).observe(f)
 
-    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+    def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
         """See `Posterior.log_likelihood`."""
-        return self._with_noise(labelling).log_density(self.observed.y[labelling], f)
+        return self._with_noise(task).log_density(self.observed.y[task], f)
 
     # ------------------------------------------------------------------ inside
 

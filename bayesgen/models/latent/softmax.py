@@ -9,7 +9,7 @@ from bayesgen.models.latent.newton import LatentCurvature, factorise
 
 
 class SoftmaxProblem:
-    """One labelling, y (n, C) one-hot, under a softmax of C latent functions."""
+    """One task, y (n, C) one-hot, under a softmax of C latent functions."""
 
     def __init__(self, y: Tensor) -> None:
         self.y = y

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import better, combine
 from bayesgen.features import bases, priors
@@ -19,7 +20,6 @@ from bayesgen.models import profile_search
 from bayesgen.models.hyperparameters import to_learn
 from bayesgen.models.latent import fit
 from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
-from bayesgen.models.profile_search import Progress
 from bayesgen.posterior.posterior import Observed
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -104,7 +104,7 @@ class LinearModel:
         """Condition on data, learning the hyperparameters that are free by maximum evidence.
 
         Scale and noise have their global optimum from one spectrum; the decay is searched from a
-        grid on, on exact slopes, each labelling its own; the order by trying each.
+        grid on, on exact slopes, each task its own; the order by trying each.
 
         Args:
             x: inputs (n, D) or (n,).
@@ -293,7 +293,7 @@ def _orders(features: bases.Features, free: frozenset[str]) -> list[int]:
 
 
 def _better(old: WeightPosterior | None, new: WeightPosterior) -> WeightPosterior:
-    """Labelling by labelling, whichever has more evidence."""
+    """Task by task, whichever has more evidence."""
     if old is None:
         return new
     pick = better(old.evidence, new.evidence)

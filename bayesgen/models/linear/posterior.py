@@ -24,7 +24,7 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 @dataclass(frozen=True)
 class WeightPosterior:
-    """Hyperparameters of each labelling, and the Evidence there.
+    """Hyperparameters of each task, and the Evidence there.
 
     Attributes:
         theta: decay in the prior's search coordinate, (B, 1) or (B, 0).
@@ -56,7 +56,7 @@ class EvidenceGradient(NamedTuple):
 
 
 class _Root(NamedTuple):
-    """Φ diag(v)^½ of one labelling, decomposed."""
+    """Φ diag(v)^½ of one task, decomposed."""
 
     gram: FeatureGram
     root_v: Tensor  # (d,), 0 where a weight is off
@@ -73,7 +73,7 @@ class _Root(NamedTuple):
 
 
 class LinearPosterior(Reporting, ExactPosterior):
-    """Posterior of a linear model, for one labelling or a batch of B; made by `LinearModel.fit`.
+    """Posterior of a linear model, for one task or a batch of B; made by `LinearModel.fit`.
 
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
@@ -88,7 +88,7 @@ class LinearPosterior(Reporting, ExactPosterior):
         self, gram: FeatureGram, observed: Observed, found: WeightPosterior, spectra: int
     ) -> None:
         self._gram, self._found, self.spectra = gram, found, spectra
-        self.features, self.looked = gram.features, gram.features.looked
+        self.features, self.data_dependent = gram.features, gram.features.data_dependent
         self._observe(observed, found.evidence)
         worst = float(found.evidence.error.max())
         if worst > max(1e-2, 1e-5 * observed.n):
@@ -245,33 +245,33 @@ class LinearPosterior(Reporting, ExactPosterior):
 
     # ------------------------------------------------------------------ draws for export
 
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`."""
-        return self._gram.Phi @ self._draw(labelling, count, seed)
+        return self._gram.Phi @ self._draw(task, count, seed)
 
-    def gaussians(self, labelling: int) -> Iterator[JointNormal]:
+    def gaussians(self, task: int) -> Iterator[JointNormal]:
         """See `ExactPosterior.gaussians`."""
-        root, y = self._root(labelling), self.observed.y[labelling]
+        root, y = self._root(task), self.observed.y[task]
         rooted = self._gram.Phi * root.root_v
-        matrix = self._found.scale[labelling] * (rooted @ rooted.mT)
-        noise = self._found.noise[labelling].expand(len(y))
+        matrix = self._found.scale[task] * (rooted @ rooted.mT)
+        noise = self._found.noise[task].expand(len(y))
         matrix.diagonal().add_(noise)
         yield JointNormal(matrix, noise, y)
 
-    def spectrum(self, labelling: int = 0) -> Spectrum:
+    def spectrum(self, task: int = 0) -> Spectrum:
         """See `ExactPosterior.spectrum`."""
-        return Spectrum.of_decomposition(self._root(labelling).parts, self.observed.y[labelling])
+        return Spectrum.of_decomposition(self._root(task).parts, self.observed.y[task])
 
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`: the outputs share a variance."""
         root, s, noise = (
-            self._root(labelling),
-            self._found.scale[labelling],
-            self._found.noise[labelling],
+            self._root(task),
+            self._found.scale[task],
+            self._found.noise[task],
         )
         signal = s * root.singular.square()
         variance = root.left.square() @ (signal * noise / (signal + noise))
-        return self._gram.Phi @ self._weights[labelling], variance[:, None]
+        return self._gram.Phi @ self._weights[task], variance[:, None]
 
     def prior_mean(self) -> Tensor:
         """See `ExactPosterior.prior_mean`: zero."""
@@ -280,31 +280,31 @@ class LinearPosterior(Reporting, ExactPosterior):
     def at(
         self,
         *,
-        labelling: int = 0,
+        task: int = 0,
         decay: Any = None,
         order: int | None = None,
         scale: Any = None,
         noise: Any = None,
     ) -> LinearPosterior:
-        """The posterior of one labelling at other hyperparameters; those not given are kept.
+        """The posterior of one task at other hyperparameters; those not given are kept.
 
         Args:
-            labelling: which one, of a batch.
+            task: which one, of a batch.
             decay: γ of a geometric, p of a power prior.
             order: features above it are off.
             scale: outputscale s.
             noise: σ².
         """
-        found, y, like = self._found, self.observed.y[labelling], self._gram.x
-        theta = found.theta[labelling]
+        found, y, like = self._found, self.observed.y[task], self._gram.x
+        theta = found.theta[task]
         if decay is not None:
             if self._gram.prior.decay is None:
                 raise ValueError(f"the prior ({self._gram.prior.name}) has no decay to set")
             theta = like.new_tensor([self._gram.prior.coordinate(float(decay))])
-        top = int(found.order[labelling]) if order is None else order
+        top = int(found.order[task]) if order is None else order
         spectrum = Spectrum.of_decomposition(self._gram.up_to(top).decompose(theta), y)
-        scales = checks.positive("scale", found.scale[labelling] if scale is None else scale)
-        noises = checks.positive("noise", found.noise[labelling] if noise is None else noise)
+        scales = checks.positive("scale", found.scale[task] if scale is None else scale)
+        noises = checks.positive("noise", found.noise[task] if noise is None else noise)
         scales, noises = scales.to(like).reshape(1), noises.to(like).reshape(1)
         moved = WeightPosterior(
             theta[None],
@@ -314,7 +314,7 @@ class LinearPosterior(Reporting, ExactPosterior):
             spectrum.evidence(scales, noises),
             torch.zeros_like(scales, dtype=torch.bool),
         )
-        posterior = LinearPosterior(self._gram, self.observed[labelling], moved, self.spectra)
+        posterior = LinearPosterior(self._gram, self.observed[task], moved, self.spectra)
         result: LinearPosterior = self._moved(
             posterior, decay=decay, order=order, scale=scale, noise=noise
         )
@@ -336,16 +336,16 @@ class LinearPosterior(Reporting, ExactPosterior):
         return self._root(0).gram, self._found.theta[0]
 
     def _reached(self, Phi: Tensor) -> Tensor:
-        """Φ times a root of the weights' covariance, of the first labelling."""
+        """Φ times a root of the weights' covariance, of the first task."""
         return self._shrunk(0, Phi * self._root(0).root_v)
 
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Normal:
+    def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """See `Posterior.observe`."""
-        return Normal(f, self._found.noise[labelling].sqrt())
+        return Normal(f, self._found.noise[task].sqrt())
 
-    def parameters(self, count: int, *, labelling: int = 0, seed: int = 0) -> dict[str, Tensor]:
+    def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
         """The weights and the function."""
-        draws = self._draw(labelling, count, seed)
+        draws = self._draw(task, count, seed)
         return {"w": draws, "f": self._gram.Phi @ draws}
 
     # ------------------------------------------------------------------ inside
@@ -355,7 +355,7 @@ class LinearPosterior(Reporting, ExactPosterior):
         return self.features(x_new)
 
     def _root(self, b: int) -> _Root:
-        """Singular vectors for labelling b's prior, shared where priors are the same."""
+        """Singular vectors for task b's prior, shared where priors are the same."""
         key = (float(self._found.order[b]), *self._found.theta[b].tolist())
         if key not in self._roots:
             gram = self._gram.up_to(int(key[0]))

@@ -163,7 +163,7 @@ def read(
     likelihood = matched(likelihood, y, like)
     inner = likelihood.targets(y, like)
     if len(inner) != 1:
-        raise ValueError(f"y must be of one labelling, got a batch in shape {tuple(y.shape)}")
+        raise ValueError(f"y must be of one task, got a batch in shape {tuple(y.shape)}")
     batches.y = inner[0]
     passed = _Pass(weights, unit(likelihood))
     for some, target in batches:

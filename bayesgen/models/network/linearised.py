@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import LARGEST_DUAL
 from bayesgen.curvature.float32_error import Measured, measured
 from bayesgen.curvature.function_space import DualGGN
-from bayesgen.curvature.jacobian import Progress, Sample
+from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
@@ -91,7 +92,7 @@ def fit(
     )
     gram = grams(weights, sample, prior, passes.progress)[0].double()
     rounded = measured(weights, sample, prior)
-    f = torch.zeros_like(data.f) if moved is None else data.f - weights.moved(data.x, moved)
+    f = torch.zeros_like(data.f) if moved is None else data.f - weights.jvp(data.x, moved)
     problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
     climb = _Climb(gram, problem)
     precision, mode = climb.best(start.precision, "prior_precision" in free)
@@ -109,7 +110,7 @@ def fit(
     unit = curvature.whitened().mul_(precision[0] * start.noise)
     dual = DualGGN(weights, seen, prior, [unit], decomposed=False)
     setting = PrecisionSetting(precision, start.noise, climb.at_bound)
-    back = weights.pulled_back(data.x, mode.a.reshape(n, K) @ basis.mT)
+    back = weights.vjp(data.x, mode.a.reshape(n, K) @ basis.mT)
     step = back / prior.precision(precision)
     linear = Linear(step if moved is None else theta.double() - moved + step, moved is not None)
     return NetworkPosterior(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
+from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import Curvature, PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
-from bayesgen.curvature.jacobian import Progress
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
@@ -332,7 +332,7 @@ def _assemble(
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
-    freedom = terms.freedom.sum()
+    freedom = terms.effective_parameters.sum()
     pull = (best.precision * objective.squares).sum()
     return Evidence(
         log_likelihood - 0.5 * freedom,

@@ -44,8 +44,8 @@ class Linear:
     def outputs(self, weights: Weights, x: Tensor, theta: Tensor) -> Tensor:
         """(m, C) at weights θ of its own."""
         if not self.offset:
-            return weights.moved(x, theta)
-        return weights.outputs(x, 256) + weights.moved(x, theta - weights.theta)
+            return weights.jvp(x, theta)
+        return weights.outputs(x, 256) + weights.jvp(x, theta - weights.theta)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class NetworkPosterior(Reporting):
         learnt: names of the hyperparameters that were learnt.
     """
 
-    looked = "the weights that the network is linearised at"
+    data_dependent = "the weights that the network is linearised at"
 
     def __init__(
         self,
@@ -274,7 +274,7 @@ class NetworkPosterior(Reporting):
             for theta in some:
                 yield weights.outputs_at(theta, x).double()
 
-    def latent_samples(self, count: int, *, labelling: int = 0, seed: int = 0) -> Tensor:
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`; of the linearised network."""
         x, weights = self._kept(), self.curvature.weights
         found = []
@@ -283,15 +283,15 @@ class NetworkPosterior(Reporting):
             found += [self._linear.outputs(weights, x, each).double() for each in some]
         return torch.stack(found)
 
-    def observe(self, f: Tensor, *, labelling: int = 0) -> Distribution:
+    def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
         """See `Posterior.observe`."""
         return self.likelihood.observe(f)
 
-    def log_likelihood(self, f: Tensor, *, labelling: int = 0) -> Tensor:
+    def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
         """See `Posterior.log_likelihood`."""
         return self.likelihood.log_density(self.observed.y[0].to(f), f)
 
-    def marginals(self, labelling: int = 0) -> tuple[Tensor, Tensor]:
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`; of the linearised network."""
         x = self._kept()
         covariance = self._covariance(x)

@@ -66,7 +66,11 @@ class NetworkEvidence:
         terms, (fit, slope) = self.terms(precision, noise), self.log_likelihood(noise)
         pull = precision * self.squares
         value = fit - 0.5 * pull.sum() - 0.5 * terms.logdet
-        return float(value), 0.5 * (terms.freedom - pull), slope + 0.5 * terms.freedom.sum()
+        return (
+            float(value),
+            0.5 * (terms.effective_parameters - pull),
+            slope + 0.5 * terms.effective_parameters.sum(),
+        )
 
 
 def search_precision(
@@ -100,7 +104,7 @@ def fixed_point(evidence: NetworkEvidence, start: PrecisionSetting, steps: int) 
     for _ in range(steps):
         terms = evidence.terms(precision, start.noise)
         tiny = torch.finfo(precision.dtype).tiny
-        precision = (terms.freedom / evidence.squares.clamp(min=tiny)).clamp(low, high)
+        precision = (terms.effective_parameters / evidence.squares.clamp(min=tiny)).clamp(low, high)
     return PrecisionSetting(precision, start.noise, start.at_bound)
 
 
@@ -110,7 +114,7 @@ def _shared(evidence: NetworkEvidence, start: PrecisionSetting) -> PrecisionSett
 
     def gap(log_factor: float) -> float:
         precision = (centre + log_factor).exp()
-        free = evidence.terms(precision, start.noise).freedom.sum()
+        free = evidence.terms(precision, start.noise).effective_parameters.sum()
         return float(free - (precision * evidence.squares).sum())
 
     low, high = -30.0, 30.0

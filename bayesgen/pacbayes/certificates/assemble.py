@@ -36,7 +36,7 @@ def certificate(
 
     Args:
         mean, variance: (n, C), the variance also (n, 1).
-        evidence: of one labelling; its complexity is the KL.
+        evidence: of one task; its complexity is the KL.
         kind: the loss.
         asked: what is wanted.
         settings, free, posterior, notes: for the record.

@@ -69,7 +69,7 @@ def sharpen(problem: TuningProblem, start: TunedSetting, steps: int = 80) -> Sha
     """Minimise the bound over the mean and the ratio ρ of Q's covariance, by L-BFGS.
 
     Args:
-        problem: prior, labelling, loss and theorem.
+        problem: prior, task, loss and theorem.
         start: the posterior to start from; what is found is never worse.
         steps: evaluations at most.
     """

@@ -14,7 +14,7 @@ from bayesgen.posterior.posterior import Posterior
 def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Certificate:
     """Of Laplace's Gaussian: the 0–1 loss of its draws."""
     if posterior.observed.batched:
-        raise ValueError("a batch of labellings under Laplace: fit and certify them one by one")
+        raise ValueError("a batch of tasks under Laplace: fit and certify them one by one")
     if loss != "zero_one":
         raise ValueError(
             f"loss={loss!r} is for Gaussian noise; the log loss of labels is unbounded: take "

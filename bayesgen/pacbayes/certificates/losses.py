@@ -147,14 +147,14 @@ def classes(y: Tensor) -> Tensor:
     return top.indices[..., 0]
 
 
-def of(observed: Observed, labelling: int, name: str, clip: object, noise: Tensor | None) -> Loss:
+def of(observed: Observed, task: int, name: str, clip: object, noise: Tensor | None) -> Loss:
     """A loss by name, of the data that a posterior with Gaussian noise saw.
 
     Raises:
         ValueError: an unknown name; targets or a range that do not go with it.
     """
     checks.one_of("loss", name, LOSSES)
-    y = observed.y[labelling]
+    y = observed.y[task]
     if name == "zero_one":
         if clip is not None:
             raise ValueError('clip is for the losses "squared" and "nll"; the 0–1 loss has none')

@@ -42,16 +42,16 @@ def certify_posterior(
     grid: Grid | None,
     clip: Any,
     subgamma: tuple[float, float] | None,
-    labelling: int | None,
+    task: int | None,
 ) -> Statement:
     """See `Posterior.certificate`."""
     asked = terms(delta, bound, predictor)
     if noise is not None:
         checks.one_of("noise", noise, ("tune", "keep"))
     batch = len(posterior.observed.y)
-    if posterior.observed.batched and labelling is None:
-        raise ValueError(f"labelling must be given, 0..{batch - 1}: the posterior is of a batch")
-    b = labelling or 0
+    if posterior.observed.batched and task is None:
+        raise ValueError(f"task must be given, 0..{batch - 1}: the posterior is of a batch")
+    b = task or 0
     refuse_a_look(posterior)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":
@@ -85,16 +85,16 @@ def certify_posterior(
         kept,
     )
     best = refine(problem, coarse(problem))
-    moved = posterior.at(labelling=b, scale=best.scale, noise=best.noise)
+    moved = posterior.at(task=b, scale=best.scale, noise=best.noise)
     return tuned_certificate(problem, best, asked, moved)
 
 
 def refuse_a_look(posterior: Posterior) -> None:
     """Raise where a prior took more from the data than hyperparameters that can be paid for."""
-    if posterior.looked:
+    if posterior.data_dependent:
         raise ValueError(
             "a certificate wants a prior chosen before the data, but the basis took from them "
-            f"{posterior.looked}"
+            f"{posterior.data_dependent}"
         )
 
 
@@ -131,7 +131,7 @@ def tuned_certificate(
 def statement(
     posterior: ExactPosterior, b: int, kind: Loss, asked: CertificateTerms
 ) -> Certificate:
-    """The certificate of one labelling's posterior as it is, the KL that of its Evidence."""
+    """The certificate of one task's posterior as it is, the KL that of its Evidence."""
     mean, variance = posterior.marginals(b)
     return certificate(
         mean,
@@ -145,7 +145,7 @@ def statement(
 
 
 def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
-    """σ² of one labelling; None where it differs between points."""
+    """σ² of one task; None where it differs between points."""
     noise: Tensor = posterior.noise  # type: ignore[attr-defined]
     batch = posterior.evidence.batch_shape
     if noise.shape != batch:
@@ -166,7 +166,7 @@ def _part(posterior: ExactPosterior, name: str, b: int) -> Tensor:
 
 
 def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
-    """A hyperparameter of one labelling, where it has it and it is one number."""
+    """A hyperparameter of one task, where it has it and it is one number."""
     try:
         value = _part(posterior, name, b)
     except (AttributeError, IndexError):
@@ -175,7 +175,7 @@ def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
 
 
 def _settings(posterior: ExactPosterior, b: int) -> dict[str, float]:
-    """What there is to say of the hyperparameters of one labelling."""
+    """What there is to say of the hyperparameters of one task."""
     names = ("lengthscale", "decay", "order", "scale", "noise")
     found = {name: _setting(posterior, name, b) for name in names}
     return {name: float(value) for name, value in found.items() if value is not None}
@@ -236,7 +236,7 @@ def _rounded(
             f"grid must also name what stands for {', '.join(sorted(left))}, which were learnt"
         )
     payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
-    return posterior.at(labelling=b, **moves), payment
+    return posterior.at(task=b, **moves), payment
 
 
 def _oracle(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.evidence import Evidence
 from bayesgen.pacbayes.certificates import losses as losses
 from bayesgen.pacbayes.certificates.assemble import certificate
@@ -25,13 +26,11 @@ from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, c
 from bayesgen.posterior.posterior import ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
 
-Progress = Callable[[int, int, str], None]
-
 # Covariances of a data-dependent prior, as shares of the posterior's that made it: paid for.
 COOLING = (1.0, 0.25, 0.0625, 0.015625)
 # Nodes while searching: an error of 1e-6, for a ranking.
 _QUICK = 24
-# Priors refined for each labelling after the coarse grid has ranked them.
+# Priors refined for each task after the coarse grid has ranked them.
 _FINALISTS = 2
 
 
@@ -41,7 +40,7 @@ class _Candidate:
 
     Attributes:
         name: as the user has it.
-        spectrum: of its covariance, with the targets of one labelling less the mean.
+        spectrum: of its covariance, with the targets of one task less the mean.
         offset: its mean, (n, C).
         scale: s to keep, None where it is free.
         cost: −ln of its probability among the priors stated.
@@ -75,7 +74,7 @@ def certify(
 
     For each model the outputscale and noise are tuned to the bound, free of charge (the 0–1 loss
     knows no outputscale, and the noise only shapes Q); which model is best costs ln(#models), or
-    −ln of its probability. Every labelling has its own best.
+    −ln of its probability. Every task has its own best.
 
     With `split`, a random share of the data makes the prior: the model is fitted to it with every
     hyperparameter it wants to learn, its posterior P is the prior for the rest, and the bound
@@ -144,7 +143,7 @@ def _search(
     free: bool,
     progress: Progress | None,
 ) -> list[Certificate]:
-    """One pass over the priors; a few of each labelling's best are kept and refined."""
+    """One pass over the priors; a few of each task's best are kept and refined."""
     coded = _batch(y)
     finalists: list[list[tuple[TunedSetting, str]]] = [[] for _ in coded]
     words = f"the choice among {len(named)} priors stated beforehand"
@@ -278,14 +277,12 @@ def _problem(one: _Candidate, kind: Loss, asked: CertificateTerms) -> TuningProb
 
 
 def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:
-    """The prior of one model on x, for each labelling; they share the decomposition."""
+    """The prior of one model on x, for each task; they share the decomposition."""
     if isinstance(model, Spectrum):
         spectrum = model.load(y)
         offset = torch.zeros_like(y if y.ndim == 2 else y[0])
         count = len(y) if y.ndim == 3 else 1
-        return [
-            _Candidate(name, spectrum.labelling(b), offset, None, cost, None) for b in range(count)
-        ]
+        return [_Candidate(name, spectrum.task(b), offset, None, cost, None) for b in range(count)]
     posterior = _fitted(name, model, x, y, ("scale", "noise"))
     refuse_a_look(posterior)
     offset = posterior.prior_mean()
@@ -316,7 +313,7 @@ def _updated(
 
 
 def _at(posterior: ExactPosterior, b: int, scale: float, noise: float) -> ExactPosterior:
-    return posterior.at(labelling=b, scale=scale, noise=noise)
+    return posterior.at(task=b, scale=scale, noise=noise)
 
 
 def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> ExactPosterior:

@@ -35,10 +35,10 @@ _MARGINS = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class TuningProblem:
-    """Posteriors of one prior on one labelling, and what they are judged by.
+    """Posteriors of one prior on one task, and what they are judged by.
 
     Attributes:
-        spectrum: of K, with the contrasts of the targets less the offset, of one labelling.
+        spectrum: of K, with the contrasts of the targets less the offset, of one task.
         contrasts: orthonormal columns, (C, C − 1), or (C, C) where the loss knows every output.
         offset: the prior's mean, (n, C).
         loss: the loss.
@@ -114,7 +114,7 @@ def refine(problem: TuningProblem, start: TunedSetting, steps: int = 60) -> Tune
     """A local minimum of the bound, by L-BFGS on its exact gradient in (log s, log σ²/s).
 
     Args:
-        problem: prior, labelling, loss and theorem.
+        problem: prior, task, loss and theorem.
         start: where from; never worse than it.
         steps: evaluations at most.
     """

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesgen._internal import checks
+from bayesgen._internal.progress import Progress
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.compression.arithmetic_coding import decode as decode_symbols
 from bayesgen.pacbayes.compression.arithmetic_coding import encode as encode_symbols
 from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
-
-Progress = Callable[[int, int, str], None]
 
 # Seed, dimension and levels, as the decoder reads them: 2 × 32 and 8 bits.
 _HEADER = struct.Struct("<IIB")

@@ -1,0 +1,68 @@
+"""Old keyword names, which work for one release with a `DeprecationWarning`."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that lets a function be called by old keyword names.
+
+    Args:
+        renamed: old name → new name.
+
+    Example:
+        >>> @renamed_arguments(labelling="task")
+        ... def double(*, task):
+        ...     return 2 * task
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     double(labelling=2), str(caught[0].message)
+        (4, 'double(labelling=) is now double(task=); the old name goes with the next release')
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in renamed.items():
+                if old in kwargs:
+                    name = function.__name__
+                    warnings.warn(
+                        f"{name}({old}=) is now {name}({new}=); the old name goes with the next "
+                        "release",
+                        DeprecationWarning,
+                        stacklevel=2,
+                    )
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warn, in the name of the caller's caller, that a public name has changed."""
+    warnings.warn(
+        f"{old} is now {new}; the old name goes with the next release",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+def old_task_argument(cls: type[Any]) -> None:
+    """Let the methods that a class defines be called with `labelling=` in place of `task=`."""
+    for name, method in list(vars(cls).items()):
+        if callable(method) and not name.startswith("_") and "task" in _arguments(method):
+            setattr(cls, name, renamed_arguments(labelling="task")(method))
+
+
+def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
+    code = getattr(function, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

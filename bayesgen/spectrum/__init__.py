@@ -1,4 +1,7 @@
-"""Spectral measures of a covariance, and the evidence that follows from them."""
+"""Spectral measures of a covariance matrix, and the evidence computed from them.
+
+The entry point is `Spectrum`, built from a matrix, from features, or from matrix products.
+"""
 
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.maximise import Maximum

@@ -1,6 +1,6 @@
-"""The measures that a `Spectrum` is made of, from eigenpairs, a factor, or an operator's products.
+"""Functions that compute the fields of a `Spectrum` from eigenpairs, a factor, or an operator.
 
-Each function returns fields of `Spectrum` by name.
+Each function returns a dictionary from field names of `Spectrum` to values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bayesgen.spectrum.quadrature_bracket import Bracket
 
 
 def of_basis(values: Tensor, vectors: Tensor, n: int, y: Tensor | None) -> dict[str, Any]:
-    """See `Spectrum.of_basis`."""
+    """Fields of `Spectrum.of_basis`: exact measures from m ≤ n eigenpairs."""
     missing = n - len(values)
     ones = torch.ones_like(values)
     density = Measure(values, ones)
@@ -42,8 +42,8 @@ def of_basis(values: Tensor, vectors: Tensor, n: int, y: Tensor | None) -> dict[
     projections = coefficients.reshape(-1, len(y), y.shape[-1]).movedim(0, 1)
     weights = projections.square().sum(-1)
     if missing:
-        # What the features cannot reach, by the residual itself and not by a difference of
-        # squares, which would cancel.
+        # Weight of the targets outside the span of the features. It is computed from the residual
+        # because a difference of squares would cancel.
         rest = (columns - vectors @ coefficients).square().sum(0)
         rest = rest.reshape(len(y), y.shape[-1]).sum(-1, keepdim=True)
         weights = torch.cat([weights, rest], -1)
@@ -60,7 +60,7 @@ def of_basis(values: Tensor, vectors: Tensor, n: int, y: Tensor | None) -> dict[
 def of_factor(
     R: Tensor, n: int, projections: Tensor | None, dropped: Tensor | None
 ) -> dict[str, Any]:
-    """See `Spectrum.reduced`."""
+    """Fields of `Spectrum.reduced`: measures from a triangular factor R."""
     vectors, singular, _ = torch.linalg.svd(R, full_matrices=False)
     rounding = Rounding(root=n**0.5 * torch.finfo(R.dtype).eps * float(singular[0]))
     spare = n - len(singular)
@@ -76,7 +76,7 @@ def of_factor(
 
 
 def of_operator(op: Any, y: Any, probes: int, steps: int, seed: int) -> dict[str, Any]:
-    """See `Spectrum.lanczos`."""
+    """Fields of `Spectrum.lanczos`: measures by Lanczos quadrature."""
     multiply, n, like = lanczos.operator(op)
     count = checks.whole("probes", probes, 2)
     k = min(checks.whole("steps", steps), n)
@@ -109,7 +109,10 @@ def of_operator(op: Any, y: Any, probes: int, steps: int, seed: int) -> dict[str
 
 @dataclass(frozen=True)
 class KrylovSettings:
-    """How `Spectrum.krylov` goes about it; see there."""
+    """Settings of `Spectrum.krylov`, with the method that runs it.
+
+    The attributes are the arguments of `Spectrum.krylov`.
+    """
 
     probes: int
     steps: int
@@ -120,7 +123,14 @@ class KrylovSettings:
     progress: Callable[[int], None] | None
 
     def fields(self, op: Any, y: Any, error: Callable[[dict[str, Any]], Tensor]) -> dict[str, Any]:
-        """Fields of the spectrum; error(fields) is what the tolerance is compared with."""
+        """Run block Lanczos and return the fields of the spectrum.
+
+        Args:
+            op: the operator, (n, n).
+            y: targets, (n,), (n, C) or (B, n, C).
+            error: function of the fields that returns the error of each task's evidence, which is
+                compared with the tolerance.
+        """
         multiply, n, like = lanczos.operator(op)
         checks.whole("probes", self.probes, 2)
         checks.whole("steps", self.steps)
@@ -128,7 +138,7 @@ class KrylovSettings:
         outputs = 1 if y.ndim == 1 else y.shape[-1]
         columns = y.reshape(-1, n, outputs).movedim(0, 1).reshape(n, -1)
         start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
-        # After the first product, which may have counted them on its way.
+        # Evaluated after the first product, because the operator may compute the moments during it.
         known = functools.cache(lambda: moments(op))
 
         def enough(space: solvers.Krylov) -> bool:
@@ -152,7 +162,7 @@ class KrylovSettings:
         }
 
 
-# A Ritz pair whose residual is within this share of its value is taken for an eigenpair.
+# A Ritz pair whose residual is within this fraction of its value counts as an eigenpair.
 _CONVERGED = 0.01
 
 
@@ -163,19 +173,20 @@ def measures(
     probes: int,
     known: tuple[float, float, float] | None,
 ) -> dict[str, Any]:
-    """All of `Spectrum.krylov` but what solves take, which is as large as the space.
+    """Fields of `Spectrum.krylov` except the vectors and projections that solves need.
 
-    The space was started from the columns of y, then the probes. Of the trace Σ f(λᵢ), what the
-    converged Ritz vectors V span is summed, f(θᵢ) each; the rest is estimated by the probes less
-    their share in V, (I − VVᵀ)z, scaled to the n − |V| dimensions that are left (deflation:
-    Gambhir, Stathopoulos & Orginos 2017), and calibrated on the moments that are known.
+    The space was started from the columns of y followed by the probes. The trace Σ f(λᵢ) has two
+    parts. The converged Ritz vectors V contribute f(θᵢ) each, without sampling. The rest is
+    estimated by the probes after projection, (I − VVᵀ)z, scaled to the n − |V| remaining
+    dimensions (deflation: Gambhir, Stathopoulos & Orginos 2017) and calibrated on the known
+    moments.
 
     Args:
         space: the Krylov space.
         n: order of the operator.
         y: targets, (n,), (n, C) or (B, n, C).
-        probes: q, the last columns of the start.
-        known: n, tr K and ‖K‖²_F, or None.
+        probes: q, the number of probes; they are the last columns of the start.
+        known: (n, tr K, ‖K‖²_F), or None where they are unknown.
     """
     batch = y.shape[:-2] if y.ndim == 3 else y.shape[:0]
     outputs = 1 if y.ndim == 1 else y.shape[-1]
@@ -184,7 +195,7 @@ def measures(
     kept = space.residuals() <= _CONVERGED * space.values
     random = random.masked_fill(kept[:, None], 0)
     mass, left = random.square().sum(0), n - int(kept.sum())
-    tiny = torch.finfo(y.dtype).eps * n  # nothing is left but rounding
+    tiny = torch.finfo(y.dtype).eps * n  # below this, only rounding error is left
     random = random * torch.where(mass > tiny, left / mass.clamp(min=tiny), 0).sqrt()
     nodes, around = space.radau(0.0)
     nodes = nodes.clamp(min=0)
@@ -200,7 +211,7 @@ def measures(
 
     sampled = random.square().mT
     other = (around.mT @ (space.vectors @ random)).square().mean(1)
-    # Both rules have these moments alike: what calibration changes, it changes on both sides.
+    # Gauss and Gauss–Radau rules share these moments, so calibration changes both by the same sum.
     change, doubt = torch.zeros_like(values), None
     if known is not None and left:
         exact, unsure = _rest(space, kept, random, known, torch.finfo(y.dtype).eps)
@@ -233,7 +244,8 @@ def measures(
             f"{probes} probes past {int(kept.sum()):,} deflated eigenvalues"
             + (", calibrated on tr K and ‖K‖²" if known is not None else "")
         ),
-        # Each product is rounded by eps in every term, independently; and what was dropped.
+        # Each product has independent rounding errors of eps per entry; dropped directions add to
+        # it.
         "rounding": Rounding(
             entries=torch.finfo(y.dtype).eps * float(density.integrate(torch.square)) ** 0.5
             + space.dropped
@@ -252,7 +264,7 @@ def _rules(
     some: slice,
     weigh: Callable[[Tensor], Tensor],
 ) -> tuple[Measure, Measure]:
-    """Gauss' and Radau's rules for some of the starting columns, taken together by weigh()."""
+    """Gauss and Gauss–Radau rules of some starting columns, their weights combined by weigh()."""
     nodes, around = radau
     first, start = len(space.start), space.start[:, some]
     return (
@@ -262,10 +274,10 @@ def _rules(
 
 
 def between(gauss: Measure, radau: Measure) -> Measure:
-    """The middle of the two rules' bracket, for every function that they bracket.
+    """Mean of the Gauss and the Gauss–Radau rule, the middle of the bracket they form.
 
-    They err by about as much once they have begun to converge, so that their mean is far closer
-    than either (as averaged rules are: Laurie 1996).
+    Once the two rules begin to converge, their errors have about the same size and opposite signs.
+    The mean is then far more accurate than either rule (averaged rules: Laurie 1996).
     """
     return Measure(
         torch.cat([gauss.nodes, radau.nodes], -1),
@@ -280,10 +292,14 @@ def _rest(
     known: tuple[float, float, float],
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Moments of (I − VVᵀ)K(I − VVᵀ) for each probe's Gauss rule to have, (q, 3), and their doubt.
+    """Moments that each probe's Gauss rule should have on (I − VVᵀ)K(I − VVᵀ), (q, 3).
 
-    ‖KVx‖² = Σ (θᵢ² + ρᵢ²)xᵢ² by the residuals ρ; a rule on the space has no ρ, so that what the
-    probes lose by it is lost by what they are asked for.
+    The moments of the converged Ritz vectors are subtracted from the known ones, with
+    ‖KVx‖² = Σ (θᵢ² + ρᵢ²)xᵢ² for residuals ρ. A rule on the space omits the part of Kz outside the
+    space, so that part is subtracted from the second moment as well.
+
+    Returns:
+        The moments, and the uncertainty of each by rounding, (3,).
     """
     values, rho = space.values.clamp(min=0)[kept], space.residuals()[kept]
     taken = torch.stack([kept.sum().to(values), values.sum(), (values**2 + rho**2).sum()])
@@ -291,6 +307,6 @@ def _rest(
     tail = space.out @ (space.vectors[-space.out.shape[1] :] @ random)
     exact[:, 2] -= tail.square().sum(0)
     largest = float(space.values.max())
-    # Every Ritz value is rounded by a few eps of the largest.
+    # Every Ritz value has a rounding error of a few eps times the largest one.
     first = 4 * eps * largest * len(space.values) ** 0.5
     return exact, taken.new_tensor([eps * known[0], first, 8 * eps * largest * known[2] ** 0.5])

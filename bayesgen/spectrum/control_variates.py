@@ -1,9 +1,9 @@
-"""Traces of an operator's powers that are known exactly, and what they do for a sampled density.
+"""Control variates that reduce the sampling error of a spectral density.
 
-Random probes estimate Σ f(λᵢ). The sums of 1, λ and λ² need no estimate: the order of the operator,
-its trace, its squared Frobenius norm. So a probe has to answer only for what is left of f once a
-parabola has been fitted to it, which of a logarithm on the bulk of a kernel's spectrum is a few
-per cent.
+Random probes estimate Σ f(λᵢ). The sums of 1, λ and λ² are known exactly: the order of the
+operator, its trace and its squared Frobenius norm. The probes therefore only estimate the
+difference between f and a fitted parabola. For a logarithm on the bulk of a kernel's spectrum this
+difference is a few per cent of f.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows of a pass.
+# Rows processed at a time.
 _ROWS = 512
 
 
 def moments(op: Any) -> tuple[float, float, float] | None:
-    """n, tr K and ‖K‖²_F of an operator that can tell them, else None.
+    """The moments n, tr K and ‖K‖²_F of an operator, or None where they are not available.
 
     Args:
-        op: a tensor (n, n), or an operator with a method `moments()` that returns the last two.
+        op: a tensor (n, n), or an operator whose method `moments()` returns tr K and ‖K‖²_F.
 
     Example:
         >>> moments(2 * torch.eye(4))
@@ -35,43 +35,45 @@ def moments(op: Any) -> tuple[float, float, float] | None:
 
 
 def of_rows(part: Tensor, first: int) -> tuple[float, float]:
-    """The share of tr K and ‖K‖²_F in some rows of K, (r, n), rows added up in float64.
+    """Contribution of some rows of K, (r, n), to tr K and ‖K‖²_F, summed over rows in float64.
 
     Args:
         part: the rows.
-        first: the number of the first.
+        first: index of the first row.
     """
     trace = float(part[:, first:].diagonal().sum(dtype=torch.float64))
-    if part.dtype == torch.float64 and part.is_contiguous():  # as fast as it can be read
+    if part.dtype == torch.float64 and part.is_contiguous():  # runs at memory bandwidth
         flat = (rows.reshape(-1) for rows in part.split(_ROWS))
         return trace, sum(float(torch.dot(row, row)) for row in flat)
-    # In the rows' own dtype along each, which is several times as fast as to convert them.
+    # The sum along each row stays in the rows' dtype: several times faster than converting them.
     return trace, float(torch.linalg.vector_norm(part, dim=1).double().square().sum())
 
 
 def calibrate(
     nodes: Tensor, weights: Tensor, exact: Tensor, doubt: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weights of each probe whose sums of 1, λ and λ² are the known ones.
+    """Change each probe's weights so that its sums of 1, λ and λ² equal the known ones.
 
-    The density takes the parabola p = φᵀc that is closest to f, for any f; a probe's sum becomes
-    Σ p, known, and its own sum of f − p. All of it is linear in f, so it is one change of the
-    weights. With w̄ the mean of q probes, φ = (1, λ, λ²), and r the moments of a probe:
+    For any f, let the parabola p = φᵀc be the least-squares fit of f under the density. A probe's
+    estimate becomes the known sum Σ p plus its own sum of f − p. The estimate is linear in f, so it
+    amounts to one change of the weights. With w̄ the mean weights of q probes, φ = (1, λ, λ²), and
+    r the moments of a probe, the new weights are:
 
         wᵢ − w̄ᵢ φᵢᵀ [Σ w̄φφᵀ + ½q diag(δ²)]⁻¹ (r − exact)
 
-    What is known is so but for δ: where sampling is surer than that, it is left alone. (The
-    covariance of r is 2Σ w̄φφᵀ, so that this is the c of least variance.) Weights may become
-    slightly negative.
+    The known moments have uncertainty δ. A moment that sampling determines more accurately than δ
+    is left almost unchanged. (The covariance of r is 2Σ w̄φφᵀ, so this c has the least variance.)
+    Weights may become slightly negative.
 
     Args:
-        nodes: (m,).
-        weights: (q, m).
-        exact: Σ 1, Σ λ and Σ λ² over the eigenvalues that the probes stand for, (3,) or (q, 3).
-        doubt: δ of each, (3,).
+        nodes: nodes of the density, (m,).
+        weights: weights of each probe, (q, m).
+        exact: Σ 1, Σ λ and Σ λ² over the eigenvalues that the probes estimate, (3,) or (q, 3).
+        doubt: uncertainty δ of each moment, (3,).
 
     Returns:
-        The weights, (q, m); and those of what δ does to Σ f, a row for each moment, (3, m).
+        The new weights, (q, m), and the weights that give the effect of δ on Σ f, one row for each
+        moment, (3, m).
 
     Source: control variates (Owen 2013, section 8.9), which here are calibration weights (Deville
     & Särndal 1992).
@@ -83,6 +85,6 @@ def calibrate(
     phi = (nodes / top)[:, None] ** powers
     off, doubt = weights @ phi - exact / top**powers, doubt / top**powers
     normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * doubt.square().diag()
-    # Two nodes or one leave less than a parabola to be told.
+    # With fewer than three nodes the normal matrix is singular; the pseudo-inverse handles it.
     closest = torch.linalg.pinv(normal, rtol=1e-13, hermitian=True) @ phi.mT
     return weights - mean * (off @ closest), doubt[:, None] * mean * closest

@@ -1,4 +1,4 @@
-"""Singular vectors of a model's features, and how sure they are."""
+"""Singular value decomposition of a model's features, with the size of its rounding error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from bayesgen._internal import checks
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding may have done to K, in the spectral norm unless it says otherwise.
+    """Size of the rounding error of K, in the spectral norm unless stated otherwise.
 
     Attributes:
-        matrix: ‖δK‖ where K itself was rounded and decomposed.
-        root: ‖δΦ‖ where its square root Φ was: small eigenvalues then keep their digits.
-        entries: ‖δK‖_F of roundings that are independent from entry to entry, in the Frobenius
-            norm; their spectral norm is taken for 2/√n of it (Wigner).
+        matrix: ‖δK‖ where K itself was rounded and then decomposed.
+        root: ‖δΦ‖ where a square root Φ of K was decomposed, which keeps small eigenvalues
+            accurate.
+        entries: ‖δK‖_F in the Frobenius norm, for rounding errors that are independent between
+            entries; their spectral norm is taken to be 2/√n of it (Wigner).
     """
 
     matrix: float = 0.0
@@ -35,13 +36,13 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Φ = U diag(σ) Vᵀ, or the part of it that can be told from rounding.
+    """Singular value decomposition Φ = U diag(σ) Vᵀ, without directions below the rounding level.
 
     Attributes:
         left: U, (n, r).
         singular: σ, (r,).
         right: V, (d, r).
-        by: "svd" or "gram".
+        by: how it was computed, "svd" or "gram".
     """
 
     left: Tensor
@@ -51,12 +52,12 @@ class Decomposition:
 
     @property
     def method(self) -> str:
-        """How it was computed, in words."""
+        """Description of how the decomposition was computed."""
         return METHODS[self.by]
 
     @property
     def rounding(self) -> Rounding:
-        """How uncertain ΦΦᵀ is by it."""
+        """Rounding error of ΦΦᵀ that follows from the decomposition."""
         n, dtype, top = len(self.left), self.left.dtype, float(self.singular.max())
         if self.by == "gram":
             return Rounding(matrix=solvers.rounding_norm(n, top**2, dtype))
@@ -64,9 +65,17 @@ class Decomposition:
 
 
 def decompose(Phi: Tensor, by: str) -> Decomposition:
-    """Singular vectors of Φ (n, d), by "svd" or, for d ≤ n, by "gram": eigenvectors of ΦᵀΦ.
+    """Singular value decomposition of Φ, (n, d).
 
-    With more features than points the SVD is that of Φ's (n, n) triangular factor.
+    With more features than points, the SVD is computed from Φ's (n, n) triangular factor.
+
+    Args:
+        Phi: features, (n, d).
+        by: "svd", or "gram" for the eigenvectors of ΦᵀΦ, which needs d ≤ n.
+
+    Raises:
+        ValueError: `by` is neither of the two; or, with "gram", Φ has more features than points or
+            is zero.
     """
     n, d = Phi.shape
     if checks.one_of("decomposition", by, tuple(METHODS)) == "svd":

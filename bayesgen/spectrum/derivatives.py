@@ -1,4 +1,4 @@
-"""Gradient and Hessian of the evidence in outputscale and noise, from two spectral measures."""
+"""Gradient and Hessian of the evidence in outputscale and noise variance."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bayesgen.spectrum.measures import SpectralMeasures
 
 
 class EvidenceDerivatives(NamedTuple):
-    """Log marginal likelihood with derivatives in (log s, log σ²).
+    """Log marginal likelihood with its derivatives in (log s, log σ²).
 
     Attributes:
-        value: (...), nats.
+        value: log marginal likelihood, (...), nats.
         gradient: (..., 2).
         hessian: (..., 2, 2).
     """
@@ -27,7 +27,7 @@ class EvidenceDerivatives(NamedTuple):
 
 
 def derivatives(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> EvidenceDerivatives:
-    """See `Spectrum.derivatives`; scale and noise have a trailing axis for the nodes."""
+    """Compute `Spectrum.derivatives`; scale and noise have a trailing axis for the nodes."""
 
     def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         total = scale * nodes + noise

@@ -1,4 +1,4 @@
-"""The Evidence of Gaussian targets, part by part, from spectral measures."""
+"""The Evidence of Gaussian targets and its error, computed from spectral measures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bayesgen.spectrum.quadrature_bracket import shift
 
 
 def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence:
-    """See `Spectrum.evidence`.
+    """Compute `Spectrum.evidence`.
 
     Args:
-        spectrum: with targets.
-        scale, noise: each with a trailing axis for the nodes.
+        spectrum: spectral measures with targets.
+        scale, noise: outputscale and noise variance, each with a trailing axis for the nodes.
     """
     density, targets, outputs = spectrum.density, spectrum.target_measure(), spectrum.outputs
     dof = outputs * density.integrate(lambda v: scale * v / (scale * v + noise))
     alpha_square = targets.integrate(lambda v: (scale * v + noise) ** -2)
     prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
-    # What the middle of the brackets leaves out: nothing where there are none.
+    # Corrections from the middle of each bracket to the extrapolated value; 0 without brackets.
     pull = _of_targets(spectrum, lambda v: 1 / (scale * v + noise))
     bend = _of_density(spectrum, lambda v: (scale * v / noise).log1p())
     error = logdet_error(spectrum, scale, noise) + _quadratic_error(
@@ -34,7 +34,8 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
     noise = noise[..., 0]
     fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
-    # A divergence that is moved stays one; what would make it negative is the fit's.
+    # The complexity is a KL divergence, so the correction must not make it negative. What the
+    # correction would take beyond that is moved to the fit.
     least = torch.minimum(complexity, torch.zeros_like(complexity)).detach()
     divergence = torch.maximum(complexity + 0.5 * outputs * bend, least)
     fit = fit - 0.5 * (pull + outputs * bend) + (divergence - complexity)
@@ -44,12 +45,12 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
 def quadratic(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
     """The quadratic form yᵀA⁻¹y with A = sK + σ²I.
 
-    Where Gauss and Gauss–Radau rules bracket it, `bayesgen.spectrum.quadrature_bracket` says which
-    value between the two is taken.
+    Where Gauss and Gauss–Radau rules bracket the form, `bayesgen.spectrum.quadrature_bracket`
+    determines which value between the two is returned.
 
     Args:
-        spectrum: with targets.
-        scale, noise: each with a trailing axis for the nodes.
+        spectrum: spectral measures with targets.
+        scale, noise: outputscale and noise variance, each with a trailing axis for the nodes.
     """
 
     def inverse(v: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def quadratic(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tenso
 
 
 def logdet(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
-    """log|A|, likewise."""
+    """The log-determinant log|A| with A = sK + σ²I; see `quadratic` for brackets and arguments."""
 
     def log(v: Tensor) -> Tensor:
         return (scale * v + noise).log()
@@ -68,11 +69,11 @@ def logdet(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
 
 
 def log_marginal_likelihood(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
-    """log N(y; 0, A), A = sK + σ²I, summed over the outputs, in nats.
+    """The log density log N(y; 0, A) with A = sK + σ²I, summed over the outputs, in nats.
 
     Args:
-        spectrum: with targets.
-        scale, noise: each with a trailing axis for the nodes.
+        spectrum: spectral measures with targets.
+        scale, noise: outputscale and noise variance, each with a trailing axis for the nodes.
     """
     constant = spectrum.n * math.log(2 * math.pi)
     determinant = logdet(spectrum, scale, noise) + constant
@@ -88,17 +89,18 @@ def _of_density(spectrum: SpectralMeasures, function: Callable[[Tensor], Tensor]
 
 
 def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
-    """Nats of an evidence that its log-determinants may be off by, with A = sK + σ²I.
+    """Error of the evidence, in nats, that comes from its log-determinants, with A = sK + σ²I.
 
-    The standard error over the probes, what was known of the density but for rounding, the bracket
-    of Gauss and Radau, and δK by |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F where its entries are independent.
+    It is the sum of four parts: the standard error over the probes, the rounding of the known
+    moments, the width of the bracket of the Gauss and Gauss–Radau rules, and the effect of δK. For
+    independent entries of δK the last part uses |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F.
 
     Args:
-        spectrum: as it comes.
-        scale, noise: each with a trailing axis for the nodes.
+        spectrum: spectral measures.
+        scale, noise: outputscale and noise variance, each with a trailing axis for the nodes.
     """
     rounding, half = spectrum.rounding, 0.5 * spectrum.outputs
-    one, two = scale[..., None], noise[..., None]  # probes or moments, nodes
+    one, two = scale[..., None], noise[..., None]  # axes: probes or moments, nodes
 
     def log(v: Tensor) -> Tensor:
         return (one * v + two).clamp(min=1e-300).log()
@@ -129,7 +131,11 @@ def _quadratic_error(
     alpha_square: Tensor,
     prior_norm: Tensor,
 ) -> Tensor:
-    """The same for yᵀA⁻¹y: the bracket of Gauss and Radau, αᵀδKα, and rounding of the targets."""
+    """Error of the evidence, in nats, that comes from yᵀA⁻¹y.
+
+    It is the sum of the width of the bracket of the Gauss and Gauss–Radau rules, the effect αᵀδKα
+    of rounding in K, and the rounding of the targets.
+    """
     rounding = spectrum.rounding
     error = torch.zeros_like(alpha_square)
     if spectrum.upper is not None:
@@ -142,7 +148,7 @@ def _quadratic_error(
     norm = rounding.matrix + 2 * rounding.entries / spectrum.n**0.5
     error = error + 0.5 * scale * norm * alpha_square
     error = error + scale * rounding.root * (alpha_square * prior_norm / scale).sqrt()
-    if spectrum.y is not None:  # to their own dtype
+    if spectrum.y is not None:  # rounding of the targets to their dtype
         quadratic = noise * alpha_square + prior_norm
         error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
     return error

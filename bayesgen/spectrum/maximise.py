@@ -1,4 +1,4 @@
-"""The (s, σ²) of largest evidence, for a whole batch of tasks, from their spectrum."""
+"""Maximise the evidence over outputscale and noise variance, for every task of a batch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bayesgen.spectrum.derivatives import derivatives
 from bayesgen.spectrum.evidence import gaussian_evidence
 from bayesgen.spectrum.measures import SpectralMeasures
 
-# The coarse grid of the maximisation: points for each factor of ten.
+# Points per factor of ten on the coarse grid of the maximisation.
 _PER_DECADE = 6
 
 
 class Maximum(NamedTuple):
-    """Where the evidence is largest.
+    """Outputscale and noise variance at which the evidence is largest.
 
     Attributes:
-        scale: outputscale s, shape: the batch shape.
-        noise: noise variance σ², likewise.
-        evidence: the Evidence there.
-        at_bound: True where the optimum lies on the edge of the searched range of σ²/s: the data
-            then ask for no noise at all, or for nothing but noise.
+        scale: outputscale s, of the batch shape.
+        noise: noise variance σ², of the batch shape.
+        evidence: the Evidence at (s, σ²).
+        at_bound: True where the optimum lies on the edge of the searched range of σ²/s. The optimum
+            then has either no noise or nothing but noise.
     """
 
     scale: Tensor
@@ -38,7 +38,7 @@ class Maximum(NamedTuple):
 
 
 def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
-    """See `Spectrum.maximise`."""
+    """Compute `Spectrum.maximise` from the spectral measures alone."""
     targets = spectrum.target_measure()
     norms = targets.weights.sum(-1)
     if (norms == 0).any():
@@ -59,7 +59,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     cells = spectrum.n * spectrum.outputs
 
     def settings(log_ratio: Tensor, quadratic: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(s, σ²) on the searched curve; quadratic = Σ tᵢ/(λᵢ+ρ) where it is known already."""
+        """(s, σ²) on the searched curve; quadratic = Σ tᵢ/(λᵢ+ρ) if it is already computed."""
         ratio = log_ratio.exp()
         if given_noise is not None:
             return given_noise / ratio, given_noise.expand_as(ratio)
@@ -70,7 +70,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
         return quadratic / cells, quadratic / cells * ratio
 
     def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
-        """First and second derivative of the searched curve in log ρ."""
+        """First and second derivative of the evidence along the searched curve in log ρ."""
         scale, noise = settings(log_ratio)
         _, g, h = derivatives(spectrum, scale[..., None], noise[..., None])
         if given_noise is not None:  # log s = log σ² − log ρ
@@ -84,7 +84,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     low, high = _ratio_range(spectrum)
     count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
     grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
-    # On the grid ρ is the same for all tasks: A = s (K + ρI) needs two sums for each ρ.
+    # All tasks share the grid of ρ: with A = s(K + ρI), each ρ needs two sums.
     shifts = grid.exp()
     quadratic = targets.resolvent(shifts).movedim(-1, 0)
 
@@ -110,7 +110,7 @@ def _evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evide
 
 
 def _ratio_range(spectrum: SpectralMeasures) -> tuple[float, float]:
-    """Searched range of log(σ²/s): from where eigenvalues are rounding to all noise."""
+    """Searched range of log(σ²/s), from K's rounding level to 10⁶ times its largest eigenvalue."""
     largest = float(spectrum.largest)
     if largest == 0:
         raise ValueError("K must not be zero throughout: it has no scale to learn")
@@ -132,7 +132,10 @@ def _expanded(name: str, value: Any, targets: Measure) -> Tensor:
 def _newton(
     slopes: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, lower: Tensor, upper: Tensor
 ) -> Tensor:
-    """Maximiser of a batch of curves in their brackets: Newton, bisection where it would leave."""
+    """Maximise a batch of curves within brackets.
+
+    Each step is a Newton step, replaced by bisection where it would leave the bracket.
+    """
     point = start
     tolerance = 4 * torch.finfo(start.dtype).eps ** 0.5
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""The spectral measures of a covariance as plain data, with the numbers that bound their errors."""
+"""The spectral measures of a covariance matrix as plain data, with bounds of their errors."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from bayesgen.spectrum.quadrature_bracket import Bracket
 class SpectralMeasures:
     """The density of a PSD operator K on n points and its target-weighted measure.
 
-    All that a Gaussian likelihood needs of K are these two measures. The evidence, its derivatives
-    and its maximum over (s, σ²) are functions of this class; `Spectrum` adds eigenvectors.
+    A Gaussian likelihood depends on K through these two measures alone. The evidence, its
+    derivatives and its maximum over (s, σ²) are functions of this class; `Spectrum` adds
+    eigenvectors.
 
     Attributes:
         density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
         n: order of the operator.
         targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
         outputs: C, the number of outputs of each task.
-        method: how it was computed, in words.
+        method: description of how it was computed.
         y: the targets, (B, n, C), where eigenvectors are kept.
-        rounding: how uncertain K is by rounding.
-        probes: the density as each random probe saw it, nodes and weights (q, m), where it is an
-            estimate; `density` is their mean.
+        rounding: size of the rounding error of K.
+        probes: the density estimated from each random probe, nodes and weights (q, m); None where
+            the density is exact. `density` is their mean.
         upper: the target-weighted measure by Gauss–Radau quadrature, where `targets` is the mean of
             it and of Gauss quadrature; the two bracket the quadratic form.
         radau: the density by Gauss–Radau quadrature; an end of the bracket of the log-determinant
             for the probes that were drawn.
-        targets_bracket, density_bracket: how the ends of the two brackets have moved.
-        doubt: the effect on the sums of `density` of rounding in the moments that it was calibrated
-            on, a row for each moment.
+        targets_bracket, density_bracket: the ends of the two brackets after each of the last two
+            blocks.
+        doubt: effect on the sums of `density` of rounding in the moments that it was calibrated on,
+            one row for each moment.
     """
 
     density: Measure
@@ -58,7 +60,7 @@ class SpectralMeasures:
         return self.density.nodes.max()
 
     def target_measure(self) -> Measure:
-        """The target-weighted measure.
+        """The target-weighted measure of the spectrum.
 
         Raises:
             ValueError: the spectrum was built without targets.

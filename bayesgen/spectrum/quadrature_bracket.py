@@ -1,11 +1,12 @@
-"""Where between the two ends of a bracket the truth lies, by how the ends have been moving.
+"""Estimate where between the two ends of a quadrature bracket the true value lies.
 
-Gauss' rule and Gauss–Radau's bound an integral vᵀf(A)v from the two sides, and close in on it as
-the Krylov space grows. Both close in at one rate, so that after the last block each is off in
-proportion to what that block moved it: an error c·rᵏ has moved by (1/r − 1) times itself. Where f
-bends far below the eigenvalues that are resolved nearly all of the bracket is the one rule's
-(measured on CIFAR-10: the truth of a quadratic form lies at 0.03 of it for σ² = s/200, at 0.5 for
-σ² = s/2, at 0.8 for σ² = 5s), and its middle is no estimate.
+Gauss and Gauss–Radau rules bound an integral vᵀf(A)v from the two sides and converge to it as the
+Krylov space grows. Both converge at the same rate. The error of each end after the last block is
+therefore proportional to the change that the block made to it: an error c·rᵏ has changed by
+(1/r − 1) times itself. Where f varies most far below the resolved eigenvalues, nearly all of the
+bracket's width is the error of one rule, and the middle is a poor estimate. (Measured on CIFAR-10,
+the true quadratic form lies at 0.03 of the bracket for σ² = s/200, at 0.5 for σ² = s/2 and at 0.8
+for σ² = 5s.)
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from torch import Tensor
 
 from bayesgen.solvers.quadrature import Measure
 
-# A block that closes so much of a bracket tells where the truth lies in what is left of it.
+# Fraction of the bracket that a block must close for the estimate to be trusted in full.
 _CLOSED = 0.15
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """The same integrals by Gauss' and Radau's rules of one Krylov space, and of the one before.
+    """Gauss and Gauss–Radau rules of one Krylov space and of the space one block smaller.
 
     Attributes:
-        gauss, radau: of the space.
-        gauss_before, radau_before: of the space that was a block smaller.
+        gauss, radau: rules of the space.
+        gauss_before, radau_before: rules of the space one block smaller.
 
-    Source: Golub & Meurant (2010), section 6.6, for the bracket; Aitken (1926) for the rest.
+    Source: Golub & Meurant (2010), section 6.6, for the bracket; Aitken (1926) for the
+    extrapolation.
     """
 
     gauss: Measure
@@ -39,10 +41,11 @@ class Bracket:
     radau_before: Measure
 
     def share(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """What of the way from Gauss' value to Radau's leads to the truth.
+        """Estimated position of the true value, as a fraction of the way from Gauss to Radau.
 
-        The middle once they agree to rounding; and towards it where the last block has hardly
-        closed the bracket, for then how little the ends moved tells little.
+        The fraction is ½ where the two agree to rounding. It is moved towards ½ where the last
+        block has hardly closed the bracket, because small changes of the ends then carry little
+        information.
         """
         with torch.no_grad():
             gauss, radau = self.gauss.integrate(function), self.radau.integrate(function)
@@ -64,13 +67,13 @@ def shift(
     bracket: Bracket | None,
     function: Callable[[Tensor], Tensor],
 ) -> Tensor | float:
-    """What Σ f by the middle of a bracket's rules lacks of the truth between its ends.
+    """Correction to Σ f from the middle of the bracket to the estimated true value.
 
     Args:
-        middle: the mean of Gauss' and Radau's rules.
-        radau: Radau's; None where there is no bracket.
-        bracket: how the ends have been moving; None leaves the middle.
-        function: f.
+        middle: the mean of the Gauss and Gauss–Radau rules.
+        radau: the Gauss–Radau rule; None where there is no bracket, which gives 0.
+        bracket: the rules of the last two spaces; None gives 0.
+        function: f, applied element by element.
     """
     if radau is None or bracket is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""What eigenvectors add to the measures of a spectrum: solves, and marginals at the points."""
+"""Solves with a spectrum's eigenvectors, and posterior marginals at the points."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bayesgen.spectrum.measures import SpectralMeasures
 
 @dataclass(frozen=True)
 class Solves(SpectralMeasures):
-    """Solves and marginals of a `Spectrum`, from its eigenvectors and its targets along them.
+    """Spectral measures with eigenvectors, which give solves and marginals.
 
     Attributes:
-        vectors: eigenvectors (n, m) where they are kept.
-        projections: Uᵀy, (B, m, C), beside them.
-        spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
-            invariant: they give solves, but no variances.
+        vectors: eigenvectors, (n, m), or None where they are not kept.
+        projections: Uᵀy, (B, m, C), or None without eigenvectors or targets.
+        spanned: whether `vectors` are Ritz vectors. Their span contains the targets but is not
+            invariant under K, so they give solves but no variances.
     """
 
     vectors: Tensor | None = None
@@ -29,11 +29,11 @@ class Solves(SpectralMeasures):
     spanned: bool = False
 
     def solve(self, scale: Any, noise: Any) -> Tensor:
-        """(sK + σ²I)⁻¹ y, (B, n, C): the weights of the posterior mean, task by task.
+        """Solution (sK + σ²I)⁻¹y, (B, n, C): the weights of each task's posterior mean.
 
         Args:
             scale: outputscale s, () or (B,).
-            noise: σ², () or (B,).
+            noise: noise variance σ², () or (B,).
         """
         vectors, projections, y = self._basis()
         B = len(y)
@@ -55,7 +55,10 @@ class Solves(SpectralMeasures):
 
         Args:
             scale: outputscale s, () or (B,).
-            noise: σ², () or (B,).
+            noise: noise variance σ², () or (B,).
+
+        Raises:
+            ValueError: the spectrum was built without targets, or by block Lanczos.
 
         Source: Rasmussen & Williams (2006), eq. 2.25–2.26, in the eigenbasis of K.
 
@@ -86,13 +89,13 @@ class Solves(SpectralMeasures):
             )
 
     def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Eigenvectors, projections and targets, or an error that says there are none."""
+        """Eigenvectors, projections and targets; a ValueError where there are none."""
         if self.vectors is None or self.projections is None or self.y is None:
             raise ValueError("this spectrum was built without targets: pass y to its maker")
         return self.vectors, self.projections, self.y
 
     def labelling(self, b: int) -> Self:
-        """The old name of `task`."""
+        """Former name of `task`; deprecated."""
         deprecation.warn_renamed("spectrum.labelling(b)", "spectrum.task(b)")
         return self.task(b)
 

@@ -1,8 +1,9 @@
-"""The spectral measures of a covariance, and everything about its evidence that follows from them.
+"""`Spectrum`: the spectral measures of a covariance matrix and the evidence computed from them.
 
-For a Gaussian likelihood with prior covariance s·K and noise σ² all that matters of K is where its
-eigenvalues lie (the density) and how the targets load on them (the same measure, weighted). Given
-the two, evidence, derivatives and the optimum over (s, σ²) cost O(n) for each task.
+For a Gaussian likelihood with prior covariance s·K and noise variance σ², the evidence depends on K
+through two measures: the density of its eigenvalues, and the same eigenvalues weighted by the
+targets. Given these, the evidence, its derivatives and its maximum over (s, σ²) cost O(n) for each
+task.
 """
 
 from __future__ import annotations
@@ -27,29 +28,30 @@ from bayesgen.spectrum.solves import Solves
 
 @dataclass(frozen=True)
 class Spectrum(Solves):
-    """Spectral measures of a PSD operator K on n points, alone and weighted by the targets.
+    """Spectral measures of a PSD operator K on n points: its density and target-weighted measure.
 
     Attributes:
         density: eigenvalues of K with weight one each (zero eigenvalues may share a node).
         n: order of the operator.
         targets: the same nodes weighted by Σ_c (uᵢᵀy_c)², shape (..., m); None without targets.
         outputs: C, the number of outputs of each task.
-        vectors: eigenvectors (n, m) where they are kept; they turn the measures into solves.
-        projections: Uᵀy, (B, m, C), beside them.
-        y: the targets, (B, n, C), beside them.
-        method: how it was computed, in words.
-        rounding: how uncertain K is by it.
-        probes: the density as each random probe saw it, nodes and weights (q, m), where it is an
-            estimate; `density` is their mean.
-        upper: the targets' measure by Gauss–Radau quadrature, where `targets` is the mean of it and
-            Gauss': these two bracket the quadratic form.
-        radau: the density by Gauss–Radau quadrature, likewise: an end of the bracket of the
-            log-determinant, the probes being what they are.
-        targets_bracket, density_bracket: how the ends of the two have been moving.
-        doubt: what rounding in the moments that `density` was calibrated on does to its sums, a
-            row for each moment.
-        spanned: whether `vectors` are Ritz vectors, whose span holds the targets but is not
-            invariant: they give solves, but no variances.
+        vectors: eigenvectors, (n, m), or None where they are not kept; they are needed for solves.
+        projections: Uᵀy, (B, m, C), or None without eigenvectors or targets.
+        y: the targets, (B, n, C), where eigenvectors are kept.
+        method: description of how it was computed.
+        rounding: size of the rounding error of K.
+        probes: the density estimated from each random probe, nodes and weights (q, m); None where
+            the density is exact. `density` is their mean.
+        upper: the target-weighted measure by Gauss–Radau quadrature, where `targets` is the mean of
+            it and of Gauss quadrature; the two bracket the quadratic form.
+        radau: the density by Gauss–Radau quadrature; an end of the bracket of the log-determinant
+            for the probes that were drawn.
+        targets_bracket, density_bracket: the ends of the two brackets after each of the last two
+            blocks.
+        doubt: effect on the sums of `density` of rounding in the moments that it was calibrated on,
+            one row for each moment.
+        spanned: whether `vectors` are Ritz vectors. Their span contains the targets but is not
+            invariant under K, so they give solves but no variances.
 
     Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
 
@@ -64,19 +66,19 @@ class Spectrum(Solves):
         -3.0651
     """
 
-    # ------------------------------------------------------------------ makers
+    # ------------------------------------------------------------------ constructors
 
     @classmethod
     def dense(cls, K: Any, y: Any = None) -> Spectrum:
         """Spectrum of a symmetric positive semi-definite matrix, by a dense eigendecomposition.
 
         Args:
-            K: (n, n).
-            y: targets (n,), (n, C) or (B, n, C), of K's dtype and device; None for none.
+            K: covariance matrix, (n, n).
+            y: targets (n,), (n, C) or (B, n, C), of K's dtype and device; None for no targets.
 
         Raises:
-            ValueError: K is not square, symmetric, finite or PSD beyond rounding; y does not
-                match it.
+            ValueError: K is not square, symmetric, finite or PSD up to rounding; the shape of y
+                does not match K.
         """
         K = checks.real("K", K)
         if K.ndim != 2 or 0 in K.shape:
@@ -93,34 +95,34 @@ class Spectrum(Solves):
     def features(cls, Phi: Any, y: Any = None) -> Spectrum:
         """Spectrum of K = ΦΦᵀ, by a singular value decomposition of the features.
 
-        Never forms K nor the precision matrix ΦᵀΦ: singular values keep their digits. With more
-        features than points Φ is first reduced to its (n, n) triangular factor, function space's
-        own square root, without loss.
+        Neither K nor ΦᵀΦ is formed, so that small singular values stay accurate. With more features
+        than points, Φ is first replaced by its (n, n) triangular factor, which loses nothing.
 
         Args:
             Phi: features, (n, d).
             y: as in `dense`.
 
         Raises:
-            ValueError: Φ is not a finite (n, d) matrix; y does not match it.
+            ValueError: Φ is not a finite (n, d) matrix; the shape of y does not match Φ.
         """
         return cls._of_features(Phi, y, "svd")
 
     @classmethod
     def tall(cls, Phi: Any, y: Any = None) -> Spectrum:
-        """Spectrum of K = ΦΦᵀ for many more points than features, by way of ΦᵀΦ, (d, d).
+        """Spectrum of K = ΦΦᵀ from ΦᵀΦ, (d, d), for many more points than features.
 
-        Cheaper than the singular value decomposition of `features`, at the price of digits:
-        eigenvalues below eps·λ_max are noise and left out, and the rounding error is that of a
-        matrix. For features of one size, such as pooled activations, and a noise well above that
-        floor; not for raw powers.
+        This is cheaper than the singular value decomposition in `features` but less accurate:
+        eigenvalues below n·eps·λ_max are discarded as rounding, and the rounding error is that of a
+        matrix and not of its square root. Use it for features of similar size, such as pooled
+        activations, with a noise variance well above that level; do not use it for raw powers.
 
         Args:
             Phi: features, (n, d), d ≤ n.
             y: as in `dense`.
 
         Raises:
-            ValueError: Φ is not a finite (n, d) matrix with d ≤ n; y does not match it.
+            ValueError: Φ is not a finite (n, d) matrix with d ≤ n; Φ is zero; the shape of y does
+                not match Φ.
 
         Example:
             >>> import torch
@@ -153,7 +155,7 @@ class Spectrum(Solves):
         method: str,
         rounding: Rounding,
     ) -> Spectrum:
-        """Measures from m ≤ n eigenpairs; the other n − m eigenvalues are zero."""
+        """Spectrum from m ≤ n eigenpairs; the other n − m eigenvalues are zero."""
         fields = constructors.of_basis(values, vectors, n, y)
         return cls(**fields, n=n, method=method, rounding=rounding)
 
@@ -161,23 +163,25 @@ class Spectrum(Solves):
     def lanczos(
         cls, op: Any, y: Any = None, *, probes: int = 16, steps: int = 64, seed: int = 0
     ) -> Spectrum:
-        """Spectrum of a symmetric operator that is known by its products, by Lanczos quadrature.
+        """Spectrum of a symmetric operator from its matrix products, by Lanczos quadrature.
 
-        The density is the mean over random probes of Gauss quadratures (stochastic Lanczos
-        quadrature) and carries their standard error; the targets' measures are Gauss quadratures
-        of their own, from y itself, with Gauss–Radau's on the other side. Exact in k steps where
-        the operator has no more than k distinct eigenvalues. No eigenvectors: no solves.
+        The density is the mean of Gauss quadratures over random probes (stochastic Lanczos
+        quadrature), with a standard error. The target-weighted measures come from Gauss and
+        Gauss–Radau quadratures started at y itself. The result is exact in k steps where the
+        operator has at most k distinct eigenvalues. No eigenvectors are kept, so there are no
+        solves.
 
         Args:
-            op: (n, n): a tensor, or an operator with `shape`, `dtype` and `@` (of curvlinops,
-                linear_operator); PSD where y is given.
-            y: as in `dense`.
-            probes: q ≥ 2, random vectors for the density.
-            steps: k, Lanczos steps from each vector.
-            seed: of the probes.
+            op: operator, (n, n): a tensor, or an object with `shape`, `dtype` and `@` (such as
+                those of curvlinops and linear_operator). It must be PSD where y is given.
+            y: targets, as in `dense`.
+            probes: q ≥ 2, the number of random vectors for the density.
+            steps: k, the number of Lanczos steps from each vector.
+            seed: seed of the random probes.
 
         Raises:
-            TypeError, ValueError: an operator without these, or not square; a count out of range.
+            TypeError: op has no `shape` or no `@`.
+            ValueError: op is not square; a count is out of range; the shape of y does not match op.
 
         Source: Ubaru, Chen & Saad (2017); Golub & Meurant (2010).
 
@@ -205,30 +209,31 @@ class Spectrum(Solves):
         mark: str = "",
         progress: Callable[[int], None] | None = None,
     ) -> Spectrum:
-        """Spectrum of a PSD operator by its products with all targets and probes at once.
+        """Spectrum of a PSD operator by block Lanczos, from all targets and probes at once.
 
-        One block Krylov space is built from every column of y and of the random probes. The part
-        of the spectrum that it resolves is known exactly; the rest is sampled by the probes. Where
-        tr K and ‖K‖²_F are known (op is a tensor, or has a method `moments()` that returns them),
-        they serve as control variates (`bayesgen.spectrum.control_variates`), which cuts the error
-        of sampling to about a tenth. Gauss and Gauss–Radau rules bracket the quadratic forms and,
-        for the probes drawn, the log-determinant. The spectrum gives solves for its own targets,
-        but no variances.
+        One block Krylov space is built from every column of y and from the random probes. The part
+        of the spectrum that the space resolves is known exactly; the probes sample the rest. Where
+        tr K and ‖K‖²_F are known (op is a tensor, or its method `moments()` returns them), they
+        serve as control variates (`bayesgen.spectrum.control_variates`), which reduces the sampling
+        error to about a tenth. Gauss and Gauss–Radau rules bracket the quadratic forms and, for the
+        probes drawn, the log-determinant. The spectrum gives solves for its own targets, but no
+        variances.
 
         Args:
-            op: (n, n), as for `lanczos`, PSD.
-            y: as in `dense`.
-            probes: at least 2.
-            steps: products at most.
-            tolerance: nats of error of each task's evidence, at its best (s, σ²), that are
-                small enough to stop before that.
-            seed: of the probes.
-            folder, mark: where finished blocks are kept, and under which mark, so that a run that
-                was cut off goes on; None keeps nothing.
+            op: PSD operator, (n, n), as in `lanczos`.
+            y: targets, as in `dense`.
+            probes: number of random probes, at least 2.
+            steps: largest number of products with the operator.
+            tolerance: error of each task's evidence at its best (s, σ²), in nats, at which the
+                iteration stops early; None takes all the steps.
+            seed: seed of the random probes.
+            folder: where finished blocks are written, so that an interrupted run can continue; None
+                writes nothing.
+            mark: label of the run; blocks in the folder are used only if they carry the same label.
             progress: called with the number of products done.
 
         Raises:
-            TypeError, ValueError: as `lanczos`.
+            TypeError, ValueError: as in `lanczos`.
 
         Source: Golub & Meurant (2010), chapters 4 and 6; Gambhir, Stathopoulos & Orginos (2017).
 
@@ -249,20 +254,20 @@ class Spectrum(Solves):
     def reduced(
         cls, R: Tensor, n: int, projections: Tensor | None, dropped: Tensor | None
     ) -> Spectrum:
-        """Spectrum of Φ = QR on n points, from R alone; the measures only, no solves.
+        """Spectrum of ΦΦᵀ for Φ = QR on n points, from R alone; it gives no solves.
 
         Args:
-            R: (r, d), the factor after columns Q that are orthonormal.
-            n: points.
+            R: the triangular factor, (r, d); the columns of Q are orthonormal.
+            n: number of points.
             projections: Qᵀy, (B, r, C), or None for no targets.
-            dropped: what Q leaves of the targets, Σ_c ‖y_c − QQᵀy_c‖², (B,).
+            dropped: squared norm of the targets outside the span of Q, Σ_c ‖y_c − QQᵀy_c‖², (B,).
         """
         return cls(**constructors.of_factor(R, n, projections, dropped), n=n)
 
-    # ------------------------------------------------------------------ of K alone
+    # ------------------------------------------------------------------ quantities of K alone
 
     def effective_dimension(self, alpha: Any) -> Tensor:
-        """N_eff(K; α) = Σ λᵢ/(λᵢ + α).
+        """Effective dimension N_eff(K; α) = Σ λᵢ/(λᵢ + α).
 
         Args:
             alpha: positive, any shape (...).
@@ -276,21 +281,21 @@ class Spectrum(Solves):
         return self.density.integrate(lambda nodes: nodes / (nodes + alpha))
 
     def logdet(self, scale: Any, noise: Any) -> Tensor:
-        """log |sK + σ²I|, for scale and noise of any broadcastable shapes (...)."""
+        """Log-determinant log|sK + σ²I|, for scale and noise of any broadcastable shapes (...)."""
         return logdet(self, *self.settings(scale, noise))
 
     def sampling_error(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Standard error of Σ f(λᵢ) where the density is an estimate, else 0.
+        """Standard error of Σ f(λᵢ) over the random probes; 0 where the density is exact.
 
         Args:
-            function: f, element by element.
+            function: f, applied element by element.
         """
         if self.probes is None:
             return self.density.nodes.new_zeros(())
         each = self.probes.integrate(function)
         return each.std() / len(each) ** 0.5
 
-    # ------------------------------------------------------------------ of K and the targets
+    # ------------------------------------------------------------------ quantities of K and targets
 
     def evidence(self, scale: Any, noise: Any) -> Evidence:
         """Exact Evidence of the targets under N(0, sK + σ²I), for every task.
@@ -298,13 +303,14 @@ class Spectrum(Solves):
             fit        = −½ [nC log(2πσ²) + σ² Σ tᵢ/(sλᵢ+σ²)² + N_eff]
             complexity = ½ [C Σ log(1 + sλᵢ/σ²) − N_eff + Σ tᵢ sλᵢ/(sλᵢ+σ²)²]
 
-        with tᵢ = Σ_c (uᵢᵀy_c)² and N_eff = C Σ sλᵢ/(sλᵢ+σ²). The error is the first-order effect
-        of rounding, with A = sK + σ²I and α = A⁻¹y: ½s‖δK‖ (C tr A⁻¹ + ‖α‖²) where K was
-        decomposed, s‖δΦ‖ (C Σ √λᵢ/(sλᵢ+σ²) + ‖α‖‖Φᵀα‖) where Φ was.
+        with tᵢ = Σ_c (uᵢᵀy_c)² and N_eff = C Σ sλᵢ/(sλᵢ+σ²). The error is the first-order effect of
+        rounding, with A = sK + σ²I and α = A⁻¹y. It is ½s‖δK‖ (C tr A⁻¹ + ‖α‖²) where K was
+        decomposed and s‖δΦ‖ (C Σ √λᵢ/(sλᵢ+σ²) + ‖α‖‖Φᵀα‖) where Φ was decomposed. Spectra by
+        Lanczos add their sampling and quadrature errors.
 
         Args:
             scale: outputscale s > 0, a number or a tensor that broadcasts with the batch shape.
-            noise: σ² > 0, a variance, likewise.
+            noise: noise variance σ² > 0, a number or a tensor that broadcasts with the batch shape.
 
         Raises:
             ValueError: a setting is not positive, or the spectrum was built without targets.
@@ -312,11 +318,11 @@ class Spectrum(Solves):
         return gaussian_evidence(self, *self.settings(scale, noise))
 
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
-        """log N(y; 0, sK + σ²I) summed over outputs, in nats; see `evidence`. Differentiable."""
+        """Log density log N(y; 0, sK + σ²I) summed over outputs, in nats. Differentiable."""
         return log_marginal_likelihood(self, *self.settings(scale, noise))
 
     def derivatives(self, scale: Any, noise: Any) -> EvidenceDerivatives:
-        """Log marginal likelihood, gradient and Hessian in (log s, log σ²), analytically.
+        """Log marginal likelihood with its analytic gradient and Hessian in (log s, log σ²).
 
         With dᵢ = sλᵢ+σ² and shares aᵢ = (sλᵢ, σ²)/dᵢ, which sum to one:
 
@@ -328,7 +334,12 @@ class Spectrum(Solves):
         return derivatives(self, *self.settings(scale, noise))
 
     def load(self, y: Any) -> Spectrum:
-        """The same spectrum with other targets, (n,), (n, C) or (B, n, C)."""
+        """The same spectrum with other targets, (n,), (n, C) or (B, n, C).
+
+        Raises:
+            ValueError: the spectrum has no eigenvectors or was built by block Lanczos; the shape of
+                y does not match.
+        """
         if self.vectors is None:
             raise ValueError("this spectrum was built without eigenvectors: it cannot take targets")
         self._whole("other targets")
@@ -337,23 +348,23 @@ class Spectrum(Solves):
         return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
 
     def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
-        """The (s, σ²) of largest evidence, for every task at once, in O(n) each.
+        """Maximise the evidence over (s, σ²), for every task at once, in O(n) for each task.
 
-        Free settings are searched; one that is given is kept. With both free, s has a closed form
-        for each ratio ρ = σ²/s (s = Σ tᵢ/(λᵢ+ρ) / nC), so the search is over log ρ alone: a coarse
-        grid over every ρ from the rounding floor of K to 10⁶ times its largest eigenvalue, then
-        Newton on the analytic derivatives, kept inside the grid's bracket.
+        A given setting is kept; the others are searched. With both free, the best s has a closed
+        form for each ratio ρ = σ²/s (s = Σ tᵢ/(λᵢ+ρ) / nC), so the search is over log ρ alone. A
+        coarse grid covers every ρ from the rounding level of K to 10⁶ times its largest eigenvalue.
+        Newton steps on the analytic derivatives then refine the best point within its grid bracket.
 
         Args:
-            scale: outputscale s to keep, or None.
-            noise: σ² to keep, or None.
+            scale: outputscale s to keep, or None to search it.
+            noise: noise variance σ² to keep, or None to search it.
 
         Returns:
-            A `Maximum`, each part of the batch shape.
+            A `Maximum` whose parts have the batch shape.
 
         Raises:
-            ValueError: a task whose targets are all zero, for which the evidence has no
-                maximum; a given setting that is not positive.
+            ValueError: the targets of a task are all zero, so that its evidence has no maximum; a
+                given setting is not positive; K is zero.
 
         Example:
             >>> import torch

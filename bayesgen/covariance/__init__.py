@@ -1,1 +1,1 @@
-"""Covariance matrices on fixed inputs: of kernels, of features, in tiles, over processes."""
+"""Covariance matrices on fixed inputs: from kernels or features, in tiles, across processes."""

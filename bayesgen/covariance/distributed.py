@@ -1,4 +1,4 @@
-"""A Gram matrix in blocks of rows, one for each process of a `torch.distributed` group."""
+"""A Gram matrix split into blocks of rows over the processes of a `torch.distributed` group."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from bayesgen.errors import RankLostError
 from bayesgen.solvers.matmul import product
 from bayesgen.spectrum.control_variates import of_rows
 
-# Rows of a tile as it is made.
+# Rows of a tile that is computed at a time.
 _ROWS = 2048
 # Seconds that a process waits for the others in one exchange.
 PATIENCE = 45
 
 
 class ShardedGram:
-    """K(θ) as an operator whose rows are spread over the processes of a group.
+    """K(θ) as an operator whose rows are distributed over the processes of a group.
 
-    Every process calls with the same arguments and gets the same products: each multiplies its own
-    rows, and an all-reduce of the block of vectors puts them together. Results agree between
-    numbers of processes to rounding.
+    Every process calls it with the same arguments and gets the same products. Each process
+    multiplies its own rows, and an all-reduce of the block of vectors combines them. Results for
+    different numbers of processes agree up to rounding.
 
     Args:
         gram: kernel on all the inputs, the same in every process.
         theta: the kernel's parameters.
-        progress: called as progress(done, expected, what) after each tile made.
-        group: the processes; None for all.
+        progress: called as progress(done, expected, what) after each tile.
+        group: the group of processes; None for all processes.
 
     Raises:
-        RankLostError: another process ended, or did not answer in time.
+        RankLostError: another process ended or did not answer in time.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ShardedGram:
                 progress(stop, count, "rows of the Gram matrix")
 
     def __matmul__(self, v: Tensor) -> Tensor:
-        """K v, (n, q), the same in every process."""
+        """Product K v, (n, q), the same in every process."""
         total = torch.zeros_like(v)
         total[self.rows] = product(self.part, v)
         with answering():
@@ -72,7 +72,7 @@ class ShardedGram:
         return total
 
     def moments(self) -> tuple[float, float]:
-        """tr K and ‖K‖²_F, the same in every process."""
+        """Moments tr K and ‖K‖²_F, the same in every process."""
         own = of_rows(self.part, self.rows.start)
         total = torch.tensor(own, dtype=torch.float64, device=self.device)
         with answering():
@@ -81,7 +81,7 @@ class ShardedGram:
 
 
 def block(n: int, rank: int, count: int) -> slice:
-    """The rows of one of so many processes; their numbers differ by one at most.
+    """Rows of one of `count` processes; the numbers of rows differ by at most one.
 
     Example:
         >>> [block(10, rank, 3) for rank in range(3)]
@@ -91,7 +91,7 @@ def block(n: int, rank: int, count: int) -> slice:
 
 
 def agreed(value: Any) -> Any:
-    """The first process's value, in every process."""
+    """The value of process 0, in every process."""
     if not active():
         return value
     box = [value]
@@ -101,18 +101,18 @@ def agreed(value: Any) -> Any:
 
 
 def active() -> bool:
-    """Whether this process is one of several."""
+    """Whether this process is one of several in a group."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def first() -> bool:
-    """Whether this process is the one to write and to talk."""
+    """Whether this process is the one that writes files and prints."""
     return not active() or dist.get_rank() == 0
 
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """What fails because another process is gone, said so."""
+    """Turn the error of an exchange with a lost process into a `RankLostError`."""
     try:
         yield
     except RuntimeError as err:
@@ -124,9 +124,9 @@ def answering() -> Iterator[None]:
 
 
 def backend(processes: int, cards: int) -> str:
-    """What exchanges tensors between processes, by where the tensors lie.
+    """Name of the backend that exchanges tensors between processes.
 
-    NCCL wants a card for each process of a machine; where they share one, gloo serves.
+    NCCL needs one GPU for each process of a machine; with fewer GPUs, gloo is used.
 
     Example:
         >>> backend(processes=4, cards=0)
@@ -137,12 +137,12 @@ def backend(processes: int, cards: int) -> str:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """The group that `torchrun` has set this process up for, if it has."""
+    """Join the process group that `torchrun` has set up, if there is one."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
     here, cards = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    if cards:  # "cuda" is then this process's own card
+    if cards:  # "cuda" then means this process's own GPU
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % cards)
     dist.init_process_group(backend(here, cards), timeout=timedelta(seconds=PATIENCE))
     try:

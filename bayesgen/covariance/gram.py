@@ -1,4 +1,4 @@
-"""Gram matrices of fixed inputs as a kernel's parameters move; radial kernels reuse distances."""
+"""Gram matrices of fixed inputs as functions of a kernel's parameters θ."""
 
 from __future__ import annotations
 
@@ -31,54 +31,54 @@ class Gram(ABC):
 
     @abstractmethod
     def start(self) -> Tensor:
-        """θ as the user has it, (p,)."""
+        """Initial parameters θ, as the user set them, (p,)."""
 
     @abstractmethod
     def matrix(self, theta: Tensor) -> Tensor:
-        """K(θ), a new (n, n) tensor."""
+        """Gram matrix K(θ), a new (n, n) tensor."""
 
     @abstractmethod
     def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """θ → k_θ(x_new, x), (m, n)."""
+        """Function θ → k_θ(x_new, x), (m, n)."""
 
     @abstractmethod
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """k_θ(x_new, x_new) point by point, (m,)."""
+        """Variances k_θ(x, x) at the rows x of x_new, (m,)."""
 
     @abstractmethod
     def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """k_θ(x_new, x_new), (m, m)."""
+        """Covariance matrix k_θ(x_new, x_new), (m, m)."""
 
     @abstractmethod
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
+        """Inner products ⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
 
 
 class KernelGram(Gram):
-    """θ are parameters of a gpytorch kernel."""
+    """A Gram matrix whose θ are parameters of a gpytorch kernel."""
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         self.base, self.x = kernel, x
 
     def start(self) -> Tensor:
-        """θ as the user's kernel has it, (p,)."""
+        """Initial parameters θ of the user's kernel, (p,)."""
         return self.parameters(self.base)
 
     @abstractmethod
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
-        """θ of a copy of this kernel with other values, (p,)."""
+        """Parameters θ of a kernel of the same structure, (p,)."""
 
     @abstractmethod
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel at θ, a copy."""
+        """A copy of the kernel with parameters θ."""
 
     def matrix(self, theta: Tensor) -> Tensor:
-        """K(θ), a new (n, n) tensor."""
+        """Gram matrix K(θ), a new (n, n) tensor."""
         with torch.no_grad():
             return evaluate(self.kernel(theta), self.x)
 
     def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """θ → k_θ(x_new, x), (m, n)."""
+        """Function θ → k_θ(x_new, x), (m, n)."""
 
         def at(theta: Tensor) -> Tensor:
             with torch.no_grad():
@@ -87,45 +87,51 @@ class KernelGram(Gram):
         return at
 
     def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
-        """k_θ(x1, x2), (n1, n2), a new tensor."""
+        """Covariance matrix k_θ(x1, x2), (n1, n2), a new tensor."""
         with torch.no_grad():
             return evaluate(self.kernel(theta), x1, x2)
 
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """See `Gram.diagonal`."""
+        """Variances k_θ(x, x) at the rows x of x_new, (m,)."""
         with torch.no_grad():
             values: Tensor = self.kernel(theta)(x_new, diag=True)
         return values
 
     def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """See `Gram.full`."""
+        """Covariance matrix k_θ(x_new, x_new), (m, m)."""
         with torch.no_grad():
             return evaluate(self.kernel(theta), x_new)
 
 
 class LengthscaleGram(KernelGram):
-    """θ = (log ℓ): any kernel with one scalar length-scale; slopes by central differences."""
+    """Gram matrix with θ = (log ℓ), for any kernel with one scalar length-scale ℓ.
+
+    Derivatives are central differences.
+    """
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
-        """(log ℓ)."""
+        """Logarithm of the kernel's length-scale, (1,)."""
         return kernel.lengthscale.detach().reshape(1).log()
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel with this length-scale."""
+        """A copy of the kernel with this length-scale."""
         return with_lengthscale(self.base, theta.exp())
 
     def slope(self, theta: Tensor) -> Tensor:
-        """∂K/∂ log ℓ, (n, n)."""
+        """Derivative ∂K/∂ log ℓ, (n, n), by central differences."""
         step = torch.finfo(self.x.dtype).eps ** (1 / 3)
         return (self.matrix(theta + step) - self.matrix(theta - step)).div_(2 * step)
 
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂ log ℓ⟩."""
+        """Inner product ⟨weights, ∂K/∂ log ℓ⟩, (1,)."""
         return (weights * self.slope(theta)).sum().reshape(1)
 
 
 class RadialGram(LengthscaleGram):
-    """θ = (log ℓ) for a registered radial kernel: distances once, exact slopes."""
+    """Gram matrix with θ = (log ℓ), for a registered radial kernel.
+
+    Distances are computed once, and derivatives are exact.
+    """
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         super().__init__(kernel, x)
@@ -135,11 +141,11 @@ class RadialGram(LengthscaleGram):
 
     @cached_property
     def distances(self) -> Tensor:
-        """‖xᵢ − xⱼ‖², (n, n)."""
+        """Squared distances ‖xᵢ − xⱼ‖², (n, n)."""
         return squared_distances(self.x)
 
     def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
-        """See `KernelGram.between`."""
+        """Covariance matrix k_ℓ(x1, x2), (n1, n2), a new tensor."""
         inverse_square = float((-2 * theta).exp())
         result = squared_distances(x1, x2)
         for _, rows in _row_blocks(result):
@@ -147,20 +153,20 @@ class RadialGram(LengthscaleGram):
         return result
 
     def matrix(self, theta: Tensor) -> Tensor:
-        """K(ℓ)."""
+        """Gram matrix K(ℓ), a new (n, n) tensor."""
         return _sweep(self.profile.value, self.distances, theta)
 
     def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """ℓ → k_ℓ(x_new, x)."""
+        """Function θ → k_ℓ(x_new, x), (m, n)."""
         distances = squared_distances(x_new, self.x)
         return lambda theta: _sweep(self.profile.value, distances, theta)
 
     def slope(self, theta: Tensor) -> Tensor:
-        """∂K/∂ log ℓ, (n, n)."""
+        """Derivative ∂K/∂ log ℓ, (n, n), in closed form."""
         return _sweep(self.profile.slope, self.distances, theta)
 
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂ log ℓ⟩, without holding the slope whole."""
+        """Inner product ⟨weights, ∂K/∂ log ℓ⟩, (1,), by blocks of rows of the derivative."""
         inverse_square = float((-2 * theta).exp())
         total = weights.new_zeros(1)
         for start, rows in _row_blocks(self.distances):
@@ -170,15 +176,18 @@ class RadialGram(LengthscaleGram):
 
 
 class ParameterGram(KernelGram):
-    """θ = the raw (unconstrained) parameters of any gpytorch kernel; slopes by autograd."""
+    """Gram matrix whose θ are the raw (unconstrained) parameters of any gpytorch kernel.
+
+    Derivatives come from autograd.
+    """
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
-        """The raw parameters, joined."""
+        """The kernel's raw free parameters, joined into one vector, (p,)."""
         free = (p.detach().reshape(-1) for p in free_parameters(kernel))
         return torch.cat([self.x.new_zeros(0), *free])
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """The kernel with these raw parameters."""
+        """A copy of the kernel with these raw parameters."""
         kernel = copy.deepcopy(self.base)
         free = free_parameters(kernel)
         with torch.no_grad():
@@ -187,7 +196,7 @@ class ParameterGram(KernelGram):
         return kernel
 
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """⟨weights, ∂K/∂θⱼ⟩ by one backward pass through the kernel."""
+        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by one backward pass through the kernel."""
         kernel = self.kernel(theta)
         parameters = free_parameters(kernel)
         with torch.enable_grad():
@@ -198,7 +207,7 @@ class ParameterGram(KernelGram):
 
 
 def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
-    """The cheapest Gram that knows this kernel's free parameters on inputs x (n, d)."""
+    """The fastest `KernelGram` for this kernel's free parameters on inputs x (n, d)."""
     if not has_only_a_lengthscale(kernel):
         return ParameterGram(kernel, x)
     return RadialGram(kernel, x) if profile_of(kernel) is not None else LengthscaleGram(kernel, x)

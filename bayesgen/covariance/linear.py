@@ -1,4 +1,4 @@
-"""A linear model's prior covariance ΦSΦᵀ as a Gram matrix, along the decay of its prior."""
+"""The prior covariance ΦSΦᵀ of a linear model as a Gram matrix, a function of the prior's decay."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bayesgen.spectrum.decomposition import Decomposition, decompose
 
 
 class FeatureGram(Gram):
-    """K = Φ diag(v(θ)) Φᵀ; θ is the prior's decay in its search coordinate, or nothing.
+    """Gram matrix K = Φ diag(v(θ)) Φᵀ; θ is the prior's decay in its search coordinate, or empty.
 
     Args:
         features: the basis, fixed to the training inputs.
         x: the inputs, (n, D).
-        prior: variances by order, its scale left out.
+        prior: variances by order, without the prior's scale.
         order: features above this order are switched off; None keeps all.
         decomposition: "svd" or "gram"; see `bayesgen.models.LinearModel`.
     """
@@ -42,7 +42,7 @@ class FeatureGram(Gram):
         self._last: tuple[Tensor, Decomposition] | None = None
 
     def up_to(self, order: int) -> FeatureGram:
-        """The same features, those above another order switched off."""
+        """The same Gram matrix with the features above another order switched off."""
         if order == self.order:
             return self
         other = copy.copy(self)
@@ -50,56 +50,56 @@ class FeatureGram(Gram):
         return other
 
     def decompose(self, theta: Tensor) -> Decomposition:
-        """Singular vectors of Φ diag(v)^½; the last are kept."""
+        """Singular value decomposition of Φ diag(v)^½; the result for the last θ is cached."""
         if self._last is None or not torch.equal(self._last[0], theta):
             self._last = (theta.clone(), decompose(self.rooted(theta), self.decomposition))
         return self._last[1]
 
     def start(self) -> Tensor:
-        """θ as the prior has it, (1,) or (0,)."""
+        """Initial θ from the prior, (1,), or (0,) for a prior without decay."""
         if self.prior.decay is None:
             return self.x.new_zeros(0)
         return self.x.new_tensor([self.prior.coordinate(self.prior.decay)])
 
     def log_variance(self, theta: Tensor) -> Tensor:
-        """log v at unit scale, (d,); −∞ where a weight is off. Differentiable in θ."""
+        """Logarithm of v at unit scale, (d,); −∞ where a feature is off. Differentiable in θ."""
         decay = self.prior.natural(theta[0].double()) if len(theta) else None
         values = self.prior.log_variance(self.orders, decay)
         return values.masked_fill(self.off, -torch.inf).to(self.x)
 
     def rooted(self, theta: Tensor) -> Tensor:
-        """Φ diag(v)^½ without the features that are off, (n, d')."""
+        """Features Φ diag(v)^½ without those that are switched off, (n, d')."""
         log_v = self.log_variance(theta)
         keep = log_v > -torch.inf
         return self.Phi[:, keep] * (0.5 * log_v[keep]).exp()
 
     def matrix(self, theta: Tensor) -> Tensor:
-        """See `Gram.matrix`."""
+        """Gram matrix K(θ), a new (n, n) tensor."""
         rooted = self.rooted(theta)
         return rooted @ rooted.mT
 
     def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
-        """See `Gram.cross`."""
+        """Function θ → k_θ(x_new, x), (m, n)."""
         Phi = self.features(x_new)
         return lambda theta: (Phi * self.log_variance(theta).exp()) @ self.Phi.mT
 
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """See `Gram.diagonal`."""
+        """Variances k_θ(x, x) at the rows x of x_new, (m,)."""
         return self.features(x_new).square() @ self.log_variance(theta).exp()
 
     def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
-        """See `Gram.full`."""
+        """Covariance matrix k_θ(x_new, x_new), (m, m)."""
         Phi = self.features(x_new)
         return (Phi * self.log_variance(theta).exp()) @ Phi.mT
 
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """Σⱼ φⱼᵀ G φⱼ ∂vⱼ/∂θ."""
+        """Inner product ⟨weights, ∂K/∂θ⟩ = Σⱼ φⱼᵀ G φⱼ ∂vⱼ/∂θ with G = weights, (p,)."""
         if not len(theta):
             return theta
         return self.chain(theta, ((weights @ self.Phi) * self.Phi).sum(0), of_log=False)
 
     def chain(self, theta: Tensor, gradient: Tensor, *, of_log: bool) -> Tensor:
-        """A gradient (..., d) in v, or in log v, carried on to θ: (..., 1)."""
+        """Chain rule: turn a gradient (..., d) in v, or in log v, into one in θ, (..., 1)."""
         jacobian = torch.func.jvp(
             lambda t: self.log_variance(t).masked_fill(self.off, 0.0),
             (theta,),

@@ -1,4 +1,4 @@
-"""Radial kernels as functions of a squared distance, which lets Gram matrices reuse distances."""
+"""Radial kernels as functions of the squared distance, so that Gram matrices reuse distances."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from bayesgen.kernels import has_one_lengthscale
 
-# Rows a pass: keeps the temporaries of an elementwise sweep over an (n, n) matrix small.
+# Rows processed at a time; keeps the temporaries of an elementwise sweep over (n, n) small.
 BLOCK = 512
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A radial kernel as functions of q = ‖x − x'‖²/ℓ². Both may overwrite q.
+    """A radial kernel and its derivative as functions of q = ‖x − x'‖²/ℓ². Both may overwrite q.
 
     Attributes:
-        value: k(q).
-        slope: ∂k/∂ log ℓ.
+        value: q → k(q).
+        slope: q → ∂k/∂ log ℓ.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ _RADIAL: dict[type, Callable[[Any], Profile]] = {}
 
 
 def radial(kernel_type: type) -> Callable[[Callable[[Any], Profile]], Callable[[Any], Profile]]:
-    """Register the profile of a radial kernel type, which lets it reuse pairwise distances."""
+    """Register the profile of a radial kernel type, so that it reuses pairwise distances."""
 
     def register(make: Callable[[Any], Profile]) -> Callable[[Any], Profile]:
         _RADIAL[kernel_type] = make
@@ -44,7 +44,7 @@ def radial(kernel_type: type) -> Callable[[Callable[[Any], Profile]], Callable[[
 
 @radial(gpytorch.kernels.RBFKernel)
 def _rbf(_: gpytorch.kernels.RBFKernel) -> Profile:
-    """k = exp(−q/2)."""
+    """Squared exponential kernel, k = exp(−q/2)."""
     return Profile(
         value=lambda q: q.mul_(-0.5).exp_(),
         slope=lambda q: (q * -0.5).exp_().mul_(q),
@@ -53,7 +53,7 @@ def _rbf(_: gpytorch.kernels.RBFKernel) -> Profile:
 
 @radial(gpytorch.kernels.MaternKernel)
 def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
-    """Rasmussen & Williams (2006), eq. 4.14–4.17, with a = √(2ν q)."""
+    """Matérn kernel, Rasmussen & Williams (2006), eq. 4.14–4.17, with a = √(2ν q)."""
     nu = kernel.nu
     root = (2 * nu) ** 0.5
 
@@ -78,7 +78,7 @@ def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
 
 @radial(gpytorch.kernels.RQKernel)
 def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
-    """k = (1 + q/(2α))^−α."""
+    """Rational quadratic kernel, k = (1 + q/(2α))^−α."""
     alpha = kernel.alpha.detach().squeeze()
     return Profile(
         value=lambda q: q.div_(2 * alpha).add_(1).pow_(-alpha),
@@ -87,19 +87,22 @@ def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
 
 
 def is_radial(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether the kernel is of a registered type and sees all columns of the inputs."""
+    """Whether the kernel is of a registered type and uses all columns of the inputs."""
     return kernel.active_dims is None and type(kernel) in _RADIAL
 
 
 def profile_of(kernel: gpytorch.kernels.Kernel) -> Profile | None:
-    """The profile of a registered radial kernel with one length-scale; None of any other."""
+    """Profile of a registered radial kernel with one length-scale, or None for any other."""
     if is_radial(kernel) and has_one_lengthscale(kernel):
         return _RADIAL[type(kernel)](kernel)
     return None
 
 
 def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """‖x1ᵢ − x2ⱼ‖², (n1, n2), by matrix products about a common centre; x2 = None means x1."""
+    """Squared distances ‖x1ᵢ − x2ⱼ‖², (n1, n2), by matrix products of centred inputs.
+
+    x2 = None means x2 = x1.
+    """
     centre = x1.mean(0)
     a = x1 - centre
     norms = a.square().sum(1)
@@ -109,7 +112,7 @@ def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
         return result.add_(norms[:, None]).clamp_(min=0)
     n = len(a)
     result = a.new_empty(n, n)
-    for start in range(0, n, 2 * BLOCK):  # the half on and above the diagonal, mirrored
+    for start in range(0, n, 2 * BLOCK):  # compute the upper triangle and mirror it
         stop = min(n, start + 2 * BLOCK)
         part = a[start:stop]
         rows = torch.addmm(norms[start:].expand(len(part), -1), part, a[start:].mT, alpha=-2)

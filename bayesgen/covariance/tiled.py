@@ -1,4 +1,4 @@
-"""A Gram matrix too large to be made twice: in memory, on disk, or made anew for each product."""
+"""A large Gram matrix in tiles: kept in memory, kept on disk, or recomputed for each product."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from bayesgen.solvers.matmul import product
 from bayesgen.spectrum.control_variates import of_rows
 
 STORAGE = ("memory", "disk", "none")
-# Rows of a tile: a product's temporary is this by n.
+# Rows of a tile; a product's temporary has this many rows and n columns.
 _ROWS = 2048
 
 
 class TiledGram:
-    """K(θ) of a kernel on its inputs as an operator, tile of rows by tile of rows.
+    """K(θ) of a kernel on its inputs as an operator, computed in tiles of rows.
 
-    Each tile is the kernel of some rows with all of them. Stored tiles are computed on and above
-    the diagonal and mirrored, so that K is symmetric to the last bit.
+    Tiles are computed on and above the diagonal and mirrored, so that K is exactly symmetric.
 
     Args:
-        gram: kernel on the inputs; its dtype is that of K.
+        gram: kernel on the inputs; K has the dtype of the inputs.
         theta: the kernel's parameters.
-        storage: "memory"; "disk", a file of n² numbers that goes on where it was cut off; or
-            "none": every product makes the tiles anew.
-        folder: of that file.
-        mark: what the file must have been marked with to be gone on with.
-        progress: called as progress(done, expected, what) after each tile made.
+        storage: "memory"; "disk" for a file of n² numbers, which an interrupted run continues; or
+            "none", which recomputes the tiles for every product.
+        folder: folder of the file, needed with "disk".
+        mark: label of the file; a file in the folder is continued only if it has the same label.
+        progress: called as progress(done, expected, what) after each tile.
 
     Raises:
-        ValueError: another storage; a folder that is wanted.
-        OSError: the disk is full; what was finished stays.
+        ValueError: the storage is unknown; "disk" without a folder or with inputs not on a CPU.
+        OSError: the disk is full; finished tiles are kept.
 
     Example:
         >>> import gpytorch
@@ -77,7 +76,7 @@ class TiledGram:
             self.matrix = self._on_disk(folder, mark, progress)
 
     def __matmul__(self, v: Tensor) -> Tensor:
-        """K v, (n, q)."""
+        """Product K v, (n, q)."""
         if self.matrix is not None:
             return product(self.matrix, v)
         total = torch.zeros_like(v)
@@ -86,7 +85,10 @@ class TiledGram:
         return total
 
     def moments(self) -> tuple[float, float]:
-        """tr K and ‖K‖²_F: one pass, or none after a product that made the tiles anew."""
+        """Moments tr K and ‖K‖²_F.
+
+        They take one pass over K, or none if a product has already recomputed the tiles.
+        """
         if self._moments is None and self.matrix is not None:
             self._moments = of_rows(self.matrix, 0)
         if self._moments is None:
@@ -96,7 +98,7 @@ class TiledGram:
         return self._moments
 
     def _counted(self) -> Iterator[tuple[int, Tensor]]:
-        """All tiles; by the last of them the moments are known."""
+        """All tiles; after the last one, the moments are stored."""
         known, trace, squares = self._moments, 0.0, 0.0
         for start, tile in self.tiles():
             if known is None:
@@ -107,12 +109,12 @@ class TiledGram:
         self._moments = known or (trace, squares)
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
-        """Rows of K from their diagonal on, made anew, with the number of the first."""
+        """Recompute the tiles: rows of K from their diagonal on, and the index of the first row."""
         for start in range(0, len(self.gram.x), _ROWS):
             yield start, self._tile(start)
 
     def _tile(self, start: int) -> Tensor:
-        """K of some rows with all from their first on."""
+        """Rows of K from `start`, restricted to the columns from `start` on."""
         tile = rows(self.gram, self.theta, slice(start, start + _ROWS), start)
         corner = tile[:, : len(tile)]
         corner.copy_(0.5 * (corner + corner.mT))
@@ -162,7 +164,7 @@ class TiledGram:
 
 
 def rows(gram: KernelGram, theta: Tensor, which: slice, first: int = 0) -> Tensor:
-    """K(θ) of some rows with all from the first on; what is on its diagonal is exact."""
+    """Rows of K(θ), restricted to the columns from `first` on, with an exact diagonal."""
     some = gram.x[which]
     part = gram.between(theta, some, gram.x[first:])
     own = part[:, which.start - first : which.start - first + len(some)]
@@ -171,14 +173,14 @@ def rows(gram: KernelGram, theta: Tensor, which: slice, first: int = 0) -> Tenso
 
 
 def add(total: Tensor, start: int, tile: Tensor, v: Tensor) -> None:
-    """total += the part of Kv that a tile and its mirror image have in it."""
+    """Add to `total` what a tile and its mirror image contribute to Kv."""
     stop = start + len(tile)
     total[start:stop] += tile @ v[start:]
     total[stop:] += tile[:, stop - start :].mT @ v[start:stop]
 
 
 def _finished(path: Path, ledger: Path, told: dict[str, object]) -> set[int]:
-    """Tiles of a file that may be gone on with."""
+    """Indices of the tiles in a file that can be reused."""
     try:
         found = json.loads(ledger.read_text())
     except (OSError, ValueError):
@@ -188,7 +190,7 @@ def _finished(path: Path, ledger: Path, told: dict[str, object]) -> set[int]:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """The whole file at once, so that a full disk is an error here and not a crash later."""
+    """Allocate the whole file at once, so that a full disk is an error here, not a crash later."""
     with open(path, "r+b" if path.exists() else "w+b") as file:
         if path.stat().st_size == size:
             return

@@ -1,4 +1,7 @@
-"""Kernel matrices factorised, solved and summed up: dense, by block Krylov spaces, in shards."""
+"""Numerical linear algebra for kernel matrices: factorisations, eigenvalues and Krylov spaces.
+
+The package also chooses the engine for a problem of a given size (`plan`).
+"""
 
 from bayesgen.solvers.batched import Batched, batched_evidence
 from bayesgen.solvers.cholesky_factor import Factor, Sensitivity, cholesky, evidence, sensitivity

@@ -1,4 +1,4 @@
-"""Many covariance matrices factorised at once, in float64 or in float32 with one refinement."""
+"""Cholesky evidence of many covariance matrices at once, in float64 or refined float32."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PROBES = 16
 
 @dataclass(frozen=True)
 class Batched:
-    """log N(y; 0, A) of many problems, with what they are made of.
+    """Log marginal likelihoods log N(y; 0, A) of a batch of problems, with their parts.
 
     Attributes:
-        log_marginal_likelihood: nats, (B,), float64.
+        log_marginal_likelihood: (B,), float64, nats.
         alpha: A⁻¹y, (B, n, C), float64.
         logdet: log|A|, (B,), float64.
-        error: of the log marginal likelihood, nats, (B,).
+        error: error of the log marginal likelihood, (B,), nats.
     """
 
     log_marginal_likelihood: Tensor
@@ -35,22 +35,23 @@ class Batched:
 def batched_evidence(
     A: Any, y: Any, *, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> Batched:
-    """Evidence of targets under many covariances, each with targets of its own.
+    """Log marginal likelihood of a batch of covariance matrices, each with its own targets.
 
-    In float32 the factorisation LLᵀ is of A rounded; solves are refined once, by their residual in
-    float64, and the quadratic form by that of the refined solve. The log-determinant is float32's;
-    how far off it is to first order, tr (LLᵀ)⁻¹E for E = A − LLᵀ, Hutchinson's estimator finds
-    with a few products in float64: the error is that, and twice its standard error.
+    In float32, the Cholesky factorisation LLᵀ is that of A rounded to float32. Each solve is
+    refined once with its residual in float64, and the quadratic form is corrected by the residual
+    of the refined solve. The log-determinant keeps its float32 error. That error is, to first
+    order, tr (LLᵀ)⁻¹E with E = A − LLᵀ; Hutchinson's estimator computes it with a few products in
+    float64. The reported error is the absolute value of the estimate plus twice its standard error.
 
     Args:
-        A: covariances, (B, n, n), float64.
+        A: covariance matrices, (B, n, n), float64.
         y: targets, (B, n) or (B, n, C), float64.
-        dtype: of the factorisation, float64 or float32.
-        seed: of the probes.
+        dtype: dtype of the factorisation, float64 or float32.
+        seed: seed of the random probes.
 
     Raises:
-        ValueError: shapes that do not match; a matrix that is not positive definite in this dtype,
-            with its smallest eigenvalue and the floor that the dtype allows.
+        ValueError: the shapes or dtypes are wrong; a matrix is not positive definite in this dtype
+            (the message gives its smallest eigenvalue and the rounding level of the dtype).
 
     Source: Higham (2002), section 12.1; Hutchinson (1990).
 
@@ -84,7 +85,7 @@ def batched_evidence(
     if dtype != torch.float64:
         alpha = alpha + torch.cholesky_solve(residual.to(dtype), lower).double()
         residual = y - A @ alpha
-    # yᵀA⁻¹y = αᵀ(y + r) + rᵀA⁻¹r: what is left out is of second order in the residual.
+    # yᵀA⁻¹y = αᵀ(y + r) + rᵀA⁻¹r. The last term, of second order in the residual, is dropped.
     quadratic = (alpha * (y + residual)).sum((1, 2))
     logdet = 2 * lower.double().diagonal(dim1=-2, dim2=-1).log().sum(-1)
     C, eps = y.shape[-1], torch.finfo(torch.float64).eps
@@ -101,7 +102,7 @@ def batched_evidence(
 
 
 def _shift(A: Tensor, lower: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """tr (LLᵀ)⁻¹(A − LLᵀ) of each matrix, and its standard error."""
+    """Estimate of tr (LLᵀ)⁻¹(A − LLᵀ) for each matrix, and its standard error."""
     n = A.shape[1]
     generator = torch.Generator().manual_seed(seed)
     z = (2.0 * torch.randint(2, (n, _PROBES), generator=generator) - 1).to(A)

@@ -1,4 +1,4 @@
-"""Eigenvalues of symmetric matrices, and the size of the rounding in them."""
+"""Eigenvalues of symmetric matrices, and the size of their rounding errors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-# Up to this order torch's eigenvalues are as quick as SciPy's, whose threads spin on and keep
-# torch's next call waiting for milliseconds.
+# Up to this order, torch's eigenvalues are as fast as SciPy's. SciPy's threads keep spinning after
+# the call and delay torch's next one by milliseconds.
 _FEW = 600
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (n,), ascending, and eigenvectors (n, n) of a symmetric matrix (n, n).
 
-    On a CPU this is LAPACK's divide and conquer as SciPy ships it, measured faster there than
-    `torch.linalg.eigh`; elsewhere, and for many matrices at once (B, n, n), it is
-    `torch.linalg.eigh`. Not differentiable.
+    On a CPU this is SciPy's LAPACK divide-and-conquer routine, measured to be faster there than
+    `torch.linalg.eigh`. On other devices, and for a batch (B, n, n), it is `torch.linalg.eigh`.
+    Not differentiable.
 
     Example:
         >>> eigenvalues, vectors = eigh(torch.diag(torch.tensor([2.0, 1.0])))
@@ -36,7 +36,9 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eigvalsh(matrix: Tensor) -> Tensor:
-    """Eigenvalues alone, (n,), ascending: in half the time of `eigh`, or less. Not differentiable.
+    """Eigenvalues of a symmetric matrix, (n,), ascending. Not differentiable.
+
+    It takes at most half the time of `eigh`, because no eigenvectors are computed.
 
     Example:
         >>> eigvalsh(torch.diag(torch.tensor([2.0, 1.0])))
@@ -51,21 +53,26 @@ def eigvalsh(matrix: Tensor) -> Tensor:
 
 
 def rounding_norm(n: int, largest: float, dtype: torch.dtype) -> float:
-    """Size ‖E‖₂ of the rounding in an (n, n) symmetric matrix with this largest eigenvalue.
+    """Spectral norm ‖E‖₂ of the rounding error of a symmetric (n, n) matrix.
 
-    √n · eps · λ_max: the norm of a symmetric matrix of independent rounding errors of relative
-    size eps grows as √n; the factorisation's own backward error is of the same order. Checked
-    against float64 in the tests.
+    The value is √n · eps · λ_max: the norm of a symmetric matrix of independent rounding errors of
+    relative size eps grows as √n. The backward error of a factorisation has the same order. The
+    tests compare it with float64.
+
+    Args:
+        n: order of the matrix.
+        largest: its largest eigenvalue λ_max.
+        dtype: dtype in which it is stored.
     """
     return math.sqrt(n) * torch.finfo(dtype).eps * largest
 
 
 def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:
-    """Largest eigenvalue of a PSD operator, by a few power iterations: from below, nearly.
+    """Largest eigenvalue of a PSD operator, estimated from below by eight power iterations.
 
     Args:
-        multiply: v (n, 1) → Av.
-        start: a vector to start from, (n, 1).
+        multiply: function v (n, 1) → Av.
+        start: starting vector, (n, 1).
     """
     v, size = start, 0.0
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""The evidence between two bounds with no probability attached, by Nyström and gradients."""
+"""Deterministic bounds of the evidence, by a Nyström approximation and conjugate gradients."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds of log N(y; 0, sK + σ²I), summed over outputs.
+    """Lower and upper bound of log N(y; 0, sK + σ²I), summed over outputs.
 
     Attributes:
-        lower, upper: nats, (B,).
+        lower, upper: the bounds, (B,), nats.
         solution: v ≈ (sK + σ²I)⁻¹y, (B, n, C).
-        steps: conjugate gradient steps taken.
-        rank: of the Nyström approximation.
-        trace: t = tr(sK − Q), what that leaves out.
+        steps: number of conjugate gradient steps.
+        rank: rank of the Nyström approximation Q.
+        trace: t = tr(sK − Q), the trace of the approximation error.
     """
 
     lower: Tensor
@@ -40,7 +40,7 @@ class Interval:
 def evidence_interval(
     K: Any, y: Any, scale: Any = 1.0, noise: Any = 1.0, *, rank: int = 500, tolerance: float = 1.0
 ) -> Interval:
-    """Deterministic bounds of the evidence, from a partial Cholesky factor and any solve.
+    """Deterministic bounds of the evidence, from a partial Cholesky factor and any solve v.
 
     With Q = LLᵀ the pivoted partial Cholesky factor of sK (Q ⪯ sK), Q̂ = Q + σ²I, t = tr(sK − Q),
     any v and r = y − (sK + σ²I)v:
@@ -48,22 +48,25 @@ def evidence_interval(
         log|Q̂| ≤ log|sK + σ²I| ≤ log|Q̂| + n log(1 + t/(nσ²))
         2yᵀv − vᵀ(sK + σ²I)v ≤ yᵀ(sK + σ²I)⁻¹y ≤ the same + rᵀQ̂⁻¹r
 
-    v comes of conjugate gradients on all columns at once, preconditioned by Q̂, until the second
-    gap, in the evidence and not in the residual, is below the tolerance. The first gap shrinks
-    with the rank alone.
+    v comes from conjugate gradients on all columns at once, preconditioned by Q̂. They stop when
+    the gap of the second line, measured in the evidence, is below the tolerance. The gap of the
+    first line shrinks only with the rank.
 
     Args:
-        K: (n, n), a tensor or a linear operator that knows its rows (of gpytorch, say).
+        K: covariance matrix, (n, n): a tensor, or a linear operator with access to its rows (such
+            as gpytorch's).
         y: targets (n,), (n, C) or (B, n, C).
-        scale, noise: s and σ², positive numbers, variances.
-        rank: of the Nyström approximation, at most.
-        tolerance: nats that the quadratic forms may leave open, over all tasks.
+        scale, noise: outputscale s and noise variance σ², positive numbers.
+        rank: largest rank of the Nyström approximation.
+        tolerance: gap of the quadratic forms at which the iteration stops, in nats, summed over all
+            tasks.
 
     Raises:
-        ValueError: shapes that do not match; a setting that is not positive.
+        ValueError: the shapes do not match; scale or noise is not positive; rank is not a positive
+            integer.
 
     Warns:
-        RuntimeWarning: the steps ran out; the bounds hold all the same.
+        RuntimeWarning: the step limit was reached; the bounds are still valid.
 
     Source: Artemev, Burt & van der Wilk (2021), lemmas 2 and 3.
 
@@ -112,7 +115,7 @@ def evidence_interval(
 
 
 class _Nystrom:
-    """Q̂ = LLᵀ + σ²I by the factor of its (m, m) counterpart."""
+    """Solves and log-determinant of Q̂ = LLᵀ + σ²I, from a Cholesky factor of LᵀL + σ²I."""
 
     def __init__(self, root: Tensor, noise: float) -> None:
         self.root, self.noise = root, noise
@@ -121,12 +124,12 @@ class _Nystrom:
         self.lower = torch.linalg.cholesky(inner)
 
     def solve(self, v: Tensor) -> Tensor:
-        """Q̂⁻¹v, by Woodbury's identity."""
+        """Solution Q̂⁻¹v, by Woodbury's identity."""
         inside = torch.cholesky_solve(self.root.mT @ v, self.lower)
         return (v - self.root @ inside) / self.noise
 
     def logdet(self, n: int) -> Tensor:
-        """log |Q̂|."""
+        """Log-determinant log|Q̂| for order n."""
         spare = (n - self.root.shape[1]) * math.log(self.noise)
         return 2 * self.lower.diagonal().log().sum() + spare
 
@@ -137,7 +140,7 @@ def _gradients(
     precondition: Callable[[Tensor], Tensor],
     tolerance: float,
 ) -> tuple[Tensor, Tensor, int]:
-    """Conjugate gradients column by column, side by side: v, its true residual, and the steps."""
+    """Conjugate gradients on each column of y: the solution v, its true residual, the steps."""
     v, r = torch.zeros_like(y), y.clone()
     z = precondition(r)
     p, size = z.clone(), (r * z).sum(0)

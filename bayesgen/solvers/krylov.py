@@ -1,8 +1,8 @@
-"""Block Lanczos: one Krylov space for hundreds of right-hand sides at once.
+"""Block Lanczos: one Krylov space for hundreds of right-hand sides.
 
-Every product with the operator is one with a whole block, and every right-hand side is projected
-on what all of them have spanned together: on hundreds of columns it takes a few steps where
-conjugate gradients, column by column, take dozens.
+Every product multiplies the operator with a whole block, and every right-hand side is projected on
+the space spanned by all of them. With hundreds of columns this takes a few steps, where conjugate
+gradients on each column take dozens.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from bayesgen._internal import files
 from bayesgen.solvers.eigen import eigh
 
-# A direction is dropped below so many times the rounding of a column.
+# A direction is dropped if its singular value is below this many times a column's rounding error.
 _NOISE = 32.0
-# Columns that make a product as fast as it gets.
+# Number of columns above which a matrix product runs at full speed.
 _WIDE = 128
 
 Multiply = Callable[[Tensor], Tensor]
@@ -27,16 +27,16 @@ Multiply = Callable[[Tensor], Tensor]
 
 @dataclass
 class State:
-    """Block Lanczos under way.
+    """State of a block Lanczos run.
 
     Attributes:
         basis: orthonormal blocks Q₁, Q₂, …, (n, bⱼ) each.
-        columns: (Q₁, …, Qⱼ)ᵀAQⱼ, (b₁ + … + bⱼ, bⱼ), float64: what rounding leaves beyond a band is
-            kept, so that T is the space's Rayleigh quotient whatever the dtype.
-        out: Bⱼ of Qⱼ₊₁Bⱼ = AQⱼ − …, (bⱼ₊₁, bⱼ), float64, of the last block.
-        dropped: squared singular values of directions that were too small to go on with, (1,).
+        columns: (Q₁, …, Qⱼ)ᵀAQⱼ, (b₁ + … + bⱼ, bⱼ), float64. Entries outside the band, which are
+            rounding errors, are kept, so that T is the Rayleigh quotient of the space in any dtype.
+        out: Bⱼ of Qⱼ₊₁Bⱼ = AQⱼ − …, (bⱼ₊₁, bⱼ), float64, for the last block.
+        dropped: sum of squared singular values of the directions that were dropped, (1,).
         start: R of start = Q₁R, (b₁, q), float64.
-        ahead: the block to go on with, (n, b); of no columns where the space is invariant.
+        ahead: the next block, (n, b); it has no columns where the space is invariant.
     """
 
     basis: list[Tensor]
@@ -48,11 +48,11 @@ class State:
 
     @property
     def order(self) -> int:
-        """Dimension of the space, m."""
+        """Dimension m of the space so far."""
         return sum(block.shape[1] for block in self.basis)
 
     def matrix(self) -> Tensor:
-        """T = QᵀAQ, (m, m)."""
+        """Rayleigh quotient T = QᵀAQ, (m, m)."""
         T = self.start.new_zeros(self.order, self.order)
         at = 0
         for column in self.columns:
@@ -64,15 +64,15 @@ class State:
 
 @dataclass(frozen=True)
 class Krylov:
-    """A symmetric operator on the space that some blocks of products span: A ≈ QTQᵀ.
+    """A symmetric operator restricted to a block Krylov space: A ≈ QTQᵀ.
 
     Attributes:
         basis: Q, (n, m), orthonormal.
         values: Ritz values, eigenvalues of T, (m,), float64, ascending.
         vectors: eigenvectors of T, (m, m), float64.
-        start: coordinates of the starting columns, Qᵀ·start, (b, q): zero beyond the first b rows.
-        out: B of the block that leads out of the space, (b', b), float64.
-        dropped: Frobenius norm of what was too small to go on with.
+        start: coordinates of the starting columns, Qᵀ·start, (b, q); further rows are zero.
+        out: the matrix B of the block that leads out of the space, (b', b), float64.
+        dropped: Frobenius norm of the directions that were dropped.
     """
 
     basis: Tensor
@@ -83,19 +83,19 @@ class Krylov:
     dropped: float
 
     def coordinates(self) -> Tensor:
-        """The starting columns along the Ritz vectors, (m, q), float64."""
+        """Coordinates of the starting columns along the Ritz vectors, (m, q), float64."""
         return self.vectors[: len(self.start)].mT @ self.start
 
     def residuals(self) -> Tensor:
-        """‖Av − θv‖ of each Ritz pair, (m,): an eigenvalue lies within it of θ."""
+        """Residual ‖Av − θv‖ of each Ritz pair, (m,); an eigenvalue lies within it of θ."""
         return (self.out @ self.vectors[-self.out.shape[1] :]).norm(dim=0)
 
     def ritz(self) -> Tensor:
-        """Ritz vectors in full, (n, m), in the basis' dtype."""
+        """Ritz vectors as columns, (n, m), in the dtype of the basis."""
         return self.basis @ self.vectors.to(self.basis)
 
     def before(self) -> Krylov | None:
-        """The space a block ago; None of the first."""
+        """The space one block smaller, or None for the first block."""
         T = (self.vectors * self.values) @ self.vectors.mT
         m = len(T) - self.out.shape[1]
         if m < len(self.start):
@@ -106,9 +106,9 @@ class Krylov:
     def radau(self, end: float) -> tuple[Tensor, Tensor]:
         """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.
 
-        T with one block more, such that `end` is an eigenvalue. Gauss' rule is a lower bound of
-        vᵀf(A)v for f(λ) = 1/(λ + ρ) and an upper one for log(λ + ρ); this one bounds from the
-        other side.
+        The rule is that of T extended by one block such that `end` is an eigenvalue. For
+        f(λ) = 1/(λ + ρ), Gauss quadrature bounds vᵀf(A)v from below and this rule bounds it from
+        above; for log(λ + ρ) it is the other way round.
 
         Returns:
             Nodes (m + b',), and the first m rows of the eigenvectors, (m, m + b').
@@ -141,19 +141,20 @@ def block_lanczos(
     mark: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Krylov:
-    """The block Krylov space of a symmetric operator from q starting columns.
+    """Block Krylov space of a symmetric operator from q starting columns.
 
-    Complete reorthogonalisation, twice; columns that the space has already are dropped, so that
-    blocks may shrink.
+    Each new block is orthogonalised twice against the whole basis. Columns that already lie in the
+    space are dropped, so blocks may become narrower.
 
     Args:
-        multiply: V (n, b) → AV.
-        start: (n, q).
-        most: steps at most.
-        enough: asked every so many steps whether to stop.
-        look_every: those steps.
-        folder: where each block is kept as it is done, so that a run that was cut off goes on.
-        mark: what a kept run must have been marked with to be gone on with.
+        multiply: function V (n, b) → AV.
+        start: starting columns, (n, q).
+        most: largest number of steps.
+        enough: called with the space every `look_every` steps; True stops the run.
+        look_every: number of steps between calls of `enough`.
+        folder: where each finished block is written, so that an interrupted run can continue; None
+            writes nothing.
+        mark: label of the run; blocks in the folder are used only if they carry the same label.
         progress: called with the number of steps done.
 
     Source: Golub & Van Loan (2013), section 10.3.6; Golub & Meurant (2010), section 4.6.
@@ -186,7 +187,7 @@ def _step(multiply: Multiply, state: State) -> None:
     state.basis.append(Q)
     wide = list(_joined(state.basis))
     found = [W.new_zeros(block.shape[1], Q.shape[1]).double() for block in wide]
-    for _ in range(2):  # twice is enough (Kahan)
+    for _ in range(2):  # two passes suffice (Kahan)
         for block, total in zip(wide, found, strict=True):
             along = block.mT @ W
             W = W - block @ along
@@ -196,14 +197,14 @@ def _step(multiply: Multiply, state: State) -> None:
     own.copy_(0.5 * (own + own.mT))
     state.columns.append(column)
     ahead, B, dropped = _orthonormal(W, noise)
-    for block in wide:  # rounding of large columns, blown up in small ones
+    for block in wide:  # scaling small columns up amplifies rounding
         ahead = ahead - block @ (block.mT @ ahead)
     state.ahead, R = torch.linalg.qr(ahead)
     state.out, state.dropped = R.double() @ B, state.dropped + dropped
 
 
 def _joined(basis: list[Tensor]) -> Iterator[Tensor]:
-    """The blocks in order, narrow ones side by side: products with few columns are slow."""
+    """Join narrow blocks, in order, because products with few columns are slow."""
     waiting: list[Tensor] = []
     for block in basis:
         waiting.append(block)
@@ -215,9 +216,14 @@ def _joined(basis: list[Tensor]) -> Iterator[Tensor]:
 
 
 def _orthonormal(W: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """W = QB with Q orthonormal, but for directions that are rounding; and their squares, summed.
+    """Factor W = QB with Q orthonormal, leaving out directions below the rounding level.
 
-    Each entry is rounded by eps of its own size, so that a column's rounding is `noise`.
+    Args:
+        W: block of columns, (n, b).
+        noise: size of the rounding error of a column; None derives it from W.
+
+    Returns:
+        Q, B, and the sum of the squared singular values left out, (1,).
     """
     Q, R = torch.linalg.qr(W)
     left, singular, right = torch.linalg.svd(R.double(), full_matrices=False)
@@ -236,7 +242,7 @@ def _known(state: State) -> Krylov:
 
 
 class _Store:
-    """Blocks on disk as they are done, one file each, in place only when they are whole."""
+    """Finished blocks on disk, one file each; a file appears only when it is complete."""
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
@@ -259,7 +265,7 @@ class _Store:
         )
 
     def load(self, start: Tensor) -> State | None:
-        """What is there, as far as it is whole; None where there is nothing to go on with."""
+        """State from the complete files in the folder, or None where there are none to use."""
         state: State | None = None
         for kept in self._read():
             if state is None:
@@ -279,7 +285,7 @@ class _Store:
     def _read(self) -> Iterator[dict[str, Tensor]]:
         number = 0
         while (path := self._path(number)).exists():
-            kept = files.saved(path)  # one that was cut in half is done anew
+            kept = files.saved(path)  # None for an incomplete file, which is recomputed
             if kept is None or kept.pop("mark") != self.mark:
                 return
             yield kept

@@ -1,4 +1,4 @@
-"""Lanczos quadrature: spectral measures of an operator that is known by its products alone."""
+"""Lanczos quadrature: spectral measures of an operator from its matrix products."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Multiply = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """Lanczos matrices of q starting vectors side by side.
+    """Tridiagonal Lanczos matrices of q starting vectors.
 
     Attributes:
-        diagonal: (q, k).
-        off: (q, k), the last of which leads out of the matrix.
+        diagonal: diagonal entries, (q, k).
+        off: off-diagonal entries, (q, k); the last one belongs to the next step.
         size: squared norms of the starting vectors, (q,).
     """
 
@@ -31,15 +31,15 @@ class Tridiagonal:
     size: Tensor
 
     def gauss(self) -> Measure:
-        """Gauss quadrature of each starting vector's spectral measure: nodes, weights (q, k)."""
+        """Gauss quadrature of each starting vector's spectral measure, nodes and weights (q, k)."""
         values, vectors = torch.linalg.eigh(self._matrix(self.diagonal, self.off[:, :-1]))
         return Measure(values, self.size[:, None] * vectors[:, 0].square())
 
     def radau(self, end: float) -> Measure:
-        """Gauss–Radau quadrature with one node at `end` of the spectrum, (q, k + 1).
+        """Gauss–Radau quadrature of each spectral measure with a node at `end`, (q, k + 1).
 
-        For f(λ) = 1/(λ + ρ) Gauss' rule is a lower bound of vᵀf(A)v, and Radau's with its node at
-        or below the smallest eigenvalue an upper one.
+        For f(λ) = 1/(λ + ρ), Gauss quadrature is a lower bound of vᵀf(A)v. Gauss–Radau quadrature
+        with its node at or below the smallest eigenvalue is an upper bound.
 
         Source: Golub & Meurant (2010), sections 6.2 and 6.4.
         """
@@ -47,7 +47,8 @@ class Tridiagonal:
         shifted = self._matrix(self.diagonal - end, self.off[:, :-1])
         unit = shifted.new_zeros(k, 1)
         unit[-1] = 1
-        # The last pivot of a semi-definite matrix may vanish: the nudge stays below rounding.
+        # The last pivot of a semi-definite matrix may vanish; this shift is below the rounding
+        # level.
         nudge = torch.finfo(shifted.dtype).eps * shifted.abs().amax((1, 2))[:, None]
         shifted.diagonal(dim1=-2, dim2=-1).add_(nudge)
         last = torch.linalg.solve(shifted, unit.expand(len(shifted), k, 1))[:, -1, 0]
@@ -61,15 +62,15 @@ class Tridiagonal:
 
 
 def tridiagonalise(multiply: Multiply, start: Tensor, steps: int) -> Tridiagonal:
-    """Lanczos' process from q starting vectors at once, each kept orthogonal to all before it.
+    """Lanczos iteration from q starting vectors, each with complete reorthogonalisation.
 
     Args:
-        multiply: V (n, q) → AV, A symmetric.
-        start: (n, q).
-        steps: k ≤ n.
+        multiply: function V (n, q) → AV, A symmetric.
+        start: starting vectors, (n, q).
+        steps: number of steps k ≤ n.
 
     Returns:
-        Matrices in float64, on the starting vectors' device.
+        The tridiagonal matrices, in float64, on the device of the starting vectors.
 
     Source: Golub & Van Loan (2013), section 10.3.6, with complete reorthogonalisation.
     """
@@ -84,33 +85,33 @@ def tridiagonalise(multiply: Multiply, start: Tensor, steps: int) -> Tridiagonal
         basis[k] = v
         w = multiply(v)
         diagonal[:, k] = (v * w).sum(0).double()
-        for _ in range(2):  # twice is enough (Kahan)
+        for _ in range(2):  # two passes suffice (Kahan)
             for kept in basis[: k + 1]:
                 w = w - kept * (kept * w).sum(0)
         length = w.double().norm(dim=0)
         top = torch.maximum(top, diagonal[:, k].abs() + length)
-        live = length > floor * top  # what is left of an invariant subspace is rounding
+        live = length > floor * top  # below this, w is rounding error
         off[:, k] = torch.where(live, length, torch.zeros_like(length))
         v = torch.where(live, w / length.clamp(min=1e-300).to(w), torch.zeros_like(w))
     return Tridiagonal(diagonal, off, size)
 
 
 def probes(n: int, count: int, seed: int, like: Tensor) -> Tensor:
-    """Rademacher vectors (n, count): drawn on the CPU, so that a seed means the same everywhere."""
+    """Rademacher vectors, (n, count), drawn on the CPU so that a seed gives the same everywhere."""
     generator = torch.Generator().manual_seed(seed)
     return (2.0 * torch.randint(2, (n, count), generator=generator) - 1).to(like)
 
 
 def operator(op: Any) -> tuple[Multiply, int, Tensor]:
-    """A symmetric operator as a function of (n, q), its order, and a tensor of its kind.
+    """A symmetric operator as a function of (n, q), its order, and an empty tensor of its dtype.
 
     Args:
-        op: a tensor, or anything with `shape`, `dtype`, `device` and `@`: curvlinops' and
-            linear_operator's operators.
+        op: a tensor, or an object with `shape`, `dtype`, `device` and `@`, such as the operators
+            of curvlinops and linear_operator.
 
     Raises:
-        TypeError: none of them.
-        ValueError: not square.
+        TypeError: op has no `shape` or no `@`.
+        ValueError: op is not square.
     """
     if not hasattr(op, "shape") or not hasattr(op, "__matmul__"):
         raise TypeError(

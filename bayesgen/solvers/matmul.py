@@ -1,19 +1,19 @@
-"""A stored matrix times a block of columns."""
+"""Product of a stored matrix with a block of columns, by blocks of rows."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Rows of a product at a time.
+# Rows of a product computed at a time.
 _ROWS = 512
 
 
 def product(matrix: Tensor, v: Tensor) -> Tensor:
-    """Rows of a matrix (r, n) times a few columns (n, q), about as fast as the matrix is read.
+    """Product of a matrix (r, n) with a few columns (n, q), at about memory bandwidth.
 
-    On a CPU the whole product in one call takes half as long again, and twice as long where the
-    columns come from a QR factorisation, column after column (measured at n = 20,000, q = 26).
+    On a CPU, one call for the whole product takes 1.5 times as long, and twice as long where the
+    columns come from a QR factorisation in column-major order (measured at n = 20,000, q = 26).
 
     Example:
         >>> product(torch.eye(2), torch.tensor([[1.0], [2.0]])).tolist()

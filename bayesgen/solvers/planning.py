@@ -1,4 +1,4 @@
-"""Which engine serves a problem of a given size on this machine, and why."""
+"""Choose the engine for a problem of a given size on this machine."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from bayesgen._internal import checks
 from bayesgen._internal.deprecation import renamed_arguments
 
 ENGINES = ("spectrum", "cholesky", "krylov")
-# Shares of free memory and of free disk that a plan may take.
+# Fractions of free memory and of free disk space that a plan may use.
 _SHARE, _DISK = 0.7, 0.8
-# A dense spectrum holds the matrix, the distances it came of, the vectors and LAPACK's room.
+# Memory of a dense spectrum in matrices of order n: kernel, distances, vectors, LAPACK's workspace.
 _DENSE_COPIES = 4.5
-# Floating-point operations of an eigendecomposition with vectors, over n³; it runs at about these
-# shares of the rate of a matrix product, on a CPU and on a card.
+# Floating-point operations of an eigendecomposition with vectors, divided by n³, and its speed as a
+# fraction of the speed of a matrix product, on a CPU and on a GPU.
 _EIGH, _EIGH_SHARES = 9.0, (0.4, 0.15)
-# Operations of a Cholesky factorisation and of the inverse that the effective dimension wants, over
-# n³, their share of that rate, and the matrices of order n held at once.
+# Operations of a Cholesky factorisation and of the inverse for the effective dimension, divided by
+# n³; their speed as a fraction of that of a matrix product; matrices of order n held at once.
 _CHOLESKY, _CHOLESKY_SHARE, _CHOLESKY_COPIES = 1.0, 0.5, 1.2
-# Spectra that a search over length-scales takes.
+# Number of spectra that a search over length-scales computes.
 _DENSE_SPECTRA, _KRYLOV_SPECTRA = 10, 3
-# Products with the Gram matrix that a Krylov space takes, and the probes among its columns.
+# Number of products with the Gram matrix in a Krylov space, and of probes among its columns.
 _PRODUCTS, _PROBES = 10, 48
-# Bytes written and read back to time a disk.
+# Bytes written and read to measure the speed of a disk.
 _TRIAL = 2**26
-# Seconds of a dense search beyond which the other engine is preferred where it is faster.
+# Seconds that a dense search may take before a faster engine is preferred.
 _PATIENCE = 900.0
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan counts on.
+    """Memory, disk and speed of a machine, on which a plan is based.
 
     Attributes:
         memory: free bytes of the device.
-        disk: free bytes of the folder for work.
-        flops: floating-point operations a second of a matrix product, by dtype name.
-        disk_rate: bytes a second read back from a file in that folder; 0 without one, or where
-            nothing can be written.
-        name: of the device.
-        card: whether it is one.
+        disk: free bytes on the disk of the working folder.
+        flops: floating-point operations per second of a matrix product, by dtype name.
+        disk_rate: bytes per second read from a file in that folder; 0 without a folder or where it
+            cannot be written.
+        name: name of the device.
+        card: whether the device is a GPU.
     """
 
     memory: float
@@ -59,7 +59,7 @@ class Machine:
 
     @classmethod
     def here(cls, device: str | torch.device = "cpu", folder: Path | None = None) -> Machine:
-        """This machine, its matrix products timed and, with a folder, its disk (a second or so)."""
+        """Measure this machine: its matrix products and, with a folder, its disk (in a second)."""
         place = torch.device(device)
         wanted = Path() if folder is None else folder
         there = next(p for p in (wanted, *wanted.absolute().parents) if p.exists())
@@ -76,16 +76,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine for one problem.
+    """The engine chosen for one problem, with its cost.
 
     Attributes:
         engine: "spectrum" (dense eigendecomposition), "krylov" (block Lanczos) or "cholesky" (block
-            Lanczos for the hyperparameters, then one exact factorisation a task).
-        storage: of K for block Lanczos: "memory", "disk" or "none".
-        dtype: of K there, as a name.
-        bytes: held at the peak.
-        seconds: expected, of a search over the length-scale.
-        reason: in words.
+            Lanczos for the hyperparameters, then one exact factorisation for each task).
+        storage: where K is kept for block Lanczos: "memory", "disk" or "none".
+        dtype: dtype of K in block Lanczos, as a name.
+        bytes: peak memory.
+        seconds: expected time of a search over the length-scale.
+        reason: explanation of the choice.
     """
 
     engine: str
@@ -108,26 +108,26 @@ def plan(
     keep: bool = False,
     tasks: int | None = None,
 ) -> Plan:
-    """The engine for n points of d numbers and so many outputs (all tasks together).
+    """Choose the engine for n points with d inputs and a number of outputs (over all tasks).
 
-    The dense spectrum is exact and serves every (s, σ²); it is taken where it fits and takes no
-    more than a quarter of an hour. Else block Lanczos on a Gram matrix that is held in memory, or
-    in a file, in float32 where float64 does not fit, or made anew for every product; and, where
-    they fit and take no more than a quarter of an hour, Cholesky factorisations at the
-    hyperparameters that it finds, one a task, which make the evidence exact.
+    The dense spectrum is exact and serves every (s, σ²). It is chosen where it fits in memory and
+    takes at most 15 minutes. Otherwise block Lanczos is chosen, with a Gram matrix kept in memory
+    or in a file (in float32 where float64 does not fit) or recomputed for every product. Where they
+    fit and take at most 15 minutes, one Cholesky factorisation for each task follows at the
+    hyperparameters found, which makes the evidence exact.
 
     Args:
-        n, d, outputs: of the problem.
-        machine: as `Machine.here` found it; None asks it.
-        dtype: of the inputs.
-        engine: to take whatever the size; None chooses.
-        keep: whether there is a folder for K, so that a run that is cut off goes on, or one that
-            memory does not hold reads K from a file, where that is faster than to make it anew; not
-            on a card, which makes K anew as fast as a disk is read.
-        tasks: with hyperparameters of their own; None counts each output as one.
+        n, d, outputs: number of points, of input dimensions, and of outputs over all tasks.
+        machine: result of `Machine.here`; None measures this machine.
+        dtype: dtype of the inputs.
+        engine: engine to use at any size; None chooses one.
+        keep: whether there is a folder for K. An interrupted run can then continue, and a K that
+            does not fit in memory is read from a file where that is faster than recomputing it. On
+            a GPU it is ignored, because recomputing K there is as fast as reading it.
+        tasks: number of tasks, each with its own hyperparameters; None counts each output as one.
 
     Raises:
-        ValueError: a size that is not positive; another engine; no engine that fits.
+        ValueError: a size is not positive; the engine is unknown; no engine fits.
 
     Example:
         >>> laptop = Machine(20e9, 100e9, {"float32": 2e11, "float64": 1e11}, 1e9, "cpu")
@@ -173,7 +173,7 @@ def plan(
 
 
 def _cholesky(n: int, d: int, count: int, here: Machine, dtype: torch.dtype, search: Plan) -> Plan:
-    """So many exact factorisations after a search by block Lanczos."""
+    """Plan for `count` exact factorisations after a search by block Lanczos."""
     size, rate = dtype.itemsize, here.flops[str(dtype).removeprefix("torch.")]
     held = _CHOLESKY_COPIES * n**2 * size + n * d * size
     each = (_CHOLESKY * n**3 / _CHOLESKY_SHARE + n**2 * d) / rate
@@ -191,12 +191,16 @@ def _cholesky(n: int, d: int, count: int, here: Machine, dtype: torch.dtype, sea
 def _krylov(
     n: int, d: int, outputs: int, here: Machine, kind: str, room: float, keep: bool
 ) -> Plan | None:
-    """Block Lanczos: K within memory in the largest dtype that fits, else read or made anew."""
+    """Plan for block Lanczos, or None where it does not fit.
+
+    K is kept in memory in the largest dtype that fits; otherwise it is read from a file or
+    recomputed for each product.
+    """
     columns = outputs + _PROBES
 
     def option(name: str, storage: str) -> Plan | None:
         size, rate = getattr(torch, name).itemsize, here.flops[name]
-        # The space, its Ritz vectors, a block or two on the way; the inputs.
+        # The space, its Ritz vectors, a few blocks of workspace, and the inputs.
         basis = (2 * _PRODUCTS + 4) * columns * n * size + n * d * size
         matrix, make = n**2 * size, n**2 * d / rate
         product = 2 * n**2 * columns / rate
@@ -232,7 +236,7 @@ def _krylov(
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that may still be had: of the card, or of the machine or its control group."""
+    """Free bytes of the GPU, or of the machine within the limit of its control group."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
@@ -247,7 +251,7 @@ def free_memory(device: torch.device) -> float:
 
 
 def out_of_memory(err: Exception) -> bool:
-    """Whether that is what an error says: torch has one of its own for cards alone.
+    """Whether an error means that memory ran out; on a CPU, torch raises a plain RuntimeError.
 
     Example:
         >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
@@ -258,10 +262,10 @@ def out_of_memory(err: Exception) -> bool:
 
 
 def check_room(n: int, like: Tensor) -> None:
-    """Whether a Cholesky factor of order n, of this kind, may be had.
+    """Check that a Cholesky factor of order n, in the dtype and on the device of `like`, fits.
 
     Raises:
-        MemoryError: it would not fit.
+        MemoryError: the factor does not fit in free memory.
     """
     wanted, there = n**2 * like.dtype.itemsize, free_memory(like.device)
     if wanted > there:
@@ -276,20 +280,20 @@ def _kinds(device: torch.device) -> tuple[str, ...]:
 
 
 def _rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations a second of a product of two square matrices."""
+    """Floating-point operations per second of a product of two square matrices."""
     size = 8192 if device.type == "cuda" else 1536
-    # Zeros and ones are multiplied faster than numbers are, on some cards.
+    # Some GPUs multiply zeros and ones faster than other numbers.
     a = torch.linspace(-1, 1, size * size, dtype=dtype, device=device).reshape(size, size)
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        float((a @ a)[0, 0])  # reading it waits for it
+        float((a @ a)[0, 0])  # reading the value waits for the product
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
 
 def _disk_rate(folder: Path) -> float:
-    """Bytes a second read from a new file there, once the system has let go of its pages."""
+    """Bytes per second read from a new file in the folder, without the page cache."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(os.urandom(_TRIAL))

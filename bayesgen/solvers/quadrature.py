@@ -1,4 +1,4 @@
-"""Discrete spectral measures, and the products with eigenvectors that go with them."""
+"""Discrete spectral measures, and products with squared eigenvectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows a pass where squares of eigenvectors are wanted.
+# Rows processed at a time where eigenvectors are squared.
 _ROWS = 1024
 
 
@@ -18,7 +18,7 @@ class Measure:
     """A discrete measure Σ wᵢ δ(λᵢ) on the eigenvalues of an operator.
 
     Attributes:
-        nodes: λᵢ, (m,) or (..., m).
+        nodes: eigenvalues λᵢ, (m,) or (..., m).
         weights: wᵢ ≥ 0, broadcastable with the nodes.
     """
 
@@ -26,11 +26,11 @@ class Measure:
     weights: Tensor
 
     def integrate(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Σ wᵢ f(λᵢ), over the last axis; f may add batch axes in front."""
+        """Integral Σ wᵢ f(λᵢ) over the last axis; f may add batch axes in front."""
         return (self.weights * function(self.nodes)).sum(-1)
 
     def resolvent(self, shifts: Tensor) -> Tensor:
-        """Σ wᵢ/(λᵢ + ρ) for many shifts ρ, (G,), as (..., G); one product if nodes are shared."""
+        """Σ wᵢ/(λᵢ + ρ) for many shifts ρ (G,), as (..., G); one product if nodes are shared."""
         if self.nodes.ndim == 1:
             return self.weights @ (1 / (self.nodes[:, None] + shifts))
         shifted = self.nodes[..., None, :] + shifts[:, None]
@@ -38,17 +38,20 @@ class Measure:
 
 
 class SquaredProduct(torch.autograd.Function):
-    """U∘U times weights (m, k), by blocks of rows: the squares are never held whole."""
+    """Product of U∘U (elementwise square) with weights (m, k), by blocks of rows.
+
+    The matrix of squares is never stored as a whole.
+    """
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, weights: Tensor) -> Tensor:
-        """Vectors (n, m), weights (m, k): (n, k)."""
+        """Product (n, k) of the squared vectors (n, m) with the weights (m, k)."""
         ctx.vectors = vectors
         return torch.cat([rows.square() @ weights for rows in vectors.split(_ROWS)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        """In the weights alone."""
+        """Gradient in the weights; the vectors get none."""
         (gradient,) = gradients
         parts = zip(ctx.vectors.split(_ROWS), gradient.split(_ROWS), strict=True)
         total = sum(rows.square().mT @ part for rows, part in parts)

@@ -1,1 +1,1 @@
-"""Curvature of a network's log likelihood in its weights, and what the evidence needs of it."""
+"""Curvature of a network's log likelihood in its weights, as the Laplace approximation needs it."""

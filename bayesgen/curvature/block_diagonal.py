@@ -25,70 +25,74 @@ from bayesgen.curvature.parameters import Leaf, Weights
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
 
-# A layer without a Kronecker form has a full block up to so many parameters, else its diagonal.
+# A layer without a Kronecker form has a dense block up to this size, else its diagonal.
 _FULL = 1024
-# Rounding, in eps, of squares of what came through many layers: two of them were measured.
+# Relative rounding error of diagonal entries, in eps; measured on two networks of many layers.
 _DEEP = 10
 
 
 class Block(Protocol):
-    """Curvature of some weights in its own eigenbasis."""
+    """Curvature of some weights, with its eigenbasis."""
 
     @property
     def columns(self) -> slice:
-        """Of θ, p of them."""
+        """Columns of θ that the block covers, p of them."""
 
     @property
     def values(self) -> Tensor:
-        """Eigenvalues, (p,)."""
+        """Eigenvalues of the block, (p,)."""
 
     @property
     def turned(self) -> bool:
-        """Whether the eigenbasis is not that of the weights: then they share one precision."""
+        """Whether the eigenbasis differs from the weights' own; they then share one precision."""
 
     def rounding(self, alpha: Tensor, eps: float) -> Tensor:
-        """What rounding of H may do to log|H + α|, nats, (): first order, α of each weight, (p,).
+        """Effect of rounding in H on log|H + α|, to first order, (), nats.
 
-        |tr M δH| ≤ ‖M‖_F ‖δH‖_F for M = (H + α)⁻¹, and ‖δH‖_F = √p · eps · ‖H‖_F.
+        By |tr M δH| ≤ ‖M‖_F ‖δH‖_F with M = (H + α)⁻¹ and ‖δH‖_F = √p · eps · ‖H‖_F.
+
+        Args:
+            alpha: prior precision of each weight, (p,).
+            eps: machine epsilon of the dtype in which H was computed.
         """
 
     def product(self, row: Tensor) -> Tensor:
-        """H times a vector, (p,)."""
+        """Product of H with a vector, (p,)."""
 
     def rotate(self, rows: Tensor) -> Tensor:
-        """Coordinates (..., p) in the eigenbasis."""
+        """Coordinates in the eigenbasis of rows (..., p)."""
 
     def back(self, coordinates: Tensor) -> Tensor:
-        """And back, (..., p)."""
+        """Rows (..., p) from coordinates in the eigenbasis."""
 
 
 @dataclass(frozen=True)
 class Diagonal:
-    """No basis but the weights' own."""
+    """A diagonal block, whose eigenbasis is that of the weights."""
 
     columns: slice
     values: Tensor
     turned: bool = False
 
     def rounding(self, alpha: Tensor, eps: float) -> Tensor:
-        """See `Block`."""
+        """Effect of rounding on log|H + α|; see `Block.rounding`."""
         return _DEEP * eps * (self.values / (self.values + alpha)).sum()
 
     def product(self, row: Tensor) -> Tensor:
-        """See `Block`."""
+        """Product of H with a vector, (p,)."""
         return self.values * row
 
     def rotate(self, rows: Tensor) -> Tensor:
-        """See `Block`."""
+        """The rows themselves, which are the coordinates."""
         return rows
 
     def back(self, coordinates: Tensor) -> Tensor:
-        """See `Block`."""
+        """The coordinates themselves, which are the rows."""
         return coordinates
 
 
 class Full:
-    """A dense block, (p, p); its eigenvectors are found when they are wanted."""
+    """A dense block, (p, p); its eigenvectors are computed on first use."""
 
     turned = True
 
@@ -97,33 +101,33 @@ class Full:
 
     @cached_property
     def values(self) -> Tensor:
-        """See `Block`."""
+        """Eigenvalues of the block, (p,), ascending."""
         return solvers.eigvalsh(self.matrix).clamp(min=0)
 
     @cached_property
     def vectors(self) -> Tensor:
-        """In the order of the values."""
+        """Eigenvectors in the order of the eigenvalues, (p, p)."""
         return solvers.eigh(self.matrix)[1]
 
     def rounding(self, alpha: Tensor, eps: float) -> Tensor:
-        """See `Block`."""
+        """Effect of rounding on log|H + α|; see `Block.rounding`."""
         return _effect(self, 1 / (self.values + alpha), eps)
 
     def product(self, row: Tensor) -> Tensor:
-        """See `Block`."""
+        """Product of H with a vector, (p,)."""
         return self.matrix @ row
 
     def rotate(self, rows: Tensor) -> Tensor:
-        """See `Block`."""
+        """Coordinates in the eigenbasis of rows (..., p)."""
         return rows @ self.vectors
 
     def back(self, coordinates: Tensor) -> Tensor:
-        """See `Block`."""
+        """Rows (..., p) from coordinates in the eigenbasis."""
         return coordinates @ self.vectors.mT
 
 
 class Kronecker:
-    """G ⊗ A, by the eigenvalues of both and, when they are wanted, their eigenvectors."""
+    """A block G ⊗ A, from the eigendecompositions of its factors, computed on first use."""
 
     turned = True
 
@@ -132,11 +136,11 @@ class Kronecker:
 
     @cached_property
     def values(self) -> Tensor:
-        """See `Block`."""
+        """Eigenvalues of the block, (p,): the products of those of G and A."""
         return (self.left.values[:, None] * self.right.values).reshape(-1)
 
     def rounding(self, alpha: Tensor, eps: float) -> Tensor:
-        """See `Block`: of either factor, the other as it is."""
+        """Sum of the effects of rounding in G and in A; see `Block.rounding`."""
         g, a = self.left.values, self.right.values
         inverse = self._wide(1 / (self.values + alpha))
         return _effect(self.left, inverse @ a, eps) + _effect(self.right, g @ inverse, eps)
@@ -145,34 +149,34 @@ class Kronecker:
         return rows.reshape(*rows.shape[:-1], len(self.left.matrix), len(self.right.matrix))
 
     def product(self, row: Tensor) -> Tensor:
-        """See `Block`: vec(GWA)."""
+        """Product of H with vec(W), which is vec(GWA), (p,)."""
         return (self.left.matrix @ self._wide(row) @ self.right.matrix).reshape(-1)
 
     def rotate(self, rows: Tensor) -> Tensor:
-        """See `Block`: vec(U_GᵀWU_A)."""
+        """Coordinates vec(U_GᵀWU_A) in the eigenbasis of rows vec(W), (..., p)."""
         turned = self.left.vectors.mT @ self._wide(rows) @ self.right.vectors
         return turned.reshape(rows.shape)
 
     def back(self, coordinates: Tensor) -> Tensor:
-        """See `Block`."""
+        """Rows (..., p) from coordinates in the eigenbasis."""
         turned = self.left.vectors @ self._wide(coordinates) @ self.right.vectors.mT
         return turned.reshape(coordinates.shape)
 
 
 class BlockDiagonal(Curvature):
-    """H block by block; see `Curvature`.
+    """A block-diagonal curvature H; see `Curvature`.
 
     Args:
-        weights: of the network.
-        prior: the layout of the prior precisions; constant on every block that has a basis of its
-            own.
-        blocks: of H, which cover all weights.
-        method: in words.
-        outputs: C.
-        batch: observations a pass.
+        weights: weights of the network.
+        prior: layout of the prior precisions; constant on every block whose eigenbasis is not that
+            of the weights.
+        blocks: blocks of H, which together cover all weights.
+        method: description of the approximation.
+        outputs: C, the number of the network's outputs.
+        batch: number of observations processed at a time.
 
     Raises:
-        ValueError: prior precisions that differ within such a block.
+        ValueError: prior precisions differ within such a block.
     """
 
     def __init__(
@@ -202,7 +206,7 @@ class BlockDiagonal(Curvature):
             self.spectrum = Spectrum(measure, len(values), None, 0, method)
 
     def terms(self, precision: Tensor) -> CurvatureTerms:
-        """See `Curvature.terms`."""
+        """Log-determinant and effective parameters at prior precisions (G,)."""
         alpha = self.prior.precision(precision).double()
         eps = torch.finfo(self.weights.theta.dtype).eps
         error = torch.stack([b.rounding(alpha[b.columns], eps) for b in self.blocks]).sum()
@@ -217,7 +221,7 @@ class BlockDiagonal(Curvature):
         return CurvatureTerms(logdet, effective_parameters, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
-        """See `Curvature.covariance`."""
+        """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
         alpha, found = self.prior.precision(precision).double(), []
         for J in jacobians(self.weights, x, self.outputs, self.batch):
             total = J.new_zeros(len(J), self.outputs, self.outputs)
@@ -229,7 +233,7 @@ class BlockDiagonal(Curvature):
         return torch.cat(found)
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Curvature.draw`."""
+        """Draws of N(0, (H + diag α)⁻¹), (count, P)."""
         alpha = self.prior.precision(precision).double()
         w = alpha.new_empty(count, self.weights.count)
         for block in self.blocks:
@@ -238,7 +242,7 @@ class BlockDiagonal(Curvature):
         return w.to(self.weights.theta)
 
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """See `Curvature.gain`."""
+        """Gain ½ gᵀ(H + diag α)⁻¹g of a Newton step from gradient g, (P,), in nats."""
         alpha, total = self.prior.precision(precision).double(), 0.0
         for block in self.blocks:
             turned = block.rotate(gradient[block.columns]).square()
@@ -246,7 +250,7 @@ class BlockDiagonal(Curvature):
         return total
 
     def least_gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """See `Curvature.least_gain`: gᵀB⁻¹g ≥ ‖g‖⁴/gᵀBg block by block, without eigenvectors."""
+        """Lower bound of the gain, by gᵀB⁻¹g ≥ ‖g‖⁴/gᵀBg for each block, without eigenvectors."""
         alpha, total = self.prior.precision(precision).double(), 0.0
         for block in self.blocks:
             g = gradient[block.columns]
@@ -258,7 +262,7 @@ class BlockDiagonal(Curvature):
 
 
 def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
-    """The diagonal of the exact GGN, Σ (Λ^½J)²."""
+    """The diagonal of the exact GGN, Σ (Λ^½J)², as one block."""
     total = torch.zeros(weights.count, dtype=torch.float64, device=sample.x.device)
 
     def add(leaf: Leaf, rows: Tensor) -> None:
@@ -269,10 +273,11 @@ def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None)
 
 
 def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
-    """KFAC-expand of the exact GGN: for each weight matrix G ⊗ A/(nT), for each bias G.
+    """KFAC-expand approximation of the GGN: G ⊗ A/(nT) for each weight matrix and G for each bias.
 
-    A = Σ aaᵀ over observations and positions (T of them share a weight), G = Σ ggᵀ over those and
-    the roots of Λ. Other layers (norms, scalars) have their exact block, or its diagonal.
+    A = Σ aaᵀ sums over the observations and the T positions that share a weight. G = Σ ggᵀ sums
+    over these and over the columns of the root of Λ. Other layers (norms, scalars) have their exact
+    block, or its diagonal where the block is large.
 
     Source: Martens & Grosse (2015); Eschenhagen et al. (2023), section 3, as in curvlinops.
     """
@@ -321,14 +326,14 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
 
 
 def _factors(module: nn.Module) -> bool:
-    """Whether a layer has a Kronecker form."""
+    """Whether a layer has a Kronecker form: an ungrouped convolution or a linear layer."""
     if type(module) is nn.Conv2d:
         return module.groups == 1 and module.padding_mode == "zeros"
     return type(module) is nn.Linear
 
 
 def _inputs(module: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
-    """Σ aaᵀ over what enters a layer, float64, and how many terms it has."""
+    """Sum Σ aaᵀ over the inputs of a layer, float64, and its number of terms."""
     if type(module) is not nn.Conv2d:
         a = inputs.reshape(-1, inputs.shape[-1])
         return (a.mT @ a).double(), len(a)
@@ -340,7 +345,7 @@ def _inputs(module: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
 
 
 def _outputs(module: nn.Module, gradients: Tensor) -> Tensor:
-    """Σ ggᵀ over the gradients of what leaves a layer, float64."""
+    """Sum Σ ggᵀ over the gradients at the outputs of a layer, float64."""
     if type(module) is nn.Conv2d:
         g = gradients.permute(0, 2, 3, 1).flatten(1, 2)
         return torch.bmm(g.mT, g).sum(0, dtype=torch.float64)
@@ -349,7 +354,7 @@ def _outputs(module: nn.Module, gradients: Tensor) -> Tensor:
 
 
 def _effect(block: Full, pull: Tensor, eps: float) -> Tensor:
-    """Of rounding in a dense block on a log-determinant with these slopes in its eigenvalues."""
+    """Effect of rounding in a dense block on a log-determinant with derivatives `pull`."""
     return len(pull) ** 0.5 * eps * block.values.norm() * pull.norm()
 
 
@@ -364,7 +369,7 @@ def _each_layer(
     use: Callable[[Leaf, Tensor], None],
     progress: Progress | None,
 ) -> None:
-    """use(layer, its rows of Λ^½J (b, K, p)) for every layer and batch."""
+    """Call use(layer, its rows of Λ^½J (b, K, p)) for every layer and batch."""
     every = range(0, len(sample.x), sample.batch)
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)

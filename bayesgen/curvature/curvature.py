@@ -1,8 +1,8 @@
-"""What Laplace's approximation asks of a curvature H: log-determinants, effective
-parameters, covariances, draws.
+"""The interface of a curvature H for the Laplace approximation.
 
-The prior precision is diag(α), α = base · precision[group]: one number for each group of weights. A
-curvature answers for every value of those numbers.
+A curvature gives log-determinants, effective parameters, predictive covariances and draws. The
+prior precision is diag(α) with α = base · precision[group], one precision for each group of
+weights. A curvature answers for every value of these precisions.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 class CurvatureTerms(NamedTuple):
-    """What the evidence needs of H at one prior precision.
+    """Quantities of H that the evidence needs, at one prior precision.
 
     Attributes:
-        logdet: log |I + S^½HS^½| with S = diag(α)⁻¹, ().
+        logdet: log|I + S^½HS^½| with S = diag(α)⁻¹, ().
         effective_parameters: tr H(H + diag α)⁻¹ over the weights of each group, (G,); they sum to
             N_eff.
-        error: of logdet, in nats: rounding, or a standard error, ().
+        error: error of logdet from rounding or sampling, (), nats.
     """
 
     logdet: Tensor
@@ -35,12 +35,12 @@ class CurvatureTerms(NamedTuple):
 
 @dataclass(frozen=True)
 class PriorShape:
-    """How prior precisions are laid over the weights.
+    """How the prior precisions of groups apply to the single weights.
 
     Attributes:
         base: relative precision of each weight, (P,).
         group: the group of each weight, (P,), int64.
-        count: G.
+        count: G, the number of groups.
     """
 
     base: Tensor
@@ -48,24 +48,24 @@ class PriorShape:
     count: int
 
     def precision(self, values: Tensor) -> Tensor:
-        """α of each weight, (P,), from one number a group, (G,)."""
+        """Precision α of each weight, (P,), from one value for each group, (G,)."""
         return self.base * values.to(self.base)[self.group]
 
     def sums(self, values: Tensor) -> Tensor:
-        """Σ over the weights of each group, (G,), of values (P,)."""
+        """Sum of values (P,) over the weights of each group, (G,)."""
         return values.new_zeros(self.count).index_add_(0, self.group, values)
 
 
 class Curvature(ABC):
-    """H, the negative Hessian of log p(D | θ) in θ, or what stands for it.
+    """The negative Hessian H of log p(D | θ) in θ, or an approximation of it.
 
     Attributes:
-        weights: of the network.
-        prior: the layout of the prior precisions.
-        method: how it was computed, in words.
-        spectrum: of S^½HS^½ at S = diag(base)⁻¹, where there is one group and its precision is
-            learnt; else None.
-        negative: eigenvalues below zero that were found.
+        weights: weights of the network.
+        prior: layout of the prior precisions.
+        method: description of how H was computed.
+        spectrum: spectrum of S^½HS^½ at S = diag(base)⁻¹ where there is one group and its precision
+            is learnt; else None.
+        negative: number of negative eigenvalues found.
     """
 
     weights: Weights
@@ -80,7 +80,7 @@ class Curvature(ABC):
 
     @abstractmethod
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
-        """J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
+        """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
 
     @abstractmethod
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
@@ -88,15 +88,15 @@ class Curvature(ABC):
 
     @abstractmethod
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """½ gᵀ(H + diag α)⁻¹g, (P,): what a Newton step gains, or a bound on it from above."""
+        """Gain ½ gᵀ(H + diag α)⁻¹g of a Newton step from gradient g, (P,), or an upper bound."""
 
     def least_gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """The gain or a bound on it from below, whichever takes less."""
+        """The gain or a lower bound of it, whichever is cheaper to compute."""
         return self.gain(gradient, precision)
 
 
 def spectral_terms(spectrum: Spectrum, precision: Tensor) -> CurvatureTerms:
-    """`CurvatureTerms` of one group from the spectrum of its curvature."""
+    """`CurvatureTerms` of a single group, from the spectrum of its curvature."""
     scale = 1 / precision[0]
     logdet = spectrum.logdet(scale, 1.0)
     rounding = spectrum.rounding
@@ -111,5 +111,5 @@ def spectral_terms(spectrum: Spectrum, precision: Tensor) -> CurvatureTerms:
 
 
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Draws on the CPU, whatever the device, so that a seed means the same everywhere."""
+    """Standard normal draws, made on the CPU so that a seed gives the same on every device."""
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(like)

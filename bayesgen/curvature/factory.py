@@ -1,4 +1,4 @@
-"""Which curvature, and how: by name, by size, by memory."""
+"""Build a curvature by name, in the form that suits its size and the memory."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.weight_space import Dense, ggn_matrix, ggn_root, last_layer_matrix
 from bayesgen.likelihoods.likelihood import Likelihood
 
-# The largest matrix that is decomposed: rows of function space, or weights.
+# The largest order of a matrix that is decomposed: rows of function space, or weights.
 LARGEST_DUAL = LARGEST_PRIMAL = 20_000
-# A Hessian takes a product for each of its columns.
+# The largest number of weights for a dense Hessian, which needs one product for each column.
 LARGEST_HESSIAN = 4_000
-# Up to so many weights a singular value decomposition of H's root costs little, and keeps digits.
+# Up to this many weights, a singular value decomposition of H's root is cheap; it is more accurate.
 LARGEST_ROOT = 512
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a curvature is made from.
+    """Arguments from which a curvature is built.
 
     Attributes:
-        weights: of the network.
-        likelihood: of its outputs, with unit noise where it has one.
-        sample: the observations; None where only batches are at hand.
-        batches: the observations in their inner form (x, y), the same at every pass.
-        rows: n·K, rows of Λ^½J.
-        outputs: C.
-        prior: the layout of the prior precisions.
-        probes, steps, seed: of Lanczos quadrature.
+        weights: weights of the network.
+        likelihood: likelihood of its outputs, with unit noise where it has noise.
+        sample: the observations; None where only batches are available.
+        batches: the observations in the likelihood's inner form (x, y), the same at every pass.
+        rows: n·K, the number of rows of Λ^½J.
+        outputs: C, the number of outputs.
+        batch: number of observations processed at a time.
+        prior: layout of the prior precisions.
+        probes, steps, seed: settings of Lanczos quadrature.
         progress: called as progress(done, expected, what).
-        many: whether determinants at many prior precisions will be asked for.
-        features: what enters the last layer, (n, d), where it is looked at alone.
+        many: whether determinants at many prior precisions will be needed.
+        features: inputs of the last layer, (n, d), for a curvature of that layer alone.
     """
 
     weights: Weights
@@ -60,7 +61,7 @@ class Request:
     features: Tensor | None = None
 
     def gathered(self) -> Sample:
-        """The sample, which is there."""
+        """The sample, which must be there."""
         assert self.sample is not None
         return self.sample
 
@@ -72,7 +73,7 @@ class Request:
         *,
         definite: bool = True,
     ) -> Dense:
-        """A `Dense` curvature of this request."""
+        """A `Dense` curvature built from this request."""
         return Dense(
             self.weights,
             self.prior,
@@ -86,7 +87,7 @@ class Request:
         )
 
     def by_products(self, kind: str, words: str) -> Curvature:
-        """A `MatrixFree` curvature of this request."""
+        """A `MatrixFree` curvature built from this request."""
         op = matrix_free.operator(kind, self.weights, self.likelihood, self.batches)
         return matrix_free.MatrixFree(
             self.weights,
@@ -99,14 +100,14 @@ class Request:
         )
 
     def by_blocks(self, made: list[block_diagonal.Block], method: str) -> Curvature:
-        """A `BlockDiagonal` curvature of this request."""
+        """A `BlockDiagonal` curvature built from this request."""
         return block_diagonal.BlockDiagonal(
             self.weights, self.prior, made, method, outputs=self.outputs, batch=self.batch
         )
 
 
 def ggn(request: Request) -> Curvature:
-    """Exact through the smaller of function and weight space, or by its products."""
+    """The GGN: exact in the smaller of function and weight space, else by matrix products."""
     P, R = request.weights.count, request.rows
     if P <= R and LARGEST_ROOT < P <= LARGEST_PRIMAL:
         matrix = ggn_matrix(request.weights, request.gathered())
@@ -130,7 +131,7 @@ def ggn(request: Request) -> Curvature:
 
 
 def hessian(request: Request) -> Curvature:
-    """The Hessian as a matrix, or by its products."""
+    """The Hessian: as a dense matrix where it is small, else by matrix products."""
     P = request.weights.count
     if P > LARGEST_HESSIAN:
         return request.by_products("hessian", "Hessian")
@@ -140,19 +141,19 @@ def hessian(request: Request) -> Curvature:
 
 
 def kron(request: Request) -> Curvature:
-    """Kronecker factors of each layer."""
+    """The GGN approximated by Kronecker factors of each layer."""
     made = block_diagonal.kronecker(request.weights, request.gathered(), request.progress)
     return request.by_blocks(made, "GGN by Kronecker factors of each layer (KFAC-expand)")
 
 
 def diag(request: Request) -> Curvature:
-    """The diagonal."""
+    """The diagonal of the GGN."""
     made = block_diagonal.diagonal(request.weights, request.gathered(), request.progress)
     return request.by_blocks(made, "diagonal of the GGN")
 
 
 def last_layer(request: Request) -> Curvature:
-    """The whole GGN of the last linear layer."""
+    """The exact GGN of the last linear layer."""
     assert request.features is not None
     H = last_layer_matrix(request.weights, request.gathered(), request.features)
     return request.dense(f"GGN of the last layer, {len(H):,} weights", matrix=H)
@@ -168,7 +169,7 @@ CURVATURES: dict[str, Callable[[Request], Curvature]] = {
 
 
 def by_products_only(curvature: str, parameters: int, rows: int) -> bool:
-    """Whether this curvature is too large for anything but its products."""
+    """Whether this curvature is too large for a matrix and is used by its products alone."""
     if curvature == "hessian":
         return parameters > LARGEST_HESSIAN
     small = parameters <= min(rows, LARGEST_PRIMAL) or rows <= LARGEST_DUAL
@@ -176,10 +177,10 @@ def by_products_only(curvature: str, parameters: int, rows: int) -> bool:
 
 
 def last_linear(net: nn.Module) -> str:
-    """Name of the last linear layer.
+    """Name of the last linear layer of a network.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the network has no linear layer.
     """
     names = [name for name, module in net.named_modules() if type(module) is nn.Linear]
     if not names:

@@ -1,9 +1,10 @@
-"""What float32 does to a Gram matrix of Jacobian rows, measured on a few observations.
+"""Rounding error of a float32 Gram matrix of Jacobian rows, measured on a few observations.
 
-Most of it is rounding proper, a few eps of √(KᵢᵢKⱼⱼ). Now and then an observation puts a unit's
-input so near to a ReLU's kink that float32 sees it on the other side: a whole path appears in its
-Jacobian, or is gone. Norms of δK know nothing of where A⁻¹ is small, and would make a disaster of
-that; hence what δK does to the determinant is measured, with the A⁻¹ that is at hand.
+Most of the error is ordinary rounding, a few eps of √(KᵢᵢKⱼⱼ). Occasionally an observation puts a
+unit's input so close to the kink of a ReLU that float32 evaluates it on the other side. A whole
+path then appears in its Jacobian or disappears from it. Norms of δK would overestimate the effect
+of such an error, because they ignore where A⁻¹ is small. The effect of δK on the determinant is
+therefore computed with A⁻¹ itself.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
 
-# Observations that are looked at in both, and what the rest may be worse by.
+# Number of observations computed in both dtypes, and the safety factor for the others.
 _FEW = 16
 _SAFETY = 2.0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """δK of K = Λ^½JSJᵀΛ^½ for some observations.
+    """Error δK of K = Λ^½JSJᵀΛ^½ for some observations.
 
     Attributes:
-        rows: of K that are theirs, (mK,), observation by observation.
-        observations: m.
-        share: of all observations, m/n.
+        rows: indices of their rows of K, (mK,), observation by observation.
+        observations: m, the number of these observations.
+        share: their fraction of all observations, m/n.
         blocks: δK at unit precision for each group of weights, (mK, mK), float64.
-        trace: tr K of theirs at unit precision.
+        trace: trace of their block of K at unit precision.
     """
 
     rows: Tensor
@@ -43,14 +44,15 @@ class Measured:
     trace: Tensor
 
     def effect(self, inverse: Callable[[Tensor], Tensor], precision: Tensor) -> Tensor:
-        """What rounding may do to log|A|, A = I + Σ_g K_g/α_g, ().
+        """Estimated effect of rounding on log|A| with A = I + Σ_g K_g/α_g, ().
 
-        δ log|A| = Σᵢⱼ tr (A⁻¹)ᵢⱼδAⱼᵢ to first order. An observation's own terms may all have one
-        sign; those between two have either, and their sum grows as the root of their number.
+        To first order δ log|A| = Σᵢⱼ tr (A⁻¹)ᵢⱼδAⱼᵢ. The terms of single observations may all have
+        one sign, so their absolute values are summed. The terms between two observations have
+        either sign, so they are added in quadrature.
 
         Args:
-            inverse: rows → A⁻¹ of these rows and columns, (r, r).
-            precision: α, (G,).
+            inverse: function that maps rows (r,) to A⁻¹ of these rows and columns, (r, r).
+            precision: prior precisions α, (G,).
         """
         parts = zip(self.blocks, precision.tolist(), strict=True)
         off = sum((block / alpha for block, alpha in parts), torch.zeros_like(self.blocks[0]))
@@ -62,16 +64,23 @@ class Measured:
 
     @property
     def relative(self) -> float:
-        """‖δK‖_F/tr K, for all as for some: an entry's rounding goes with √(KᵢᵢKⱼⱼ)."""
+        """Estimated ‖δK‖_F/tr K for all observations, as errors of entries scale with √(KᵢᵢKⱼⱼ)."""
         total = torch.stack(self.blocks).sum(0)
         return _SAFETY * float(total.norm() / self.trace)
 
 
 def measured(weights: Weights, sample: Sample, prior: PriorShape) -> Measured | None:
-    """δK for 16 observations against float64: passes and the sum over the weights are all in it.
+    """Measure δK on up to 16 observations against float64.
+
+    The measurement includes the network's passes and the sum over the weights.
+
+    Args:
+        weights: weights of the network.
+        sample: the observations.
+        prior: layout of the prior precisions.
 
     Returns:
-        None for weights that are float64 already.
+        The measurement, or None for weights that are already float64.
     """
     if weights.theta.dtype == torch.float64:
         return None

@@ -1,4 +1,4 @@
-"""Observations as their curvature sees them, and the Jacobian's rows there."""
+"""The observations of a curvature, and rows of the network's Jacobian at them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bayesgen.curvature.parameters import Weights
 
 @dataclass(frozen=True)
 class Sample:
-    """Observations as their curvature sees them.
+    """Observations with the likelihood curvature Λᵢ at each of them.
 
     Attributes:
         x: inputs, (n, …).
-        values: w > 0 of each Λᵢ = V diag(w) Vᵀ, (n, K).
-        vectors: V, (n, C, K).
-        batch: observations a pass.
+        values: eigenvalues w > 0 of each Λᵢ = V diag(w) Vᵀ, (n, K).
+        vectors: eigenvectors V, (n, C, K).
+        batch: number of observations processed at a time.
         memory: bytes that rows of the Jacobian may take.
     """
 
@@ -32,12 +32,12 @@ class Sample:
 
     @property
     def count(self) -> int:
-        """Rows of Λ^½J, nK."""
+        """Number of rows of Λ^½J, nK."""
         return self.values.numel()
 
 
 def chunks(weights: Weights, count: int, memory: float) -> Iterator[list[Part]]:
-    """Parts of the network whose `count` rows fit into so many bytes together."""
+    """Lists of network parts; `count` Jacobian rows of each list fit into `memory` bytes."""
     largest = max(1, int(memory / (count * weights.theta.element_size())))
     chunk: list[Part] = []
     room = largest
@@ -53,7 +53,7 @@ def chunks(weights: Weights, count: int, memory: float) -> Iterator[list[Part]]:
 
 
 def jacobian(weights: Weights, sample: Sample, parts: list[Part]) -> Tensor:
-    """Λ^½J at some columns, (nK, p)."""
+    """Columns of Λ^½J that belong to some parts, (nK, p)."""
     index = torch.cat([part.index() for part in parts])
     n, K = sample.values.shape
     J = weights.theta.new_empty(n, K, len(index))
@@ -68,7 +68,7 @@ def jacobian(weights: Weights, sample: Sample, parts: list[Part]) -> Tensor:
 
 
 def jacobians(weights: Weights, x: Tensor, outputs: int, batch: int) -> Iterator[Tensor]:
-    """The whole Jacobian of some observations at a time, (b, C, P), float64."""
+    """The whole Jacobian for a batch of observations at a time, (b, C, P), float64."""
     parts = [Part(leaf) for leaf in weights.leaves]
     order = torch.cat([part.index() for part in parts])
     eye = torch.eye(outputs, dtype=x.dtype, device=x.device)
@@ -80,7 +80,7 @@ def jacobians(weights: Weights, x: Tensor, outputs: int, batch: int) -> Iterator
 
 
 def weighted_rows(weights: Weights, sample: Sample) -> Iterator[Tensor]:
-    """Λ^½J of some observations at a time, (bK, P)."""
+    """Rows of Λ^½J for a batch of observations at a time, (bK, P)."""
     parts = [Part(leaf) for leaf in weights.leaves]
     for start in range(0, len(sample.x), sample.batch):
         some = slice(start, start + sample.batch)

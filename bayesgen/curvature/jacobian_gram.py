@@ -1,4 +1,4 @@
-"""Gram matrices of the Jacobian's rows, (nK, nK), the Jacobian passing by some layers at a time."""
+"""Gram matrices of the Jacobian's rows, (nK, nK), computed from a few layers at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.jacobian import Sample, chunks, jacobian
 from bayesgen.curvature.parameters import Weights
 
-# Rows a block of the symmetric product: only blocks on and below the diagonal are computed.
+# Rows in a block of the symmetric product; blocks above the diagonal are not computed.
 _BLOCK = 1024
 
 
 def add_gram(K: Tensor, left: Tensor) -> None:
-    """K += L Lᵀ, on and below the block diagonal."""
+    """Add L Lᵀ to K on and below the block diagonal."""
     for start in range(0, len(left), _BLOCK):
         stop = min(start + _BLOCK, len(left))
         K[start:stop, :stop].addmm_(left[start:stop], left[:stop].mT)
 
 
 def mirror(K: Tensor) -> Tensor:
-    """The lower triangle copied to the upper one, in place."""
+    """Copy the lower triangle to the upper one, in place."""
     for start in range(0, len(K), _BLOCK):
         stop = min(start + _BLOCK, len(K))
         K[:start, start:stop] = K[start:stop, :start].mT
@@ -34,14 +34,14 @@ def mirror(K: Tensor) -> Tensor:
 def grams(
     weights: Weights, sample: Sample, prior: PriorShape, progress: Progress | None = None
 ) -> list[Tensor]:
-    """For each group of weights its share of Λ^½JSJᵀΛ^½ at unit precision, S = diag(base)⁻¹.
+    """Contribution of each group of weights to Λ^½JSJᵀΛ^½ at unit precision, S = diag(base)⁻¹.
 
-    Its (nK, nK) Gram matrix; or its rows Λ^½JS^½ (nK, p), where those are fewer numbers.
+    Each is an (nK, nK) Gram matrix, or its rows Λ^½JS^½ (nK, p) where these take less memory.
 
     Args:
-        weights: of the network.
+        weights: weights of the network.
         sample: the observations.
-        prior: the layout of the prior precisions.
+        prior: layout of the prior precisions.
         progress: called as progress(done, expected, what) after each chunk of layers.
     """
     n, G = sample.count, prior.count

@@ -1,7 +1,8 @@
-"""Rows vᵀ∂f/∂θ of a network's Jacobian, observation by observation and layer by layer.
+"""Rows vᵀ∂f/∂θ of a network's Jacobian, for each observation and layer.
 
-From the activations that enter each layer and the gradients that leave it, as in BackPACK (Dangel
-et al. 2020): no per-observation copy of the weights, and never the whole Jacobian at once.
+They are computed from the inputs of each layer and the gradients at its outputs, as in BackPACK
+(Dangel et al. 2020). Neither a copy of the weights for each observation nor the whole Jacobian is
+stored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.func import functional_call, vjp, vmap
 
 from bayesgen.curvature.parameters import Leaf, Weights
 
-# A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → own name → (b, K, numel).
+# A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → parameter name → (b, K, numel).
 Handler = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
 _HANDLERS: dict[type, Handler] = {}
 
@@ -31,18 +32,18 @@ def _handles(*kinds: type) -> Callable[[Handler], Handler]:
 
 @dataclass(frozen=True)
 class Part:
-    """Some output channels of a layer, or all of it where it has none to speak of.
+    """Some output channels of a layer, or the whole layer where it cannot be split.
 
     Attributes:
         leaf: the layer.
-        channels: which; None for all.
+        channels: range of output channels; None for all.
     """
 
     leaf: Leaf
     channels: slice | None = None
 
     def index(self) -> Tensor:
-        """Its columns of θ."""
+        """Indices in θ of the part's parameters."""
         if self.channels is None:
             return self.leaf.index()
         pieces = []
@@ -54,7 +55,7 @@ class Part:
         return torch.cat(pieces)
 
     def split(self, largest: int) -> list[Part]:
-        """Parts of at most so many parameters, where the layer can be split."""
+        """Split into parts of at most `largest` parameters, where the layer allows it."""
         size, module = self.leaf.size, self.leaf.module
         if size <= largest or type(module) not in (nn.Linear, nn.Conv2d):
             return [self]
@@ -68,12 +69,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one batch left behind at the layers wanted.
+    """Forward pass of one batch, with the inputs and outputs of selected layers.
 
     Attributes:
         outputs: f, (b, C).
-        calls: layer → its calls, each with its input (b, …) and its output in the graph.
-        together: whether the gradients for several vectors are found in one pass back.
+        calls: for each layer its calls, each with its input (b, …) and its output in the graph.
+        together: whether one backward pass computes the gradients for several vectors.
     """
 
     outputs: Tensor
@@ -81,14 +82,14 @@ class Pass:
     together: bool = False
 
     def passes(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
-        """Layer → its calls' gradients (k, b, …), for k of the vectors v (b, C, K) at a time."""
+        """Gradients (k, b, …) at each layer's calls, for k of the vectors v (b, C, K) at a time."""
         each = vectors.movedim(-1, 0)
         for some in [each] if self.together else each.split(1):
             found = iter(self._back(some))
             yield {name: [next(found) for _ in calls] for name, calls in self.calls.items()}
 
     def _back(self, vectors: Tensor) -> list[Tensor]:
-        """Of every call its gradients (k, b, …) for vectors (k, b, C)."""
+        """Gradients (k, b, …) at every call for vectors (k, b, C), by one backward pass."""
         flat = [output for calls in self.calls.values() for _, output in calls]
         alone = len(vectors) == 1
         found = torch.autograd.grad(
@@ -102,11 +103,11 @@ class Pass:
         return [g[None] if alone else g for g in found]
 
     def gradients(self, vectors: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """Layer → its calls as (input, gradients (K, b, …)) for vectors v (b, C, K)."""
+        """For each layer, its calls as (input, gradients (K, b, …)) for vectors v (b, C, K)."""
         return self.joined(list(self.passes(vectors)))
 
     def joined(self, each: list[dict[str, list[Tensor]]]) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """Layer → its calls as (input, gradients (K, b, …)), of what `passes` gave."""
+        """For each layer, its calls as (input, gradients (K, b, …)), joined from `passes`."""
         return {
             name: [
                 (self.calls[name][number][0], torch.cat([one[name][number] for one in each]))
@@ -117,7 +118,7 @@ class Pass:
 
 
 def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
-    """One batch through the network, with what enters and leaves the given layers."""
+    """Run one batch through the network and record inputs and outputs of the given layers."""
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {leaf.name: [] for leaf in leaves}
     handles = []
     for leaf in leaves:
@@ -128,10 +129,10 @@ def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
                     f"layer {name!r} must map one tensor to one tensor; freeze its parameters "
                     "(requires_grad_(False)) to leave it out"
                 )
-            if not output.requires_grad:  # nothing before it is differentiated
+            if not output.requires_grad:  # no parameter before it requires a gradient
                 output = output.detach().requires_grad_()
             calls[name].append((given[0].detach(), output))
-            return output.clone()  # what follows may work in place
+            return output.clone()  # the next layer may work in place
 
         handles.append(leaf.module.register_forward_hook(keep))
     try:
@@ -144,11 +145,11 @@ def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
 
 
 def _all_linear(net: nn.Module) -> bool:
-    """Whether a network is torch's own layers in a row and has no convolution.
+    """Whether a network consists of torch's own layers and has no convolution.
 
-    Calls then cost more than what they compute, and are fewer with all vectors at once; a
-    convolution's pass back takes longer for it, measured by a third, and what others wrote may not
-    know of such batches.
+    In such a network the overhead of calls dominates, and one batched backward pass for all vectors
+    makes fewer calls. With convolutions, a batched pass was measured to take a third longer.
+    Modules from elsewhere may not support it.
     """
     return all(
         type(m).__module__.startswith("torch.nn.") and not isinstance(m, nn.modules.conv._ConvNd)
@@ -162,13 +163,13 @@ def rows(
     """Rows of vᵀJ for one batch, part by part.
 
     Args:
-        weights: of the network.
+        weights: weights of the network.
         x: inputs, (b, …).
         vectors: v of each observation, (b, C, K).
-        parts: which columns.
+        parts: parts of the network whose columns are computed.
 
     Returns:
-        Each part with its rows, (b, K, p).
+        An iterator over the parts with their rows, (b, K, p).
     """
     leaves = list({part.leaf.name: part.leaf for part in parts}.values())
     gradients = forward(weights, x, leaves).gradients(vectors)
@@ -179,7 +180,7 @@ def rows(
 def layer_rows(
     part: Part, calls: list[tuple[Tensor, Tensor]], count: int, vectors: Tensor
 ) -> Tensor:
-    """Rows (b, K, p) of one part from its layer's calls."""
+    """Rows (b, K, p) of one part, computed from the calls of its layer."""
     module = part.leaf.module
     handler = _HANDLERS.get(type(module), _any)
     if type(module) is nn.Conv2d and (module.groups != 1 or module.padding_mode != "zeros"):
@@ -237,7 +238,7 @@ def _batch_norm(module: nn.BatchNorm2d, inputs: Tensor, gradients: Tensor) -> di
 
 
 def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
-    """Any other module, by torch.func, which copies its few own parameters for each row."""
+    """Rows of any other module, by torch.func, with a copy of its own parameters for each row."""
     own = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
 
     def one(row: Tensor, cotangents: Tensor) -> dict[str, Tensor]:
@@ -252,13 +253,13 @@ def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tens
 
 
 def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """What each position of a convolution sees, (b, in·k², T)."""
+    """Input patches at each position of a convolution, (b, in·k², T)."""
     padded = nn.functional.pad(inputs, _ends(module))
     return nn.functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
 
 
 def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """The same with channels last, (b, T, k²·in): quicker to lay out, in another order."""
+    """The same patches with channels last, (b, T, k²·in), which are faster to build."""
     left, right, top, bottom = _ends(module)
     x = nn.functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
     x = x.contiguous()
@@ -273,7 +274,7 @@ def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
 
 
 def _ends(module: nn.Conv2d) -> list[int]:
-    """Zeros put at the left, right, top and bottom of a convolution's inputs."""
+    """Zero padding at the left, right, top and bottom of a convolution's inputs."""
     padding: Any = module.padding
     if padding == "valid":
         padding = (0, 0)

@@ -1,4 +1,4 @@
-"""GGN and Hessian by their products alone, through curvlinops, and their spectra by Lanczos."""
+"""GGN and Hessian by matrix products, through curvlinops, and their spectra by Lanczos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPERATORS = {"ggn": GGNLinearOperator, "hessian": HessianLinearOperator}
 
 
 class NegativeLogLikelihood(nn.Module):
-    """−Σ log p(y | f) as the loss that curvlinops differentiates."""
+    """The loss −Σ log p(y | f) that curvlinops differentiates."""
 
     reduction = "sum"
 
@@ -28,19 +28,19 @@ class NegativeLogLikelihood(nn.Module):
         self.likelihood = likelihood
 
     def forward(self, f: Tensor, y: Tensor) -> Tensor:
-        """f (b, C), y in the likelihood's inner form."""
+        """Loss at outputs f (b, C), for targets y in the likelihood's inner form."""
         return -self.likelihood.log_density(y, f).sum()
 
 
 def operator(
     kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Tensor, Tensor]]
 ) -> Any:
-    """The "ggn" or "hessian" of −log p(D | θ), (P, P), as a curvlinops operator.
+    """The GGN or Hessian of −log p(D | θ), (P, P), as a curvlinops operator.
 
     Args:
-        kind: which.
-        weights: of the network.
-        likelihood: of its outputs.
+        kind: "ggn" or "hessian".
+        weights: weights of the network.
+        likelihood: likelihood of its outputs.
         data: batches (x, y), the same at every pass, y in the likelihood's inner form.
     """
     named = dict(weights.net.named_parameters())
@@ -53,14 +53,14 @@ def operator(
 
 
 def matrix(op: Any, batch: int = 256) -> Tensor:
-    """The dense matrix of an operator (P, P), made symmetric."""
+    """Dense, symmetrised matrix of an operator (P, P)."""
     eye = torch.eye(op.shape[0], dtype=op.dtype, device=op.device)
     columns = torch.cat([op @ part for part in eye.split(batch, 1)], 1)
     return 0.5 * (columns + columns.mT)
 
 
 class _Scaled:
-    """S^½ A S^½ with S diagonal."""
+    """The operator S^½ A S^½ with S diagonal."""
 
     def __init__(self, op: Any, root: Tensor) -> None:
         self.op, self.root = op, root[:, None]
@@ -71,17 +71,17 @@ class _Scaled:
 
 
 class MatrixFree(Curvature):
-    """H by Lanczos quadrature: the evidence with its standard error; no covariances, no draws.
+    """H by Lanczos quadrature: the evidence with its standard error, without covariances or draws.
 
     Args:
-        weights: of the network.
-        prior: one group.
+        weights: weights of the network.
+        prior: layout of the prior precisions, with one group.
         op: H as an operator.
-        kind: in words.
-        probes, steps, seed: as for `Spectrum.lanczos`.
+        kind: description of H.
+        probes, steps, seed: settings of `Spectrum.lanczos`.
 
     Raises:
-        ValueError: several groups of prior precisions.
+        ValueError: there are several groups of prior precisions.
     """
 
     def __init__(
@@ -121,20 +121,20 @@ class MatrixFree(Curvature):
         )
 
     def terms(self, precision: Tensor) -> CurvatureTerms:
-        """See `Curvature.terms`."""
+        """Log-determinant and effective parameters at prior precision (1,)."""
         assert self.spectrum is not None
         return spectral_terms(self.spectrum, precision)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
-        """There is none."""
+        """Raise a ValueError: covariances need eigenvectors."""
         raise ValueError(_NO_BASIS)
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
-        """There is none."""
+        """Raise a ValueError: draws need eigenvectors."""
         raise ValueError(_NO_BASIS)
 
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """½ gᵀ diag(α)⁻¹g, the bound."""
+        """Upper bound ½ gᵀ diag(α)⁻¹g of the gain of a Newton step."""
         return float(0.5 * (gradient.square() / self.prior.precision(precision)).sum())
 
 

@@ -1,4 +1,4 @@
-"""A network's weights as one vector θ, layer by layer."""
+"""The weights of a network as one vector θ, ordered by layer, with products of its Jacobian."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bayesgen._internal.precision import tf32
 
 @dataclass(frozen=True)
 class Leaf:
-    """A module with trainable parameters of its own, and where they stand in θ.
+    """A module that owns trainable parameters, and their position in θ.
 
     Attributes:
-        name: of the module in the network.
-        module: itself.
-        columns: own name of each parameter → its columns of θ.
+        name: name of the module in the network.
+        module: the module.
+        columns: columns of θ for each of its own parameter names.
     """
 
     name: str
@@ -30,39 +30,40 @@ class Leaf:
 
     @property
     def size(self) -> int:
-        """Number of its parameters."""
+        """Number of parameters of the module."""
         return sum(c.stop - c.start for c in self.columns.values())
 
     @property
     def span(self) -> slice:
-        """Its columns of θ, which stand together."""
+        """Columns of θ of the module, which are contiguous."""
         own = list(self.columns.values())
         return slice(own[0].start, own[-1].stop)
 
     def index(self) -> Tensor:
-        """Its columns of θ, in the order of its parameters."""
+        """Indices in θ of the module's parameters, in their order."""
         return torch.cat([torch.arange(c.start, c.stop) for c in self.columns.values()])
 
 
 class Weights:
     """The trainable parameters of a frozen copy of a network.
 
-    BatchNorm and dropout are in evaluation mode: statistics as they stand, nothing dropped.
+    BatchNorm and dropout are in evaluation mode: running statistics are used and nothing is
+        dropped.
 
     Attributes:
-        net: the copy; its parameters do not ask for gradients.
-        leaves: the modules that own them, in the order of θ.
+        net: the copy; its parameters do not require gradients.
+        leaves: the modules that own the parameters, in the order of θ.
         theta: θ, (P,).
-        partial: whether there are other weights, which stay as they are.
+        partial: whether the network has other weights, which stay fixed.
 
     Args:
         net: any module.
-        dtype: of the copy; None keeps the network's own.
-        only: names of the modules to keep; all by default.
+        dtype: dtype of the copy; None keeps the network's own.
+        only: names of the modules whose parameters are kept; None keeps all.
 
     Raises:
-        TypeError: not a module.
-        ValueError: no trainable parameters.
+        TypeError: net is not a module.
+        ValueError: net has no trainable parameters.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Weights:
         self.theta = torch.cat(parts)
 
     def converted(self, dtype: torch.dtype) -> Weights:
-        """The same weights in another dtype, a copy."""
+        """A copy of the weights in another dtype."""
         other = copy.deepcopy(self)
         other.net.to(dtype)
         other._lay_out()
@@ -121,23 +122,23 @@ class Weights:
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def laid_out(self, x: Tensor) -> Tensor:
-        """Inputs as the network takes them quickest."""
+        """Inputs in the memory layout that the network processes fastest."""
         if self.channels_last and x.ndim == 4:
             return x.contiguous(memory_format=torch.channels_last)
         return x
 
     def pieces(self, x: Tensor, batch: int) -> Iterator[Tensor]:
-        """The same, some at a time."""
+        """Inputs in that layout, a batch at a time."""
         return (self.laid_out(rows) for rows in x.split(batch))
 
     @property
     def count(self) -> int:
-        """P."""
+        """Number of weights, P."""
         return len(self.theta)
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Full name of each parameter → its columns of θ."""
+        """Columns of θ for the full name of each parameter."""
         return {
             f"{leaf.name}.{own}" if leaf.name else own: columns
             for leaf in self.leaves
@@ -145,19 +146,19 @@ class Weights:
         }
 
     def layers(self) -> Tensor:
-        """The number of the layer that each weight belongs to, (P,)."""
+        """Index of the layer of each weight, (P,)."""
         index = torch.empty_like(self.theta, dtype=torch.int64)
         for number, leaf in enumerate(self.leaves):
             index[leaf.index()] = number
         return index
 
     def packed(self, named: dict[str, Tensor]) -> Tensor:
-        """Parameters by name as one vector, (P,) float64, on the device of θ."""
+        """Join parameters given by name into one vector, (P,) float64, on the device of θ."""
         parts = [named[name].reshape(-1) for name in self.names]
         return torch.cat(parts).to(self.theta.device, torch.float64)
 
     def unpacked(self, theta: Tensor) -> dict[str, Tensor]:
-        """θ as named parameters, for `torch.func.functional_call`; leading axes stay in front."""
+        """Split θ into named parameters for `torch.func.functional_call`; leading axes are kept."""
         parameters = dict(self.net.named_parameters())
         return {
             name: theta[..., columns].reshape(*theta.shape[:-1], *parameters[name].shape)
@@ -165,27 +166,27 @@ class Weights:
         }
 
     def outputs(self, x: Tensor, batch: int) -> Tensor:
-        """The network's outputs, (n, C), batch by batch.
+        """Outputs of the network, (n, C), computed batch by batch.
 
         Raises:
-            ValueError: outputs of another shape, or that are not finite.
+            ValueError: the outputs have another shape or are not finite.
         """
         with torch.no_grad(), tf32(False):
             f = torch.cat([self.net(rows) for rows in self.pieces(x, batch)])
         return self.checked(f, len(x))
 
     def outputs_at(self, theta: Tensor, x: Tensor, batch: int = 256) -> Tensor:
-        """Those of the network with other weights θ (P,), (n, C)."""
+        """Outputs of the network at other weights θ (P,), (n, C)."""
         named = self.unpacked(theta)
         with torch.no_grad(), tf32(False):
             pieces = [functional_call(self.net, named, (r,)) for r in self.pieces(x, batch)]
         return torch.cat(pieces)
 
     def checked(self, f: Tensor, n: int) -> Tensor:
-        """Outputs of n inputs, as they are.
+        """Return the outputs of n inputs after checking their shape and values.
 
         Raises:
-            ValueError: outputs of another shape, or that are not finite.
+            ValueError: the outputs have another shape or are not finite.
         """
         if f.ndim != 2 or len(f) != n:
             raise ValueError(
@@ -195,7 +196,7 @@ class Weights:
 
     @tf32(False)
     def jvp(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
-        """J(x) δ, (n, C): how the outputs answer to a small step δ (P,) of the weights."""
+        """Product J(x) δ, (n, C), for a direction δ (P,) in weight space."""
 
         def along(rows: Tensor) -> Tensor:
             def run(theta: Tensor) -> Tensor:
@@ -207,7 +208,7 @@ class Weights:
 
     @tf32(False)
     def vjp(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
-        """Jᵀv, (P,) in float64, for v (n, C): how v·f answers to the weights."""
+        """Product Jᵀv, (P,) in float64, for v (n, C): the gradient of Σ v·f in the weights."""
         total = torch.zeros(self.count, dtype=torch.float64, device=x.device)
         theta = self.theta.clone().requires_grad_()
         for rows, part in zip(self.pieces(x, batch), v.to(x).split(batch), strict=True):
@@ -218,7 +219,7 @@ class Weights:
 
 
 def _floats(net: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers that a change of dtype would change."""
+    """Parameters and buffers with a floating-point dtype."""
     return (t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point())
 
 

@@ -1,4 +1,4 @@
-"""A curvature as a whole, (P, P): exact GGN by its triangular root, the Hessian, a last layer."""
+"""Curvatures as whole (P, P) matrices: GGN by a triangular root, Hessian, or last layer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 class Dense(Curvature):
-    """H by its square root or by itself; see `Curvature`.
+    """A curvature H given by a square root or as a matrix; see `Curvature`.
 
     Args:
-        weights: of the network.
-        prior: the layout of the prior precisions.
-        method: in words.
-        root: T with H = TᵀT, (r, P): no digits are lost to a product.
+        weights: weights of the network.
+        prior: layout of the prior precisions.
+        method: description of how H was computed.
+        root: T with H = TᵀT, (r, P); it is more accurate than the product.
         matrix: H itself, (P, P), where there is no root.
-        outputs: C.
-        batch: observations a pass.
-        many: whether determinants at many precisions will be asked for, which eigenvalues give.
-        definite: whether H ≥ 0. Else negative eigenvalues are counted and set to zero: with them
-            the evidence would grow without bound as α falls towards the largest of them.
+        outputs: C, the number of the network's outputs.
+        batch: number of observations processed at a time.
+        many: whether determinants at many precisions will be needed, which come from eigenvalues.
+        definite: whether H ≥ 0. If not, negative eigenvalues are counted and set to zero, because
+            with them the evidence would grow without bound as α approaches their magnitude.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Dense(Curvature):
             )
 
     def _clip(self) -> None:
-        """H without its negative eigenvalues, as the prior's base sees them."""
+        """Count the negative eigenvalues of S^½HS^½ at unit precision and set them to zero."""
         assert self._matrix is not None
         root = self.prior.base.sqrt().double()
         values, vectors = solvers.eigh(self._matrix / root / root[:, None])
@@ -68,7 +68,7 @@ class Dense(Curvature):
             self._matrix = half @ half.mT
 
     def _eigenvalues(self) -> Tensor:
-        """Of S^½HS^½ at unit precision, (P,)."""
+        """Eigenvalues of S^½HS^½ at unit precision, (P,)."""
         shrink = self.prior.base.rsqrt().double()
         if self._root is not None:
             singular = torch.linalg.svdvals(self._root * shrink)
@@ -94,7 +94,7 @@ class Dense(Curvature):
         return self._last[1], shrink
 
     def terms(self, precision: Tensor) -> CurvatureTerms:
-        """See `Curvature.terms`."""
+        """Log-determinant and effective parameters at prior precisions (G,)."""
         eps, P = torch.finfo(self.weights.theta.dtype).eps, self.weights.count
         if self.spectrum is not None:
             values = self.spectrum.density.nodes / precision[0]
@@ -121,32 +121,32 @@ class Dense(Curvature):
         return CurvatureTerms(logdet, effective_parameters, error)
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
-        """See `Curvature.covariance`."""
+        """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
         R, root = self._factor(precision)
         found = []
         for J in jacobians(self.weights, x, self.outputs, self.batch):
-            # As one right-hand side: a batch of them would copy R for each.
+            # One right-hand side for all rows; a batch of right-hand sides would copy R for each.
             rows = (J * root).reshape(-1, len(root))
             half = torch.linalg.solve_triangular(R, rows, upper=True, left=False).reshape(J.shape)
             found.append(half @ half.mT)
         return torch.cat(found)
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Curvature.draw`."""
+        """Draws of N(0, (H + diag α)⁻¹), (count, P)."""
         R, root = self._factor(precision)
         z = standard_normal((len(R), count), generator, R)
         drawn = torch.linalg.solve_triangular(R, z, upper=True).mT * root
         return drawn.to(self.weights.theta)
 
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """See `Curvature.gain`."""
+        """Gain ½ gᵀ(H + diag α)⁻¹g of a Newton step from gradient g, (P,), in nats."""
         R, root = self._factor(precision)
         turned = torch.linalg.solve_triangular(R.mT, (root * gradient)[:, None], upper=False)
         return float(0.5 * turned.square().sum())
 
 
 def ggn_root(weights: Weights, sample: Sample) -> Tensor:
-    """The triangular factor T of Λ^½J, TᵀT = H, (P, P) or smaller: by QR, some rows at a time."""
+    """Triangular factor T of Λ^½J with TᵀT = H, at most (P, P), by QR of some rows at a time."""
     waiting: list[Tensor] = []
     for J in weighted_rows(weights, sample):
         waiting.append(J)
@@ -156,7 +156,7 @@ def ggn_root(weights: Weights, sample: Sample) -> Tensor:
 
 
 def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
-    """H = JᵀΛJ, (P, P), float64: cheaper than its root, and half the digits."""
+    """The matrix H = JᵀΛJ, (P, P), float64: cheaper than its root but with half the digits."""
     H = torch.zeros(weights.count, weights.count, dtype=torch.float64, device=sample.x.device)
     for J in weighted_rows(weights, sample):
         rows = J.double()
@@ -165,12 +165,12 @@ def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
 
 
 def last_layer_matrix(weights: Weights, sample: Sample, features: Tensor) -> Tensor:
-    """H of one linear layer that ends the network: Σᵢ Λᵢ ⊗ φᵢφᵢᵀ, weights before biases.
+    """H of a linear layer that ends the network: Σᵢ Λᵢ ⊗ φᵢφᵢᵀ, weights before biases.
 
     Args:
-        weights: of that layer.
+        weights: weights of that layer.
         sample: the observations.
-        features: φ, what enters it, (n, d).
+        features: inputs φ of the layer, (n, d).
     """
     bias, phi = "bias" in weights.leaves[0].columns, features
     if bias:
@@ -185,7 +185,7 @@ def last_layer_matrix(weights: Weights, sample: Sample, features: Tensor) -> Ten
         H[:c, :, c] = H[c, :, :c].permute(1, 2, 0)
     if not bias:
         return H.reshape(C * d, C * d)
-    parts = (H[..., :-1], H[..., -1:])  # as θ has them
+    parts = (H[..., :-1], H[..., -1:])  # weights and biases, in the order of θ
     return torch.cat(
         [
             torch.cat(

@@ -1,19 +1,19 @@
-"""What can go wrong in training, and what a fit warns of."""
+"""Exceptions and warnings of training, fitting and distributed computation."""
 
 from __future__ import annotations
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite; the message says where, and what was kept."""
+    """The training loss is no longer finite; the message says where, and what was saved."""
 
 
 class NotAtModeWarning(UserWarning):
-    """The weights are not where Laplace's approximation wants them."""
+    """The weights are not at a mode, as the Laplace approximation assumes."""
 
 
 class RankLostError(RuntimeError):
-    """Another process of a distributed computation ended, or did not answer in time."""
+    """Another process of a distributed computation ended or did not answer in time."""
 
 
 class NotConvergedError(RuntimeError):
-    """Newton's method found no mode; the message gives the last gradient norm."""
+    """Newton's method did not find a mode; the message gives the last gradient norm."""

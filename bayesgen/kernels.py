@@ -1,4 +1,4 @@
-"""Kernels: gpytorch's, or a plain function; and what a search needs to know of them."""
+"""Kernels from gpytorch or from a plain function, and their length-scales and parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayesgen.features.convolutional import ConvolutionalMap
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 
-# Pairs a pass where only the diagonal of k(x, x) is wanted.
+# Pairs processed at a time where only the diagonal of k(x, x) is needed.
 _BLOCK = 512
 
 
@@ -29,7 +29,7 @@ class FunctionKernel(gpytorch.kernels.Kernel):
         self.function = function
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
-        """k(x1, x2), (n1, n2); with diag, k(x1ᵢ, x2ᵢ), (n,)."""
+        """Covariance matrix k(x1, x2), (n1, n2); with diag, k(x1ᵢ, x2ᵢ), (n,)."""
         if diag:
             pairs = zip(x1.split(_BLOCK), x2.split(_BLOCK), strict=True)
             return torch.cat([self._call(a, b).diagonal() for a, b in pairs])
@@ -50,12 +50,12 @@ class FunctionKernel(gpytorch.kernels.Kernel):
         return result
 
     def name(self) -> str:
-        """The function's name, for messages."""
+        """The function's name, for error messages."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
 
 class StationaryKernel(FunctionKernel):
-    """k(x1/ℓ, x2/ℓ) for a plain function k, with a length-scale ℓ to learn."""
+    """The kernel k(x1/ℓ, x2/ℓ) of a plain function k, with a length-scale ℓ to learn."""
 
     has_lengthscale = True
 
@@ -64,11 +64,11 @@ class StationaryKernel(FunctionKernel):
 
 
 class ConvolutionalFeatures(gpytorch.kernels.Kernel):
-    """The kernel φ(x)ᵀφ(x') of random convolutional features, without hyperparameters.
+    """The kernel φ(x)ᵀφ(x') of random convolutional features φ, without hyperparameters.
 
     Args:
-        filters: the number of filters; further arguments as for
-            `bayesgen.features.convolutional.ConvolutionalMap`.
+        filters: number of filters.
+        settings: further arguments of `bayesgen.features.convolutional.ConvolutionalMap`.
 
     Example:
         >>> kernel = ConvolutionalFeatures(6, image=(1, 8, 8), patch=3)
@@ -83,22 +83,20 @@ class ConvolutionalFeatures(gpytorch.kernels.Kernel):
         self.map = ConvolutionalMap(filters, **settings)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
-        """k(x1, x2), (n1, n2); with diag, k(x1ᵢ, x2ᵢ), (n,)."""
+        """Covariance matrix k(x1, x2), (n1, n2); with diag, k(x1ᵢ, x2ᵢ), (n,)."""
         left = self.map(x1)
         right = left if torch.equal(x1, x2) else self.map(x2)
         return (left * right).sum(-1) if diag else left @ right.mT
 
 
 def stationary(function: KernelFunction) -> StationaryKernel:
-    """A kernel with a length-scale from a plain function of inputs in units of that length-scale.
-
-    k_ℓ(x, x') = k(x/ℓ, x'/ℓ).
+    """Add a length-scale to a plain kernel function: k_ℓ(x, x') = k(x/ℓ, x'/ℓ).
 
     Args:
-        function: k(x1, x2) → (n1, n2) tensor.
+        function: k(x1, x2) → (n1, n2) tensor, with inputs in units of the length-scale.
 
     Raises:
-        TypeError: `function` cannot be called.
+        TypeError: the function is not callable.
 
     Example:
         >>> kernel = stationary(lambda a, b: torch.exp(-torch.cdist(a, b)))
@@ -112,10 +110,10 @@ def stationary(function: KernelFunction) -> StationaryKernel:
 
 
 def named(name: str) -> gpytorch.kernels.Kernel:
-    """A kernel by name: "rbf", "matern12", "matern32" or "matern52".
+    """A new kernel by name: "rbf", "matern12", "matern32" or "matern52".
 
     Raises:
-        ValueError: another name.
+        ValueError: the name is unknown.
 
     Example:
         >>> named("matern32").nu
@@ -132,19 +130,22 @@ _NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {
 }
 
 
-# The names that `named` knows.
+# The names that `named` accepts.
 NAMES = tuple(_NAMED)
 
 
 def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor, bool]:
-    """A kernel of unit outputscale, as `like` in dtype and device; its outputscale; is that free?
+    """Separate a kernel from its outputscale, in the dtype and on the device of `like`.
 
-    The user's object is copied, never changed. A plain function becomes a `FunctionKernel`; the
-    outputscale of an outermost `ScaleKernel` is taken apart from the rest.
+    The user's object is copied and not changed. A plain function becomes a `FunctionKernel`. The
+    outputscale of an outermost `ScaleKernel` is split off.
+
+    Returns:
+        The kernel with unit outputscale, the outputscale, and whether the outputscale is free.
 
     Raises:
-        TypeError: neither a gpytorch kernel nor a function.
-        ValueError: a kernel with a batch shape.
+        TypeError: the argument is neither a gpytorch kernel nor a function.
+        ValueError: the kernel has a batch shape.
     """
     if isinstance(kernel, gpytorch.kernels.Kernel):
         kernel = copy.deepcopy(kernel)
@@ -169,17 +170,17 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
 
 
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]:
-    """The parameters to learn: those whose `requires_grad` is set, as gpytorch has it."""
+    """The parameters to learn, which are those with `requires_grad`, as in gpytorch."""
     return [p for p in kernel.parameters() if p.requires_grad]
 
 
 def has_one_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether the kernel has a length-scale of its own, and it is a scalar."""
+    """Whether the kernel has a length-scale of its own that is a scalar."""
     return bool(kernel.has_lengthscale) and kernel.raw_lengthscale.numel() == 1
 
 
 def has_only_a_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether one scalar length-scale is all there is to learn."""
+    """Whether one scalar length-scale is the only parameter to learn."""
     free = free_parameters(kernel)
     return has_one_lengthscale(kernel) and len(free) == 1 and free[0] is kernel.raw_lengthscale
 
@@ -187,7 +188,7 @@ def has_only_a_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
 def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> Any:
     """A copy of the kernel with this length-scale, ().
 
-    A tensor, since gpytorch rounds a Python float to torch's default dtype, float32 as a rule.
+    The length-scale is a tensor because gpytorch rounds a Python float to torch's default dtype.
     """
     kernel = copy.deepcopy(kernel)
     kernel.lengthscale = lengthscale
@@ -195,13 +196,19 @@ def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> An
 
 
 def evaluate(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """k(x1, x2) as a dense (n1, n2) tensor; x2 = None means x1. Differentiable."""
+    """Covariance matrix k(x1, x2) as a dense (n1, n2) tensor; x2 = None means x2 = x1.
+
+    Differentiable.
+    """
     result: Tensor = (kernel(x1) if x2 is None else kernel(x1, x2)).to_dense()
     return result
 
 
 def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:
-    """Median distance between distinct points of x (of `most`, evenly spread); None without any."""
+    """Median distance between distinct points of x, or None if all coincide.
+
+    It uses at most `most` points, evenly spaced in x.
+    """
     some = x[:: max(1, -(-len(x) // most))]
     distances = torch.pdist(some)
     distances = distances[distances > 0]
@@ -209,7 +216,7 @@ def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:
 
 
 def with_typical_lengthscales(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Any:
-    """A copy whose free length-scales are all at the typical distance: a start for a search."""
+    """A copy of the kernel whose free length-scales are the typical distance, to start a search."""
     kernel, typical = copy.deepcopy(kernel), typical_distance(x)
     for part in kernel.modules():
         if (
@@ -224,6 +231,6 @@ def with_typical_lengthscales(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Any
 
 
 def lengthscale_bounds(kernel: gpytorch.kernels.Kernel) -> tuple[float, float]:
-    """The open interval that the kernel's own constraint allows, (0, ∞) as a rule."""
+    """Bounds of the open interval that the kernel's constraint allows, (0, ∞) by default."""
     constraint = kernel.raw_lengthscale_constraint
     return float(constraint.lower_bound.min()), float(constraint.upper_bound.max())

@@ -1,1 +1,1 @@
-"""Helpers that every room may use: validation, files, hashes, float32 arithmetic, progress."""
+"""Helpers used across the package: checks, files, hashes, float32 precision, progress."""

@@ -1,4 +1,4 @@
-"""Checks at the door: every message names the argument, what came and what is wanted."""
+"""Checks of arguments; each error message names the argument, what was passed and what is valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
-    """A finite floating-point tensor; with `like`, of its dtype and on its device."""
+    """Check for a finite floating-point tensor; with `like`, of its dtype and on its device."""
     tensor = as_tensor(name, value)
     if not tensor.is_floating_point():
         raise TypeError(
@@ -40,18 +40,18 @@ def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
-    """`value` as a tensor, without a copy where none is needed."""
+    """Convert `value` to a tensor, without a copy where none is needed."""
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, float):  # torch's default dtype is global state; Python's float is double
+    if isinstance(value, float):  # Python's float is double precision
         return torch.tensor(value, dtype=torch.float64)
-    if isinstance(value, list | tuple):  # as Python's floats are: double
+    if isinstance(value, list | tuple):  # their floats become float64
         try:
             value = np.asarray(value)
         except ValueError as err:
             raise TypeError(f"{name} must be a tensor or an array, got {err}") from None
     if isinstance(value, np.ndarray) and not value.flags.writeable:
-        value = value.copy()  # a tensor would share memory that must not be written to
+        value = value.copy()  # the tensor must not share read-only memory
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as err:
@@ -61,7 +61,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
 
 
 def inputs(name: str, value: Any) -> Tensor:
-    """Inputs x of shape (n, d); (n,) is read as (n, 1)."""
+    """Check inputs x of shape (n, d); shape (n,) is read as (n, 1)."""
     tensor = real(name, value)
     if tensor.ndim == 1:
         tensor = tensor[:, None]
@@ -73,7 +73,7 @@ def inputs(name: str, value: Any) -> Tensor:
 
 
 def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
-    """Targets of shape (n,), (n, C) or (B, n, C), as they came."""
+    """Check targets of shape (n,), (n, C) or (B, n, C); they are returned in their own shape."""
     tensor = as_tensor(name, value)
     if not tensor.is_floating_point():
         raise TypeError(
@@ -97,7 +97,7 @@ def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
 
 
 def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
-    """A positive finite tensor; Python numbers take the dtype and device of `like`."""
+    """Check for a positive finite tensor; numbers take the dtype and device of `like`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value}")
@@ -111,7 +111,7 @@ def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
 
 
 def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
-    """Integer labels in 0..C−1, as int64, at least one of them."""
+    """Check for one or more integer labels in 0..C−1 and return them as int64."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
     tensor = as_tensor(name, value)
@@ -129,14 +129,14 @@ def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """An integer of at least `least`."""
+    """Check for an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return value
 
 
 def share(name: str, value: Any) -> float:
-    """A number in [0, 1]."""
+    """Check for a number in [0, 1]."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -147,14 +147,14 @@ def share(name: str, value: Any) -> float:
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """One of a few words."""
+    """Check for one of the allowed strings."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
 
 
 def gram(matrix: Tensor, n: int, who: str) -> Tensor:
-    """The matrix, if it is a finite symmetric (n, n) one; else an error that says what it is."""
+    """Check that a matrix is finite, symmetric and of shape (n, n), and return it."""
     if tuple(matrix.shape) != (n, n):
         raise ValueError(
             f"{who} must give a square ({n}, {n}) matrix on {n} inputs, "
@@ -163,7 +163,7 @@ def gram(matrix: Tensor, n: int, who: str) -> Tensor:
     size = matrix.abs().max()
     if not torch.isfinite(size):
         raise ValueError(f"{who} must be finite, got NaN or infinite values")
-    block = 512  # rows a pass, to keep the temporaries small
+    block = 512  # rows at a time, to keep the temporaries small
     skew = max(
         (matrix[start : start + block] - matrix[:, start : start + block].mT).abs().max()
         for start in range(0, n, block)
@@ -178,7 +178,7 @@ def gram(matrix: Tensor, n: int, who: str) -> Tensor:
 
 
 def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -> None:
-    """Raise where a smallest eigenvalue is negative by more than rounding explains."""
+    """Raise a ValueError if the smallest eigenvalue is negative beyond rounding."""
     floor = 10 * n * torch.finfo(dtype).eps * abs(largest)
     if smallest < -floor:
         raise ValueError(
@@ -188,7 +188,7 @@ def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -
 
 
 def twin(name: str, value: Any, net: torch.nn.Module) -> dict[str, Tensor]:
-    """A network of the same architecture: its values of the parameters that `net` trains."""
+    """Values, in a network of the same architecture, of the parameters that `net` trains."""
     network(name, value)
     theirs = dict(value.named_parameters())
     found = {}
@@ -210,7 +210,7 @@ def twin(name: str, value: Any, net: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def network(name: str, value: Any) -> torch.nn.Module:
-    """A module with trainable parameters."""
+    """Check for a module with trainable parameters."""
     if not isinstance(value, torch.nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module, got {type(value).__name__}")
     if not any(p.requires_grad for p in value.parameters()):

@@ -1,4 +1,4 @@
-"""Old keyword names, which work for one release with a `DeprecationWarning`."""
+"""Former names of arguments, which work for one release with a `DeprecationWarning`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ R = TypeVar("R")
 
 
 def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator that lets a function be called by old keyword names.
+    """A decorator that lets a function accept former names of its keyword arguments.
 
     Args:
-        renamed: old name → new name.
+        renamed: former name → new name.
 
     Example:
         >>> @renamed_arguments(labelling="task")
@@ -48,7 +48,7 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
 
 
 def warn_renamed(old: str, new: str) -> None:
-    """Warn, in the name of the caller's caller, that a public name has changed."""
+    """Warn that a public name has changed; the warning points at the caller's caller."""
     warnings.warn(
         f"{old} is now {new}; the old name goes with the next release",
         DeprecationWarning,
@@ -57,7 +57,7 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def old_task_argument(cls: type[Any]) -> None:
-    """Let the methods that a class defines be called with `labelling=` in place of `task=`."""
+    """Let the methods that a class defines accept `labelling=` in place of `task=`."""
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_") and "task" in _arguments(method):
             setattr(cls, name, renamed_arguments(labelling="task")(method))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import torch
 
 
 def writable(folder: str | os.PathLike[str]) -> Path:
-    """The folder, made if need be, once a file has been written there and removed again.
+    """Create a folder if needed and check that files can be written there.
 
     Raises:
-        OSError: it cannot be made or written to; the message names it.
+        OSError: the folder cannot be created or written to.
     """
     path = Path(folder)
     try:
@@ -32,7 +32,7 @@ def writable(folder: str | os.PathLike[str]) -> Path:
 
 
 def write(path: Path, writer: Callable[[Path], None]) -> None:
-    """Let `writer` fill a temporary file beside `path`, then rename it: all or nothing."""
+    """Let `writer` fill a temporary file beside `path`, then rename it to `path`."""
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         writer(temporary)
@@ -42,7 +42,7 @@ def write(path: Path, writer: Callable[[Path], None]) -> None:
 
 
 def saved(path: Path) -> Any:
-    """What torch saved in a file; None where it is not there, or cut in half."""
+    """Contents of a file written by torch.save, or None if it is missing or incomplete."""
     try:
         return torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):

@@ -1,4 +1,4 @@
-"""Hashes that tell one set of data or settings from another."""
+"""Hashes that identify a set of data or settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of tensors and texts, to tell one run from another; no tensor is copied."""
+    """A hash of tensors and texts that identifies a run; no tensor is copied."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):

@@ -1,4 +1,4 @@
-"""Imports at first use: the public names of a package from its stub file."""
+"""Imports on first use: a package's public names are read from its stub file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 def attach(
     package: str, file: str, renamed: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package whose names its stub file imports.
+    """`__getattr__`, `__dir__` and `__all__` of a package, from the imports in its stub file.
 
     Args:
-        package: the package's name.
-        file: its `__init__.py`; the stub `__init__.pyi` lies beside it and holds statements
-            `from MODULE import NAME as NAME` only, besides annotations.
-        renamed: old name → new name; an old one still works, with a `DeprecationWarning`.
+        package: name of the package.
+        file: path of its `__init__.py`. The stub `__init__.pyi` lies beside it; apart from
+            annotations it holds only statements `from MODULE import NAME as NAME`.
+        renamed: former name → new name; a former name works with a `DeprecationWarning`.
     """
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     homes = {

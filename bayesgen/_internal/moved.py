@@ -1,4 +1,4 @@
-"""Old module paths and names, which still work for one release with a `DeprecationWarning`."""
+"""Former module paths and names, which work for one release with a `DeprecationWarning`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-# Old path → new path, both below `bayesgen`.
+# Former path → new path, both relative to `bayesgen`.
 MOVED = {
     "bases": "features.bases",
     "bracket": "spectrum.quadrature_bracket",
@@ -103,23 +103,23 @@ MOVED = {
 }
 
 
-# Old public name → new public name, both of `bayesgen`.
+# Former public name → new public name, both in `bayesgen`.
 RENAMED = {"Climb": "MapFit", "climb": "fit_map"}
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds a module by its old path and hands out the module at the new one."""
+    """Import hook that finds a module by its former path and returns the module at the new one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for an old path, None for any other."""
+        """A spec for a former path, or None for any other."""
         if fullname.removeprefix("bayesgen.") not in MOVED or not fullname.startswith("bayesgen."):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """The module at the new path, which every later import of the old one returns too."""
+        """A module with the names of the one at the new path; later imports return the same one."""
         new = "bayesgen." + MOVED[spec.name.removeprefix("bayesgen.")]
         warnings.warn(
             f"{spec.name} has moved: import {new}. The old path goes with the next release",
@@ -137,10 +137,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to run."""
+        """Do nothing, because the module at the new path has already run."""
 
 
 def install() -> None:
-    """Let the import system find old module paths, after every ordinary finder."""
+    """Add the import hook after every ordinary finder, if it is not there yet."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -1,4 +1,4 @@
-"""How a card multiplies float32: torch lets convolutions drop to TF32's ten bits unasked."""
+"""Precision of float32 products on a GPU, where torch allows TF32 (10-bit mantissa) by default."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Products and convolutions of float32 in TF32 or in float32 itself; then as it was before.
+    """Compute float32 products and convolutions with or without TF32; settings are restored.
 
-    Also a decorator of functions. Without effect on a CPU and on float64.
+    It also works as a decorator of functions. It has no effect on a CPU or on float64.
 
     Example:
         >>> with tf32(False):
         ...     torch.backends.cudnn.allow_tf32
         False
     """
-    # torch refuses to read its older switches once its newer ones were set, so each user's own kind
-    # is used, and read and set by that alone.
+    # torch refuses to read its older switches after its newer ones were set, so only the kind of
+    # switch that the user has set is read and written.
     try:
         before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:

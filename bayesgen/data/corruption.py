@@ -1,4 +1,4 @@
-"""Corrupting class labels: every draw independent, every level containing the lower ones."""
+"""Corruption of class labels: independent draws, and nested between levels of one seed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 
-# How a label that is hit is replaced: (labels, C, generator) → new labels, for every point.
+# Replacement labels for every point: (labels, C, generator) → new labels.
 Replacement = Callable[[Tensor, int, torch.Generator], Tensor]
 
 
 def _uniform(labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
-    """Any class, each with probability 1/C, the true one included (Zhang et al. 2017)."""
+    """Any of the C classes with probability 1/C, including the true one (Zhang et al. 2017)."""
     return torch.randint(num_classes, labels.shape, generator=generator)
 
 
 def _flip(labels: Tensor, num_classes: int, _: torch.Generator) -> Tensor:
-    """The next class, cyclically: for two classes, the other (pair flipping, Han et al. 2018)."""
+    """The next class, cyclically; for two classes, the other (pair flipping, Han et al. 2018)."""
     return (labels + 1) % num_classes
 
 
@@ -32,26 +32,26 @@ def corrupt_labels(
 ) -> tuple[Tensor, Tensor]:
     """Replace each label independently with probability `level`.
 
-    Point i draws uᵢ ~ U(0, 1) and a replacement rᵢ, both from `seed` alone; its label becomes rᵢ
-    where uᵢ < level. So the corrupted sample is i.i.d. whenever the clean one is (a Bernoulli
-    share, not an exact count), which keeps generalisation bounds valid, and the corruption of one
-    level contains that of every lower level under the same seed.
+    Point i draws uᵢ ~ U(0, 1) and a replacement rᵢ, both determined by the seed. Its label becomes
+    rᵢ where uᵢ < level. The number of replaced labels is therefore random, and the corrupted sample
+    is i.i.d. whenever the clean one is, as generalisation bounds require. Under one seed, the
+    labels replaced at a level include those replaced at every lower level.
 
     Args:
         labels: integers in 0..C−1, (n,).
         level: p in [0, 1].
         num_classes: C ≥ 2.
-        seed: of the draws; the result does not depend on the labels' device.
-        kind: "uniform" redraws from all C classes, the true one included, so that a share
-            p (1 − 1/C) changes; "flip" moves to the next class, c → (c + 1) mod C.
+        seed: seed of the draws; the result does not depend on the labels' device.
+        kind: "uniform" redraws from all C classes, including the true one, so that a fraction
+            p (1 − 1/C) changes on average; "flip" moves to the next class, c → (c + 1) mod C.
 
     Returns:
-        The labels, (n,) int64 on the labels' device, and the mask of those that are altered,
-        i.e. differ from the original, (n,) bool.
+        The labels, (n,) int64 on the labels' device, and a mask of those that differ from the
+        original, (n,) bool.
 
     Raises:
-        TypeError: labels or seed are not integers.
-        ValueError: a label outside 0..C−1, a level outside [0, 1], an unknown kind.
+        TypeError: the labels or the seed are not integers.
+        ValueError: a label is outside 0..C−1; the level is outside [0, 1]; the kind is unknown.
 
     Source: Zhang et al. (2017), section 2.2; Patrini et al. (2017) for the pairwise flip.
 

@@ -1,4 +1,4 @@
-"""A classification problem as tensors, and parts of it: some classes, some points."""
+"""A classification data set as tensors, and functions that select classes or points from it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bayesgen._internal import checks
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs and labels of a classification problem, split in two.
+    """Inputs and labels of a classification problem, split into training and test points.
 
     Attributes:
-        name: as it was asked for.
+        name: name of the data set.
         x_train, x_test: inputs, (n, d), pixels scaled to [0, 1].
         y_train, y_test: labels in 0..C−1, (n,), int64.
         classes: names of the C classes.
@@ -33,12 +33,12 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of classes, C."""
         return len(self.classes)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of every input and label, to tell whether two results speak of the same data."""
+        """A hash of all inputs and labels, to tell whether two results used the same data."""
         digest = hashlib.sha256()
         for part in (self.x_train, self.y_train, self.x_test, self.y_test):
             digest.update(part.cpu().contiguous().numpy().tobytes())
@@ -52,14 +52,14 @@ class Dataset:
 
 
 def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
-    """The points of some classes, relabelled 0, 1, … in the order given.
+    """Select the points of some classes and relabel them 0, 1, … in the order given.
 
     Args:
         data: any data set.
         classes: at least two different labels.
 
     Raises:
-        ValueError: fewer than two classes, one twice, or one that the data set does not have.
+        ValueError: there are fewer than two classes; a class is repeated or not in the data set.
 
     Example:
         >>> from bayesgen.data import load
@@ -70,15 +70,15 @@ def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
 
 
 def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
-    """Groups of classes as the new classes 0, 1, …; points of other classes are left out.
+    """Merge groups of classes into new classes 0, 1, …; points of other classes are left out.
 
     Args:
         data: any data set.
-        groups: at least two, of different labels.
+        groups: at least two groups of labels; no label occurs twice.
 
     Raises:
-        ValueError: fewer than two groups, an empty one, a label twice, or one that the data set
-            does not have.
+        ValueError: there are fewer than two groups; a group is empty; a label occurs twice or is
+            not in the data set.
 
     Example:
         >>> from bayesgen.data import load
@@ -109,15 +109,15 @@ def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
 def subset(
     data: Dataset, train: int | None = None, test: int | None = None, *, seed: int = 0
 ) -> Dataset:
-    """So many points of each part, drawn without replacement; None keeps all.
+    """Draw training and test points without replacement.
 
     Args:
         data: any data set.
-        train, test: how many.
-        seed: of the draw.
+        train, test: number of points to keep; None keeps all.
+        seed: seed of the draw.
 
     Raises:
-        ValueError: more points than there are.
+        ValueError: more points are asked for than there are.
 
     Example:
         >>> from bayesgen.data import load
@@ -141,10 +141,10 @@ def subset(
 def draw(
     name: str, x: np.ndarray, y: np.ndarray, count: int | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """So many rows of both, drawn without replacement; None keeps all.
+    """Draw `count` rows of x and y without replacement; None keeps all.
 
     Raises:
-        ValueError: more than there are.
+        ValueError: more rows are asked for than there are.
     """
     if count is None:
         return x, y

@@ -1,7 +1,8 @@
-"""Data sets by name, as tensors: `load("digits")`.
+"""Load data sets by name, as tensors: `load("digits")`.
 
-Digits come with scikit-learn. The others are read from a folder or downloaded once, with their
-checksum verified, into the user's cache (`BAYESGEN_DATA` moves it).
+The digits are part of scikit-learn. The other data sets are read from a folder, or downloaded once
+into the user's cache with their checksums verified. The environment variable `BAYESGEN_DATA` sets
+the cache folder.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _reader(name: str) -> Callable[[Callable[[Path | None], Raw]], Callable[[Pat
 
 
 def names() -> tuple[str, ...]:
-    """The data sets `load` knows."""
+    """Names of the data sets that `load` accepts."""
     return tuple(sorted(_READERS))
 
 
@@ -56,17 +57,19 @@ def load(
     Args:
         name: "digits" (1,797 images of 8 × 8, bundled with scikit-learn; 1,400 of them train),
             "cifar10", "cifar100" or "fashion-mnist".
-        train: training points to keep, drawn without replacement; None keeps all.
-        test: test points to keep; None keeps all.
+        train: number of training points, drawn without replacement; None keeps all.
+        test: number of test points, drawn without replacement; None keeps all.
         data_dir: folder with the files in their official layout (CIFAR's binary version, or the
             folder above it; Fashion-MNIST's gzipped IDX files). None downloads them.
-        seed: of the draws.
-        dtype: of the inputs, float64 or float32.
-        device: where the tensors go.
+        seed: seed of the draws.
+        dtype: dtype of the inputs, float64 or float32.
+        device: device of the tensors.
 
     Raises:
-        ValueError: an unknown name, more points than there are, a file that is truncated.
-        FileNotFoundError: data_dir lacks a file.
+        ValueError: the name is unknown; more points are asked for than there are; a file is
+            truncated.
+        FileNotFoundError: a file is missing in data_dir.
+        ConnectionError: the download failed.
 
     Example:
         >>> load("digits", train=100)
@@ -97,7 +100,7 @@ def _pixels(x: np.ndarray, dtype: torch.dtype, device: str | torch.device) -> Te
     return tensor / 255 if x.dtype == np.uint8 else tensor
 
 
-# --------------------------------------------------------------------------- the data sets
+# --------------------------------------------------------------------------- readers
 
 
 @_reader("digits")
@@ -108,14 +111,14 @@ def _digits(data_dir: Path | None) -> Raw:
     if data_dir is not None:
         raise ValueError("digits come with scikit-learn: data_dir must be None for them")
     x, y = load_digits(return_X_y=True)
-    # The file is ordered by writer: shuffled once, the same way for everyone.
+    # The file is ordered by writer, so it is shuffled once, with a fixed seed.
     x_train, x_test, y_train, y_test = train_test_split(
         x / 16.0, y, train_size=1400, stratify=y, random_state=0
     )
     return x_train, y_train, x_test, y_test, tuple(str(c) for c in range(10))
 
 
-# Official archives: address, checksum. Checked after the download, before anything is read.
+# Addresses and checksums of the official archives; checksums are verified before reading.
 CIFAR10 = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "md5:c32a1d4ab5d03f1284b67883e8d87530",
@@ -178,7 +181,7 @@ def _cache() -> Path:
 
 
 def _fetch(get: Callable[..., Any], *args: Any, **more: Any) -> Any:
-    """Download with a progress bar; a failure says what to do instead."""
+    """Download with a progress bar; the error of a failed download explains the alternative."""
     try:
         return get(*args, progressbar=_ProgressBar(), **more)
     except OSError as err:
@@ -189,7 +192,7 @@ def _fetch(get: Callable[..., Any], *args: Any, **more: Any) -> Any:
 
 
 class _ProgressBar:
-    """What pooch asks of a progress bar, drawn by rich."""
+    """The progress bar interface that pooch uses, drawn by rich."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -203,7 +206,7 @@ class _ProgressBar:
 
     @property
     def total(self) -> int:
-        """Bytes to come."""
+        """Total number of bytes of the download."""
         return self._total
 
     @total.setter
@@ -213,20 +216,20 @@ class _ProgressBar:
         self._progress.start()
 
     def update(self, amount: int) -> None:
-        """So many bytes have come."""
+        """Add to the number of bytes received."""
         self._progress.update(self._task, advance=amount)
 
     def reset(self) -> None:
-        """Start again from nothing."""
+        """Set the number of bytes received to zero."""
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Done."""
+        """Stop drawing the progress bar."""
         self._progress.stop()
 
 
 def _cifar_folder(data_dir: Path | None, source: tuple[str, str], inner: str) -> Path:
-    """The folder of .bin files: given, one below what was given, or downloaded."""
+    """The folder of .bin files: data_dir, the folder `inner` in it, or the downloaded archive."""
     if data_dir is None:
         address, checksum = source
         unpack = pooch.Untar(extract_dir=".")
@@ -243,7 +246,7 @@ def _cifar_folder(data_dir: Path | None, source: tuple[str, str], inner: str) ->
 
 
 def _cifar_records(file: Path, count: int, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (count, 3072) and labels (the last label byte is the fine one) of one binary file."""
+    """Images (count, 3072) and labels of one binary file; the last label byte is the fine label."""
     record = label_bytes + _IMAGE_BYTES
     size = _existing(file).stat().st_size
     if size != count * record:

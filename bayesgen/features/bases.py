@@ -1,4 +1,8 @@
-"""Bases of linear models: functions x (n, D) → Φ (n, d) whose features have an order."""
+"""Bases of linear models: functions x (n, D) → Φ (n, d) whose features each have an order.
+
+A polynomial's order is its degree; a Fourier feature's order is its frequency. Prior variances
+depend on the order (`bayesgen.features.priors`).
+"""
 
 from __future__ import annotations
 
@@ -15,37 +19,37 @@ from torch import Tensor
 from bayesgen._internal import checks, deprecation
 from bayesgen.features.convolutional import ConvolutionalMap
 
-# More features than this of a polynomial in several inputs are a mistake, not a model.
+# Largest number of polynomial features; a larger number is taken to be a mistake.
 _MOST = 50_000
 
 
 @dataclass(frozen=True)
 class AffineMap:
-    """u = (x − centre)/half_width, column by column: [low, high] to [−1, 1].
+    """The map u = (x − centre)/half_width of each column, which takes [low, high] to [−1, 1].
 
     Attributes:
-        centre, half_width: (D,).
+        centre, half_width: centre and half width of each column's range, (D,).
     """
 
     centre: Tensor
     half_width: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (n, D) in the new coordinates."""
+        """The inputs x (n, D) in the new coordinates."""
         return (x - self.centre) / self.half_width
 
 
 @dataclass(frozen=True)
 class Features:
-    """A basis with everything fixed that it takes from the training inputs.
+    """A basis in which everything that depends on the training inputs is fixed.
 
     Attributes:
         function: x (n, D) → Φ (n, d).
-        orders: of the features, (d,), int64.
-        map: the affine map of the inputs that goes before, None where they are used as given.
-        inputs: D.
-        data_dependent: what the basis took from the training inputs, in words; "" for nothing. A
-            PAC-Bayes bound needs a prior that does not depend on the data.
+        orders: order of each feature, (d,), int64.
+        map: the affine map applied to the inputs first; None where they are used as given.
+        inputs: D, the number of input columns.
+        data_dependent: description of what the basis took from the training inputs; "" for nothing.
+            A PAC-Bayes bound needs a prior that does not depend on the data.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -56,15 +60,15 @@ class Features:
 
     @property
     def looked(self) -> str:
-        """The old name of `data_dependent`."""
+        """Former name of `data_dependent`; deprecated."""
         deprecation.warn_renamed("features.looked", "features.data_dependent")
         return self.data_dependent
 
     def __call__(self, x: Any) -> Tensor:
-        """Φ, (n, d).
+        """Compute the features Φ of x, (n, d).
 
         Raises:
-            ValueError: x has another number of columns, or a feature overflows.
+            ValueError: x has another number of columns; a feature is not finite.
         """
         x = checks.inputs("x", x)
         if x.shape[1] != self.inputs:
@@ -84,18 +88,18 @@ class Features:
 
 
 class Basis(ABC):
-    """What turns inputs into features, once it has seen the training inputs."""
+    """A basis before it has seen the training inputs."""
 
     @abstractmethod
     def on(self, x: Tensor) -> Features:
-        """The features, with whatever is taken from the training inputs x (n, D) recorded."""
+        """Features fixed to the training inputs x (n, D), with a record of what depends on them."""
 
 
 class Identity(Basis):
-    """x itself: D features, of orders 0, 1, … D − 1."""
+    """The inputs themselves as D features, of orders 0, 1, … D − 1."""
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`."""
+        """Features of inputs with as many columns as x (n, D)."""
         return Features(lambda x: x, torch.arange(x.shape[1]), None, x.shape[1])
 
     def __repr__(self) -> str:
@@ -103,13 +107,13 @@ class Identity(Basis):
 
 
 class Function(Basis):
-    """A user's function x (n, D) → (n, d): features of orders 0, 1, … d − 1."""
+    """A user's function x (n, D) → (n, d) as d features, of orders 0, 1, … d − 1."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`."""
+        """Features of the function, after checking its shape on x (n, D)."""
         Phi = self.function(x)
         if not isinstance(Phi, Tensor) or Phi.ndim != 2 or len(Phi) != len(x):
             got = tuple(Phi.shape) if isinstance(Phi, Tensor) else type(Phi).__name__
@@ -125,7 +129,7 @@ def _powers(u: Tensor, degree: int) -> Tensor:
 
 
 def _legendre(u: Tensor, degree: int) -> Tensor:
-    """(j + 1) P_{j+1} = (2j + 1) u P_j − j P_{j−1}."""
+    """Legendre polynomials by (j + 1) P_{j+1} = (2j + 1) u P_j − j P_{j−1}."""
     columns = [torch.ones_like(u), u]
     for j in range(1, degree):
         columns.append(((2 * j + 1) * u * columns[j] - j * columns[j - 1]) / (j + 1))
@@ -133,7 +137,7 @@ def _legendre(u: Tensor, degree: int) -> Tensor:
 
 
 def _chebyshev(u: Tensor, degree: int) -> Tensor:
-    """T_{j+1} = 2u T_j − T_{j−1}."""
+    """Chebyshev polynomials by T_{j+1} = 2u T_j − T_{j−1}."""
     columns = [torch.ones_like(u), u]
     for j in range(1, degree):
         columns.append(2 * u * columns[j] - columns[j - 1])
@@ -151,11 +155,11 @@ class Polynomial(Basis):
     """All products of one-dimensional polynomials up to a total degree; the order is that degree.
 
     Args:
-        degree: largest order, at least 0.
+        degree: largest total degree, at least 0.
         kind: "powers" uj, "legendre" Pj or "chebyshev" Tj, normalised as in `numpy.polynomial`.
-        input_range: (low, high), numbers or (D,), mapped to [−1, 1]; "data" takes the training
-            inputs' range, column by column; None uses the inputs as given. By default None for
-            powers and "data" for the other two, which are orthogonal on [−1, 1].
+        input_range: (low, high), numbers or (D,), mapped to [−1, 1]; "data" takes the range of
+            each column of the training inputs; None uses the inputs as given. The default is None
+            for powers and "data" for the other two kinds, which are orthogonal on [−1, 1].
         interactions: False leaves out products of different inputs (an additive model).
     """
 
@@ -174,7 +178,7 @@ class Polynomial(Basis):
         self.interactions = interactions
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`."""
+        """Features with the range and number of columns of the training inputs x (n, D)."""
         D = x.shape[1]
         if not self.interactions:
             exponents = [(i,) * j for j in range(self.degree + 1) for i in range(D if j else 1)]
@@ -211,12 +215,14 @@ class Polynomial(Basis):
 
 
 class Fourier(Basis):
-    """1, sin(2πjx/T), cos(2πjx/T) for j = 1 … order, for each input; additive in several inputs.
+    """Features 1, sin(2πjx/T) and cos(2πjx/T) for j = 1 … order and each input; order j.
+
+    In several inputs the model is additive.
 
     Args:
         order: largest j, at least 0.
-        period: T in the units of x, a number or (D,); by default twice the range of the training
-            inputs, so that the ends are not tied to each other.
+        period: T in the units of x, a number or (D,). The default is twice the range of the
+            training inputs, so that the function may differ at the two ends of the range.
     """
 
     def __init__(self, order: int, *, period: Any = None) -> None:
@@ -224,7 +230,7 @@ class Fourier(Basis):
         self.period = None if period is None else checks.positive("period", period)
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`."""
+        """Features with the given period, or that of the range of the training inputs x (n, D)."""
         D, j = x.shape[1], torch.arange(1, self.order + 1)
         if self.period is None:
             known = _map("data", x)
@@ -236,7 +242,7 @@ class Fourier(Basis):
 
         def function(u: Tensor) -> Tensor:
             angles = 2 * math.pi * u[:, None, :] * j.to(u)[:, None]  # (n, order, D)
-            waves = torch.stack([angles.sin(), angles.cos()], 2)  # order by order
+            waves = torch.stack([angles.sin(), angles.cos()], 2)  # ordered by j
             return torch.cat([u.new_ones(len(u), 1), waves.reshape(len(u), -1)], 1)
 
         orders = torch.cat([torch.zeros(1, dtype=torch.int64), j.repeat_interleave(2 * D)])
@@ -262,16 +268,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]] =
 
 
 class RandomFeatures(Basis):
-    """d random features: "cos" ones approximate an RBF kernel (Rahimi & Recht 2007), or "relu".
+    """Random features: "relu", or "cos" to approximate an RBF kernel (Rahimi & Recht 2007).
 
     cos: √(2/d) cos(wᵀx/ℓ + b), w ~ N(0, I), b uniform on [0, 2π);
-    relu: √(2/d) max(0, wᵀx/ℓ + cos b). All of order 0: they are exchangeable.
+    relu: √(2/d) max(0, wᵀx/ℓ + cos b). All have order 0, because they are exchangeable.
 
     Args:
         d: number of features, at least 1.
-        lengthscale: ℓ > 0.
+        lengthscale: length-scale ℓ > 0.
         activation: "cos" or "relu".
-        seed: of the draw, made in float64 on the CPU whatever x is.
+        seed: seed of the weights, which are drawn in float64 on the CPU for any x.
     """
 
     def __init__(
@@ -283,7 +289,7 @@ class RandomFeatures(Basis):
         self.seed = seed
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`."""
+        """Features of inputs with as many columns as x (n, D)."""
         generator = torch.Generator().manual_seed(self.seed)
         D = x.shape[1]
         W = torch.randn(self.d, D, generator=generator, dtype=torch.float64).mT / self.lengthscale
@@ -296,11 +302,11 @@ class RandomFeatures(Basis):
 
 
 class Convolutional(Basis):
-    """d = filters · grid² random convolutional features of images; all of order 0.
+    """Random convolutional features of images, d = filters · grid² of them, all of order 0.
 
     Args:
-        filters: the number of filters; further arguments as for
-            `bayesgen.features.convolutional.ConvolutionalMap`.
+        filters: number of filters.
+        settings: further arguments of `bayesgen.features.convolutional.ConvolutionalMap`.
 
     Example:
         >>> basis = Convolutional(6, image=(1, 8, 8), patch=3)
@@ -313,7 +319,7 @@ class Convolutional(Basis):
         self.map = ConvolutionalMap(filters, **settings)
 
     def on(self, x: Tensor) -> Features:
-        """See `Basis.on`; only the number of inputs is taken from x."""
+        """Features of flattened images; only the number of columns is taken from x."""
         orders = torch.zeros(self.map.d, dtype=torch.int64)
         return Features(self.map, orders, None, x.shape[1])
 
@@ -322,10 +328,10 @@ class Convolutional(Basis):
 
 
 def resolve(basis: Any) -> Basis:
-    """A `Basis` from one, from None (x itself) or from a function x (n, D) → (n, d).
+    """Turn an argument into a `Basis`: a basis, None (x itself) or a function x (n, D) → (n, d).
 
     Raises:
-        TypeError: something else.
+        TypeError: the argument is none of these.
     """
     if basis is None:
         return Identity()

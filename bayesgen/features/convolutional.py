@@ -1,8 +1,8 @@
-"""Random convolutional features: a prior over functions of images that has seen none.
+"""Random convolutional features of images, which do not depend on the data.
 
-Patches of an image, freed of brightness and contrast, are compared with random filters; what is
-above a threshold is averaged over a few regions. With enough filters it is the kernel of one
-convolutional layer and pooling, for a network of infinite width.
+Image patches, normalised for brightness and contrast, are multiplied with random filters. What
+exceeds a threshold is averaged over a few regions of the image. With many filters this approaches
+the kernel of one convolutional layer with pooling, for a network of infinite width.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 
-# Numbers in the activations of a pass: they stay in the processor's cache.
+# Number of activations computed at a time; they fit in the processor's cache.
 _PASS = 4_000_000
 # Opponent colours: brightness, red against green, yellow against blue.
 _OPPONENT = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, -2.0))
 
 
 class ConvolutionalMap:
-    """x (n, inputs) → Φ (n, d): d = filters · grid² pooled responses to random filters.
+    """Features x (n, inputs) → Φ (n, d): d = filters · grid² pooled responses to random filters.
 
-    Of each patch u (its mean removed, divided by √(‖u‖² + ε)) and filter w of unit length the
-    activation max(0, wᵀu − b), averaged over each cell of a grid × grid partition of the image,
-    and over the image and its mirror image. Scaled so that a typical ‖φ(x)‖ is of order one.
+    For each patch u (its mean removed, divided by √(‖u‖² + ε)) and filter w of unit length, the
+    activation is max(0, wᵀu − b). It is averaged over each cell of a grid × grid partition of the
+    image, and over the image and its mirror image. The scale makes a typical ‖φ(x)‖ of order one.
 
-    The filters are orthogonal in blocks and drawn with the spectrum that whitens natural images,
-    amplitude growing with frequency (Field 1987), in opponent colours: nothing is taken from the
-    data, so the prior is stated before them.
+    The filters are orthogonal in blocks. Their amplitude grows with frequency, which whitens the
+    spectrum of natural images (Field 1987), in opponent colours. They do not depend on the data, so
+    they can define a prior.
 
     Args:
-        filters: how many.
+        filters: number of filters.
         image: (channels, height, width); x holds images flattened in this order, in [0, 1].
-        patch: side of a patch.
-        grid: cells of the pooling along each side.
+        patch: side length of a patch.
+        grid: number of pooling cells along each side.
         threshold: b.
-        epsilon: ε, in squared units of a patch; contrast below √ε fades.
-        colour: amplitude of the opponent colours against brightness; for 3 channels.
-        mirror: average over left–right mirror images.
-        seed: of the filters, drawn in float64 on the CPU.
+        epsilon: ε, in squared units of a patch; contrast below √ε is attenuated.
+        colour: amplitude of the opponent colours relative to brightness, for 3 channels.
+        mirror: whether to average over left–right mirror images.
+        seed: seed of the filters, which are drawn in float64 on the CPU.
 
     Raises:
-        ValueError: an argument out of range, a patch larger than the image.
+        ValueError: an argument is out of range; a patch is larger than the image.
 
     Source: Coates, Lee & Ng (2011); Mairal et al. (2014) for the kernel; Rahimi & Recht (2007).
 
@@ -84,14 +84,14 @@ class ConvolutionalMap:
 
     @property
     def d(self) -> int:
-        """Number of features."""
+        """Number of features, d."""
         return self.filters * self.grid**2
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Φ, (n, d), of x's dtype and on its device.
+        """Compute the features Φ of x, (n, d), in x's dtype and on its device.
 
         Raises:
-            ValueError: x is not (n, channels · height · width).
+            ValueError: x does not have shape (n, channels · height · width).
         """
         inputs = math.prod(self.image)
         if x.ndim != 2 or x.shape[1] != inputs:
@@ -104,17 +104,17 @@ class ConvolutionalMap:
         weights = self.weights().to(x)
         pooling = torch.einsum("ir,jc->ijrc", _cells(rows, self.grid), _cells(columns, self.grid))
         pool = pooling.reshape(self.grid**2, -1).mT.to(x)
-        # The mirror image's responses are those of mirrored filters, in mirrored cells.
+        # The mirror image has the responses of mirrored filters, in mirrored cells.
         banks = [(weights.flatten(1), pool)]
         if self.mirror:
             mirrored = pooling.flip(1).reshape(self.grid**2, -1).mT.to(x)
             banks.append((weights.flip(-1).flatten(1), mirrored))
         size = min(len(x), max(1, _PASS // (self.filters * rows * columns)))
-        # Half of the patches pass a threshold near zero, with a response of order 1/√inputs.
+        # Half of the patches exceed a threshold near zero, with a response of order 1/√inputs.
         scale = math.sqrt(2 * weights[0].numel() / self.d) / len(banks)
         images = x.reshape(-1, *self.image)
-        # Everything large is written into the same memory at each pass: with other threads about,
-        # allocators keep what is freed and grow by the size of a pass each time.
+        # All passes write into the same buffers. With several threads, allocators would keep the
+        # freed buffers and grow at each pass.
         result = x.new_empty(len(x), self.filters, self.grid**2)
         every = x.new_empty(size, weights[0].numel(), rows * columns)
         responses = x.new_empty(size, self.filters, rows * columns)
@@ -170,9 +170,9 @@ class ConvolutionalMap:
 
 
 def _cells(positions: int, grid: int) -> Tensor:
-    """Averages over each of `grid` runs of positions, which may overlap by one, (grid, positions).
+    """Averages over `grid` runs of positions, (grid, positions), as in adaptive average pooling.
 
-    As adaptive average pooling has it.
+    Neighbouring runs may share one position.
     """
     result = torch.zeros(grid, positions, dtype=torch.float64)
     for i in range(grid):

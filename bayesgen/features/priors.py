@@ -15,17 +15,17 @@ from bayesgen._internal import checks
 
 @dataclass(frozen=True)
 class Prior:
-    """Weights wⱼ ~ N(0, scale · profile(order j)), independent.
+    """Independent Gaussian prior on the weights, wⱼ ~ N(0, scale · profile(order j)).
 
     Attributes:
-        name: in words, for tables.
-        scale: the outputscale s, which the evidence may learn.
+        name: name for tables.
+        scale: outputscale s, which the evidence may learn.
         profile: (orders (d,), decay or None) → log variance at unit scale, (d,); −∞ switches a
             weight off.
-        decay: how fast the variance falls, in the profile's own terms (rate γ, exponent p);
-            None where there is nothing to learn.
-        search: the values of the decay among which its evidence is first looked at, increasing.
-        logarithmic: whether the search is along log decay.
+        decay: parameter that sets how fast the variance falls (rate γ or exponent p); None where
+            there is nothing to learn.
+        search: grid of decay values at which the evidence is first evaluated, increasing.
+        logarithmic: whether the search is in log decay.
 
     Example:
         >>> geometric(2.0).variance(torch.arange(3))
@@ -40,19 +40,19 @@ class Prior:
     logarithmic: bool = False
 
     def coordinate(self, decay: float) -> float:
-        """A decay in the coordinate of the search."""
+        """The search coordinate of a decay, which is its logarithm in a logarithmic search."""
         return math.log(decay) if self.logarithmic else decay
 
     def natural(self, coordinate: Tensor) -> Tensor:
-        """The decay at a coordinate of the search."""
+        """The decay at a search coordinate, the inverse of `coordinate`."""
         return coordinate.exp() if self.logarithmic else coordinate
 
     def log_variance(self, orders: Tensor, decay: Tensor | None = None) -> Tensor:
-        """log variance at unit scale of weights of these orders, (d,), float64.
+        """Log variance at unit scale of weights of these orders, (d,), float64.
 
         Raises:
-            ValueError: a variance that is negative, NaN or infinite, or as many as there are not
-                weights.
+            ValueError: a variance is negative, NaN or infinite; their number differs from that of
+                the orders.
         """
         if decay is None and self.decay is not None:
             decay = torch.tensor(self.decay, dtype=torch.float64, device=orders.device)
@@ -62,27 +62,27 @@ class Prior:
         return values
 
     def variance(self, orders: Any) -> Tensor:
-        """Prior variances at these orders, (d,), the scale included.
+        """Prior variances at these orders, (d,), including the scale.
 
         Args:
-            orders: integers, (d,).
+            orders: order of each weight, integers, (d,).
         """
         orders = torch.as_tensor(orders)
         return self.scale * self.log_variance(orders).exp()
 
     def __call__(self, orders: Any) -> Tensor:
-        """`variance`: a prior is a function of the order."""
+        """The same as `variance`, so that a prior can be called as a function of the order."""
         return self.variance(orders)
 
 
 def isotropic(scale: float = 1.0) -> Prior:
-    """The same variance at every order: weight decay.
+    """Prior with the same variance at every order, which corresponds to weight decay.
 
     Args:
         scale: the variance, > 0.
 
     Raises:
-        ValueError: a scale that is not positive and finite.
+        ValueError: the scale is not positive and finite.
 
     Source: MacKay (1992); Bishop (2006), section 3.3.
 
@@ -94,17 +94,18 @@ def isotropic(scale: float = 1.0) -> Prior:
 
 
 def geometric(rate: float, scale: float = 1.0) -> Prior:
-    """Variance scale · rate⁻ʲ at order j.
+    """Prior with variance scale · rate⁻ʲ at order j.
 
-    As a penalty on least squares with noise σ², ‖y − Φw‖² + σ² Σ rateʲ wⱼ²/scale: an energy
-    Σ γʲ wⱼ² (as in Wilson 2025) is the variance γ⁻ʲ/2, Σ γʲ wⱼ²/2 the variance γ⁻ʲ.
+    With noise variance σ² it corresponds to the penalised least squares problem
+    ‖y − Φw‖² + σ² Σ rateʲ wⱼ²/scale. An energy Σ γʲ wⱼ² (as in Wilson 2025) corresponds to the
+    variance γ⁻ʲ/2, and an energy Σ γʲ wⱼ²/2 to the variance γ⁻ʲ.
 
     Args:
-        rate: γ > 0; above 1 high orders are small.
+        rate: γ > 0; above 1, weights of high order are small.
         scale: variance at order 0, > 0.
 
     Raises:
-        ValueError: a rate or scale that is not positive and finite.
+        ValueError: the rate or the scale is not positive and finite.
 
     Source: Wilson (2025), section 3.
 
@@ -123,17 +124,18 @@ def geometric(rate: float, scale: float = 1.0) -> Prior:
 
 
 def power(exponent: float, scale: float = 1.0) -> Prior:
-    """Variance scale · (1 + j)⁻ᵖ at order j.
+    """Prior with variance scale · (1 + j)⁻ᵖ at order j.
 
     Args:
-        exponent: p, any finite number; above 0 high orders are small.
+        exponent: p, any finite number; above 0, weights of high order are small.
         scale: variance at order 0, > 0.
 
     Raises:
-        ValueError: an exponent that is not finite, a scale that is not positive.
+        TypeError: the exponent is not a number.
+        ValueError: the exponent is not finite; the scale is not positive.
 
-    Source: Rasmussen & Ghahramani (2000), section 3, with 1 + j for j so that order 0 has a
-    variance.
+    Source: Rasmussen & Ghahramani (2000), section 3, with 1 + j in place of j so that order 0 has a
+    finite variance.
 
     Example:
         >>> power(2.0).variance([0, 1, 3])
@@ -153,15 +155,15 @@ def power(exponent: float, scale: float = 1.0) -> Prior:
 
 
 def resolve(value: Any) -> Prior:
-    """A `Prior` from one, a number, a vector of d variances, or a function of the order.
+    """Turn an argument into a `Prior`.
 
     Args:
         value: a Prior; a number > 0; a (d,) vector of variances ≥ 0 (0 switches a weight off);
             a function orders (d,) → variances (d,).
 
     Raises:
-        TypeError: something else.
-        ValueError: variances that are negative, NaN, infinite or all zero.
+        TypeError: the argument is none of these.
+        ValueError: the variances are negative, NaN, infinite or all zero.
 
     Example:
         >>> resolve(lambda j: 1 / (1 + j**2)).variance([0, 1, 2])
@@ -177,7 +179,7 @@ def resolve(value: Any) -> Prior:
         def of_order(orders: Tensor, _: Tensor | None) -> Tensor:
             try:
                 values = function(orders)
-            except (TypeError, ValueError, RuntimeError):  # of one order at a time
+            except (TypeError, ValueError, RuntimeError):  # the function takes one order at a time
                 values = [float(function(j)) for j in orders.tolist()]
             return _log(values, len(orders))
 
@@ -192,12 +194,12 @@ def resolve(value: Any) -> Prior:
             "prior_variance must be a number, a vector (d,), a function of the order or a "
             f"bayesgen.features.priors.Prior, got a tensor of shape {tuple(tensor.shape)}"
         )
-    _log(tensor, len(tensor))  # what is wrong with it is said before any data are seen
+    _log(tensor, len(tensor))  # report errors before any data are used
     return Prior("given", 1.0, lambda orders, _: _log(tensor, len(orders)))
 
 
 def _log(variances: Any, d: int) -> Tensor:
-    """Logarithms of d variances, checked."""
+    """Logarithms of d variances, after checking them."""
     variances = checks.as_tensor("prior_variance", variances).double()
     if variances.ndim == 0:
         variances = variances.expand(d)

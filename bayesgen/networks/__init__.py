@@ -1,4 +1,4 @@
-"""Architectures for small images and tables."""
+"""Network architectures for small images and tables."""
 
 from bayesgen.networks.resnets import PreResNet20, ResNet18
 from bayesgen.networks.small import MLP, ConvNet, LeNet

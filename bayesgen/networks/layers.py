@@ -1,4 +1,4 @@
-"""Layers that architectures share: a scalar of its own, and what precedes an activation."""
+"""Layers that several architectures share: scalar bias, scalar multiplier, normalisation."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ NORMS = ("batch", "none")
 
 
 class Bias(nn.Module):
-    """x + b with one learnt number b."""
+    """The layer x + b with one learnt number b."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Add the bias to a tensor of any shape."""
         return x + self.bias
 
 
 class Scale(nn.Module):
-    """a·x with one learnt number a."""
+    """The layer a·x with one learnt number a."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Multiply a tensor of any shape."""
         return x * self.scale
 
 
 def before_activation(norm: str, channels: int) -> nn.Module:
-    """BatchNorm, or the scalar bias that stands in its place in a Fixup network.
+    """The layer in front of an activation: BatchNorm, or a scalar bias in a Fixup network.
 
     Args:
         norm: "batch" or "none".
-        channels: of the images that pass.
+        channels: number of channels of its input.
 
     Raises:
-        ValueError: another norm.
+        ValueError: the norm is unknown.
     """
     checks.one_of("norm", norm, NORMS)
     return nn.BatchNorm2d(channels) if norm == "batch" else Bias()

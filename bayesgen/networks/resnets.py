@@ -10,16 +10,17 @@ from bayesgen.networks.layers import Bias, Scale, before_activation
 
 
 class PreActivationBlock(nn.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))).
+    """The residual block x + conv(relu(norm(conv(relu(norm(x)))))).
 
-    Without norms it is Fixup's block: scalar biases before each convolution and activation, one
-    scalar multiplier, the second convolution starting at zero and the first one small.
+    Without norms it is the block of Fixup: scalar biases before each convolution and activation,
+    and one scalar multiplier. The second convolution then starts at zero and the first one is
+    scaled down.
 
     Args:
-        channels_in, channels: of the input and the output.
-        stride: of the first convolution.
+        channels_in, channels: number of channels of the input and the output.
+        stride: stride of the first convolution.
         norm: "batch" or "none".
-        depth: residual blocks of the whole network, L of Fixup's L^−½.
+        depth: number of residual blocks in the network, L of Fixup's factor L^−½.
 
     Source: He et al. (2016), figure 4e; Zhang, Dauphin & Ma (2019), figure 1.
     """
@@ -41,7 +42,7 @@ class PreActivationBlock(nn.Module):
             nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (n, channels_in, h, w) to (n, channels, h/stride, w/stride)."""
+        """Map images (n, channels_in, h, w) to (n, channels, h/stride, w/stride)."""
         inner = torch.relu(self.norm1(x))
         passed = x if self.shortcut is None else self.shortcut(inner)
         inner = self.conv2(torch.relu(self.norm2(self.conv1(inner))))
@@ -49,13 +50,13 @@ class PreActivationBlock(nn.Module):
 
 
 class PreActivationResNet(nn.Module):
-    """A convolution, stages of pre-activation blocks, global average pooling, a linear layer.
+    """A convolution, stages of pre-activation blocks, global average pooling and a linear layer.
 
     Args:
-        widths: channels of each stage; from the second on a stage halves the image.
-        blocks: blocks of each stage.
+        widths: number of channels of each stage; every stage but the first halves the image.
+        blocks: number of blocks in each stage.
         num_classes: C.
-        channels: of the images.
+        channels: number of channels of the images.
         norm: "batch" or "none".
     """
 
@@ -80,7 +81,7 @@ class PreActivationResNet(nn.Module):
             nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (n, channels, h, w) to scores (n, C)."""
+        """Map images (n, channels, h, w) to scores (n, C)."""
         inner = torch.relu(self.norm(self.blocks(self.conv(x))))
         return self.linear(inner.mean((-2, -1)))
 
@@ -88,22 +89,22 @@ class PreActivationResNet(nn.Module):
 def PreResNet20(
     width: int = 16, num_classes: int = 10, *, channels: int = 3, norm: str = "batch"
 ) -> PreActivationResNet:
-    """Pre-activation ResNet-20: three stages of three blocks, `width`, 2·`width`, 4·`width` wide.
+    """Pre-activation ResNet-20: three stages of three blocks, of width k, 2k and 4k.
 
-    BatchNorm: a layer in front of a BatchNorm can be rescaled without any change of the function,
-    so that a Gaussian prior on its weights says nothing of the function, and the Laplace evidence
-    depends on the weights' arbitrary scale. In a Laplace approximation the statistics are frozen
-    as they stand (`net.eval()`). `norm="none"` is Fixup, which has no such layers; filter response
-    normalisation would not help, its layers being scale-invariant too.
+    With BatchNorm, the weights of a layer in front of a normalisation can be rescaled without a
+    change of the function. A Gaussian prior on these weights is then not a prior on functions, and
+    the Laplace evidence depends on their arbitrary scale. A Laplace approximation keeps the running
+    statistics fixed (`net.eval()`). `norm="none"` is Fixup, which has no such layers. Filter
+    response normalisation does not help, because its layers are scale-invariant too.
 
     Args:
-        width: channels of the first stage; 16 has 272,000 parameters.
+        width: k, the number of channels of the first stage; 16 gives 272,000 parameters.
         num_classes: C.
-        channels: of the images.
+        channels: number of channels of the images.
         norm: "batch", or "none" for Fixup initialisation without any normalisation.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: He et al. (2016); Zhang, Dauphin & Ma (2019) for `norm="none"`.
 
@@ -118,16 +119,17 @@ def PreResNet20(
 def ResNet18(
     width: int = 64, num_classes: int = 10, *, channels: int = 3, norm: str = "batch"
 ) -> PreActivationResNet:
-    """Pre-activation ResNet-18 of width k: four stages of two blocks, k, 2k, 4k and 8k wide.
+    """Pre-activation ResNet-18: four stages of two blocks, of width k, 2k, 4k and 8k.
 
     Args:
-        width: k; 64 is the usual network, 1 … 64 the double-descent family.
+        width: k; 64 is the standard network, 1 … 64 the double-descent family.
         num_classes: C.
-        channels: of the images.
-        norm: "batch", or "none" for Fixup; see `PreResNet20` on what BatchNorm does to evidence.
+        channels: number of channels of the images.
+        norm: "batch", or "none" for Fixup; see `PreResNet20` for the effect of BatchNorm on the
+            evidence.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Nakkiran et al. (2020), section 3.
 

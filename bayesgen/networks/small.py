@@ -1,4 +1,4 @@
-"""Small networks: fully connected, LeNet, three convolutions."""
+"""Small networks: fully connected, LeNet-5, and three convolutions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 def MLP(
     inputs: int, hidden: Sequence[int] = (64, 64), outputs: int = 10, *, activation: str = "relu"
 ) -> nn.Sequential:
-    """A fully connected network; inputs of more than one axis are flattened.
+    """A fully connected network; inputs with several axes are flattened.
 
     Args:
-        inputs: d.
+        inputs: number of inputs.
         hidden: width of each hidden layer; () for a linear model.
-        outputs: C.
+        outputs: C, the number of outputs.
         activation: "relu", "tanh" or "gelu".
 
     Raises:
-        ValueError: a width below 1, or another activation.
+        ValueError: a width is below 1; the activation is unknown.
 
     Example:
         >>> import torch
@@ -45,11 +45,11 @@ def LeNet(num_classes: int = 10, *, channels: int = 1, size: int = 28) -> nn.Seq
 
     Args:
         num_classes: C.
-        channels: of the images.
-        size: of the images, at least 12.
+        channels: number of channels of the images.
+        size: side length of the images, at least 12.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: LeCun et al. (1998).
 
@@ -77,15 +77,15 @@ def LeNet(num_classes: int = 10, *, channels: int = 1, size: int = 28) -> nn.Seq
 
 
 def ConvNet(width: int = 16, num_classes: int = 10, *, channels: int = 3) -> nn.Sequential:
-    """Three strided convolutions, global average pooling, a linear layer; no normalisation.
+    """Three convolutions, global average pooling and a linear layer, without normalisation.
 
     Args:
-        width: channels of the first convolution; twice and four times as many follow.
+        width: number of channels of the first convolution; the others have two and four times it.
         num_classes: C.
-        channels: of the images, of any size.
+        channels: number of channels of the images, which may have any size.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Example:
         >>> import torch

@@ -1,4 +1,7 @@
-"""PAC-Bayes bounds as functions of tensors, and certificates of posteriors and networks."""
+"""PAC-Bayes bounds as functions of tensors, and certificates of posteriors and networks.
+
+`bounds` and `capacity` hold the inequalities; `certify` and `compress` build certificates.
+"""
 
 from bayesgen.pacbayes.bounds import (
     alquier,

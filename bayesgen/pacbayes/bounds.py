@@ -1,8 +1,9 @@
-"""Bounds on the risk of a randomised predictor, each a small function of tensors.
+"""PAC-Bayes bounds on the risk of a randomised predictor, as functions of tensors.
 
-Everywhere: n independent observations; P chosen before them; Q any posterior; risk the empirical
-Gibbs risk, E_Q of the mean loss; kl = KL(Q ‖ P) in nats; with probability at least 1 − δ over the
-data the true Gibbs risk is at most what is returned, for all Q at once.
+The n observations are independent, and the prior P is chosen before them. Q is any posterior, risk
+is its empirical Gibbs risk (the mean over Q and the observations of the loss), and kl = KL(Q ‖ P)
+in nats. With probability at least 1 − δ over the data, the true Gibbs risk is at most the returned
+value, for all Q at once.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from bayesgen.pacbayes.validation import Range
 
 
 def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: float = 0.05) -> Tensor:
-    """The evidence as a bound on the expected negative log-likelihood, bounded in [a, b].
+    """Bound on the expected negative log-likelihood in [a, b] from the evidence Z.
 
         a + (b − a)/(1 − e^{a−b}) [1 − e^a (Z δ)^{1/n}],
 
-    which is `catoni` at risk + KL/n = −(ln Z)/n. In logarithms: Z may underflow.
+    which is `catoni` at risk + KL/n = −(ln Z)/n. It is computed from ln Z, as Z may underflow.
 
     Args:
-        log_marginal_likelihood: ln Z in nats, any shape; of a likelihood whose negative logarithm
-            lies in [a, b] for every observation.
+        log_marginal_likelihood: ln Z in nats, any shape, for a likelihood whose negative
+            logarithm lies in [a, b] for every observation.
         n: number of observations.
-        loss_range: (a, b).
+        loss_range: range (a, b) of the loss.
         delta: δ in (0, 1).
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Germain et al. (2016), corollary 4.
 
@@ -58,19 +59,20 @@ def catoni(
     delta: float = 0.05,
     constant: float | None = None,
 ) -> Tensor:
-    """Catoni's bound for a loss in [a, b], at a constant C chosen beforehand.
+    """Catoni's bound for a loss in [a, b], at a constant C chosen before the data.
 
         a + (b − a)/(1 − e^{−C}) [1 − exp(−C (risk − a)/(b − a) − (KL + ln 1/δ)/n)]
 
-    At C = b − a, the default, risk and KL enter as in the evidence: risk + KL/n.
+    At C = b − a, the default, risk and KL enter as they do in the evidence: risk + KL/n.
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, loss_range, delta: number of observations, (a, b), δ.
-        constant: C > 0; one that the data chose voids the bound (`catoni_union` pays for it).
+        constant: C > 0. A constant chosen from the data voids the bound; `catoni_union` pays for
+            such a choice.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Catoni (2007), theorem 1.2.1; Germain et al. (2016), theorem 3 and corollary 2.
 
@@ -86,20 +88,20 @@ def catoni(
 
 
 def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float = 0.1) -> Tensor:
-    """Catoni's bound at the best λ, paid for by a union over a geometric grid; loss in [0, 1].
+    """Catoni's bound at the best λ, by a union over a geometric grid, for a loss in [0, 1].
 
         min_λ Φ⁻¹(risk + ((1+α)/λ) [KL + ln 1/δ + 2 ln(2 + ln λ / ln(1+α))]),
         Φ⁻¹(x) = (1 − e^{−λx/n})/(1 − e^{−λ/n}),  λ > 1
 
-    It holds for every λ > 1 at once; the minimum is taken over 2,000 of them.
+    It holds for every λ > 1 at once; the minimum is taken over 2,000 values.
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, delta: number of observations, δ.
-        alpha: α > 0, the grid's ratio less one; matters at small n.
+        alpha: α > 0, the ratio of the grid minus one; it matters at small n.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Catoni (2007), theorem 1.2.6.
     """
@@ -132,7 +134,7 @@ def alquier(
         form: "n" or "sqrt".
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Alquier et al. (2016); Germain et al. (2016), eq. 8 and 9.
     """
@@ -145,21 +147,21 @@ def alquier(
 
 
 def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.05) -> Tensor:
-    """A bound for unbounded losses that are sub-gamma under P; an oracle bound, no certificate.
+    """A bound for unbounded losses that are sub-gamma under P; an oracle bound, not a certificate.
 
         risk + (KL + ln 1/δ)/n + s²/(2(1 − c))
 
-    The variance factor s² and the scale c are those of the data distribution: knowing them takes
-    the true weights and noise.
+    The variance factor s² and the scale c are properties of the data distribution. To know them
+    takes the true weights and noise.
 
     Args:
         risk: E_Q of the empirical loss, any real number.
-        kl, n, delta: as in the module.
-        s2: s² > 0.
-        c: 0 ≤ c < 1.
+        kl, n, delta: KL(Q ‖ P), number of observations, δ.
+        s2: variance factor s² > 0.
+        c: scale 0 ≤ c < 1.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Germain et al. (2016), corollary 5.
     """
@@ -179,14 +181,14 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
 def mcallester(
     risk: Any, kl: Any, n: int, loss_range: Range = (0.0, 1.0), delta: float = 0.05
 ) -> Tensor:
-    """risk + (b − a) √((KL + ln(2√n/δ))/2n), for a loss in [a, b].
+    """McAllester's bound, risk + (b − a) √((KL + ln(2√n/δ))/2n), for a loss in [a, b].
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, loss_range, delta: number of observations, (a, b), δ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: McAllester (1999), with Maurer's (2004) constant.
 
@@ -199,14 +201,14 @@ def mcallester(
 
 
 def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
-    """(√(risk + B) + √B)², B = (KL + ln(2√n/δ))/2n, for a loss in [0, 1].
+    """The bound (√(risk + B) + √B)² with B = (KL + ln(2√n/δ))/2n, for a loss in [0, 1].
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, delta: number of observations, δ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Pérez-Ortiz et al. (2021), eq. 8.
     """
@@ -217,17 +219,17 @@ def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
 def thiemann(
     risk: Any, kl: Any, n: int, delta: float = 0.05, lam: float | Tensor | None = None
 ) -> Tensor:
-    """risk/(1 − λ/2) + (KL + ln(2√n/δ))/(nλ(1 − λ/2)), for a loss in [0, 1] and all λ at once.
+    """Thiemann's bound risk/(1 − λ/2) + (KL + ln(2√n/δ))/(nλ(1 − λ/2)), for a loss in [0, 1].
 
-    At the best λ, the default, it is `quadratic`.
+    It holds for all λ at once. At the best λ, the default, it equals `quadratic`.
 
     Args:
         risk, kl: tensors that broadcast, or floats.
         n, delta: number of observations, δ.
-        lam: λ in (0, 2); None takes the best.
+        lam: λ in (0, 2); None takes the best λ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Thiemann et al. (2017), theorem 3.
     """
@@ -242,7 +244,7 @@ def thiemann(
 def countable(
     risk: Any, log_prior: Any, n: int, delta: float = 0.05, loss_range: Range = (0.0, 1.0)
 ) -> Tensor:
-    """risk + (b − a) √((ln 1/P(h) + ln 1/δ)/2n), for one hypothesis h of a countable set.
+    """The bound risk + (b − a) √((ln 1/P(h) + ln 1/δ)/2n) for a hypothesis h of a countable set.
 
     Args:
         risk: empirical risk of h, in [a, b].
@@ -250,7 +252,7 @@ def countable(
         n, delta, loss_range: number of observations, δ, (a, b).
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Wilson (2025), theorem 3.1; Lotfi et al. (2022).
 
@@ -264,7 +266,7 @@ def countable(
 
 
 def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
-    """kl⁻¹(risk, (ln 1/P(h) + ln 1/δ)/n): `countable` for a loss in [0, 1], never looser.
+    """The bound kl⁻¹(risk, (ln 1/P(h) + ln 1/δ)/n) for a loss in [0, 1]; at most `countable`.
 
     Args:
         risk: empirical risk of h, in [0, 1].
@@ -272,7 +274,7 @@ def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
         n, delta: number of observations, δ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Langford (2005), theorem 4.6, with Chernoff's bound for the binomial tail.
 
@@ -284,13 +286,13 @@ def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
-    """ln P(h) = −(C ln 2 + 2 ln C) of a hypothesis whose self-delimiting code takes C bits.
+    """Log prior ln P(h) = −(C ln 2 + 2 ln C) of a hypothesis with a self-delimiting code of C bits.
 
     Args:
-        code_length_bits: C ≥ 1.
+        code_length_bits: code length C ≥ 1.
 
     Raises:
-        ValueError: C below 1.
+        ValueError: C is below 1 or not finite.
 
     Source: Lotfi et al. (2022), section 3; Wilson (2025), with P(h) ≥ 2^−K.
     """
@@ -301,16 +303,18 @@ def solomonoff(code_length_bits: Any) -> Tensor:
 
 
 def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
-    """The PAC-Bayes-kl bound: with probability 1 − δ over the data, for all Q at once,
+    """The PAC-Bayes-kl bound, for a loss in [0, 1].
 
-        kl(risk ‖ true risk) ≤ (KL(Q ‖ P) + ln(2√n/δ))/n,
+    With probability at least 1 − δ over the data, for all Q at once,
 
-    solved for the largest true risk that satisfies it. For a loss in [0, 1], independent data and
+        kl(risk ‖ true risk) ≤ (KL(Q ‖ P) + ln(2√n/δ))/n.
+
+    The bound is the largest true risk that satisfies this inequality. It needs independent data and
     a prior P chosen before them.
 
     Args:
         risk: empirical Gibbs risk, in [0, 1], any shape.
-        kl: KL(Q ‖ P) ≥ 0 in nats, broadcastable with it.
+        kl: KL(Q ‖ P) ≥ 0 in nats, broadcastable with the risk.
         n: number of observations, at least 1.
         delta: δ in (0, 1).
 
@@ -318,7 +322,7 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
         The bound, in [risk, 1].
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Maurer (2004), theorem 5; Seeger (2002).
 
@@ -330,7 +334,7 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
 
 
 def _description(log_prior: Any, delta: float) -> Tensor:
-    """ln 1/P(h) + ln 1/δ."""
+    """Complexity ln 1/P(h) + ln 1/δ of a hypothesis, in nats."""
     logs = torch.as_tensor(log_prior, dtype=torch.float64)
     if not (torch.isfinite(logs) & (logs <= 0)).all():
         raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
@@ -338,7 +342,7 @@ def _description(log_prior: Any, delta: float) -> Tensor:
 
 
 def _budget(kl: Any, n: int, delta: float) -> Tensor:
-    """(KL + ln(2√n/δ))/n."""
+    """Complexity term (KL + ln(2√n/δ))/n of the kl bound."""
     log_delta = validation.log_delta(delta)
     return (
         validation.nats("kl", kl) + math.log(2 * math.sqrt(checks.whole("n", n))) - log_delta
@@ -346,5 +350,5 @@ def _budget(kl: Any, n: int, delta: float) -> Tensor:
 
 
 def _catoni(spent: Tensor, constant: float) -> Tensor:
-    """(1 − e^{−spent})/(1 − e^{−C})."""
+    """Catoni's function (1 − e^{−spent})/(1 − e^{−C})."""
     return torch.expm1(-spent) / math.expm1(-constant)

@@ -1,8 +1,9 @@
-"""Uniform-convergence bounds, for the record: they speak of a class and not of what was learnt.
+"""Uniform-convergence bounds by VC dimension, Rademacher complexity and fat shattering.
 
-With probability at least 1 − δ over n independent observations they hold for every classifier of a
-class at once. A class that can fit random labels has a vacuous one on every data set (Zhang et al.
-2017): beside a PAC-Bayes bound, their lines are flat.
+With probability at least 1 − δ over n independent observations, each bound holds for every
+classifier of a class at once, so it depends on the class and not on the data that were fitted. For
+a class that can fit random labels the bounds are vacuous on every data set (Zhang et al. 2017).
+They are here for comparison with PAC-Bayes bounds.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from bayesgen.pacbayes import validation
 
 
 class Complexity(NamedTuple):
-    """A Monte-Carlo estimate of an empirical Rademacher complexity.
+    """A Monte Carlo estimate of an empirical Rademacher complexity.
 
     Attributes:
         value: mean over the draws.
-        error: its standard error.
+        error: standard error of the mean.
     """
 
     value: float
@@ -30,16 +31,16 @@ class Complexity(NamedTuple):
 
 
 def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
-    """risk + √((D (ln(2n/D) + 1) + ln(4/δ))/n), for a class of VC dimension D and the 0–1 loss.
+    """VC bound risk + √((D (ln(2n/D) + 1) + ln(4/δ))/n) for VC dimension D and the 0–1 loss.
 
     Args:
         risk: training error, in [0, 1].
-        dimension: D ≥ 1; d + 1 for hyperplanes in d dimensions. From D = n on the growth function
-            is 2ⁿ and the bound at least 1.
+        dimension: D ≥ 1; it is d + 1 for hyperplanes in d dimensions. For D ≥ n the growth function
+            is 2ⁿ and the bound is at least 1.
         n, delta: number of observations, δ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Vapnik (1998), eq. 4.42 and 4.43, in its plain additive form.
 
@@ -58,16 +59,18 @@ def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
 def rademacher(
     margin_risk: Any, complexity: Any, margin: float, n: int, delta: float = 0.05
 ) -> Tensor:
-    """margin_risk + 2R̂/γ + 3√(ln(2/δ)/2n), for two classes and a margin γ stated beforehand.
+    """Margin bound margin_risk + 2R̂/γ + 3√(ln(2/δ)/2n), for two classes and a margin γ.
+
+    The margin must be chosen before the data are seen.
 
     Args:
-        margin_risk: share of training points with y f(x) ≤ γ, in [0, 1].
-        complexity: R̂, the class's empirical Rademacher complexity.
+        margin_risk: fraction of training points with y f(x) ≤ γ, in [0, 1].
+        complexity: R̂, the empirical Rademacher complexity of the class.
         margin: γ > 0.
         n, delta: number of observations, δ.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Mohri, Rostamizadeh & Talwalkar (2018), theorem 5.8.
 
@@ -83,11 +86,11 @@ def rademacher(
 
 
 def rademacher_trace(K: Any, norm: Any) -> Tensor:
-    """B √(tr K)/n: at least R̂ of the functions of norm at most B in K's Hilbert space.
+    """Upper bound B √(tr K)/n of R̂ for functions of norm at most B in the Hilbert space of K.
 
     Args:
         K: Gram matrix of the training inputs, (n, n).
-        norm: B > 0, stated beforehand.
+        norm: B > 0, chosen before the data are seen.
 
     Source: Bartlett & Mendelson (2002), lemma 22.
 
@@ -100,11 +103,11 @@ def rademacher_trace(K: Any, norm: Any) -> Tensor:
 
 
 def rademacher_norm(x: Any, norm: Any) -> Tensor:
-    """B max ‖xᵢ‖/√n: the looser form for linear functions wᵀx with ‖w‖ ≤ B.
+    """Upper bound B max ‖xᵢ‖/√n of R̂ for linear functions wᵀx with ‖w‖ ≤ B; looser than the trace.
 
     Args:
         x: inputs, (n, d).
-        norm: B > 0, stated beforehand.
+        norm: B > 0, chosen before the data are seen.
 
     Source: Mohri, Rostamizadeh & Talwalkar (2018), theorem 5.10.
 
@@ -117,15 +120,15 @@ def rademacher_norm(x: Any, norm: Any) -> Tensor:
 
 
 def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0) -> Complexity:
-    """R̂ = E_σ sup_‖f‖≤B (1/n) Σ σᵢ f(xᵢ) = (B/n) E √(σᵀKσ), by independent signs σ.
+    """Estimate of R̂ = E_σ sup_‖f‖≤B (1/n) Σ σᵢ f(xᵢ) = (B/n) E √(σᵀKσ) from random signs σ.
 
-    The supremum is in closed form, so only the signs are sampled. At most the trace form.
+    The supremum has a closed form, so only the signs are sampled. R̂ is at most `rademacher_trace`.
 
     Args:
-        K: Gram matrix, (n, n); of linear functions, x xᵀ.
+        K: Gram matrix, (n, n); x xᵀ for linear functions.
         norm: B > 0.
-        draws: sign vectors, at least 2.
-        seed: of the draws.
+        draws: number of sign vectors, at least 2.
+        seed: seed of the signs.
 
     Source: Bartlett & Mendelson (2002), definition 2.
 
@@ -143,11 +146,13 @@ def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0)
 
 
 def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
-    """margin_risk + √((2/n) (D ln(34en/D) log₂(578n) + ln(4/δ))), D the dimension at scale γ/16.
+    """Margin bound for a class of fat-shattering dimension D at scale γ/16.
+
+        margin_risk + √((2/n) (D ln(34en/D) log₂(578n) + ln(4/δ)))
 
     Args:
-        margin_risk: share of training points with y f(x) < γ, in [0, 1].
-        dimension: D ≥ 1; see `fat_shattering_dimension`. From 34n on the bound is at least 1.
+        margin_risk: fraction of training points with y f(x) < γ, in [0, 1].
+        dimension: D ≥ 1; see `fat_shattering_dimension`. For D ≥ 34n the bound is at least 1.
         n, delta: number of observations, δ.
 
     Source: Bartlett (1998), theorem 2.
@@ -166,12 +171,14 @@ def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05
 
 
 def fat_shattering_dimension(radius: Any, norm: Any, scale: Any) -> Tensor:
-    """(B R/γ)², at least 1: the fat-shattering dimension at scale γ of wᵀx, ‖w‖ ≤ B, ‖x‖ ≤ R.
+    """Bound (B R/γ)², at least 1, of the fat-shattering dimension at scale γ of wᵀx.
+
+    It holds for ‖w‖ ≤ B and ‖x‖ ≤ R.
 
     Args:
         radius: R > 0.
         norm: B > 0.
-        scale: γ > 0; theorem 2 of Bartlett (1998) wants a sixteenth of the margin.
+        scale: γ > 0; theorem 2 of Bartlett (1998) uses a sixteenth of the margin.
 
     Source: Bartlett & Shawe-Taylor (1999), theorem 1.6.
 

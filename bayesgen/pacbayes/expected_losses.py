@@ -1,7 +1,8 @@
-"""Expected losses of a function drawn from Gaussian marginals, in closed form or by quadrature.
+"""Expected losses of a function with Gaussian marginals, in closed form or by quadrature.
 
-Each takes the marginals of f at some points, mean (..., C) and variance (..., C) or (..., 1), and
-what was observed there, and returns the expected loss of each row. Means over rows are Gibbs risks.
+Each function takes the marginals of f at some points, mean (..., C) and variance (..., C) or
+(..., 1), with the observations there, and returns the expected loss of each row. The mean over the
+rows is a Gibbs risk.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 
-# Nodes of the trapezoid rule on ±7 standard deviations: an error below 1e-8 for up to a thousand
-# classes, as tests check. 32 do for ten. Gauss–Hermite would want hundreds: for many classes the
-# integrand is a step, which polynomials fit badly.
+# Nodes of the trapezoid rule on ±7 standard deviations. The error is below 1e-8 for up to 1,000
+# classes, as the tests check; 32 nodes suffice for ten classes. Gauss–Hermite quadrature would need
+# hundreds, because with many classes the integrand is close to a step.
 NODES = 64
 _REACH = 7.0
 
 
 def zero_one(mean: Tensor, variance: Tensor, labels: Tensor, nodes: int = NODES) -> Tensor:
-    """P(argmax_j f_j ≠ y) of independent outputs with one variance a point; differentiable.
+    """Probability P(argmax_j f_j ≠ y) for independent outputs that share one variance per point.
 
         P(argmax = y) = ∫ N(z; 0, 1) Π_{j≠y} Φ(z + (m_y − m_j)/√v) dz
 
-    by the trapezoid rule, which is spectrally accurate here; two classes in closed form,
-    Φ((m_y − m_j)/√2v). With one output the classes are its signs, labels 0 (negative) and 1
-    (positive).
+    by the trapezoid rule, which is spectrally accurate here. For two classes the closed form is
+    Φ((m_y − m_j)/√2v). With one output, the classes are its signs: label 0 is negative, 1 is
+    positive. Differentiable.
 
     Args:
-        mean: (..., n, C), or (..., n, 1) for a sign.
-        variance: (..., n, 1), at least 0; where it is 0 the argmax is certain.
+        mean: (..., n, C), or (..., n, 1) for the sign of one output.
+        variance: (..., n, 1), at least 0; where it is 0, the argmax is certain.
         labels: integers, (..., n).
-        nodes: of the quadrature.
+        nodes: number of quadrature nodes.
 
     Returns:
-        (..., n), in [0, 1].
+        The probabilities, (..., n), in [0, 1].
 
     Raises:
-        ValueError: shapes that do not match, a label outside the classes, a variance below 0 or
-            one for each output.
+        ValueError: the shapes do not match; a label is not one of the classes; a variance is
+            negative or not shared by the outputs.
 
     Source: Girolami & Rogers (2006), eq. 3, for the probit integral.
 
@@ -70,7 +71,7 @@ def zero_one(mean: Tensor, variance: Tensor, labels: Tensor, nodes: int = NODES)
         sign = 2 * labels[..., None] - 1
         return torch.special.ndtr(-(sign * mean) / sd)[..., 0]
     index = labels[..., None]
-    # Beyond 40 standard deviations nothing is left to tell; it keeps what is finite finite.
+    # Beyond 40 standard deviations the loss does not change; clipping avoids infinite values.
     lead = ((mean.gather(-1, index) - mean) / sd).clamp(-40.0, 40.0)
     if C == 2:
         rival = lead.gather(-1, 1 - index)[..., 0]
@@ -79,19 +80,19 @@ def zero_one(mean: Tensor, variance: Tensor, labels: Tensor, nodes: int = NODES)
     lead = lead[others].reshape(*lead.shape[:-1], C - 1)
     wrong = torch.zeros_like(lead[..., 0])
     for node, weight in _normal_rule(nodes):
-        # 1 − ΠΦ through logarithms: small errors keep their digits.
+        # 1 − ΠΦ through logarithms stays accurate for small errors.
         wrong = wrong - weight * torch.expm1(torch.special.log_ndtr(lead + node).sum(-1))
     return wrong.clamp(0.0, 1.0)
 
 
 def saturating(mean: Tensor, variance: Tensor, y: Tensor, tolerance: float) -> Tensor:
-    """E[1 − exp(−(y − f)²/2τ²)] of each row, averaged over outputs: a bounded loss of reals.
+    """Expected saturating loss E[1 − exp(−(y − f)²/2τ²)] of each row, averaged over outputs.
 
         1 − τ/√(τ² + v) exp(−(y − m)²/2(τ² + v))
 
     Args:
         mean, variance, y: (n, C), variance also (n, 1).
-        tolerance: τ > 0, in the targets' units.
+        tolerance: τ > 0, in the units of the targets.
     """
     width = tolerance**2 + variance
     kept = tolerance / width.sqrt() * (-0.5 * (y - mean) ** 2 / width).exp()
@@ -99,7 +100,7 @@ def saturating(mean: Tensor, variance: Tensor, y: Tensor, tolerance: float) -> T
 
 
 def clipped_squared(mean: Tensor, variance: Tensor, y: Tensor, most: float) -> Tensor:
-    """E[min((y − f)², c)] of each row, averaged over outputs, in closed form.
+    """Expected clipped squared error E[min((y − f)², c)] of each row, averaged over outputs.
 
     With z normal of mean μ = m − y and variance v, a = (−√c − μ)/√v and b = (√c − μ)/√v:
 
@@ -107,7 +108,7 @@ def clipped_squared(mean: Tensor, variance: Tensor, y: Tensor, most: float) -> T
 
     Args:
         mean, variance, y: (n, C), variance also (n, 1).
-        most: c > 0, where the loss is clipped, in squared units of the targets.
+        most: c > 0, the value at which the loss is clipped, in squared units of the targets.
 
     Source: the truncated normal's second moment, Johnson, Kotz & Balakrishnan (1994), 13.10.
 
@@ -121,7 +122,7 @@ def clipped_squared(mean: Tensor, variance: Tensor, y: Tensor, most: float) -> T
     inside = torch.special.ndtr(b) - torch.special.ndtr(a)
 
     def tail(end: Tensor) -> Tensor:
-        # φ is zero to rounding beyond 40, where end² would overflow.
+        # φ is zero to rounding beyond 40, where the square of `end` could overflow.
         near = end.clamp(-40.0, 40.0)
         density = (-0.5 * near.square()).exp() / math.sqrt(2 * math.pi)
         return torch.where(end.abs() < 40, (near * sd + 2 * mu) * density, 0.0)
@@ -134,17 +135,18 @@ def clipped_squared(mean: Tensor, variance: Tensor, y: Tensor, most: float) -> T
 def clipped_nll(
     mean: Tensor, variance: Tensor, y: Tensor, noise: Tensor, loss_range: tuple[float, float]
 ) -> Tensor:
-    """E[clip(−log N(y; f, σ²), a, b)] of each row, averaged over outputs, in nats.
+    """Expected clipped loss E[clip(−log N(y; f, σ²), a, b)] of each row, in nats.
 
-    −log N = ½ log 2πσ² + (y − f)²/2σ² is clipped below only where a exceeds its least value.
+    It is averaged over outputs. −log N = ½ log 2πσ² + (y − f)²/2σ² is clipped from below only where
+    a exceeds its least value.
 
     Args:
         mean, variance, y: (n, C), variance also (n, 1).
-        noise: σ², ().
-        loss_range: (a, b); b above the least value ½ log 2πσ².
+        noise: noise variance σ², ().
+        loss_range: (a, b); b must exceed the least value ½ log 2πσ².
 
     Raises:
-        ValueError: b is not above it.
+        ValueError: b does not exceed the least value of the loss.
     """
     low, high = loss_range
     least = 0.5 * math.log(2 * math.pi * float(noise))
@@ -163,7 +165,7 @@ def clipped_nll(
 
 @cache
 def _normal_rule(count: int) -> list[tuple[float, float]]:
-    """Nodes and weights of ∫ N(z; 0, 1) f(z) dz."""
+    """Nodes and weights for ∫ N(z; 0, 1) f(z) dz."""
     nodes = np.linspace(-_REACH, _REACH, count)
     weights = np.exp(-0.5 * nodes**2)
     return list(zip(nodes.tolist(), (weights / weights.sum()).tolist(), strict=True))

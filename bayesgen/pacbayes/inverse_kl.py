@@ -1,4 +1,4 @@
-"""The binary kl divergence and its inverses: what a bound on it says of a risk."""
+"""The binary kl divergence and its inverses, which turn bounds on it into bounds on a risk."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from torch import Tensor
 from bayesgen._internal import checks
 from bayesgen.pacbayes import validation
 
-# Newton steps; from where they start fewer than ten reach the last digit.
+# Number of Newton steps; fewer than ten reach full precision from the starting point used here.
 _STEPS = 25
 
 
 def binary_kl(p: Tensor, q: Tensor) -> Tensor:
-    """kl(p ‖ q) = p ln(p/q) + (1 − p) ln((1 − p)/(1 − q)), in nats, of two coins."""
+    """Divergence kl(p ‖ q) = p ln(p/q) + (1 − p) ln((1 − p)/(1 − q)) of Bernoulli laws, in nats."""
     return torch.xlogy(p, p / q) + torch.xlogy(1 - p, (1 - p) / (1 - q))
 
 
 def upper_risk(risk: Any, budget: Any) -> Tensor:
-    """The largest q with kl(risk ‖ q) ≤ budget.
+    """Inverse of the binary kl: the largest q with kl(risk ‖ q) ≤ budget.
 
-    kl is convex and increasing in q from the risk on: Newton's steps from above go down to the
-    root and never past it. The start is the least of three bounds in closed form: Pinsker's, the
-    quadratic one, and the one that drops risk·ln(1/q) ≥ 0. Differentiable in both arguments.
+    kl is convex and increasing in q above the risk, so Newton's iteration from above decreases to
+    the root. It starts from the least of three bounds in closed form: Pinsker's, the quadratic one,
+    and the one that drops risk·ln(1/q) ≥ 0. Differentiable in both arguments.
 
     Args:
-        risk: in [0, 1], any shape.
-        budget: nats, at least 0, broadcastable with it.
+        risk: values in [0, 1], any shape.
+        budget: values ≥ 0 in nats, broadcastable with the risk.
 
     Returns:
         q in [risk, 1].
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
 
     Source: Seeger (2002); Langford (2005), section 3, for the inverse.
 
@@ -46,16 +46,17 @@ def upper_risk(risk: Any, budget: Any) -> Tensor:
     q = _newton_from_above(p.detach(), B.detach())
     if not (p.requires_grad or B.requires_grad):
         return q
-    # One more step at the root, where it changes nothing but carries the implicit derivatives.
+    # One more Newton step at the root: it leaves the value and adds the implicit derivatives.
     inside = (q > p.detach()) & (q < 1)
     at = torch.where(inside, q, torch.full_like(q, 0.5))
-    safe = torch.where(inside, p, torch.full_like(p, 0.25)).clamp(min=1e-15)  # ln 0 has no slope
+    # The clamp avoids ln 0, which has no derivative.
+    safe = torch.where(inside, p, torch.full_like(p, 0.25)).clamp(min=1e-15)
     step = (binary_kl(safe, at) - B) * at * (1 - at) / (at - safe.detach())
     return q - torch.where(inside, step - step.detach(), torch.zeros_like(q))
 
 
 def lower_risk(risk: Any, budget: Any) -> Tensor:
-    """The smallest q with kl(risk ‖ q) ≤ budget: one minus the upper one of 1 − risk.
+    """The smallest q with kl(risk ‖ q) ≤ budget, equal to 1 − upper_risk(1 − risk, budget).
 
     Example:
         >>> round(float(lower_risk(1.0, 0.1)), 4)  # e^−0.1
@@ -65,14 +66,14 @@ def lower_risk(risk: Any, budget: Any) -> Tensor:
 
 
 def monte_carlo(risk: Any, draws: int, delta: float) -> Tensor:
-    """Upper end of an expected loss from independent draws: kl⁻¹(risk, ln(1/δ)/draws).
+    """Upper bound of an expected loss from independent draws: kl⁻¹(risk, ln(1/δ)/draws).
 
-    Chernoff's bound: the mean of independent losses in [0, 1], not necessarily alike, is below
-    what is returned with probability at least 1 − δ over the draws.
+    By Chernoff's bound, the expected mean of independent losses in [0, 1], which need not have the
+    same distribution, is at most the returned value with probability at least 1 − δ over the draws.
 
     Args:
         risk: mean loss over the draws, in [0, 1].
-        draws: how many, at least 1.
+        draws: number of draws, at least 1.
         delta: δ in (0, 1).
 
     Source: Langford & Caruana (2001), section 3; Dziugaite & Roy (2017), eq. 11.

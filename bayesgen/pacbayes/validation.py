@@ -1,4 +1,4 @@
-"""Checks at the door of the bounds: risks, divergences, counts, confidence."""
+"""Checks of the arguments of bounds: risks, divergences and confidence levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 
 def risk(value: Any, loss_range: Range = (0.0, 1.0), name: str = "risk") -> Tensor:
-    """A risk in [a, b], float64, any shape."""
+    """Check for a risk in [a, b], of any shape, and return it in float64."""
     a, b = interval(loss_range)
     tensor = torch.as_tensor(value, dtype=torch.float64)
     if not ((tensor >= a) & (tensor <= b)).all():
@@ -23,7 +23,7 @@ def risk(value: Any, loss_range: Range = (0.0, 1.0), name: str = "risk") -> Tens
 
 
 def nats(name: str, value: Any) -> Tensor:
-    """A divergence or budget: finite, at least 0."""
+    """Check for a divergence or budget that is finite and at least 0."""
     tensor = torch.as_tensor(value, dtype=torch.float64)
     if not (torch.isfinite(tensor) & (tensor >= 0)).all():
         raise ValueError(f"{name} must be finite and at least 0, got {tensor}")
@@ -31,14 +31,14 @@ def nats(name: str, value: Any) -> Tensor:
 
 
 def log_delta(delta: Any) -> float:
-    """ln δ, δ in (0, 1)."""
+    """Check for δ in (0, 1) and return ln δ."""
     if not 0 < checks.share("delta", delta) < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
     return math.log(delta)
 
 
 def interval(loss_range: Range) -> Range:
-    """(a, b), finite, a < b."""
+    """Check for a finite range (a, b) with a < b."""
     a, b = loss_range
     if not (math.isfinite(a) and math.isfinite(b) and a < b):
         raise ValueError(f"loss_range must be (a, b) with a < b, both finite, got {loss_range}")

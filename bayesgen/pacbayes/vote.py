@@ -1,4 +1,4 @@
-"""From the Gibbs risk to the deterministic classifier that takes the posterior's majority vote."""
+"""Bounds on the risk of the majority vote of a posterior, from bounds on its Gibbs risk."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from bayesgen.pacbayes import bounds
 
 
 def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
-    """The largest risk of the vote where E[W] ≤ r and E[W²] ≤ e, W the share of voters in error.
+    """The C-bound on the majority vote's risk, where E[W] ≤ r and E[W²] ≤ e.
 
-    The vote errs only where W ≥ ½, and by Cantelli's inequality
+    W is the fraction of voters that err on an observation. The vote errs only where W ≥ ½. By
+    Cantelli's inequality,
 
         P(W ≥ ½) ≤ 1 − (½ − E[W])²/(E[W²] − E[W] + ¼),
 
-    the C-bound, for any number of classes. It grows with E[W²], and with E[W] up to 2 E[W²], where
-    it is 4 E[W²].
+    for any number of classes. The right side increases with E[W²]. It increases with E[W] up to
+    2 E[W²], where it equals 4 E[W²].
 
     Args:
         gibbs_risk: r, an upper bound of E[W].
-        joint_risk: e, an upper bound of E[W²], two voters' chance to err together.
+        joint_risk: e, an upper bound of E[W²], the probability that two voters err together.
 
     Source: Lacasse et al. (2006); Germain et al. (2015), theorem 11; Masegosa et al. (2020) for
     4 E[W²].
@@ -36,14 +37,14 @@ def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
 
 
 def vote(wrong: Tensor, kl: float, delta: float) -> tuple[float, str]:
-    """A bound on the vote's risk, the smaller of twice the Gibbs bound and the C-bound; its source.
+    """Bound on the vote's risk, with its source: the C-bound or twice the Gibbs bound.
 
-    Half of δ goes to the Gibbs risk, half to two voters' joint risk, whose posterior Q × Q is
-    2 KL(Q ‖ P) away from P × P.
+    The smaller of the two is returned. Half of δ is used for the Gibbs risk and half for two
+    voters' joint risk. The divergence of their joint posterior Q × Q from P × P is 2 KL(Q ‖ P).
 
     Args:
-        wrong: each observation's share of voters in error, (n,).
-        kl: KL(Q ‖ P) with all payments, nats.
+        wrong: fraction of voters that err on each observation, (n,).
+        kl: KL(Q ‖ P) plus all payments, nats.
         delta: δ.
     """
     n = len(wrong)

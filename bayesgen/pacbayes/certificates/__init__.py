@@ -1,1 +1,1 @@
-"""PAC-Bayes certificates of posteriors: what is asked, tuned, paid for and said."""
+"""PAC-Bayes certificates of fitted posteriors: requests, tuning, payments and statements."""

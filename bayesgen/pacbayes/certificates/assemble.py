@@ -1,4 +1,4 @@
-"""A certificate from a Gaussian posterior's marginals at the sample and its Evidence."""
+"""Build a certificate from a Gaussian posterior's marginals at the sample and its Evidence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bayesgen.pacbayes.certificates.losses import Loss
 from bayesgen.pacbayes.certificates.request import CertificateTerms
 from bayesgen.pacbayes.vote import vote
 
-# An error of KL beyond this share of it leaves no KL to speak of.
+# Largest relative error of the KL with which a certificate is still given.
 _TOO_UNCERTAIN = 0.1
-# Errors below this many nats an observation, or this share of the KL, are rounding, and enter as
-# they are.
+# Errors below this many nats per observation, or this fraction of the KL, count as rounding and are
+# added without a share of δ.
 _ROUNDING = 1e-6
 
 
@@ -35,11 +35,11 @@ def certificate(
     """The certificate of a Gaussian posterior from its marginals at the sample and its Evidence.
 
     Args:
-        mean, variance: (n, C), the variance also (n, 1).
-        evidence: of one task; its complexity is the KL.
+        mean, variance: marginals, (n, C); the variance may be (n, 1).
+        evidence: Evidence of one task; its complexity is the KL.
         kind: the loss.
-        asked: what is wanted.
-        settings, free, posterior, notes: for the record.
+        asked: the terms of the certificate.
+        settings, free, posterior, notes: copied into the certificate.
     """
     variance = _shared(variance) if kind.labels is not None else variance
     expected = kind.expected(mean, variance).detach()
@@ -73,13 +73,13 @@ def certificate(
 
 
 def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tuple[str, ...]]:
-    """KL(Q ‖ P) with its uncertainty on the safe side, the δ that is left, and what to say of it.
+    """Upper end of KL(Q ‖ P), the remaining δ, and a note for the certificate.
 
-    Rounding is added as it is. A sampling error, as of a stochastic log-determinant, enters as
-    the upper end of its normal interval, which takes a tenth of δ.
+    Rounding errors are added to the KL. A sampling error, as of a stochastic log-determinant,
+    enters as the upper end of its normal confidence interval, which uses a tenth of δ.
 
     Raises:
-        ValueError: an error of more than a tenth of the KL, which would leave nothing to certify.
+        ValueError: the error is more than a tenth of the KL.
     """
     kl, error = max(float(evidence.complexity), 0.0), float(evidence.error)
     if error <= _ROUNDING * max(evidence.n, kl):
@@ -99,7 +99,7 @@ def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tup
 
 
 def _shared(variance: Tensor) -> Tensor:
-    """(n, C) variances that are the same for every output as (n, 1)."""
+    """Reduce variances (n, C) that are equal for all outputs to (n, 1)."""
     first = variance[:, :1]
     if not torch.allclose(variance, first.expand_as(variance), rtol=1e-9, atol=0.0):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a PAC-Bayes bound on a fitted model says, and what it assumes, in words."""
+"""Statements of PAC-Bayes bounds on fitted models, with their assumptions in words."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Payment:
-    """Nats added to KL(Q ‖ P) for a choice that the data had a say in.
+    """Nats added to KL(Q ‖ P) for a choice that depends on the data.
 
     Attributes:
-        reason: what was chosen, in words.
+        reason: description of the choice.
         nats: −ln of its prior probability.
     """
 
@@ -21,26 +21,26 @@ class Payment:
 
 @dataclass(frozen=True)
 class Statement:
-    """A bound on a risk with everything it rests on; its `str` is one paragraph.
+    """A bound on a risk with everything it depends on; its `str` is one paragraph.
 
     Attributes:
-        bound: what the true risk is at most.
-        risk: the empirical Gibbs risk that went in.
+        bound: upper bound of the true risk.
+        risk: empirical Gibbs risk in the bound.
         complexity: KL(Q ‖ P), in nats; its upper end where it was estimated.
-        delta: the bound fails for no more than this share of training samples.
-        n: observations it rests on.
-        loss: of one prediction, in words.
-        predictor: "gibbs", a function drawn from the posterior for each prediction, or "vote",
-            the deterministic classifier that takes the class most functions would.
+        delta: upper bound of the probability, over training samples, that the bound fails.
+        n: number of observations in the bound.
+        loss: description of the loss of one prediction.
+        predictor: "gibbs", a function drawn from the posterior for each prediction; "vote", the
+            deterministic classifier that takes the class of most functions; or "network".
         theorem: the inequality, and its source.
-        payments: choices paid for, beside the KL.
-        free: what was tuned at no cost, in words.
-        guessing: the risk of knowing nothing, None where there is no such number.
-        settings: hyperparameters of the posterior that is certified.
-        notes: what else a reader should know.
-        vote: of class labels, what the majority vote's risk is at most, at the same δ; None where
-            it is not known.
-        posterior: the posterior that is certified: its noise may have been tuned.
+        payments: nats for choices that depend on the data, beside the KL.
+        free: description of what was tuned at no cost.
+        guessing: risk of guessing, or None where it is not a fixed number.
+        settings: hyperparameters of the certified posterior.
+        notes: further remarks for the reader.
+        vote: for class labels, an upper bound of the majority vote's risk at the same δ; None where
+            it is unknown.
+        posterior: the certified posterior, whose noise variance may have been tuned.
     """
 
     bound: float
@@ -63,12 +63,12 @@ class Statement:
 
     @property
     def paid(self) -> float:
-        """Nats in all: the KL and every payment."""
+        """Total nats: the KL plus every payment."""
         return self.complexity + sum(p.nats for p in self.payments)
 
     @property
     def vacuous(self) -> bool | None:
-        """Whether guessing is known to do as well; None where guessing has no risk to compare."""
+        """Whether the bound is no better than guessing; None where guessing has no fixed risk."""
         return None if self.guessing is None else self.bound >= self.guessing
 
     def _verdict(self) -> str:
@@ -99,12 +99,12 @@ class Statement:
 
 
 class Certificate(Statement):
-    """A PAC-Bayes bound whose every assumption but independent data was checked or paid for."""
+    """A PAC-Bayes bound whose assumptions, except independent data, were checked or paid for."""
 
     kind: ClassVar[str] = "Certificate"
 
 
 class OracleBound(Statement):
-    """A bound that holds only for constants of the data's distribution that nobody has measured."""
+    """A bound that depends on constants of the data distribution that cannot be measured."""
 
     kind: ClassVar[str] = "Oracle bound, not a certificate"

@@ -1,12 +1,12 @@
-"""A Gaussian Q whose mean is fitted to the bound itself, not to targets.
+"""Optimise the mean of a Gaussian Q directly for the bound.
 
-A posterior's mean answers to squared error. Any other function in the span of the data is as fair a
-mean for Q: with f = U diag(sλ)^½ A at the sample, for whitened coefficients A,
+The mean of a posterior minimises a penalised squared error. Any other function in the span of the
+data is also a valid mean of Q. With f = U diag(sλ)^½ A at the sample, for whitened coefficients A,
 
     KL(Q ‖ P) = ½ [(C − 1) Σ (qᵢ − 1 − log qᵢ) + ‖A‖²],  qᵢ = ρ/(λᵢ + ρ),
 
-and the bound is minimised over A and ρ by its exact gradient. Source: Dziugaite & Roy (2017) for
-optimising a PAC-Bayes bound, with the kernel's eigenbasis for the weights of a network.
+and the bound is minimised over A and ρ with its exact gradient. Source: Dziugaite & Roy (2017) for
+the optimisation of a PAC-Bayes bound, with the kernel's eigenbasis in place of network weights.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from bayesgen.solvers.quadrature import SquaredProduct
 
 @dataclass(frozen=True)
 class Sharpened:
-    """The Q that was found.
+    """The optimised distribution Q, by its marginals and divergence.
 
     Attributes:
         mean, variance: marginals at the sample, (n, C) and (n, 1).
         complexity: KL(Q ‖ P), nats, ().
-        weights: α of the mean, offset + Kα at the sample, (n, C), the outputscale in it.
+        weights: α of the mean offset + Kα at the sample, (n, C), including the outputscale.
     """
 
     mean: Tensor
@@ -51,13 +51,13 @@ class _Family:
         self.outputs = problem.contrasts.shape[1]
 
     def start(self, setting: TunedSetting) -> Tensor:
-        """A of the posterior at a setting, (m, C − 1)."""
+        """Whitened coefficients A of the posterior at a setting, (m, C − 1)."""
         assert self.problem.spectrum.projections is not None
         inverse = 1 / (self.scale * self.values + setting.noise)
         return (self.root * inverse)[:, None] * self.problem.spectrum.projections[0]
 
     def at(self, A: Tensor, log_ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean (n, C), variance (n, 1), KL ()."""
+        """Mean (n, C), variance (n, 1) and KL () of Q at A and log ρ."""
         q = log_ratio.exp() / (self.values + log_ratio.exp())
         mean = self.vectors @ (self.root[:, None] * A) @ self.problem.contrasts.mT
         variance = SquaredProduct.apply(self.vectors, (self.root.square() * q)[:, None])
@@ -70,8 +70,8 @@ def sharpen(problem: TuningProblem, start: TunedSetting, steps: int = 80) -> Sha
 
     Args:
         problem: prior, task, loss and theorem.
-        start: the posterior to start from; what is found is never worse.
-        steps: evaluations at most.
+        start: setting of the posterior to start from; the result is never worse.
+        steps: largest number of evaluations.
     """
     family = _Family(problem, start.scale)
     A = family.start(start)
@@ -88,7 +88,7 @@ def sharpen(problem: TuningProblem, start: TunedSetting, steps: int = 80) -> Sha
         if float(value.detach()) < lowest:
             best, lowest = point.copy(), float(value.detach())
         assert vector.grad is not None
-        # A bound moves in its third digit: without the factor L-BFGS would take that for the end.
+        # Changes of the bound are small; without the factor L-BFGS would stop too early.
         return 1e3 * float(value.detach()), 1e3 * vector.grad.cpu().numpy().astype(np.float64)
 
     options = {"maxfun": steps, "maxiter": steps, "ftol": 1e-9}

@@ -1,4 +1,4 @@
-"""Grids of hyperparameters stated beforehand, and what the choice of a point costs."""
+"""Grids of hyperparameters stated before the data, and the cost of choosing a point of one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Grid = Mapping[str, Values] | str
 
 
 class Point(NamedTuple):
-    """The point of a grid that is nearest to what was learnt.
+    """The point of a grid nearest to a learnt value, with its cost.
 
     Attributes:
-        value: there.
+        value: value of the hyperparameter at the point.
         nats: −ln of its prior probability.
-        words: for the story.
+        words: description of the choice for the certificate.
     """
 
     value: float
@@ -27,15 +27,16 @@ class Point(NamedTuple):
 
 
 def nearest(name: str, values: Values, now: float) -> Point:
-    """The nearest point in ratio.
+    """The grid point nearest to a learnt value, by the logarithm of the ratio.
 
     Args:
-        name: of the hyperparameter.
-        values: uniform ones, value → probability, or "geometric".
-        now: what was learnt.
+        name: name of the hyperparameter.
+        values: a sequence of values of equal probability, a mapping value → probability, or
+            "geometric".
+        now: the learnt value.
 
     Raises:
-        ValueError: no values, one below 0, or probabilities that are none.
+        ValueError: there are no values; a value is negative; the probabilities are invalid.
     """
     if isinstance(values, str):
         if values != "geometric":
@@ -58,7 +59,7 @@ def nearest(name: str, values: Values, now: float) -> Point:
 
 
 def _geometric(name: str, now: float) -> Point:
-    """All powers of √2, P(k) = 1/((π²/3 − 1)(1 + |k|)²); orders j ≥ 0, P(j) = 6/(π²(1 + j)²)."""
+    """Nearest power of √2, P(k) = 1/((π²/3 − 1)(1 + |k|)²), or order j, P(j) = 6/(π²(1 + j)²)."""
     if name == "order":
         j = round(now)
         return Point(j, 2 * math.log1p(j) - math.log(6 / math.pi**2), f"the {name} among all")

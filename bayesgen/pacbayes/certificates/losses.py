@@ -1,4 +1,4 @@
-"""The losses that certificates speak of, each with its range and what it does not depend on."""
+"""Bounded losses for certificates, each with its range and its invariances."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Loss:
     """A bounded loss, scaled to [0, 1], in expectation over Gaussian marginals.
 
     Attributes:
-        words: what it is.
+        words: description of the loss.
         expected: (mean (..., n, C), variance (..., n, 1 or C)) → (..., n), in [0, 1].
-        interval: its range (a, b) before scaling.
-        scale_free: whether f and any positive multiple of f have the same loss, so that the
-            prior's outputscale means nothing.
-        noise_free: whether σ² plays no part in it.
-        guessing: the loss of knowing nothing, scaled; None where that is no fixed number.
-        labels: the classes, where it is the 0–1 loss.
+        interval: range (a, b) of the loss before scaling.
+        scale_free: whether f and any positive multiple of f have the same loss, so that the prior's
+            outputscale does not matter.
+        noise_free: whether the loss does not depend on σ².
+        guessing: scaled loss of guessing; None where it is not a fixed number.
+        labels: class labels, for the 0–1 loss; else None.
     """
 
     words: str
@@ -43,20 +43,20 @@ class Loss:
     labels: Tensor | None = None
 
     def unscaled(self, share: float) -> float:
-        """A loss in [0, 1] on its own range."""
+        """Map a loss in [0, 1] back to its own range."""
         a, b = self.interval
         return a + (b - a) * share
 
 
 def zero_one(y: Tensor, nodes: int = expected_losses.NODES) -> Loss:
-    """The 0–1 loss of the largest output, or of the sign of a single one.
+    """The 0–1 loss of the largest output, or of the sign of a single output.
 
     Args:
-        y: codings of labels, (..., n, C).
-        nodes: of the quadrature.
+        y: coded labels, (..., n, C).
+        nodes: number of quadrature nodes.
 
     Raises:
-        ValueError: targets that are no coding of classes.
+        ValueError: the targets are not coded class labels.
     """
     labels = classes(y)
     C = max(2, y.shape[-1])
@@ -70,10 +70,10 @@ def zero_one(y: Tensor, nodes: int = expected_losses.NODES) -> Loss:
 
 
 def squared(y: Tensor, clip: object) -> Loss:
-    """min((y − f)², c): squared error, clipped at c.
+    """The squared error clipped at c, min((y − f)², c).
 
     Raises:
-        ValueError: no c.
+        ValueError: no clip value is given.
     """
     if clip is None:
         raise ValueError(
@@ -89,10 +89,10 @@ def squared(y: Tensor, clip: object) -> Loss:
 
 
 def nll(y: Tensor, noise: Tensor, clip: object) -> Loss:
-    """clip(−log N(y; f, σ²), a, b) for each output, in nats.
+    """The clipped negative log-likelihood clip(−log N(y; f, σ²), a, b) of each output, in nats.
 
     Raises:
-        ValueError: no range, or one that ends below the least value of the loss.
+        ValueError: no range is given, or it ends below the least value of the loss.
     """
     if clip is None:
         raise ValueError(
@@ -117,17 +117,17 @@ def nll(y: Tensor, noise: Tensor, clip: object) -> Loss:
 
 
 def expected_nll(mean: Tensor, variance: Tensor, y: Tensor, noise: Tensor) -> float:
-    """E_Q[−log N(y; f, σ²)] of a row, summed over outputs: unclipped, for the oracle bound."""
+    """Expected unclipped loss E_Q[−log N(y; f, σ²)], summed over outputs, averaged over rows."""
     square = (y - mean).square() + variance
     each = 0.5 * (math.log(2 * math.pi * float(noise)) + square / float(noise))
     return float(each.sum(-1).mean())
 
 
 def classes(y: Tensor) -> Tensor:
-    """Labels (..., n) from their codings (..., n, C): the largest entry, or the sign.
+    """Labels (..., n) from coded labels (..., n, C): the index of the largest entry, or the sign.
 
     Raises:
-        ValueError: a row without one largest entry; a single output without two signs.
+        ValueError: a row has no unique largest entry; a single output does not have two signs.
     """
     wanted = (
         'loss="zero_one" wants class labels as targets: one-hot rows (n, C), see '
@@ -148,10 +148,10 @@ def classes(y: Tensor) -> Tensor:
 
 
 def of(observed: Observed, task: int, name: str, clip: object, noise: Tensor | None) -> Loss:
-    """A loss by name, of the data that a posterior with Gaussian noise saw.
+    """A loss by name, for the data of a posterior with Gaussian noise.
 
     Raises:
-        ValueError: an unknown name; targets or a range that do not go with it.
+        ValueError: the name is unknown; the targets or the range do not suit the loss.
     """
     checks.one_of("loss", name, LOSSES)
     y = observed.y[task]

@@ -1,4 +1,4 @@
-"""What certified distributions that are no posterior of one model predict."""
+"""Predictors for certified distributions that are not the posterior of one model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bayesgen.posterior.posterior import ExactPosterior
 
 @dataclass(frozen=True)
 class Updated:
-    """A posterior whose prior was itself a posterior, of a share of the data.
+    """A posterior whose prior is itself a posterior, fitted to a part of the data.
 
     Attributes:
-        first: of the share that made the prior.
+        first: the posterior of the part that made the prior.
         x: the other inputs, (m, d).
-        weights: s (sK + σ²I)⁻¹ (y − mean), (m, C), K its covariance there.
+        weights: s (sK + σ²I)⁻¹ (y − mean), (m, C), with K the prior covariance at x.
     """
 
     first: ExactPosterior
@@ -31,16 +31,16 @@ class Updated:
 
 @dataclass(frozen=True)
 class FittedPredictor:
-    """A Gaussian Q whose mean was fitted to a bound (`mean="free"`).
+    """A Gaussian Q whose mean was optimised for a bound (`mean="free"`).
 
     Attributes:
-        prior: a posterior under the same prior, for its mean and kernel.
-        weights: α, (n, C).
+        prior: a posterior under the same prior, which provides its mean and kernel.
+        weights: α of the mean, (n, C).
     """
 
     prior: ExactPosterior
     weights: Tensor
 
     def mean(self, x_new: Tensor) -> Tensor:
-        """Mean of Q at new points, (m, C), up to what all outputs share."""
+        """Mean of Q at new points, (m, C), up to a function that all outputs share."""
         return self.prior.prior_at(x_new, self.weights)

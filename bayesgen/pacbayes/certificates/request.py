@@ -1,4 +1,4 @@
-"""What a certificate is asked for: the inequality, its confidence, payments beside the KL."""
+"""The terms of a certificate: its inequality, confidence, predictor and payments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bound = Callable[[Any, Any, int, float], Tensor]
 
 @dataclass(frozen=True)
 class Theorem:
-    """A bound for losses in [0, 1] and where it comes from."""
+    """A bound for losses in [0, 1], with its source in words."""
 
     words: str
     function: Bound
@@ -43,13 +43,13 @@ THEOREMS: dict[str, Theorem] = {
 
 @dataclass(frozen=True)
 class CertificateTerms:
-    """What a certificate is asked for.
+    """The terms on which a certificate is computed.
 
     Attributes:
-        delta: δ.
+        delta: δ, the probability of failure.
         theorem: the inequality.
         predictor: "gibbs" or "vote".
-        payments: beside the KL.
+        payments: nats for choices that depend on the data, beside the KL.
     """
 
     delta: float
@@ -59,19 +59,19 @@ class CertificateTerms:
 
     @property
     def paid(self) -> float:
-        """Nats of the payments."""
+        """Sum of the payments, in nats."""
         return sum(p.nats for p in self.payments)
 
     def bound(self, n: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """(risk, KL) → bound, for `tuning`."""
+        """The bound as a function (risk, KL) → bound, for `tuning`."""
         return lambda risk, kl: self.theorem.function(risk, kl + self.paid, n, self.delta)
 
 
 def terms(delta: float, bound: str, predictor: str) -> CertificateTerms:
-    """CertificateTerms, checked.
+    """Check the terms of a certificate and collect them.
 
     Raises:
-        ValueError: δ outside (0, 1), an unknown bound or predictor.
+        ValueError: δ is outside (0, 1); the bound or the predictor is unknown.
     """
     validation.log_delta(delta)
     theorem = THEOREMS[checks.one_of("bound", bound, tuple(THEOREMS))]

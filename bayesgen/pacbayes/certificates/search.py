@@ -1,4 +1,4 @@
-"""The best certificate among priors stated beforehand, or among those a share of the data made."""
+"""Search for the best certificate among stated priors, or among priors from a part of the data."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, c
 from bayesgen.posterior.posterior import ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
 
-# Covariances of a data-dependent prior, as shares of the posterior's that made it: paid for.
+# Factors for the covariance of a data-dependent prior; the choice among them is paid for.
 COOLING = (1.0, 0.25, 0.0625, 0.015625)
-# Nodes while searching: an error of 1e-6, for a ranking.
+# Quadrature nodes during the search; an error of 1e-6 suffices for a ranking.
 _QUICK = 24
-# Priors refined for each task after the coarse grid has ranked them.
+# Number of priors refined for each task after the ranking on the coarse grid.
 _FINALISTS = 2
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One prior on the points that the bound rests on.
+    """One prior on the points in the bound.
 
     Attributes:
-        name: as the user has it.
-        spectrum: of its covariance, with the targets of one task less the mean.
-        offset: its mean, (n, C).
-        scale: s to keep, None where it is free.
-        cost: −ln of its probability among the priors stated.
-        posterior: the one at (s, σ²), to predict with; None where there is none to give.
+        name: name given by the user.
+        spectrum: spectrum of its covariance, with the targets of one task minus the mean.
+        offset: mean of the prior, (n, C).
+        scale: outputscale s to keep, or None where it is free.
+        cost: −ln of its probability among the stated priors.
+        posterior: function (s, σ²) → posterior for predictions, or None.
     """
 
     name: str
@@ -70,43 +70,44 @@ def certify(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Any:
-    """The smallest certified 0–1 risk among models whose priors were stated beforehand.
+    """The smallest certified 0–1 risk among models whose priors are stated before the data.
 
-    For each model the outputscale and noise are tuned to the bound, free of charge (the 0–1 loss
-    knows no outputscale, and the noise only shapes Q); which model is best costs ln(#models), or
-    −ln of its probability. Every task has its own best.
+    For each model the outputscale and the noise variance are tuned to the bound at no cost: the
+    0–1 loss does not depend on the outputscale, and the noise variance only shapes Q. The choice of
+    the model costs ln(#models), or −ln of its prior probability. Each task has its own best model.
 
-    With `split`, a random share of the data makes the prior: the model is fitted to it with every
-    hyperparameter it wants to learn, its posterior P is the prior for the rest, and the bound
-    rests on the rest alone. KL(Q ‖ P) is the complexity of the conditional evidence. Colder priors
-    than P, of a share of its covariance, are tried and paid for.
+    With `split`, a random part of the data makes the prior. The model is fitted to that part with
+    all its hyperparameters, and its posterior P is the prior for the rest, on which alone the bound
+    is computed. KL(Q ‖ P) is then the complexity of the conditional evidence. Priors with a
+    fraction of the covariance of P are tried too, and paid for.
 
     Args:
-        models: name → `GaussianProcess` or `LinearModel` with Gaussian noise, a sequence of them,
-            or one. Without `split` their kernel, decay and order are kept as given. A
-            `Spectrum` of the prior covariance on x serves too.
+        models: mapping from names to `GaussianProcess` or `LinearModel` objects with Gaussian
+            noise, a sequence of them, or one. Without `split`, their kernel, decay and order are
+            kept as given. A `Spectrum` of the prior covariance on x is also accepted.
         x: inputs, (n, d); None where every model is a `Spectrum`.
-        y: codings of labels, (n,), (n, C) or (B, n, C): one-hot, or one output of two signs.
-        delta, bound, predictor: as for `Posterior.certificate`.
-        log_prior: name → ln of its prior probability; uniform by default. They may sum to less
-            than one.
-        mean: "posterior", Q is a posterior at some (s, σ²); or "free", its mean is any function in
-            the span of the data, fitted to the bound itself: lower, and slower.
-        split: share of the data for the prior, in (0, 1).
-        cooling: shares of P's covariance to try with `split`, stated beforehand.
-        seed: of the split.
+        y: coded labels, (n,), (n, C) or (B, n, C): one-hot, or one output of two signs.
+        delta, bound, predictor: as in `Posterior.certificate`.
+        log_prior: name → ln of its prior probability; uniform by default. The probabilities may
+            sum to less than one.
+        mean: "posterior", where Q is a posterior at some (s, σ²), or "free", where its mean is any
+            function in the span of the data, optimised for the bound. "free" gives lower bounds
+            and is slower.
+        split: fraction of the data for the prior, in (0, 1).
+        cooling: factors for the covariance of P to try with `split`, stated before the data.
+        seed: seed of the split.
         progress: called as progress(done, expected, what).
 
     Returns:
-        A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the posterior that
-        is certified; with `split` or a free mean something that has a `mean(x_new)` alone, and
-        None where a `Spectrum` was given.
+        A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the certified
+        posterior. With `split` or a free mean it is an object with only a method `mean(x_new)`;
+        where a `Spectrum` was given it is None.
 
     Raises:
-        TypeError: a model of another kind.
-        ValueError: an argument out of range, targets that are no labels.
+        TypeError: a model is not of a supported kind.
+        ValueError: an argument is out of range; the targets are not coded labels.
 
-    Source: Maurer (2004); Ambroladze et al. (2006) for priors from a share of the data.
+    Source: Maurer (2004); Ambroladze et al. (2006) for priors from a part of the data.
 
     Example:
         >>> import gpytorch, bayesgen as bg
@@ -143,7 +144,7 @@ def _search(
     free: bool,
     progress: Progress | None,
 ) -> list[Certificate]:
-    """One pass over the priors; a few of each task's best are kept and refined."""
+    """Rank all priors on a coarse grid, then refine a few of the best for each task."""
     coded = _batch(y)
     finalists: list[list[tuple[TunedSetting, str]]] = [[] for _ in coded]
     words = f"the choice among {len(named)} priors stated beforehand"
@@ -185,7 +186,7 @@ def _with_split(
     seed: int,
     progress: Progress | None,
 ) -> list[Certificate]:
-    """Priors that the first share made, bounds on the rest."""
+    """Certificates with priors fitted to a first part of the data and bounds on the rest."""
     if not 0 < checks.share("split", split) < 1:
         raise ValueError(f"split must lie in (0, 1), got {split}")
     shares = [float(checks.positive("cooling", c)) for c in cooling]
@@ -240,7 +241,7 @@ def _finish(
     asked: CertificateTerms,
     notes: tuple[str, ...] = (),
 ) -> Certificate:
-    """Tune Q to the bound, quickly, and certify it with the full rule."""
+    """Tune Q to the bound with few quadrature nodes, then certify it with the full rule."""
     quick = _problem(one, losses.zero_one(y, _QUICK), asked)
     setting = refine(quick, coarse(quick) if start is None else start)
     full = replace(quick, loss=losses.zero_one(y))
@@ -251,7 +252,7 @@ def _finish(
 def _finish_free(
     one: _Candidate, y: Tensor, start: TunedSetting, asked: CertificateTerms
 ) -> Certificate:
-    """The mean of Q fitted to the bound, from the best posterior on."""
+    """Optimise the mean of Q for the bound, starting from the best posterior, and certify it."""
     quick = _problem(one, losses.zero_one(y, _QUICK), asked)
     setting = refine(quick, start)
     found = sharpen(quick, setting)
@@ -277,7 +278,7 @@ def _problem(one: _Candidate, kind: Loss, asked: CertificateTerms) -> TuningProb
 
 
 def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:
-    """The prior of one model on x, for each task; they share the decomposition."""
+    """The prior of one model on x for each task; the tasks share the decomposition."""
     if isinstance(model, Spectrum):
         spectrum = model.load(y)
         offset = torch.zeros_like(y if y.ndim == 2 else y[0])
@@ -287,7 +288,7 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
     refuse_a_look(posterior)
     offset = posterior.prior_mean()
     free = losses.is_trivial(offset)
-    if not free:  # then the outputscale is a part of the prior, as given
+    if not free:  # with a mean, the given outputscale is part of the prior
         posterior = _fitted(name, model, x, y, ("noise",))
     scale: Tensor = posterior.scale  # type: ignore[attr-defined]
     made = []
@@ -335,7 +336,7 @@ def _targets(y: Any, x: Any, named: dict[str, Any]) -> Tensor:
 
 
 def _batch(y: Tensor) -> Tensor:
-    """(B, n, C)."""
+    """Targets in the shape (B, n, C)."""
     return y if y.ndim == 3 else y.reshape(1, len(y), -1)
 
 

@@ -1,12 +1,13 @@
-"""The posterior of smallest bound: the (s, σ²) of a Gaussian model that shape Q and cost nothing.
+"""Tune the (s, σ²) of a Gaussian posterior Q to minimise a bound, where this costs nothing.
 
-Under a prior N(offset, s₀K) the posteriors at all noises σ² are fair choices of Q, and where the
-loss does not change with the size of f those at all outputscales s are too: dividing prior and
-posterior by √s changes neither risk nor KL. Neither minimum is the evidence's.
+Under a prior N(offset, s₀K), the posteriors at all noise variances σ² are valid choices of Q. Where
+the loss does not depend on the size of f, so are those at all outputscales s, because dividing
+prior and posterior by √s changes neither risk nor KL. The minimum differs from that of the
+evidence.
 
-The 0–1 loss also knows only the differences of the outputs, C − 1 contrasts. Their sum, which is
-independent of them, is dropped before prior and posterior are compared: no risk changes, and the
-KL falls, by half for two classes coded one-hot.
+The 0–1 loss depends only on the differences of the outputs, C − 1 contrasts. Their sum, which is
+independent of the contrasts, is dropped before prior and posterior are compared. This does not
+change the risk, and it lowers the KL, by half for two classes coded one-hot.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ from bayesgen.spectrum.spectrum import Spectrum
 # (risk in [0, 1], KL + payments in nats) → bound in [0, 1], differentiable.
 Theorem = Callable[[Tensor, Tensor], Tensor]
 
-# Ratios σ²/s are tried from this share of the largest eigenvalue on, before anything is refined.
+# Smallest ratio σ²/s on the coarse grid, as a fraction of the largest eigenvalue.
 _LOWEST = 1e-6
-# Mean margins tried, in posterior standard deviations, where s is free.
+# Mean margins on the coarse grid, in posterior standard deviations, where s is free.
 _MARGINS = (0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
 class TuningProblem:
-    """Posteriors of one prior on one task, and what they are judged by.
+    """The posteriors of one prior on one task, with the loss and bound to minimise.
 
     Attributes:
-        spectrum: of K, with the contrasts of the targets less the offset, of one task.
-        contrasts: orthonormal columns, (C, C − 1), or (C, C) where the loss knows every output.
-        offset: the prior's mean, (n, C).
+        spectrum: spectrum of K with the contrasts of the targets of one task minus the offset.
+        contrasts: orthonormal columns, (C, C − 1), or (C, C) where the loss depends on all outputs.
+        offset: mean of the prior, (n, C).
         loss: the loss.
         theorem: the bound.
-        scale: s to keep; None where it is free.
+        scale: outputscale s to keep, or None where it is free.
     """
 
     spectrum: Spectrum
@@ -62,7 +63,7 @@ class TuningProblem:
         theorem: Theorem,
         scale: float | None,
     ) -> TuningProblem:
-        """From a spectrum with the targets less the offset."""
+        """Build the problem from a spectrum with the targets minus the offset."""
         C = spectrum.outputs
         if loss.labels is None or C == 1:
             return cls(spectrum, torch.eye(C).to(offset), offset, loss, theorem, scale)
@@ -73,24 +74,24 @@ class TuningProblem:
         )
 
     def marginals(self, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (n, C) and variance (n, 1) of f under the posterior at (s, σ²); up to its sum."""
+        """Posterior mean (n, C), up to the outputs' sum, and variance (n, 1) of f at (s, σ²)."""
         mean, variance = self.spectrum.marginals(scale, noise)
         return self.offset + mean[0] @ self.contrasts.mT, variance[0]
 
     def evidence(self, scale: Tensor, noise: Tensor) -> Evidence:
-        """Of the contrasts; its complexity is the KL that is paid."""
+        """The Evidence of the contrasts, whose complexity is the KL in the bound."""
         evidence = self.spectrum.evidence(scale, noise)
         return evidence[0] if evidence.batch_shape else evidence
 
     def bound(self, scale: Tensor, noise: Tensor) -> Tensor:
-        """The bound there, scaled to [0, 1]; differentiable."""
+        """The bound at (s, σ²), scaled to [0, 1]; differentiable."""
         risk = self.loss.expected(*self.marginals(scale, noise)).mean().clamp(0, 1)
         return self.theorem(risk, self.evidence(scale, noise).complexity.clamp(min=0))
 
 
 @dataclass(frozen=True)
 class TunedSetting:
-    """An outputscale s, a noise σ², and the bound there."""
+    """An outputscale s, a noise variance σ², and the bound at them."""
 
     scale: float
     noise: float
@@ -98,7 +99,7 @@ class TunedSetting:
 
 
 def coarse(problem: TuningProblem) -> TunedSetting:
-    """The best of a coarse grid: a start for `refine`, and enough to rank priors by."""
+    """The best setting on a coarse grid, used to rank priors and to start `refine`."""
     best: TunedSetting | None = None
     with torch.no_grad():
         for ratio in _ratios(problem):
@@ -111,12 +112,12 @@ def coarse(problem: TuningProblem) -> TunedSetting:
 
 
 def refine(problem: TuningProblem, start: TunedSetting, steps: int = 60) -> TunedSetting:
-    """A local minimum of the bound, by L-BFGS on its exact gradient in (log s, log σ²/s).
+    """A local minimum of the bound, by L-BFGS with its exact gradient in (log s, log σ²/s).
 
     Args:
         problem: prior, task, loss and theorem.
-        start: where from; never worse than it.
-        steps: evaluations at most.
+        start: setting to start from; the result is never worse.
+        steps: largest number of evaluations.
     """
     like = problem.spectrum.largest
     first = np.array([math.log(start.noise / start.scale), math.log(start.scale)])
@@ -149,11 +150,11 @@ def refine(problem: TuningProblem, start: TunedSetting, steps: int = 60) -> Tune
 
 
 def _ratios(problem: TuningProblem) -> Tensor:
-    """Ratios σ²/s to try, up to where the posterior is the prior in all but name."""
+    """Ratios σ²/s on the coarse grid, up to one where the posterior is almost the prior."""
     largest = problem.spectrum.largest
     highest = largest
     if problem.scale is not None:
-        # The mean's share of the KL is at most ‖y‖² λ s/(2σ⁴): there it is 1/200 nats.
+        # The mean contributes at most ‖y‖² λ s/(2σ⁴) to the KL, which is 1/200 nats at this ratio.
         power = problem.spectrum.target_measure().weights.sum()
         highest = torch.maximum(largest, 10 * (power * largest / problem.scale).sqrt())
     decades = math.log10(float(highest / largest)) - math.log10(_LOWEST)
@@ -162,17 +163,17 @@ def _ratios(problem: TuningProblem) -> Tensor:
 
 
 def _scales(problem: TuningProblem, ratio: Tensor) -> list[Tensor]:
-    """Outputscales to try at one ratio σ²/s."""
+    """Outputscales on the coarse grid at one ratio σ²/s."""
     if problem.scale is not None:
         return [ratio.new_tensor(problem.scale)]
-    # At s the mean stays and the standard deviation grows as √s: the margin falls as 1/√s.
+    # With s the mean is unchanged and the standard deviation grows as √s: the margin falls as 1/√s.
     mean, variance = problem.marginals(ratio.new_ones(()), ratio)
     size = float(_margin(mean, problem.loss).mean().abs() / variance.mean().sqrt())
     return [ratio.new_tensor(max((size / margin) ** 2, 1e-12)) for margin in _MARGINS]
 
 
 def _margin(mean: Tensor, loss: Loss) -> Tensor:
-    """How far the observed class leads the average of the others, (n,)."""
+    """Margin of the observed class over the average of the others, (n,)."""
     labels = loss.labels
     if labels is None or mean.shape[-1] == 1:
         return mean.abs().sum(-1)
@@ -181,7 +182,7 @@ def _margin(mean: Tensor, loss: Loss) -> Tensor:
 
 
 def _helmert(C: int) -> Tensor:
-    """Orthonormal columns that span what is orthogonal to (1, …, 1), (C, C − 1)."""
+    """Orthonormal columns that span the complement of (1, …, 1), (C, C − 1)."""
     rows = torch.arange(1, C, dtype=torch.float64)
     matrix = torch.ones(C, C - 1, dtype=torch.float64).triu()
     matrix[range(1, C), range(C - 1)] = -rows

@@ -1,1 +1,1 @@
-"""Certificates of networks that are compressed to codes."""
+"""Certificates of networks that are compressed to short codes."""

@@ -1,7 +1,8 @@
-"""An adaptive arithmetic coder: symbols to bytes and back, without a table of frequencies.
+"""An adaptive arithmetic coder that turns symbols into bytes and back without a frequency table.
 
-Both ends count the symbols as they go, from one each, so that the code of k symbols out of L takes
-about k times their entropy, plus (L − 1)/2 · log₂ k bits for not having known the frequencies.
+Encoder and decoder count the symbols as they go, starting from one each. The code of k symbols out
+of L takes about k times their entropy, plus (L − 1)/2 · log₂ k bits because the frequencies are not
+known in advance.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from bayesgen._internal import checks
 _BITS = 32
 _TOP = (1 << _BITS) - 1
 _HALF, _QUARTER = 1 << (_BITS - 1), 1 << (_BITS - 2)
-# A count beyond this would leave an interval without room.
+# Largest number of symbols; larger counts could leave a symbol with an empty interval.
 _MOST = 1 << 24
 
 
 def encode(symbols: Sequence[int], alphabet: int) -> bytes:
-    """The code of some symbols.
+    """Encode a sequence of symbols as bytes.
 
     Args:
         symbols: integers in 0..alphabet − 1.
         alphabet: L ≥ 1.
 
     Raises:
-        ValueError: a symbol outside the alphabet, or too many of them.
+        ValueError: a symbol is outside the alphabet; there are too many symbols.
 
     Source: Witten, Neal & Cleary (1987).
 
@@ -63,12 +64,12 @@ def encode(symbols: Sequence[int], alphabet: int) -> bytes:
 
 
 def decode(code: bytes, count: int, alphabet: int) -> list[int]:
-    """The symbols of a code.
+    """Decode the symbols from a code.
 
     Args:
-        code: what `encode` returned; bits beyond it are read as zeros.
-        count: how many symbols there are.
-        alphabet: L.
+        code: result of `encode`; bits beyond its end are read as zeros.
+        count: number of symbols.
+        alphabet: L, the size of the alphabet.
     """
     checks.whole("alphabet", alphabet)
     checks.whole("count", count, 0)
@@ -103,7 +104,7 @@ def decode(code: bytes, count: int, alphabet: int) -> list[int]:
 
 
 def _narrow(low: int, high: int, counts: list[int], symbol: int) -> tuple[int, int]:
-    """The part of [low, high] that the symbol owns."""
+    """The part of the interval [low, high] that belongs to a symbol."""
     width, total, before = high - low + 1, sum(counts), sum(counts[:symbol])
     return (
         low + width * before // total,
@@ -112,7 +113,7 @@ def _narrow(low: int, high: int, counts: list[int], symbol: int) -> tuple[int, i
 
 
 class _Bits:
-    """Bits that come one by one, some of them decided only by the next."""
+    """Bits of a code in order; pending bits are decided by the next one."""
 
     def __init__(self) -> None:
         self.bits: list[int] = []

@@ -1,8 +1,8 @@
-"""Networks compressed into a few thousand bits, and what that says of their risk.
+"""Compression of networks to a few thousand bits, with a bound on the risk of the result.
 
-A network is trained in a random subspace of its weights, w = w₀ + Pz, both w₀ and P made from a
-seed; z is quantised to a few learned levels and arithmetic-coded. The code is the hypothesis: what
-is reported is the risk of the weights that the bytes decode to.
+A network is trained in a random subspace of its weights, w = w₀ + Pz, where w₀ and P follow from a
+seed. The vector z is quantised to a few learnt levels and arithmetic-coded. The code is the
+hypothesis: the reported risk is that of the weights decoded from the bytes.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from bayesgen.pacbayes.compression.arithmetic_coding import decode as decode_sym
 from bayesgen.pacbayes.compression.arithmetic_coding import encode as encode_symbols
 from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
 
-# Seed, dimension and levels, as the decoder reads them: 2 × 32 and 8 bits.
+# Seed, dimension and number of levels as the decoder reads them: 32, 32 and 8 bits.
 _HEADER = struct.Struct("<IIB")
 _EVALUATION = 4096
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A network as bytes.
+    """A network encoded as bytes, with its training risk.
 
     Attributes:
         code: header (seed, dimension, levels), the levels as float16, and the coded symbols.
-        net: the architecture; its own weights play no part.
+        net: the architecture; its own weights are not used.
         projection: "kronecker" or "sparse".
         risk: 0–1 training risk of the decoded weights.
-        n: observations it was trained on.
-        classes: C.
+        n: number of training observations.
+        classes: C, the number of classes.
     """
 
     code: bytes
@@ -54,26 +54,26 @@ class Compressed:
 
     @property
     def bits(self) -> int:
-        """Length of the code."""
+        """Length of the code in bits."""
         return 8 * len(self.code)
 
     @property
     def log_prior(self) -> Tensor:
-        """ln of the prior probability of the code: −(C ln 2 + 2 ln C), C the bits."""
+        """Log prior probability of the code, −(C ln 2 + 2 ln C) for C bits."""
         return bounds.solomonoff(float(self.bits))
 
     def decoded(self) -> nn.Module:
-        """The network whose weights the code stands for."""
+        """The network with the weights decoded from the code."""
         return decode(self.code, self.net, self.projection)
 
     def certificate(
         self, delta: float = 0.05, *, candidates: int = 1, bound: str = "occam"
     ) -> Certificate:
-        """A bound on the deterministic network's 0–1 risk on new data.
+        """Bound on the 0–1 risk of the decoded, deterministic network on new data.
 
         Args:
             delta: δ in (0, 1).
-            candidates: how many settings of the method, stated beforehand, were tried.
+            candidates: number of settings, stated before the data were seen, that were tried.
             bound: "occam", the inverse binary kl for countable hypotheses, or "countable", the
                 looser theorem 3.1 of Wilson (2025).
 
@@ -117,30 +117,31 @@ def compress(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Compressed:
-    """Train a network in a random subspace, quantise it, and encode it.
+    """Train a network in a random subspace, quantise it and encode it.
 
-    First z is trained by Adam on the cross-entropy, the learning rate falling as a cosine; then
-    its entries are bound to a few levels, and both are trained on, the gradient passing through
-    the rounding (straight-through). What is random of it all comes from the seed.
+    First, z is trained by Adam on the cross-entropy, with a cosine schedule of the learning rate.
+    Then its entries are rounded to a few levels, and z and the levels are trained further with the
+    gradient passed through the rounding (straight-through). All randomness comes from the seed.
 
     Args:
-        net: any module from (n, …) to class scores (n, C), without buffers that learn; its
-            parameters are taken as shapes only, w₀ is drawn anew from the seed.
+        net: any module from (n, …) to class scores (n, C), without buffers that training changes.
+            Only the shapes of its parameters are used; w₀ is drawn from the seed.
         x: inputs, (n, …), as the net takes them.
         y: labels, integers (n,).
-        dimension: of the subspace, k.
-        levels: L, 2 to 255.
+        dimension: dimension k of the subspace.
+        levels: number of levels L, 2 to 255.
         projection: "kronecker" or "sparse".
         epochs, quantised_epochs: passes over the data before and after quantisation.
-        batch: observations a step.
-        learning_rate: Adam's, at the start; a third of it after quantisation.
-        entropy: pull towards frequent levels, in squared level distances a bit.
-        seed: of w₀, P and the order of the data.
+        batch: number of observations in a step.
+        learning_rate: Adam's initial learning rate; a third of it is used after quantisation.
+        entropy: weight of the code length in the choice of levels, in squared level distances per
+            bit; it favours frequent levels.
+        seed: seed of w₀, P and the order of the data.
         progress: called as progress(done, expected, what) after each epoch.
 
     Raises:
-        ValueError: an argument out of range; a loss that is not finite, with the step.
-        TypeError: labels that are not integers.
+        ValueError: an argument is out of range; the loss becomes infinite or NaN.
+        TypeError: the labels are not integers.
 
     Source: Lotfi et al. (2022), section 4; Li et al. (2018) for the subspace.
 
@@ -181,7 +182,7 @@ def compress(
     train = _Training(space, x, y, batch, seed, progress, total)
     z = train.run(z, epochs, rate)
     z, codebook = train.run_quantised(z, _quantiles(z, levels), quantised_epochs, rate / 3, entropy)
-    codebook = codebook.half().to(x)  # what the code holds
+    codebook = codebook.half().to(x)  # the code stores float16
     symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
     code = (
         _HEADER.pack(seed, dimension, levels)
@@ -193,15 +194,15 @@ def compress(
 
 
 def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
-    """The network that a code stands for, a copy of `net` with the decoded weights.
+    """Decode a code into a copy of `net` with the decoded weights.
 
     Args:
-        code: of `compress`.
+        code: code from `compress`.
         net: the architecture.
-        projection: as it was trained.
+        projection: the projection used in training.
 
     Raises:
-        ValueError: a code cut short.
+        ValueError: the code is incomplete.
     """
     if len(code) < _HEADER.size:
         raise ValueError(f"code must hold at least its header, got {len(code)} bytes")
@@ -217,7 +218,7 @@ def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
 
 
 def zero_one_risk(net: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of labels that the net gets wrong."""
+    """Fraction of labels that the network predicts wrongly."""
     with torch.no_grad():
         guesses = torch.cat([net(part).argmax(-1) for part in x.split(_EVALUATION)])
     return float((guesses != y).double().mean())
@@ -225,12 +226,12 @@ def zero_one_risk(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Subspace:
-    """w = w₀ + Pz for the parameters of one architecture.
+    """The weights w = w₀ + Pz of one architecture.
 
     Attributes:
         net: the architecture.
         origin: w₀, (D,).
-        projection: P.
+        projection: the function z → Pz.
     """
 
     net: nn.Module
@@ -241,7 +242,7 @@ class Subspace:
     def of(
         cls, net: nn.Module, dimension: int, projection: str, seed: int, like: Tensor
     ) -> Subspace:
-        """From a seed: w₀ as He et al. (2015) would draw it, biases zero."""
+        """Build w₀ and P from a seed: w₀ as in He et al. (2015), with zero biases."""
         make = PROJECTIONS[checks.one_of("projection", projection, tuple(PROJECTIONS))]
         generator = torch.Generator().manual_seed(seed)
         parts, gains = [], []
@@ -250,7 +251,8 @@ class Subspace:
             sd = math.sqrt(2 / fan_in) if p.ndim > 1 else 0.0
             drawn = torch.randn(p.numel(), generator=generator, dtype=torch.float64)
             parts.append(sd * drawn)
-            # A direction moves each layer by as much as its own weights measure.
+            # Scale each direction so that it changes a layer in proportion to the size of its
+            # weights.
             gains.append(
                 torch.full((p.numel(),), math.sqrt(1 / max(fan_in, 16)), dtype=torch.float64)
             )
@@ -260,15 +262,15 @@ class Subspace:
         )
 
     def weights(self, z: Tensor) -> Tensor:
-        """w, (D,)."""
+        """The weights w at z, (D,)."""
         return self.origin + self.projection(z)
 
     def outputs(self, z: Tensor, x: Tensor) -> Tensor:
-        """Class scores of the net at z."""
+        """Class scores of the network at z for inputs x."""
         return functional_call(self.net, self._named(self.weights(z)), (x,))
 
     def module(self, z: Tensor) -> nn.Module:
-        """A copy of the net at z."""
+        """A copy of the network with the weights at z."""
         net = copy.deepcopy(self.net)
         with torch.no_grad():
             named = self._named(self.weights(z))
@@ -284,7 +286,7 @@ class Subspace:
 
 @dataclass
 class _Training:
-    """Mini-batch training of z, plain and quantised."""
+    """Mini-batch training of z, with and without quantisation."""
 
     space: Subspace
     x: Tensor
@@ -296,7 +298,7 @@ class _Training:
     done: int = 0
 
     def run(self, z: Tensor, epochs: int, rate: float) -> Tensor:
-        """z after so many epochs."""
+        """Train z for a number of epochs."""
         z = z.clone().requires_grad_()
         self._descend([z], lambda: z, epochs, rate, "training")
         return z.detach()
@@ -304,14 +306,14 @@ class _Training:
     def run_quantised(
         self, z: Tensor, codebook: Tensor, epochs: int, rate: float, entropy: float
     ) -> tuple[Tensor, Tensor]:
-        """z and its levels after so many epochs of using the levels alone."""
+        """Train z and the levels for a number of epochs with z rounded to the levels."""
         z, codebook = z.clone().requires_grad_(), codebook.clone().requires_grad_()
 
         def rounded() -> Tensor:
             with torch.no_grad():
                 symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
             chosen = codebook[symbols]
-            # The value of the level; gradients to both the level and z.
+            # The value of the level, with gradients to both the level and z.
             return chosen + (z - z.detach())
 
         self._descend([z, codebook], rounded, epochs, rate, "quantised")
@@ -351,13 +353,13 @@ class _Training:
 
 
 def _quantiles(z: Tensor, levels: int) -> Tensor:
-    """Levels to start from: means of runs of equal counts, zero among them where L is odd."""
+    """Initial levels: means of runs of equal counts of the sorted entries of z."""
     ordered = z.sort().values
     return torch.stack([part.mean() for part in ordered.tensor_split(levels)])
 
 
 def _lengths(z: Tensor, codebook: Tensor, entropy: float) -> Tensor:
-    """What each level costs beside the distance, from how often it is nearest."""
+    """Penalty of each level from its code length, estimated from how often it is the nearest."""
     if entropy <= 0:
         return torch.zeros_like(codebook)
     nearest = (z[:, None] - codebook).square().argmin(1)

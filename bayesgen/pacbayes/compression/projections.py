@@ -1,4 +1,4 @@
-"""Random maps from a few coordinates to all weights of a network, made from a seed."""
+"""Random linear maps from a few coordinates to all weights of a network, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor
 Projection = Callable[[Tensor], Tensor]
 Maker = Callable[[int, int, Tensor, torch.Generator, Tensor], Projection]
 
-# Non-zero entries in a row of a sparse projection.
+# Number of non-zero entries in a row of a sparse projection.
 _SPARSE = 4
 
 
 def kronecker(
     D: int, k: int, gains: Tensor, generator: torch.Generator, like: Tensor
 ) -> Projection:
-    """P = diag(gains) (A ⊗ B), cut to D × k: z as a matrix Z, P z = gains · vec(A Z Bᵀ).
+    """The map P = diag(gains) (A ⊗ B), cut to D × k: Pz = gains · vec(A Z Bᵀ), Z the matrix of z.
 
-    A (a, r) and B (b, c) have independent normal entries scaled to columns of unit length, with
-    ab ≥ D and rc ≥ k, all about square: O(√(Dk)) numbers to draw and to multiply by.
+    A (a, r) and B (b, c) have independent normal entries, scaled so that products keep the size of
+    z. With ab ≥ D and rc ≥ k, both nearly square, drawing and applying them takes O(√(Dk)) numbers.
 
     Args:
-        D: weights.
-        k: coordinates.
-        gains: of each weight, (D,).
-        generator: of the entries, on the CPU.
-        like: its dtype and device are those of P.
+        D: number of weights.
+        k: number of coordinates.
+        gains: factor of each weight, (D,).
+        generator: generator of the entries, on the CPU.
+        like: tensor whose dtype and device P takes.
 
     Source: Lotfi et al. (2022), section 4.1.
     """
@@ -46,10 +46,10 @@ def kronecker(
 
 
 def sparse(D: int, k: int, gains: Tensor, generator: torch.Generator, like: Tensor) -> Projection:
-    """Rows of four entries ±½ at random coordinates.
+    """A map whose rows have four entries ±½ at random coordinates.
 
     Args:
-        D, k, gains, generator, like: as for `kronecker`.
+        D, k, gains, generator, like: as in `kronecker`.
 
     Source: Li et al. (2018), section S7, after Achlioptas (2003).
     """

@@ -1,4 +1,4 @@
-"""Experiments: each returns an `xarray.Dataset` and has a `plot`."""
+"""Experiments that return an `xarray.Dataset`, each with a method `plot` for its figure."""
 
 from bayesgen.experiments.certify import certify
 from bayesgen.experiments.corruption import corruption
@@ -10,7 +10,7 @@ from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
 
-# What `bayesgen reproduce NAME` runs.
+# Experiments that `bayesgen reproduce NAME` runs.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1abc": flexible_polynomial,
     "fig5": soft_against_hard,

@@ -1,4 +1,4 @@
-"""How good probabilities of labels are: their log score, and whether they mean what they say."""
+"""Scores of predicted probabilities of labels: error, log score and calibration."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bayesgen._internal import checks
 
 
 class Scores(NamedTuple):
-    """Scores of probabilities on labels.
+    """Scores of predicted probabilities against true labels.
 
     Attributes:
-        error: share of labels that the most probable class is not.
+        error: fraction of labels that are not the most probable class.
         nll: mean negative log probability of the label, in nats.
         ece: expected calibration error.
     """
@@ -29,15 +29,15 @@ def scores(probabilities: Any, labels: Any, *, bins: int = 15) -> Scores:
 
         ECE = Σ_b |Σ_{i in bin b} (1[hit] − confidence)| / m
 
-    over bins of equal width of the confidence, the largest probability.
+    over bins of equal width of the confidence, which is the largest probability of a row.
 
     Args:
         probabilities: (m, C), rows that sum to one.
-        labels: (m,), integers.
-        bins: of confidence.
+        labels: integers, (m,).
+        bins: number of bins of the confidence.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind, shape or range, by name.
+        TypeError, ValueError: an argument has the wrong type or shape or is out of range.
 
     Source: Naeini, Cooper & Hauskrecht (2015); Guo et al. (2017), eq. 3.
 

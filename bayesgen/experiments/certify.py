@@ -1,4 +1,4 @@
-"""PAC-Bayes certificates, what they are made of, and the evidence beside them, as labels decay."""
+"""Experiment: PAC-Bayes certificates and evidence of Gaussian processes as labels are corrupted."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bayesgen.pacbayes.certificates.certificate import Certificate
 from bayesgen.pacbayes.certificates.request import THEOREMS
 from bayesgen.posterior.posterior import ExactPosterior
 
-# Length-scales stated beforehand, as multiples of the square root of the number of inputs, the
-# order of distance between points whose inputs lie in [0, 1].
+# Length-scales of the priors, stated before the data, as multiples of the square root of the number
+# of inputs. That is the typical distance between points whose inputs lie in [0, 1].
 MULTIPLES = tuple(2.0 ** (k / 2) for k in range(-6, 2))
-# Filters of the convolutional prior.
+# Number of filters of the convolutional prior.
 FILTERS = 512
 
 _VARIABLES = {
@@ -72,38 +72,41 @@ def certify(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
-    """Certify Gaussian processes on every corruption of the labels: the test of Zhang et al.
+    """Certify Gaussian processes on corrupted labels, in the setting of Zhang et al. (2017).
 
-    For each task the best certificate among priors with length-scales stated beforehand, its
-    noise tuned for free and the choice of prior paid for (`bayesgen.pacbayes.certify`). Beside it
-    uniform bounds, by Rademacher complexity, fat-shattering and VC dimension, of the ball of
-    functions that holds an interpolant of every task: they cannot tell labels apart.
+    For each task, `bayesgen.pacbayes.certify` finds the best certificate among priors with
+    length-scales stated before the data. The noise variance is tuned at no cost, and the choice of
+    the prior is paid for. For comparison, uniform bounds by Rademacher complexity, fat-shattering
+    dimension and VC dimension are computed for the ball of functions that contains an interpolant
+    of every task; they do not depend on the labels' structure.
 
-    The sample is independent draws from the corrupted distribution, and that is what a bound on it
-    speaks of: test labels are corrupted likewise.
+    The sample consists of independent draws from the corrupted distribution, and a bound is about
+    new draws from it, so the test labels are corrupted in the same way.
 
     Args:
         data: a name for `bayesgen.data.load`, or a `Dataset`.
         levels: probabilities with which labels are replaced, increasing; default 0, 0.1, …, 1.
-        seeds: how many corruptions of each level, or their seeds.
-        kernel: "rbf", "matern12", "matern32" or "matern52", with the length-scales as priors; or
-            "convolutional", random convolutional features of images in colour, one prior.
-        lengthscales: stated beforehand; by default eight multiples of √(number of inputs).
-        groups: classes to tell apart, each a group of the data's own; see `bayesgen.data.merge`.
-        delta, bound: for the certificates; the vote's is by the C-bound or twice the Gibbs bound.
-        train, test: points to keep of the groups; all by default.
-        kind, data_dir: as for `bayesgen.experiments.corruption`.
+        seeds: number of corruptions of each level, or their seeds.
+        kernel: "rbf", "matern12", "matern32" or "matern52", with one prior for each length-scale;
+            or "convolutional", random convolutional features of colour images, with one prior.
+        lengthscales: length-scales stated before the data; by default eight multiples of
+            √(number of inputs).
+        groups: classes to distinguish, each a group of the data's classes; see
+            `bayesgen.data.merge`.
+        delta, bound: terms of the certificates; the vote's bound is the C-bound or twice the Gibbs
+            bound.
+        train, test: number of points of the groups to keep; None keeps all.
+        kind, data_dir: as in `bayesgen.experiments.corruption`.
         progress: called as progress(done, expected, what).
-        command: what to record as the command that made the result.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset of dims (level, seed) with bound, vote_bound, gibbs_risk, test_gibbs_risk,
         test_risk, complexity, paid, rademacher, rademacher_trace, fat_shattering, vc,
-        log_marginal_likelihood, scale, noise and, where
-        there is one, lengthscale.
+        log_marginal_likelihood, scale, noise and, where there is one, lengthscale.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
 
     Source: Zhang et al. (2017); Maurer (2004); Wilson (2025), section 3.
 
@@ -183,10 +186,10 @@ def certify(
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:
-    """One row a level, means over seeds: what the command prints.
+    """Table of means over seeds, one row for each level, as the command prints it.
 
     Args:
-        result: what `certify` returned.
+        result: result of `certify`.
 
     Example:
         >>> result = certify("digits", train=60, test=50, levels=[0.0, 1.0], lengthscales=[2.0])
@@ -210,7 +213,7 @@ def summary(result: xr.Dataset) -> pd.DataFrame:
 
 
 def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> dict[str, Any]:
-    """Name → model: the priors of a study, none of which has seen the data."""
+    """Models by name whose priors do not depend on the data."""
     checks.one_of("kernel", kernel, (*kernels.NAMES, "convolutional"))
     inputs = data.x_train.shape[1]
     if kernel == "convolutional":
@@ -229,16 +232,16 @@ def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> 
 
 
 def _latent(posterior: ExactPosterior, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (m, C) and shared variance (m, 1) at new points."""
+    """Mean (m, C) and shared variance (m, 1) of f at new points."""
     latent = posterior.predict(x, latent=True)
     return latent.mean, latent.variance[:, :1]
 
 
 def _uniform(found: list[Certificate], delta: float) -> list[dict[str, float]]:
-    """Uniform bounds of the smallest ball that holds an interpolant of every task.
+    """Uniform bounds for the smallest ball that contains an interpolant of every task.
 
-    Of the first class against the rest, in the space of the first task's kernel. The ball is
-    given for free, although the labels chose it.
+    They are for the first class against the rest, in the Hilbert space of the first task's kernel.
+    No payment is made for the radius of the ball, although it depends on the labels.
     """
     spectra = [one.posterior.spectrum() for one in found]
     first = spectra[0]

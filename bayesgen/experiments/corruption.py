@@ -1,4 +1,4 @@
-"""Evidence, fit and generalisation of a Gaussian process as labels are corrupted."""
+"""Experiment: evidence, fit and test error of a Gaussian process as labels are corrupted."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from bayesgen.evidence import Evidence
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import GaussianProcess, GPPosterior
 
-# Noise variance of the interpolating twin: a standard deviation of 0.01 on targets of size one.
+# Noise variance of the interpolating model: a standard deviation of 0.01 on targets of size one.
 INTERPOLATION = 1e-4
 
-# name: (units, long name), the first line of the table of what the Dataset holds.
+# Name → (units, long name), for the variables of the Dataset.
 _VARIABLES = {
     "log_marginal_likelihood": ("nats", "log marginal likelihood (evidence)"),
     "fit": ("nats", "expected log likelihood under the posterior"),
@@ -73,41 +73,41 @@ def corruption(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
-    """Fit one Gaussian process to every corruption of the training labels; see what moves.
+    """Fit a Gaussian process to every corruption of the training labels.
 
-    Inputs are the same throughout, so every level, seed and class shares the kernel's spectra; each
-    task has length-scale, outputscale and noise of its own, of maximum evidence. Beside it
-    goes an interpolating twin, the first task's length-scale with the noise variance fixed at
-    1e-4 and only the outputscale learnt: it shows that the same prior *can* fit any labels (Zhang
-    et al. 2017), and what the evidence says of doing so.
+    The inputs are the same throughout, so all levels, seeds and classes share the kernel's spectra.
+    Each task has its own length-scale, outputscale and noise variance of maximum evidence. A
+    second, interpolating model has the first task's length-scale, the noise variance fixed at 1e-4,
+    and only the outputscale learnt. It shows that the same prior can fit any labels (Zhang et al.
+    2017), and what its evidence is then.
 
     Args:
         data: a name for `bayesgen.data.load`, or a `Dataset`.
         levels: probabilities with which labels are replaced, increasing; default 0, 0.1, …, 1.
-        seeds: how many corruptions of each level, or their seeds.
+        seeds: number of corruptions of each level, or their seeds.
         kernel: "rbf", "matern12", "matern32", "matern52", a gpytorch kernel, or a function.
-        targets: "one-hot" (less 1/C) or "dirichlet" (`bayesgen.likelihoods`).
-        noise: σ² to keep instead of learning it, e.g. 1e-4 to interpolate.
+        targets: "one-hot" (minus 1/C) or "dirichlet" (`bayesgen.likelihoods`).
+        noise: noise variance σ² to keep, e.g. 1e-4 to interpolate; None learns it.
         kind: "uniform" or "flip"; see `bayesgen.corrupt_labels`.
         train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
-        engine, work: for `bayesgen.GaussianProcess`. By block Lanczos (more points than a dense
-            spectrum can take) there is no interpolating twin: next to no noise is what it cannot
-            resolve.
+        engine, work: for `bayesgen.GaussianProcess`. With block Lanczos, which is used for more
+            points than a dense spectrum can take, there is no interpolating model, because the
+            method cannot resolve such a small noise variance.
         progress: called as progress(done, expected, what).
-        command: what to record as the command that made the result.
+        command: command to record in the result; None records this call.
 
     Returns:
-        Dataset of dims (level, seed) with, each with units and long name in its attributes:
+        Dataset of dims (level, seed), with units and long names in the attributes:
         log_marginal_likelihood, fit, complexity, effective_dimension, evidence_error, jitter,
         train_error (against the corrupted labels), test_error (against clean ones),
         train_error_interpolating, log_marginal_likelihood_interpolating, altered, at_bound,
-        lengthscale, scale, noise. What it takes to rerun is in the attributes.
+        lengthscale, scale, noise. The attributes record how to rerun it.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
 
     Source: Zhang et al. (2017); Wilson & Izmailov (2020), section 6, with the exact evidence of
-    regression on one-hot labels for their variational bound.
+    regression on one-hot labels in place of their variational bound.
 
     Example:
         >>> result = corruption("digits", train=60, test=50, levels=[0.0, 1.0], seeds=1)
@@ -192,15 +192,15 @@ def corruption(
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:
-    """One row a level, means over seeds: what the command prints.
+    """Table of means over seeds, one row for each level, as the command prints it.
 
     Args:
-        result: what `corruption` returned.
+        result: result of `corruption`.
 
     Returns:
-        Columns: evidence, fit and complexity in nats per observation, effective dimension, and
-        errors: train, train of the interpolating twin where there is one, test with its standard
-        deviation.
+        Columns: evidence, fit and complexity in nats per observation; effective dimension; training
+        error, training error of the interpolating model where there is one, and test error with its
+        standard deviation.
 
     Example:
         >>> table = summary(corruption("digits", train=60, test=50, levels=[0.0, 1.0], seeds=1))
@@ -226,12 +226,12 @@ def summary(result: xr.Dataset) -> pd.DataFrame:
     )
 
 
-# --------------------------------------------------------------------------- inside
+# --------------------------------------------------------------------------- helpers
 
 
 @dataclass(frozen=True)
 class _Coded:
-    """Labels as Gaussian targets, and how the noise is to be treated."""
+    """Labels coded as Gaussian targets, with the noise variance and what is learnt."""
 
     y: Tensor
     noise: Tensor | float | None
@@ -252,7 +252,7 @@ TARGETS = {"one-hot": _one_hot, "dirichlet": _dirichlet}
 
 
 def _interpolating(posterior: GPPosterior, y: Tensor, data: Dataset) -> GPPosterior:
-    """The first task's kernel on all tasks, the noise fixed at next to nothing."""
+    """Fit the first task's kernel to all tasks with a very small fixed noise variance."""
     gp = GaussianProcess(posterior.kernels[0], INTERPOLATION, hyperparameters=("scale",))
     return gp.fit(data.x_train, y)
 
@@ -279,7 +279,7 @@ def _kernel(kernel: Any) -> tuple[Any, str]:
 
 
 def loaded(data: str | Dataset, **settings: Any) -> Dataset:
-    """A Dataset as it is, or by its name with the settings of `bayesgen.data.load`."""
+    """A Dataset as given, or loaded by name with the settings of `bayesgen.data.load`."""
     if isinstance(data, str):
         return datasets.load(data, **settings)
     if not isinstance(data, Dataset):
@@ -290,7 +290,7 @@ def loaded(data: str | Dataset, **settings: Any) -> Dataset:
 def grid(
     levels: Sequence[float] | None, seeds: int | Sequence[int], kind: str
 ) -> tuple[list[float], list[int]]:
-    """Levels and seeds of a corruption study, checked."""
+    """Check the levels and seeds of a corruption study."""
     checks.one_of("kind", kind, tuple(KINDS))
     return _levels(levels), _seeds(seeds)
 
@@ -298,7 +298,7 @@ def grid(
 def corruptions(
     labels: Tensor, levels: list[float], seeds: list[int], num_classes: int, kind: str
 ) -> tuple[Tensor, Tensor]:
-    """Labels (levels × seeds, n), level by level, and which of them are altered."""
+    """Corrupted labels (levels × seeds, n), ordered by level, and a mask of the altered ones."""
     draws = [
         corrupt_labels(labels, level, num_classes=num_classes, seed=seed, kind=kind)
         for level in levels

@@ -1,4 +1,4 @@
-"""Many models on the same corrupted labels: Gaussian processes, deep kernels, networks."""
+"""Experiment: evidence and errors of several models on the same corrupted labels."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from bayesgen.experiments.networks import NETWORKS, Architecture, Cell, seeded
 from bayesgen.features import priors
 from bayesgen.models import DeepKernel, GaussianProcess, Polynomial
 
-# Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise: densities of
-# other data, which are not to be compared with each other.
+# Evidence of labels under a softmax, or of their one-hot codes under Gaussian noise. They are about
+# different data and must not be compared with each other.
 LABELS, DENSITY = "labels", "density"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a corruption study.
+    """A model of a corruption study, with the function that runs it.
 
     Attributes:
-        says: what it is, in words.
+        says: description of the model.
         kind: LABELS or DENSITY.
         run: (data, labels (n,), seed) → `Cell`.
     """
@@ -74,7 +74,7 @@ def _polynomial(data: Dataset, labels: Tensor, _: int) -> Cell:
 
 
 def _dkl(**cure: Any) -> Callable[[Dataset, Tensor, int], Cell]:
-    """A deep kernel with these settings, cures of its overfitting among them."""
+    """A function that fits a deep kernel with these settings, which may reduce its overfitting."""
 
     def run(data: Dataset, labels: Tensor, seed: int) -> Cell:
         net = seeded(seed, lambda: networks.MLP(data.x_train.shape[1], (64,), 16)).to(data.x_train)
@@ -101,7 +101,8 @@ MODELS = {
     "dkl-prior": Model(
         "deep kernel, its weights' prior (α = 10) paid for by Laplace, σ² = 0.01",
         DENSITY,
-        # A noise that is learnt goes to zero, and a prior pays without end for what is that sharp.
+        # A learnt noise variance would go to zero, and with it the complexity under a prior would
+        # diverge.
         _dkl(prior_precision=10.0, noise=0.01, steps=200, learning_rate=1e-2),
     ),
     "gp-laplace": Model("Gaussian process, softmax, Laplace", LABELS, _gp_laplace),
@@ -133,35 +134,36 @@ def corruption_models(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
-    """Several models on the same corrupted labels: evidence, its parts, and errors.
+    """Fit several models to the same corrupted labels and record evidence and errors.
 
-    Two kinds of evidence that are not to be compared with each other: probabilities of the labels
-    (gp-laplace, mlp, resnet), for which guessing earns −ln C, and densities of their one-hot codes
-    (gp, polynomial, dkl). Networks are trained to fit their labels and are, at the prior precision
-    of maximum evidence, not at a mode of their log posterior as a rule. The ResNet, which fits any
-    labels, is taken down to one training loss, 0.001 nats an observation: what is fitted closer
-    looks flatter, and which labels are fitted closest is luck.
+    The models have two kinds of evidence that must not be compared with each other: probabilities
+    of the labels (gp-laplace, mlp, resnet), where guessing has the log evidence −n ln C, and
+    densities of their one-hot codes (gp, polynomial, dkl). Networks are trained until they fit
+    their labels. At the prior precision of maximum evidence they are usually not at a mode of their
+    log posterior. The ResNet fits any labels, and is therefore brought to one training loss, 0.001
+    nats per observation, because a lower loss gives a flatter mode and differs between runs.
 
     Args:
         data: a name for `bayesgen.data.load`, or a `Dataset`.
-        models: names of `MODELS`.
-        levels, seeds, kind: as for `corruption`.
+        models: names in `MODELS`.
+        levels, seeds, kind: as in `corruption`.
         train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
-        ensemble: whether networks of one architecture train together, all levels and seeds in one
-            `bayesgen.train_ensemble`; None does so on a GPU.
-        executor: where the cells are computed, any `concurrent.futures.Executor`; see
-            `bayesgen.experiments.executor`. None computes them here, one after another.
-        store: a folder where each cell is kept as it ends; a study that was killed goes on from it.
+        ensemble: whether networks of one architecture are trained together for all levels and seeds
+            by `bayesgen.train_ensemble`; None does so on a GPU.
+        executor: any `concurrent.futures.Executor` on which the fits run; see
+            `bayesgen.experiments.executor`. None runs them in this process, one after another.
+        store: folder where each result is written when it is done, so that an interrupted study can
+            continue.
         progress: called as progress(done, expected, what).
-        command: what to record as the command that made the result.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset of dims (model, level, seed) with log_marginal_likelihood, fit, complexity,
-        effective_dimension, evidence_error, train_error (against the corrupted labels), test_error
-        (against clean ones); and of each model `kind`, `says` and `excludes`.
+        effective_dimension, evidence_error, train_error (against the corrupted labels) and
+        test_error (against clean ones); and, for each model, `kind`, `says` and `excludes`.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
 
     Source: Wilson (2025), figure 1 (d)–(e); Wilson & Izmailov (2020), section 6.
 
@@ -236,7 +238,7 @@ def corruption_models(
     )
 
 
-# Of an Evidence, as `evidence_values` gives them.
+# Units and long names of the values of `evidence_values`.
 EVIDENCE_VARIABLES = {
     "log_marginal_likelihood": ("nats", "log marginal likelihood (evidence)"),
     "fit": ("nats", "expected log likelihood under the posterior"),
@@ -251,7 +253,7 @@ _VARIABLES = EVIDENCE_VARIABLES | {
 
 
 class _Together:
-    """An ensemble of networks, trained when the first of its cells is wanted."""
+    """An ensemble of networks, trained when its first result is needed."""
 
     def __init__(
         self, architecture: Architecture, data: Dataset, labels: Tensor, seeds: list[int]
@@ -260,19 +262,19 @@ class _Together:
         self.cells: list[Cell] | None = None
 
     def cell(self, row: int) -> dict[str, float | str]:
-        """One network's values."""
+        """Values of one network of the ensemble."""
         if self.cells is None:
             self.cells = self.architecture.together(self.data, self.labels, self.seeds)
         return _values(self.cells[row], self.labels[row], self.data)
 
 
 def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:
-    """One model on one task, in whatever process."""
+    """Values of one model on one task; runs in any process."""
     return _values(MODELS[name].run(data, labels, seed), labels, data)
 
 
 def evidence_values(e: Evidence) -> dict[str, float | str]:
-    """One task's `EVIDENCE_VARIABLES`, and what its complexity excludes."""
+    """Values of `EVIDENCE_VARIABLES` for one task, and what its complexity excludes."""
     return {
         "excludes": ", ".join(e.complexity_excludes),
         "log_marginal_likelihood": float(e.log_marginal_likelihood),
@@ -291,10 +293,10 @@ def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:
-    """Evidence in nats per observation, means over seeds: one row a level, one column a model.
+    """Table of evidence in nats per observation, means over seeds, level by model.
 
     Args:
-        result: what `corruption_models` returned.
+        result: result of `corruption_models`.
     """
     mean = result.log_marginal_likelihood.mean("seed") / result.attrs["n"]
     table: pd.DataFrame = mean.transpose("level", "model").to_pandas()

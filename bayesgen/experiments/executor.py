@@ -1,4 +1,4 @@
-"""Many independent jobs, in this process or on any executor, each kept as it ends."""
+"""Run many independent jobs, in this process or on an executor, and store each result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 
 Values = dict[str, float | str]
-# A job that has taken so many workers with it is the workers' undoing.
+# Number of attempts with an executor whose workers end during the jobs.
 _TRIES = 3
 
 
@@ -30,9 +30,9 @@ class Job:
     """One computation of a sweep; it is sent to other processes by pickle.
 
     Attributes:
-        name: for files and progress.
+        name: name for files and progress.
         run: a function at the top level of a module.
-        arguments: of that function; they tell this job from others of its name.
+        arguments: arguments of that function.
     """
 
     name: str
@@ -48,23 +48,24 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> list[Values]:
-    """The values of every job, in order.
+    """Run jobs and return their values, in order.
 
-    Each result is written to a NetCDF file of its own as it comes, whole or not at all, under a
-    name that holds a hash of what it depends on: a sweep that was cut off goes on where it was,
-    and two sweeps in one folder can only agree.
+    Each result is written to its own NetCDF file when it is done. A file is written completely or
+    not at all, and its name contains a hash of what the result depends on. An interrupted sweep can
+    therefore continue, and two sweeps may share a folder.
 
     Args:
-        jobs: to be run.
-        marks: what each depends on, beside its name: tensors, numbers, words.
-        executor: any `concurrent.futures.Executor`, also that of a Dask client
-            (`client.get_executor()`); None runs them here, one after another. Where its workers
-            die, what is left is tried again, at last in this process.
-        store: a folder for the results; None keeps none.
+        jobs: the jobs to run.
+        marks: for each job, what its result depends on beside its name: tensors, numbers, strings.
+        executor: any `concurrent.futures.Executor`, including that of a Dask client
+            (`client.get_executor()`); None runs the jobs in this process, one after another. If its
+            workers end unexpectedly, the remaining jobs are tried again, and finally run in this
+            process.
+        store: folder for the results; None stores none.
         progress: called as progress(done, expected, what).
 
     Raises:
-        Exception: a job's own; results that came before it are kept.
+        Exception: the error of a failed job; earlier results are kept.
 
     Example:
         >>> def square(x):
@@ -104,7 +105,7 @@ def sweep(
 
 
 def _spread(jobs: list[tuple[int, Job]], executor: Executor) -> Iterator[tuple[int, Values]]:
-    """Results as they come; where the workers die what is left is sent again, or left undone."""
+    """Results as they arrive; jobs lost with their workers are sent again, up to three times."""
     left = dict(jobs)
     for _ in range(_TRIES):
         try:
@@ -137,19 +138,19 @@ def _spread(jobs: list[tuple[int, Job]], executor: Executor) -> Iterator[tuple[i
 
 
 def _lost(err: BaseException) -> bool:
-    """Whether a worker is gone, rather than the job at fault."""
+    """Whether an error means that a worker ended, and not that the job failed."""
     return isinstance(err, BrokenProcessPool) or type(err).__name__ == "KilledWorker"
 
 
 class Workers(Executor):
-    """Local processes, started anew where one of them dies; each has its share of the threads.
+    """Local processes, restarted if one of them ends; each uses an equal number of threads.
 
     Args:
-        count: processes.
-        threads: of all together; None takes torch's.
+        count: number of processes.
+        threads: number of threads of all together; None takes torch's number.
 
     Raises:
-        ValueError: a count below one.
+        ValueError: the count is below one.
     """
 
     def __init__(self, count: int, threads: int | None = None) -> None:
@@ -158,13 +159,13 @@ class Workers(Executor):
         self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
-        # Spawned: a forked process would inherit threads' locks.
+        # Processes are spawned because forked ones would inherit locks of threads.
         return ProcessPoolExecutor(
             self.count, get_context("spawn"), initializer=_begin, initargs=(self.share,)
         )
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """See `concurrent.futures.Executor.submit`."""
+        """Submit a function as in `concurrent.futures.Executor`, after restarting a broken pool."""
         try:
             return self._pool.submit(function, *args, **kwargs)
         except BrokenProcessPool:
@@ -172,7 +173,7 @@ class Workers(Executor):
             return self._pool.submit(function, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See `concurrent.futures.Executor.shutdown`."""
+        """Shut down the pool as in `concurrent.futures.Executor`."""
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
@@ -182,15 +183,15 @@ def _begin(threads: int) -> None:
 
 @contextmanager
 def executor(workers: int | None, scheduler: str | None) -> Iterator[Executor | None]:
-    """Local processes, or an existing Dask cluster, or None for this process alone.
+    """An executor with local processes or of a Dask cluster, or None for this process alone.
 
     Args:
-        workers: how many local processes.
+        workers: number of local processes.
         scheduler: address of a Dask scheduler.
 
     Raises:
-        ValueError: both at once.
-        ImportError: Dask is wanted and not installed.
+        ValueError: both are given.
+        ImportError: a scheduler is given and Dask is not installed.
     """
     if workers is not None and scheduler is not None:
         raise ValueError("workers and scheduler must not be given together: local or Dask's")
@@ -211,7 +212,7 @@ def executor(workers: int | None, scheduler: str | None) -> Iterator[Executor | 
 
 
 def _load(path: Path) -> Values | None:
-    """A result that is there and whole; None otherwise."""
+    """Read a stored result, or None if it is missing or incomplete."""
     try:
         with xr.open_dataset(path, engine="h5netcdf") as kept:
             words = {str(k): str(v) for k, v in kept.attrs.items()}

@@ -1,4 +1,4 @@
-"""What every experiment is: a function to a Dataset, with the figure that belongs to it."""
+"""The class of experiments: a function that returns a Dataset, with its plot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("bayesgen", "torch", "gpytorch", "numpy", "scipy", "scikit-learn", 
 
 
 class Experiment(Generic[P]):
-    """A callable experiment with its plot.
+    """A callable experiment with the function that plots its result.
 
     Example:
         >>> from bayesgen.experiments import corruption
@@ -35,19 +35,19 @@ class Experiment(Generic[P]):
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
-        """Run it."""
+        """Run the experiment and return its Dataset."""
         return self._function(*args, **kwargs)
 
 
 def experiment(
     plot: Callable[[xr.Dataset], Figure],
 ) -> Callable[[Callable[P, xr.Dataset]], Experiment[P]]:
-    """Make a function an `Experiment` with this plot."""
+    """Turn a function into an `Experiment` with this plot."""
     return lambda function: Experiment(function, plot)
 
 
 def provenance(command: str) -> dict[str, str]:
-    """What it takes to run a result again: command, versions, machine, time."""
+    """Attributes that record how a result was made: command, versions, platform and time."""
     versions = {name: metadata.version(name) for name in _PACKAGES}
     return {
         "command": command,

@@ -1,4 +1,4 @@
-"""Germain et al. (2016), section 6: the evidence as a PAC-Bayes bound, and four bounds compared."""
+"""Experiment: the evidence as a PAC-Bayes bound, as in section 6 of Germain et al. (2016)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bayesgen.models import LinearModel, LinearPosterior, Polynomial
 from bayesgen.pacbayes import expected_losses
 from bayesgen.pacbayes.certificates.losses import expected_nll
 
-# The polynomials: y = sin x + ε on [0, 2π].
+# Part one, polynomials: y = sin x + ε on [0, 2π].
 DEGREES = tuple(range(1, 8))
 _POINTS, _TRUE_NOISE, _PRIOR, _NOISE = 100, 1 / 4, 1 / 0.005, 1 / 2
 
-# The bounds: y = wᵀx + ε, x ~ N(0, I).
+# Part two, bounds: y = wᵀx + ε, x ~ N(0, I).
 SIZES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _D, _NORM, _SD_NOISE, _SD_PRIOR, _SD_MODEL = 20, 0.5, 1 / 3, 0.1, math.sqrt(2.0)
 _RANGE, _DELTA = (1.0, 4.0), 0.05
@@ -27,7 +27,7 @@ _TEST = 200_000
 
 
 def subgamma_constants() -> tuple[float, float]:
-    """(s², c) of the regression's loss under its prior, from the true weights and noise.
+    """The constants (s², c) of the regression's loss under its prior, from the true parameters.
 
     c = σ_x² σ_π²/σ², s² = [σ_x² (d σ_π² + ‖w‖²) + (1 − c) σ_ε²]/σ²
 
@@ -42,25 +42,26 @@ def subgamma_constants() -> tuple[float, float]:
 def germain(
     *, sizes: Sequence[int] = SIZES, seed: int = 0, command: str | None = None
 ) -> xr.Dataset:
-    """Model selection by the evidence as fit and KL, and four bounds against n.
+    """Model selection by the evidence, with its two parts, and four bounds against n.
 
-    Part one: polynomials of degree 1 … 7, w ~ N(0, 200 I), noise variance ½, on 100 points of
-    y = sin x + ε with ε ~ N(0, ¼): the two parts of −log p(D)/n and the risk on new data. Degree 3
-    wins; from fewer than about 60 points the wide prior would let the line win.
+    Part one fits polynomials of degree 1 … 7 with w ~ N(0, 200 I) and noise variance ½ to 100
+    points of y = sin x + ε with ε ~ N(0, ¼). It records the two parts of −log p(D)/n and the risk
+    on new data. Degree 3 has the largest evidence; with fewer than about 60 points, under this wide
+    prior, it would be degree 1.
 
-    Part two: Bayesian linear regression in 20 dimensions, w ~ N(0, I/100), noise variance 2, data
-    with ‖w*‖ = ½ and noise of standard deviation ⅓. Of the negative log-likelihood: Catoni's
-    bound (corollary 2) and Alquier's at λ = n and λ = √n, of the loss clipped to [1, 4], and the
-    sub-gamma oracle bound (corollary 5) of the loss itself, at δ = 0.05.
+    Part two is Bayesian linear regression in 20 dimensions with w ~ N(0, I/100) and noise variance
+    2, on data with ‖w*‖ = ½ and noise of standard deviation ⅓. At δ = 0.05 it computes Catoni's
+    bound (corollary 2) and Alquier's at λ = n and λ = √n, for the negative log-likelihood clipped
+    to [1, 4], and the sub-gamma oracle bound (corollary 5) for the unclipped one.
 
     Args:
         sizes: numbers of observations n of part two, each a prefix of one sample.
-        seed: of the data.
-        command: what to record as the command that made the result.
+        seed: seed of the data.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset with `risk`, `kl` (both per observation) and `test_risk` over `degree`, and
-        `train_risk`, `expected_risk`, their clipped twins and the four bounds over `n`; in nats.
+        `train_risk`, `expected_risk`, their clipped versions and the four bounds over `n`, in nats.
 
     Source: Germain et al. (2016), section 6, figure 1.
 
@@ -140,7 +141,7 @@ def _marginals(posterior: LinearPosterior, x: Tensor, y: Tensor) -> tuple[Tensor
 
 
 def _nll(posterior: LinearPosterior, x: Tensor, y: Tensor) -> float:
-    """Gibbs risk, E_Q[−log p(y|f)], averaged over points."""
+    """Gibbs risk E_Q[−log p(y|f)], averaged over points."""
     return expected_nll(*_marginals(posterior, x, y), posterior.noise)
 
 

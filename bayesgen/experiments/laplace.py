@@ -1,4 +1,4 @@
-"""One network and its evidence by every curvature."""
+"""Experiment: the Laplace evidence of one network under different curvatures."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from bayesgen.training.inputs import layers
 
 @dataclass(frozen=True)
 class Kind:
-    """A network of the study: how to make it, and whether it looks at images.
+    """A network architecture of the study and how to train it.
 
     Attributes:
-        make: (classes, channels or inputs, side) → network, none of them with normalisation, for
-            which a prior precision means nothing.
+        make: (classes, channels or inputs, side) → network. None of the networks has normalisation
+            layers, for whose weights a prior precision has no meaning.
         images: whether inputs are (n, channels, s, s), standardised by channel.
-        settings: of training.
-        least: pixels a side.
+        settings: settings of training.
+        least: smallest side of the images, in pixels.
     """
 
     make: Callable[[int, int, int], nn.Module]
@@ -67,7 +67,7 @@ NETWORKS = {
     ),
 }
 DEFAULT = ("ggn", "kron", "diag", "last_layer")
-# Looks at the evidence while a prior precision is learnt.
+# Number of times that the evidence is computed while prior precisions are learnt.
 _LOOKS = 5
 
 
@@ -90,35 +90,35 @@ def laplace(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
-    """Train a network, take it to a mode, and see what each curvature makes of it.
+    """Train a network, take it to a mode, and compute the Laplace evidence with each curvature.
 
-    The prior precision is one for each layer, learnt while training from the evidence by Kronecker
-    factors, or a number that is given. With it L-BFGS takes the network to a mode, and each
-    curvature's Laplace approximation is about the same weights under the same prior: the log
-    joint is common to all, the log-determinant is what they differ in.
+    The prior precisions, one for each layer, are learnt during training from the evidence by
+    Kronecker factors, unless a number is given. L-BFGS then takes the network to a mode. All
+    curvatures use the same weights and the same prior, so the log joint is the same and only the
+    log-determinants differ.
 
     Args:
         data: a name for `bayesgen.data.load`, or a `Dataset`.
         network: "mlp", "convnet", "lenet", "preresnet20" or "resnet18" (the last two of width 8,
             with Fixup instead of normalisation).
-        curvatures: as for `bayesgen.Laplace`.
-        level: share of labels to redraw.
-        prior_precision: α of every weight; None learns one a layer.
-        epochs: of Adam.
-        steps: of L-BFGS towards a mode, at most.
-        seed: of corruption, weights and the order of the data.
-        train_points, test, data_dir, dtype, device: as `train`, … for `bayesgen.data.load`.
+        curvatures: names of curvatures, as in `bayesgen.Laplace`.
+        level: fraction of labels to redraw.
+        prior_precision: α of every weight; None learns one for each layer.
+        epochs: number of epochs of Adam.
+        steps: largest number of L-BFGS steps towards a mode.
+        seed: seed of the corruption, the weights and the order of the data.
+        train_points, test, data_dir, dtype, device: as `train`, … in `bayesgen.data.load`.
         progress: called as progress(done, expected, what).
-        command: what to record as the command that made the result.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset over `curvature` with log_marginal_likelihood, fit, complexity,
-        effective_dimension, evidence_error, `gain` (nats that a Newton step would still gain),
-        `seconds`, and, of the linearised network's average, test_error, test_nll and test_ece; the
-        same of the mode itself as mode_test_error, …; and `prior_precision` of each layer.
+        effective_dimension, evidence_error, `gain` (nats that a Newton step would still gain) and
+        `seconds`; test_error, test_nll and test_ece of the linearised network's average; the same
+        for the mode as mode_test_error, …; and `prior_precision` of each layer.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
 
     Source: Daxberger et al. (2021); Immer et al. (2021).
 
@@ -215,7 +215,7 @@ def _row(
         net, prior_precision=alpha, curvature=curvature, hyperparameters="fixed", dtype=None
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotAtModeWarning)  # `gain` says it
+        warnings.simplefilter("ignore", NotAtModeWarning)  # reported as `gain`
         posterior = model.fit(x, y)
     e, seconds = posterior.evidence, time.perf_counter() - start
     predicted: Any = posterior.predict(new, method="probit")
@@ -230,7 +230,7 @@ def _row(
 
 
 def summary(result: xr.Dataset) -> pd.DataFrame:
-    """A row for each curvature, in nats an observation, and one for the mode itself."""
+    """Table with a row for each curvature, in nats per observation, and one for the mode."""
     n = result.attrs["n"]
     table = pd.DataFrame(
         {

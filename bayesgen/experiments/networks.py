@@ -1,4 +1,4 @@
-"""Networks as studies train them, and what a study asks of one."""
+"""Network architectures of the corruption studies, with their training and evidence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bayesgen.training import train as train_network
 
 
 class Cell(NamedTuple):
-    """One model on one task: its Evidence, and scores (n, C) and (m, C)."""
+    """Result of one model on one task: its Evidence, and scores (n, C) and (m, C)."""
 
     evidence: Evidence
     fitted: Tensor
@@ -29,10 +29,10 @@ class Cell(NamedTuple):
 
 
 def images(x: Tensor) -> Tensor:
-    """Flat inputs (n, d) as square images, (n, channels, s, s).
+    """Reshape flat inputs (n, d) to square images, (n, channels, s, s), with 1 or 3 channels.
 
     Raises:
-        ValueError: d is no square, nor three of them.
+        ValueError: d is neither a square nor three times a square.
     """
     d = x.shape[1]
     for channels in (1, 3):
@@ -43,7 +43,7 @@ def images(x: Tensor) -> Tensor:
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """What make() makes with torch seeded, torch's own generator left as it was."""
+    """Result of make() with torch seeded; torch's own generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -51,14 +51,14 @@ def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as a corruption study trains it.
+    """A network architecture with its training settings in a corruption study.
 
     Attributes:
-        make: an untrained network for some data.
+        make: function that makes an untrained network for some data.
         inputs: data → training and new inputs in the network's layout and dtype.
-        settings: of training.
-        loss: nats an observation that `fit_map` takes the trained network down to, for evidences at
-            one loss; None leaves it as trained.
+        settings: settings of training.
+        loss: training loss, in nats per observation, to which `fit_map` brings the trained network,
+            so that evidences are compared at one loss; None leaves it as trained.
     """
 
     make: Callable[[Dataset], nn.Module]
@@ -67,25 +67,25 @@ class Architecture:
     loss: float | None = None
 
     def alone(self, data: Dataset, labels: Tensor, seed: int) -> Cell:
-        """One network on one task."""
+        """Train one network on one task and return its results."""
         x, new = self.inputs(data)
         net = seeded(seed, lambda: self.make(data)).to(x)
         train_network(net, x, labels, seed=seed, **self.settings)
         return self._cell(net, x, new, labels)
 
     def together(self, data: Dataset, labels: Tensor, seeds: list[int]) -> list[Cell]:
-        """One network for each task (B, n), trained as one ensemble."""
+        """Train one network for each task (B, n), as one ensemble."""
         x, new = self.inputs(data)
         nets = [seeded(seed, lambda: self.make(data)).to(x) for seed in seeds]
         train_ensemble(nets, x, labels, seed=seeds[0], **self.settings)
         return [self._cell(net, x, new, own) for net, own in zip(nets, labels, strict=True)]
 
     def _cell(self, net: nn.Module, x: Tensor, new: Tensor, labels: Tensor) -> Cell:
-        """A trained network's evidence, with a precision for each layer."""
+        """Evidence of a trained network, with one prior precision for each layer."""
         if self.loss is not None:
             fit_map(net, x, labels, prior_precision=0.0, height=-self.loss * len(x))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotAtModeWarning)  # `corruption_models` says it
+            warnings.simplefilter("ignore", NotAtModeWarning)  # described in `corruption_models`
             laplace = Laplace(net, prior_precision="layer", curvature="kron", dtype=None)
             posterior = laplace.fit(x, labels)
         return Cell(posterior.evidence, posterior.mean(x), posterior.mean(new))

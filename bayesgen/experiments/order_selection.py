@@ -1,4 +1,4 @@
-"""Evidence against the order of a model: an isotropic prior peaks and falls, others level off."""
+"""Experiment: evidence against the order of a model, under isotropic and decaying priors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def order_selection(
 ) -> xr.Dataset:
     """Evidence of polynomials and Fourier series of every order under two priors.
 
-    Data y = x + cos πx + 0.1ε on [−1, 1]; outputscale and noise of each model are those of maximum
-    evidence. Isotropic: wⱼ ~ N(0, s). Order-dependent: wⱼ ~ N(0, s 2⁻ʲ).
+    The data are y = x + cos πx + 0.1ε on [−1, 1]. Each model has the outputscale and noise variance
+    of maximum evidence. The priors are wⱼ ~ N(0, s) (isotropic) and wⱼ ~ N(0, s 2⁻ʲ)
+    (order-dependent). With the isotropic prior the evidence falls at high orders; with the other it
+    levels off.
 
     Args:
-        n: observations.
-        largest: orders 0 … largest.
-        seed: of the noise.
-        command: what to record as the command that made the result.
+        n: number of observations.
+        largest: largest order; all orders from 0 are computed.
+        seed: seed of the noise.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset of dims (basis, prior, order): log_marginal_likelihood, fit, complexity,

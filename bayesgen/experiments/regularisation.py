@@ -1,4 +1,4 @@
-"""Soft preferences against hard limits: high-degree polynomials under order-dependent penalties."""
+"""Experiments with high-degree polynomials under penalties that grow with the order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.features import bases, priors
 from bayesgen.models.linear.presets import Polynomial
 
-# Weight of Σ 2ʲ wⱼ² beside ‖y − Φw‖²: small enough that 16 values of noise are interpolated.
+# Weight of Σ 2ʲ wⱼ² relative to ‖y − Φw‖²; it is small enough to interpolate 16 noise values.
 PENALTY = 1e-9
 
 
@@ -34,22 +34,23 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def flexible_polynomial(
     *, n: int = 16, degree: int = 150, command: str | None = None
 ) -> xr.Dataset:
-    """One polynomial of degree 150, penalty Σ 2ʲ wⱼ², fits structure well and interpolates noise.
+    """Fit a polynomial of degree 150 with penalty Σ 2ʲ wⱼ² to structured data and to noise.
 
-    Legendre polynomials on x in [−2.5, 2.5]; the posterior mean of `LinearModel` with prior
-    variances 2⁻ʲ and noise `PENALTY` is the penalised least-squares fit.
+    It fits structured data well and interpolates noise. The features are Legendre polynomials on x
+    in [−2.5, 2.5]. The posterior mean of `LinearModel` with prior variances 2⁻ʲ and noise variance
+    `PENALTY` is the penalised least-squares fit.
 
     Args:
-        n: observations, evenly spaced.
-        degree: of the polynomial.
-        command: what to record as the command that made the result.
+        n: number of observations, evenly spaced.
+        degree: degree of the polynomial.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset with `y` (function, row), `fitted` and `truth` (function, point; NaN where the data
         are noise), and `train_rmse` (function).
 
-    Source: Wilson (2025), figure 1 (a)–(c). Raw powers, which the paper has, leave no correct
-    digit at this degree beyond |x| = 1; Legendre's do.
+    Source: Wilson (2025), figure 1 (a)–(c). The paper uses raw powers; at this degree and beyond
+    |x| = 1 they leave no correct digit, unlike Legendre polynomials.
 
     Example:
         >>> result = flexible_polynomial(n=12, degree=40)
@@ -84,8 +85,8 @@ def flexible_polynomial(
 
 
 NOISE_SD = 0.1
-# Inputs are mapped from [−4, 4], where N(0, 1) lies, to [−1, 1]: a penalty on raw powers of x, of
-# size 10⁷ at x = 3, would not be felt.
+# Inputs are mapped from [−4, 4], the range of N(0, 1), to [−1, 1]. On raw powers of x, which reach
+# 10⁷ at x = 3, the penalty would have no effect.
 RANGE = 4.0
 TARGETS = ("degree 2", "degree 15", "cos(3πx/2)")
 MODELS = ("degree 2", "degree 15", "degree 15, regularised")
@@ -101,16 +102,16 @@ def soft_against_hard(
 ) -> xr.Dataset:
     """Test error of degree 2, degree 15, and degree 15 with penalty Σ 0.01² j² wⱼ².
 
-    Least squares (of minimum norm where it is not unique) on x ~ N(0, 1) with 0.1 ε of noise. The
-    features are powers of x/4, the true polynomials' coefficients N(0, 1) anew in each
-    repetition. All functions, sizes and repetitions are one batched solve a model: smaller data
-    sets are padded by rows of zeros.
+    Least squares (of minimum norm where it is not unique) on x ~ N(0, 1) with noise 0.1 ε. The
+    features are powers of x/4, and the coefficients of the true polynomials are drawn from N(0, 1)
+    in each repetition. For each model, all functions, sizes and repetitions are one batched solve;
+    smaller data sets are padded with rows of zeros.
 
     Args:
         sizes: numbers of observations.
-        repetitions: draws of the data.
-        seed: of all of it.
-        command: what to record as the command that made the result.
+        repetitions: number of draws of the data.
+        seed: seed of all draws.
+        command: command to record in the result; None records this call.
 
     Returns:
         Dataset with `test_rmse`, dims (model, target, n, repetition), on 100 new points.
@@ -131,7 +132,7 @@ def soft_against_hard(
     Phi = bases.KINDS["powers"](x / RANGE, top)
     clean = torch.cat([torch.einsum("rnj,trj->trn", Phi, weights), (1.5 * math.pi * x).cos()[None]])
     noise = NOISE_SD * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-    # (n, repetition, row, column): rows beyond n are zero and take no part.
+    # Axes: n, repetition, row, column. Rows beyond n are zero and have no effect.
     keep = torch.arange(most) < torch.tensor(sizes)[:, None]
     train = Phi[:, :most] * keep[:, None, :, None]
     y = (clean + noise)[:, :, :most].permute(1, 2, 0) * keep[:, None, :, None]
@@ -143,7 +144,7 @@ def soft_against_hard(
             extra = torch.diag(root.double()).expand(*columns.shape[:2], -1, -1)
             columns = torch.cat([columns, extra], -2)
             targets = torch.cat([y, y.new_zeros(*y.shape[:2], top + 1, y.shape[-1])], -2)
-        # A unit norm for each column, put back after: conditioning, not another solution.
+        # Columns are scaled to unit norm for conditioning; the solution is scaled back.
         size = columns.norm(dim=-2, keepdim=True) if root is not None else 1.0
         solution = torch.linalg.lstsq(columns / size, targets, driver="gelsd").solution
         solution = solution / (size.mT if isinstance(size, Tensor) else size)

@@ -1,4 +1,4 @@
-"""Representation learning as similarity learning: the angle of rotated digits."""
+"""Experiment: predict the rotation angle of digits with a fixed and with a learnt kernel."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bayesgen._internal.progress import Progress
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess
 
-# Pixels a side of a digit, enough for a rotation to look like one, and of what it is placed on.
+# Side of an enlarged digit and of the canvas, in pixels.
 SIZE, CANVAS = 16, 24
-# Rows of the test set whose prior correlations are shown.
+# Number of test images whose prior correlations are shown.
 _SHOWN = 100
 
 
 def rotated(images: Tensor, angles: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (n, 64) enlarged, rotated by degrees (n,), placed at random: (n, 1, 24, 24)."""
+    """Enlarge images (n, 64), rotate them by degrees (n,), place them at random: (n, 1, 24, 24)."""
     large = [ndimage.zoom(image, SIZE / 8, order=1) for image in images.reshape(-1, 8, 8).numpy()]
     turned = [
         ndimage.rotate(image, float(angle), reshape=False, order=1)
@@ -45,25 +45,25 @@ def rotation(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> xr.Dataset:
-    """Predict by how much a digit was rotated: a fixed RBF kernel against a deep kernel.
+    """Predict by how much a digit was rotated, with an RBF kernel and with a deep kernel.
 
-    The digits lie anywhere on a larger canvas. To an RBF kernel on pixels two digits at one angle
-    but at two places are as far apart as any two images, and what it learns of one says little of
-    the next. A deep kernel learns on the evidence that images of one angle are similar.
+    The digits are placed anywhere on a larger canvas. Under an RBF kernel on pixels, two digits at
+    the same angle but at different places are as dissimilar as any two images, so it generalises
+    poorly. A deep kernel trained on the evidence learns that images of the same angle are similar.
 
     Args:
-        train, test: digits, all different ones.
-        steps: of the deep kernel's training.
-        widest: angles are uniform on ±widest, degrees.
-        seed: of angles and weights.
+        train, test: numbers of digits, all different.
+        steps: number of training steps of the deep kernel.
+        widest: angles are uniform on ±widest, in degrees.
+        seed: seed of angles and weights.
         progress: called as progress(done, expected, what).
-        command: what to record as the command that made the result.
+        command: command to record in the result; None records this call.
 
     Returns:
-        Dataset with `angle` (row), `predicted` and `sd` (model, row) of the test digits in degrees,
-        `correlation` (model, shown, shown) of f under each prior, by increasing angle, and of each
-        model `test_rmse`, `log_marginal_likelihood` and, for the deep kernel, what that leaves
-        unpaid in `excludes`.
+        Dataset with `angle` (row), `predicted` and `sd` (model, row) of the test digits in degrees;
+        `correlation` (model, shown, other) of f under each prior, by increasing angle; and, for
+        each model, `test_rmse`, `log_marginal_likelihood` and what the latter excludes in
+        `excludes`.
 
     Source: Wilson et al. (2016), section 5.2, on faces; Wilson (2025), section 6.
 
@@ -140,7 +140,7 @@ def rotation(
 
 
 def network(seed: int) -> nn.Module:
-    """Three convolutions, averaged over places, and two features."""
+    """Network with three convolutions, average pooling over places, and two features."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(

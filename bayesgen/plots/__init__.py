@@ -1,4 +1,4 @@
-"""Figures of experiments' results: a Dataset in, a matplotlib Figure out, no global state."""
+"""Figures of experiments: functions from a result Dataset to a matplotlib Figure."""
 
 from bayesgen.plots.bounds import certify, germain
 from bayesgen.plots.comparison import comparison

@@ -1,4 +1,4 @@
-"""PAC-Bayes bounds against what they bound."""
+"""Figures of PAC-Bayes bounds beside the risks that they bound."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, curve, ti
 
 
 def germain(result: xr.Dataset) -> Figure:
-    """Parts of the evidence against the degree, and four bounds against n.
+    """Plot the parts of the evidence against the degree, and four bounds against n.
 
     Args:
-        result: what `bayesgen.experiments.germain` returned.
+        result: result of `bayesgen.experiments.germain`.
     """
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     parts, bounds = figure.subplots(1, 2, width_ratios=(2, 3))
@@ -49,12 +49,12 @@ def germain(result: xr.Dataset) -> Figure:
 
 
 def certify(result: xr.Dataset) -> Figure:
-    """Bounds and risks, what is paid, and the evidence, against label corruption.
+    """Plot bounds, risks, complexity and evidence against label corruption.
 
-    Lines are means over seeds, bands their range.
+    Lines are means over seeds, and bands are their range.
 
     Args:
-        result: what `bayesgen.experiments.certify` returned.
+        result: result of `bayesgen.experiments.certify`.
     """
     n, C = result.attrs["n"], result.attrs["classes"]
     figure = Figure(figsize=(11.0, 4.0), layout="constrained")
@@ -64,7 +64,7 @@ def certify(result: xr.Dataset) -> Figure:
     curve(risks, result.test_gibbs_risk, VERMILION, "Gibbs risk, test")
     curve(risks, result.gibbs_risk, GREEN, "Gibbs risk, training")
     risks.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
-    risks.set_ylim(0, 1.35)  # room for the legend above the curves
+    risks.set_ylim(0, 1.35)  # leave room for the legend above the curves
     risks.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     risks.set_ylabel("0–1 risk")
     risks.set_title(f"Bounds (δ = {result.attrs['delta']:g}) and risks", fontsize=10)

@@ -1,4 +1,4 @@
-"""Models side by side, as `bayesgen.compare` ranks them."""
+"""Figure of the models that `bayesgen.compare` ranks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, tidy
 
 
 def comparison(table: pd.DataFrame) -> Figure:
-    """Evidence of each model against the best, and what it is made of.
+    """Plot the evidence of each model, and its two parts.
 
-    Left: log evidence per observation, best at the top, the null model as a dashed line. Right:
-    fit and complexity per observation, whose difference it is.
+    The left panel shows the log evidence per observation, with the best model at the top and the
+    null model as a dashed line. The right panel shows fit and complexity per observation, whose
+    difference is the evidence.
 
     Args:
-        table: what `bayesgen.compare` returned.
+        table: result of `bayesgen.compare`.
 
     Raises:
-        ValueError: another table.
+        ValueError: the table lacks columns that `bayesgen.compare` returns.
 
     Example:
         >>> import torch, bayesgen as bg

@@ -1,4 +1,4 @@
-"""Evidence and errors against label corruption."""
+"""Figures of evidence and errors against label corruption."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, 
 
 
 def corruption(result: xr.Dataset) -> Figure:
-    """Evidence, its two parts, effective dimension and errors against label corruption.
+    """Plot evidence, its two parts, effective dimension and errors against label corruption.
 
-    Lines are means over seeds, bands their range.
+    Lines are means over seeds, and bands are their range.
 
     Args:
-        result: what `bayesgen.experiments.corruption` returned.
+        result: result of `bayesgen.experiments.corruption`.
 
     Raises:
-        ValueError: a Dataset without that experiment's dims and variables.
+        ValueError: the Dataset lacks dims or variables of that experiment.
 
     Example:
         >>> from bayesgen.experiments import corruption as run
@@ -40,7 +40,7 @@ def corruption(result: xr.Dataset) -> Figure:
     (evidence, parts), (dimension, errors) = figure.subplots(2, 2, sharex=True)
 
     curve(evidence, result.log_marginal_likelihood / n, BLUE, "noise of maximum evidence")
-    twin = "train_error_interpolating" in result  # not at a size where nothing is factorised
+    twin = "train_error_interpolating" in result  # absent where block Lanczos was used
     if twin:
         curve(
             evidence,
@@ -55,7 +55,7 @@ def corruption(result: xr.Dataset) -> Figure:
     curve(parts, result.fit / n, GREEN, "fit")
     curve(parts, result.complexity / n, ORANGE, "complexity (KL)")
     if max(abs(float(result.fit.max())), float(result.complexity.max())) > 20 * n:
-        parts.set_yscale("symlog", linthresh=1.0)  # noise learnt to be zero: both parts diverge
+        parts.set_yscale("symlog", linthresh=1.0)  # both parts diverge if the learnt noise is 0
     parts.set_title("fit − complexity = evidence")
     parts.set_ylabel("nats per observation")
 
@@ -71,7 +71,7 @@ def corruption(result: xr.Dataset) -> Figure:
     errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
     errors.set_title("Errors")
     errors.set_ylabel("share of labels")
-    errors.set_ylim(-0.03, 1.3)  # room for the legend above the curves
+    errors.set_ylim(-0.03, 1.3)  # leave room for the legend above the curves
     errors.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
     for axes in (evidence, parts):
@@ -90,13 +90,14 @@ def corruption(result: xr.Dataset) -> Figure:
 
 
 def corruption_models(result: xr.Dataset) -> Figure:
-    """Evidence of labels, evidence of their codes, and errors, of several models.
+    """Plot evidence and errors of several models against label corruption.
 
-    Lines are means over seeds, bands their range. Where all models are of one kind there is one
-    panel of evidence.
+    Lines are means over seeds, and bands are their range. The evidence of labels and the evidence
+    of their codes have a panel each; where all models are of one kind there is one panel of
+    evidence.
 
     Args:
-        result: what `bayesgen.experiments.corruption_models` returned.
+        result: result of `bayesgen.experiments.corruption_models`.
     """
     n, C = result.attrs["n"], result.attrs["classes"]
     kinds = [kind for kind in ("labels", "density") if (result.kind == kind).any()]

@@ -1,4 +1,4 @@
-"""What networks learn."""
+"""Figures of deep kernels and of Laplace approximations of networks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bayesgen.plots.style import BLUE, GREEN, ORANGE, tidy
 
 
 def rotation(result: xr.Dataset) -> Figure:
-    """Predicted against true angle, and which images each prior takes for similar.
+    """Plot predicted against true angles, and the prior correlations of the test images.
 
     Args:
-        result: what `bayesgen.experiments.rotation` returned.
+        result: result of `bayesgen.experiments.rotation`.
     """
     figure = Figure(figsize=(8.6, 7.2), layout="constrained")
     widest = result.attrs["widest"]
@@ -45,10 +45,10 @@ def rotation(result: xr.Dataset) -> Figure:
 
 
 def laplace(result: xr.Dataset) -> Figure:
-    """Evidence and its two parts by curvature, and how good the predictions are.
+    """Plot the evidence and its two parts, and the scores of predictions, for each curvature.
 
     Args:
-        result: what `bayesgen.experiments.laplace` returned.
+        result: result of `bayesgen.experiments.laplace`.
     """
     unpaid = [f"\n({what} unpaid)" if what else "" for what in result.excludes.values]
     names = [f"{name}{end}" for name, end in zip(result.curvature.values, unpaid, strict=True)]

@@ -1,4 +1,4 @@
-"""Polynomials and their priors."""
+"""Figures of polynomial regression under different priors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bayesgen.plots.style import BLUE, GREY, ORANGE, VERMILION, tidy
 
 
 def order_selection(result: xr.Dataset) -> Figure:
-    """Evidence against order, isotropic against order-dependent, one panel a basis.
+    """Plot the evidence against the order under both priors, in one panel for each basis.
 
     Args:
-        result: what `bayesgen.experiments.order_selection` returned.
+        result: result of `bayesgen.experiments.order_selection`.
     """
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     panels = figure.subplots(1, result.sizes["basis"], sharey=True)
@@ -26,7 +26,7 @@ def order_selection(result: xr.Dataset) -> Figure:
         axes.set_xlabel("order")
         tidy(axes)
     top = float(result.log_marginal_likelihood.max())
-    # Orders that cannot follow the data at all lie far below; what matters is the other end.
+    # The lowest orders cannot fit the data and lie far below; the axis shows the others.
     low = float(result.log_marginal_likelihood.isel(order=slice(4, None)).min())
     panels[0].set_ylim(low - 0.1 * (top - low), top + 0.08 * (top - low))
     panels[0].set_ylabel("log p(D), nats")
@@ -36,10 +36,10 @@ def order_selection(result: xr.Dataset) -> Figure:
 
 
 def flexible_polynomial(result: xr.Dataset) -> Figure:
-    """Data, truth and fit of one flexible model, one panel a data set.
+    """Plot data, truth and fit of one flexible model, in one panel for each data set.
 
     Args:
-        result: what `bayesgen.experiments.flexible_polynomial` returned.
+        result: result of `bayesgen.experiments.flexible_polynomial`.
     """
     figure = Figure(figsize=(10.5, 3.3), layout="constrained")
     for axes, name in zip(
@@ -60,17 +60,17 @@ def flexible_polynomial(result: xr.Dataset) -> Figure:
 
 
 def soft_against_hard(result: xr.Dataset) -> Figure:
-    """Test error against n: mean over repetitions ± 1 standard deviation, on a log axis.
+    """Plot test errors against n on a log axis, as mean ± 1 standard deviation over repetitions.
 
     Args:
-        result: what `bayesgen.experiments.soft_against_hard` returned.
+        result: result of `bayesgen.experiments.soft_against_hard`.
     """
     figure = Figure(figsize=(10.5, 3.5), layout="constrained")
     for axes, target in zip(figure.subplots(1, 3), result.target.values, strict=True):
         for model, colour in zip(result.model.values, (ORANGE, VERMILION, BLUE), strict=True):
             one = result.test_rmse.sel(model=model, target=target)
             mean, sd = one.mean("repetition"), one.std("repetition")
-            low = (mean - sd).clip(min=one.min("repetition"))  # a log axis has no zero
+            low = (mean - sd).clip(min=one.min("repetition"))  # a log axis cannot show zero
             axes.plot(result.n, mean, color=colour, marker="o", ms=3.5, label=model)
             axes.fill_between(result.n, low, mean + sd, color=colour, alpha=0.15, lw=0)
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Choosing between models by their evidence."""
+"""Choose between models by their evidence: tables, searches and evidence surfaces."""
 
 from bayesgen.select.optimise import Optimum, optimise
 from bayesgen.select.surface import surface

@@ -1,4 +1,4 @@
-"""The best models of a table, with their bands."""
+"""Figure of the best models of a table, with their predictive bands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COLUMNS = 4
 
 
 def figure(selection: Selection) -> Figure:
-    """The best three models along each input (the first four): mean and ± 2 sd of observations.
+    """Plot the best three models along each of the first four inputs: mean ± 2 sd of observations.
 
     Args:
-        selection: what `select` returned.
+        selection: result of `select`.
 
     Example:
         >>> from bayesgen.select.table import bishop, select

@@ -1,4 +1,4 @@
-"""Bayesian optimisation of the evidence over what has no gradient."""
+"""Bayesian optimisation of the evidence over settings without a gradient."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
 from bayesgen.models import Posterior
 
-# Combinations of discrete values among which one acquisition is optimised at most.
+# Largest number of combinations of discrete values in one optimisation of the acquisition function.
 _COMBINATIONS = 64
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing to choose: a number in [low, high], or one of some values.
+    """One setting to choose: a number in [low, high], or one of several values.
 
     Attributes:
-        name: the keyword of `build`.
-        values: the discrete values, None for a real number.
-        low, high: the range of a real number.
+        name: keyword argument of `build`.
+        values: the discrete values; None for a real number.
+        low, high: range of a real number.
         log: whether a real number is searched in its logarithm.
-        ordered: whether the values are numbers, so that neighbours resemble each other.
+        ordered: whether the values are numbers, so that neighbouring values are similar.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Axis:
 
     @property
     def width(self) -> int:
-        """Coordinates it takes in the unit cube."""
+        """Number of coordinates of the setting in the unit cube."""
         return 1 if self.values is None or self.ordered else len(self.values)
 
     def encode(self, value: Any) -> list[float]:
-        """A value in the unit cube; unordered ones as one-hot."""
+        """Coordinates of a value in the unit cube; unordered values are coded one-hot."""
         if self.values is None:
             low, high, v = (math.log(t) if self.log else t for t in (self.low, self.high, value))
             return [(v - low) / (high - low)]
@@ -61,7 +61,7 @@ class Axis:
         return [float(i == index) for i in range(len(self.values))]
 
     def decode(self, coordinate: float) -> Any:
-        """The value at a coordinate in [0, 1] (of a discrete axis, by equal shares)."""
+        """The value at a coordinate in [0, 1], which discrete values divide equally."""
         if self.values is not None:
             return self.values[min(int(coordinate * len(self.values)), len(self.values) - 1)]
         if self.log:
@@ -72,12 +72,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Optimum:
-    """What an optimisation found.
+    """Result of `optimise`: the best setting and all trials.
 
     Attributes:
-        setting: keyword arguments of the best `build`.
+        setting: keyword arguments of the best call of `build`.
         value: its log marginal likelihood, nats.
-        trials: one row a trial: the setting, `value` (NaN where it failed), `seconds`, `error`.
+        trials: one row for each trial: the setting, `value` (NaN where it failed), `seconds`,
+            `error`.
     """
 
     setting: dict[str, Any]
@@ -97,24 +98,25 @@ def optimise(
 ) -> Optimum:
     """Maximise the evidence of `build(**setting)` over a mixed space by Bayesian optimisation.
 
-    A few quasi-random (Sobol) trials, then a Gaussian process on the values
-    (`botorch.models.SingleTaskGP`) and the maximum of `LogExpectedImprovement`, one trial at a
-    time. A trial that raises ValueError or NotConvergedError is logged and passed over.
+    The first trials are quasi-random (Sobol). Each further trial maximises `LogExpectedImprovement`
+    under a Gaussian process on the values (`botorch.models.SingleTaskGP`). A trial that raises
+    ValueError or NotConvergedError is logged and skipped.
 
     Args:
         build: fits a model and returns its posterior, or its `Evidence`, of one task.
-        space: name → range or values. (low, high) of integers: every integer between; of floats:
-            the reals between; (low, high, "log"): in the logarithm; a list: one of its values.
-        trials: how many in all, those in the log included.
-        initial: quasi-random ones among them.
-        log: a file of JSON lines, one a trial, written as they come. If it exists the run goes on
-            from it; a line cut short by a kill is dropped.
-        seed: of the quasi-random trials and of the acquisition's restarts.
+        space: name → range or values. (low, high) of integers: every integer between them; of
+            floats: the reals between them; (low, high, "log"): the same, searched in the logarithm;
+            a list: one of its values.
+        trials: total number of trials, including those in the log.
+        initial: number of quasi-random trials among them.
+        log: file of JSON lines, one written after each trial. If it exists, the run continues from
+            it; an incomplete last line is dropped.
+        seed: seed of the quasi-random trials and of the restarts of the acquisition function.
         progress: whether to show a progress bar on stderr.
 
     Raises:
-        TypeError: `build` returns something else.
-        ValueError: a space or log that does not fit, or no trial that succeeded.
+        TypeError: `build` returns neither a posterior nor an Evidence.
+        ValueError: the space is invalid; the log is of another space; no trial succeeded.
 
     Source: Jones et al. (1998); Ament et al. (2023) for the logarithm; BoTorch.
 
@@ -209,7 +211,7 @@ def _rest(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resume(file: Path, axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    """The trials of a log; what a kill left of a last line is cut off."""
+    """Read the trials of a log and cut off an incomplete last line."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         return []
@@ -245,7 +247,7 @@ def _resume(file: Path, axes: Sequence[Axis]) -> list[dict[str, Any]]:
 def _propose(
     axes: Sequence[Axis], rows: Sequence[dict[str, Any]], seed: int
 ) -> dict[str, Any] | None:
-    """The setting of largest expected improvement, or None where nothing is left to try."""
+    """The setting of largest expected improvement, or None where all have been tried."""
     discrete = [a for a in axes if a.values is not None]
     total = math.prod(len(a.values or ()) for a in discrete)
     tried = [row["setting"] for row in rows]
@@ -332,7 +334,7 @@ def _starts(axes: Sequence[Axis]) -> list[int]:
 
 
 def _fixed(axes: Sequence[Axis], choice: Mapping[str, Any]) -> dict[int, float]:
-    """The coordinates of the discrete values."""
+    """Coordinates of the discrete values, by index."""
     return {
         start + i: u
         for a, start in zip(axes, _starts(axes), strict=True)

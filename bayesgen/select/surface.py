@@ -1,4 +1,4 @@
-"""The whole evidence surface of a linear model over order, outputscale and noise."""
+"""The evidence of a linear model on a grid of order, outputscale and noise variance."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def surface(
 ) -> xr.DataArray:
     """Log marginal likelihood for every combination of order, outputscale and noise.
 
-    One QR decomposition for all orders, one small SVD for each, O(n) for each pair (s, σ²).
+    It takes one QR decomposition for all orders, one small SVD for each order, and O(n) for each
+    pair (s, σ²).
 
     Args:
-        model: a linear model with Gaussian noise; its prior's decay is kept.
+        model: a linear model with Gaussian noise; the decay of its prior is kept.
         x: inputs, (n, D) or (n,).
         y: targets, (n,) or (n, C).
         scales: outputscales s, (S,), > 0.
         noises: noise variances σ², (N,), > 0.
-        orders: orders to stop at; by default every one of the basis.
+        orders: largest orders to include; None takes every order of the basis.
 
     Returns:
         A DataArray in nats, dims (order, scale, noise).
 
     Raises:
-        ValueError: a model with another likelihood, settings that are not positive.
+        ValueError: the model has another likelihood; a setting is not positive; an order is not one
+            of the basis.
 
     Example:
         >>> import bayesgen as bg
@@ -64,7 +66,7 @@ def surface(
     constant = len(x) * np.log(2 * np.pi)
     result = x.new_empty(len(chosen), len(s), len(v))
     for i, spectrum in enumerate(nested(gram, y.reshape(1, len(x), -1), chosen)):
-        # sλ + σ² = s(λ + ρ): two sums for each distinct ρ.
+        # With sλ + σ² = s(λ + ρ), two sums are needed for each distinct ρ.
         shifts, where = torch.unique(ratio, return_inverse=True)
         quadratic = spectrum.target_measure().resolvent(shifts)[0][where]
         shifted = (spectrum.density.nodes[:, None] + shifts).log_()

@@ -1,4 +1,4 @@
-"""Candidate models of a user's own table, ranked by their evidence."""
+"""Fit candidate models to a user's table and rank them by their evidence."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
 from bayesgen.select.compare import compare
 
-# Rows from which a ranking says anything; below, every model is its prior.
+# Smallest number of rows; with fewer, a ranking reflects only the priors.
 _FEWEST = 5
-# A polynomial in several inputs stops where it has this many features.
+# Largest number of features of a polynomial with products of different inputs.
 _FEATURES = 2000
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers to model: standardised inputs and target, and what they were.
+    """Standardised inputs and target of a table, with what is needed to undo the scaling.
 
     Attributes:
         x: inputs, (n, D), each column of mean 0 and standard deviation 1.
-        y: target, (n,), likewise.
-        inputs: names of the columns.
+        y: target, (n,), of mean 0 and standard deviation 1.
+        inputs: names of the input columns.
         target: name of the target.
-        centre, size: of the inputs, (D,).
-        target_centre, target_size: of the target.
-        notes: what was left out, in words.
+        centre, size: mean and standard deviation of each input, (D,).
+        target_centre, target_size: mean and standard deviation of the target.
+        notes: descriptions of what was left out.
     """
 
     x: Tensor
@@ -52,12 +52,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Selection:
-    """Candidates fitted to one table.
+    """Candidate models fitted to one table, with their ranking.
 
     Attributes:
         table: the data.
-        posteriors: name → posterior.
-        ranking: what `bayesgen.compare` says of them.
+        posteriors: posterior of each candidate, by name.
+        ranking: result of `bayesgen.compare`.
     """
 
     table: Table
@@ -66,15 +66,15 @@ class Selection:
 
 
 def read(file: Path, target: str) -> Table:
-    """A CSV file's numeric columns as inputs and its column `target` as what is to be explained.
+    """Read a CSV file: the column `target` is the target, other numeric columns are inputs.
 
-    Rows with a missing value are left out, and columns that are not numbers or that are constant;
-    the notes say so.
+    Rows with a missing value are left out, as are constant columns and columns that are not
+    numbers. The notes of the table list them.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no such column, a target of text or of one value, no numeric inputs, fewer than
-            five whole rows, infinite values.
+        FileNotFoundError: the file does not exist.
+        ValueError: there is no such column; the target is text or constant; there are no numeric
+            inputs, fewer than five complete rows, or infinite values.
     """
     if not file.is_file():
         raise FileNotFoundError(f"csv must be a file, {file} is not")
@@ -86,7 +86,7 @@ def read(file: Path, target: str) -> Table:
 
 
 def from_frame(frame: pd.DataFrame, target: str) -> Table:
-    """As `read`, from a DataFrame."""
+    """Build a table from a DataFrame; see `read` for the rules and errors."""
     if target not in frame.columns:
         raise ValueError(
             f"target must be a column of the table ({', '.join(map(str, frame.columns))}), "
@@ -134,7 +134,7 @@ def from_frame(frame: pd.DataFrame, target: str) -> Table:
 
 
 def bishop(n: int = 50, seed: int = 0) -> Table:
-    """y = x + cos πx + 0.1ε on [−1, 1]: the data on which isotropic evidence picks a low degree."""
+    """The data y = x + cos πx + 0.1ε on [−1, 1], where an isotropic prior prefers a low degree."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.linspace(-1, 1, n, dtype=torch.float64)
     noise = 0.1 * torch.randn(n, generator=generator, dtype=torch.float64)
@@ -143,7 +143,7 @@ def bishop(n: int = 50, seed: int = 0) -> Table:
 
 
 def candidates(x: Tensor) -> dict[str, Any]:
-    """Models to try on inputs (n, D): polynomials, Fourier series, Gaussian processes."""
+    """Candidate models for inputs (n, D): polynomials, Fourier series, Gaussian processes."""
     D = x.shape[1]
     dependent = ("scale", "decay", "noise")
     chosen = (*dependent, "order")
@@ -167,10 +167,10 @@ def candidates(x: Tensor) -> dict[str, Any]:
 
 
 def select(table: Table, progress: Progress | None = None) -> Selection:
-    """Fit the candidates to a table and rank them.
+    """Fit the candidate models to a table and rank them by their evidence.
 
     Args:
-        table: as `read`, `from_frame` or `bishop` make it.
+        table: result of `read`, `from_frame` or `bishop`.
         progress: called as progress(done, expected, what).
 
     Example:
@@ -188,10 +188,10 @@ def select(table: Table, progress: Progress | None = None) -> Selection:
 
 
 def profile(selection: Selection, name: str, column: int, points: int = 200) -> pd.DataFrame:
-    """A model's prediction along one input, the others at their means, in the table's units.
+    """A model's prediction along one input, with the others at their means, in the table's units.
 
     Returns:
-        Columns x, mean, low and high: ± 2 standard deviations of a new observation.
+        Columns x, mean, low and high; low and high are ± 2 standard deviations of an observation.
     """
     table, posterior = selection.table, selection.posteriors[name]
     u = torch.linspace(float(table.x[:, column].min()), float(table.x[:, column].max()), points)

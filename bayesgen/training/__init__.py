@@ -1,4 +1,4 @@
-"""Training networks: plain loops, with the evidence in them where it is asked for."""
+"""Training of networks, with prior precisions learnt from the evidence where this is asked for."""
 
 from bayesgen.training.ensemble import train_ensemble
 from bayesgen.training.map_fit import MapFit, fit_map

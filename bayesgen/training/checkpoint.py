@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, read without running code."""
+"""Checkpoints on disk, written completely or not at all and read without running code."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from bayesgen._internal import files
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors, numbers, texts, lists and dicts; a kill leaves the old one."""
+    """Write a state of tensors, numbers, strings, lists and dicts.
+
+    An interruption leaves the old file as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, lambda part: torch.save(state, part))
 
 
 def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] | None:
-    """A state that `save` wrote for the same run; None where there is none yet.
+    """Read a state that `save` wrote for the same run, or None where there is no file.
 
     Raises:
-        ValueError: a file that cannot be read, or of another run.
+        ValueError: the file cannot be read or belongs to another run.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""From where training ended to a mode of the log posterior, by full batches."""
+"""Take a trained network to a mode of its log posterior, by L-BFGS on all of the data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from bayesgen.training.progress_bar import reporting
 
 @dataclass(frozen=True)
 class MapFit:
-    """What `fit_map` did.
+    """Result of `fit_map`: the log posterior reached, and how.
 
     Attributes:
-        log_posterior: log p(D | θ) − ½ Σ αᵢ(θᵢ − θ₀ᵢ)² where it ended, in nats.
-        gained: nats since the start.
-        gradient_norm: of its gradient there.
-        evaluations: passes over the data.
-        converged: whether it stopped because there was nothing more to gain.
+        log_posterior: final value of log p(D | θ) − ½ Σ αᵢ(θᵢ − θ₀ᵢ)², in nats.
+        gained: increase of the log posterior from the start, in nats.
+        gradient_norm: norm of its gradient at the end.
+        evaluations: number of passes over the data.
+        converged: whether the optimiser reached its tolerance.
     """
 
     log_posterior: float
@@ -57,37 +57,36 @@ def fit_map(
     height: float | None = None,
     progress: Progress | bool | None = None,
 ) -> MapFit:
-    """Take a trained network to a mode of its log posterior, in place: L-BFGS on all of the data.
+    """Take a trained network to a mode of its log posterior, in place, by L-BFGS on all data.
 
         log p(D | θ) − ½ Σ αᵢ(θᵢ − θ₀ᵢ)²
 
-    Laplace's evidence is about a mode, and the noise of mini-batches keeps `train` from one long
-    after the labels are fitted. The network is in evaluation mode throughout: statistics of
-    BatchNorm stay as they are.
+    The Laplace evidence assumes a mode. Because of the noise of mini-batches, `train` is still far
+    from one long after the labels are fitted. The network is in evaluation mode throughout, so
+    running statistics of BatchNorm do not change.
 
     Args:
         net: a trained module from inputs (n, …) to outputs (n, C).
-        x, y, likelihood: as for `bayesgen.train`.
-        prior_precision: α, a number or one a layer, (L,).
+        x, y, likelihood: as in `bayesgen.train`.
+        prior_precision: α, a number or one value for each layer, (L,).
         prior_mean: θ₀, a network of the same architecture; None for zero.
-        noise: σ² of a Gaussian likelihood.
-        steps: at most.
-        pairs: of differences that L-BFGS remembers, 16 bytes a weight each; on a long way a hundred
-            gain more a step.
-        batch: observations at a time, for memory's sake.
-        tolerance: it ends where a step gains less than this share of the log posterior.
-        height: it ends where the log posterior has come to this, in nats, on the last step's way.
-            With α = 0 networks are so brought to one training loss, −height/n: evidences of
-            networks that fit their labels can be compared at one loss, since what is fitted closer
-            looks flatter.
+        noise: noise variance σ² of a Gaussian likelihood.
+        steps: largest number of steps.
+        pairs: number of difference pairs that L-BFGS stores, at 16 bytes per weight each. Far from
+            a mode, a hundred pairs gain more per step.
+        batch: number of observations processed at a time, to limit memory.
+        tolerance: relative gain of the log posterior per step below which the optimisation stops.
+        height: value of the log posterior, in nats, at which the optimisation stops, on the line of
+            the last step. With α = 0 it brings networks to the same training loss, −height/n, at
+            which their evidences can be compared; networks with a lower loss have a flatter mode.
         progress: called as progress(done, expected, what) after each pass over the data; True shows
-            a bar.
+            a progress bar.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
         DivergedError: the log posterior is not finite at the start.
 
-    Source: Nocedal & Wright (2006), algorithm 7.5, as SciPy has it.
+    Source: Nocedal & Wright (2006), algorithm 7.5, in SciPy's implementation.
 
     Example:
         >>> import torch, bayesgen as bg
@@ -159,7 +158,7 @@ def _on_the_way(
     end: np.ndarray,
     value: float,
 ) -> np.ndarray:
-    """Between a start above that value and an end below it, just past where it is met."""
+    """Point on the line from start to end where the objective has just passed below a value."""
     step, near = end - start, 1e-4
     share = scipy.optimize.brentq(
         lambda share: objective(start + share * step)[0] - value, 0.0, 1.0, xtol=near / 2
@@ -168,7 +167,7 @@ def _on_the_way(
 
 
 class _Objective:
-    """−log p(D, θ) and its gradient, as SciPy wants them."""
+    """The function −log p(D, θ) with its gradient, in the form that SciPy uses."""
 
     def __init__(
         self,
@@ -187,7 +186,7 @@ class _Objective:
         self.calls = 0
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        """At weights (P,), which the network then has."""
+        """Value and gradient at weights (P,), which are also written to the network."""
         self.calls += 1
         at = 0
         with torch.no_grad():
@@ -205,5 +204,5 @@ class _Objective:
         return value + 0.5 * float(self.alpha @ moved**2), total + self.alpha * moved
 
     def gather(self, parts: Any) -> np.ndarray:
-        """One vector, float64."""
+        """Join tensors into one vector, float64."""
         return torch.cat([p.reshape(-1) for p in parts]).double().cpu().numpy()

@@ -1,4 +1,4 @@
-"""A progress bar for those who ask for one."""
+"""A progress bar for training, drawn by rich."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bayesgen._internal.progress import Progress
 
 @contextmanager
 def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """The function itself, none, or for True a bar on stderr: loss, evidence, time left."""
+    """The given progress function, None, or for True one that draws a progress bar on stderr."""
     if progress is not True:
         yield progress or None
         return

@@ -1,4 +1,4 @@
-"""What all training loops share: the settings, checked; optimiser, schedule, order of the data."""
+"""Settings of the training loops, with their optimiser, schedule and order of the data."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _RATES = {"sgd": 0.1, "adam": 1e-3}
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a training loop.
+    """Settings of a training loop, checked on creation.
 
     Attributes:
         epochs: passes over the data.
-        batch: observations a step; None for all of them.
+        batch: number of observations in a step; None for all.
         optimiser: "sgd" (with momentum) or "adam".
-        learning_rate: at the start; None for 0.1 (SGD) or 0.001 (Adam).
-        momentum: of SGD.
-        schedule: "cosine" falls to zero, "constant" does not.
+        learning_rate: initial learning rate; None for 0.1 (SGD) or 0.001 (Adam).
+        momentum: momentum of SGD.
+        schedule: "cosine", which decreases to zero, or "constant".
         arithmetic: "native" (the network's dtype), "bf16" (autocast) or "tf32" (CUDA's matrix
             products).
-        seed: of the order of the data.
+        seed: seed of the order of the data.
     """
 
     epochs: int
@@ -58,42 +58,42 @@ class Settings:
         checks.whole("seed", self.seed, 0)
 
     def rate(self, epoch: float) -> float:
-        """Learning rate so many epochs on."""
+        """Learning rate after a number of epochs."""
         start = self.learning_rate or _RATES[self.optimiser]
         if self.schedule == "constant":
             return start
         return 0.5 * start * (1 + math.cos(math.pi * epoch / self.epochs))
 
     def make(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
-        """The optimiser; parameter groups may have a `weight_decay` of their own."""
+        """Create the optimiser; parameter groups may have their own `weight_decay`."""
         if self.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=self.rate(0), momentum=self.momentum)
         return torch.optim.Adam(groups, lr=self.rate(0))
 
     def order(self, epoch: int, n: int) -> Iterator[Tensor]:
-        """Indices of each step's observations; the same for an epoch whenever it is run."""
+        """Indices of the observations in each step, determined by the seed and the epoch."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
         size = self.batch or n
         yield from torch.randperm(n, generator=generator).split(size)
 
     def steps(self, n: int) -> int:
-        """Steps an epoch."""
+        """Number of steps in an epoch."""
         return -(-n // (self.batch or n))
 
     def forward(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Around a network's forward pass: bf16 where it was asked for."""
+        """Context of a network's forward pass: autocast to bf16 where the settings ask for it."""
         bf16 = self.arithmetic == "bf16"
         return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def products(self) -> AbstractContextManager[None]:
-        """Around whole steps: TF32 where it was asked for, and nowhere else."""
+        """Context of whole steps: TF32 is used only where the settings ask for it."""
         return tf32(self.arithmetic == "tf32")
 
 
 def check_net(net: nn.Module) -> torch.device:
-    """The device of a module with parameters.
+    """The device of a module with trainable parameters.
 
     Raises:
-        TypeError, ValueError: it is none, or has none.
+        TypeError, ValueError: the argument is not a module, or has no trainable parameters.
     """
     return next(p.device for p in checks.network("net", net).parameters() if p.requires_grad)

@@ -1,7 +1,7 @@
-"""The exact GGN through function space: the (n·C)×(n·C) Gram matrix Λ^½ J S Jᵀ Λ^½.
+"""The exact GGN in function space, by the (n·C)×(n·C) Gram matrix Λ^½ J S Jᵀ Λ^½.
 
-It has the non-zero eigenvalues of S^½ Jᵀ Λ J S^½, whatever the number of weights; the Jacobian
-passes by some layers at a time.
+It has the non-zero eigenvalues of S^½ Jᵀ Λ J S^½, for any number of weights. The Jacobian is
+computed for a few layers at a time.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 class DualGGN(Curvature):
-    """H = JᵀΛJ by its (nK, nK) Gram matrix; see `Curvature`.
+    """The GGN H = JᵀΛJ, represented by its (nK, nK) Gram matrix; see `Curvature`.
 
     Args:
-        weights: of the network.
+        weights: weights of the network.
         sample: the observations.
-        prior: the layout of the prior precisions.
-        blocks: for each group its Gram matrix at unit precision (nK, nK), or rows whose products
-            it is, see `grams`.
-        decomposed: whether one group's Gram matrix is to be known by its eigenvalues, for
-            determinants at any precision in O(n), or factorised at each.
-        rounded: what the blocks' rounding was on a few observations, where they were not made in
-            float64.
+        prior: layout of the prior precisions.
+        blocks: for each group, its Gram matrix at unit precision (nK, nK), or rows whose Gram
+            matrix it is; see `grams`.
+        decomposed: whether the Gram matrix of a single group is decomposed into eigenvalues, which
+            give determinants at any precision in O(n); otherwise it is factorised at each
+            precision.
+        rounded: rounding error of the blocks, measured on a few observations, where they were not
+            computed in float64.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class DualGGN(Curvature):
         if prior.count == 1 and decomposed:
             K = self._blocks[0]
             n, eps = len(K), torch.finfo(K.dtype).eps
-            # Eigenvalues in float64 whatever the rows: what rounding there is comes from the sum.
+            # Eigenvalues are computed in float64 for any dtype; rounding errors come only from the
+            # sums.
             values, vectors = solvers.eigh(K.double())
             if rounded is None:
                 rounding = Rounding(matrix=n**0.5 * eps * float(values[-1]))
@@ -71,7 +73,7 @@ class DualGGN(Curvature):
             self._blocks = [torch.empty(0)]
 
     def terms(self, precision: Tensor) -> CurvatureTerms:
-        """See `Curvature.terms`."""
+        """Log-determinant and effective parameters at prior precisions (G,)."""
         if self.spectrum is not None:
             found = spectral_terms(self.spectrum, precision)
             if self.rounded is None:
@@ -101,14 +103,14 @@ class DualGGN(Curvature):
         )
 
     def _block(self, rows: Tensor, precision: Tensor) -> Tensor:
-        """A⁻¹ of these rows and columns by the spectrum."""
+        """Entries of A⁻¹ at some rows and the same columns, from the spectrum."""
         assert self.spectrum is not None
         assert self.spectrum.vectors is not None
         vectors = self.spectrum.vectors[rows]
         return (vectors / (1 + self.spectrum.density.nodes / precision[0])) @ vectors.mT
 
     def _trace(self, inverse: Tensor, g: int) -> Tensor:
-        """tr A⁻¹K_g."""
+        """Trace tr A⁻¹K_g for group g."""
         block = self._blocks[g]
         if block.shape[1] == len(inverse):
             return (inverse * block).sum(dtype=torch.float64)
@@ -128,7 +130,7 @@ class DualGGN(Curvature):
         return A
 
     def solve(self, right: Tensor, precision: Tensor) -> Tensor:
-        """(I + Λ^½JSJᵀΛ^½)⁻¹ on (nK, k)."""
+        """Solution of (I + Λ^½JSJᵀΛ^½) u = right, (nK, k)."""
         right = right.double()
         if self.spectrum is not None:
             vectors = self.spectrum.vectors
@@ -144,7 +146,7 @@ class DualGGN(Curvature):
         return self._inverse[1] @ right
 
     def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
-        """See `Curvature.covariance`: J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ."""
+        """Covariance J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ of the outputs at each new input, (m, C, C)."""
         C, m = self.sample.vectors.shape[1], len(x)
         root = self.prior.precision(precision).rsqrt().to(self.weights.theta)
         eye = torch.eye(C, dtype=x.dtype, device=x.device).expand(m, C, C)
@@ -162,7 +164,10 @@ class DualGGN(Curvature):
         return own - torch.einsum("rmc,rme->mce", cross.reshape(-1, m, C), solved.reshape(-1, m, C))
 
     def draw(self, count: int, precision: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Curvature.draw`, by Matheron's rule: w − SJᵀΛ^½A⁻¹(Λ^½Jw + ε), w ~ N(0, S)."""
+        """Draws of N(0, (H + diag α)⁻¹), (count, P), by Matheron's rule.
+
+        With w ~ N(0, S) a draw is w − SJᵀΛ^½A⁻¹(Λ^½Jw + ε).
+        """
         theta = self.weights.theta
         root = self.prior.precision(precision).rsqrt().to(theta)
         w = standard_normal((count, len(theta)), generator, theta) * root
@@ -183,7 +188,7 @@ class DualGGN(Curvature):
         return w
 
     def gain(self, gradient: Tensor, precision: Tensor) -> float:
-        """See `Curvature.gain`; the Jacobian enters by one product."""
+        """Gain ½ gᵀ(H + diag α)⁻¹g of a Newton step, by one product with the Jacobian."""
         sample, step = self.sample, gradient / self.prior.precision(precision)
         moved = self.weights.jvp(sample.x, step, sample.batch).double()
         turned = torch.einsum("nck,nc->nk", sample.vectors.double(), moved)

@@ -1,4 +1,4 @@
-"""What data say of a latent function: labels coded for a Gaussian, and non-Gaussian likelihoods."""
+"""Likelihoods of latent functions, and class labels coded as targets for Gaussian noise."""
 
 from bayesgen.likelihoods.coding import DirichletTargets, dirichlet, one_hot
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, resolve

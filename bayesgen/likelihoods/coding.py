@@ -1,4 +1,4 @@
-"""Class labels as targets that a Gaussian likelihood can take."""
+"""Code class labels as real targets for a Gaussian likelihood."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from bayesgen._internal import checks
 
 
 def one_hot(labels: Any, num_classes: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
-    """One-hot targets less their mean under uniform guessing: 1 − 1/C for the class, −1/C else.
+    """One-hot targets minus their mean: 1 − 1/C for the class of the label, −1/C for the others.
 
-    Classification as regression: each of the C outputs is one regression problem under the same
-    kernel; a prior mean of zero then stands for guessing uniformly.
+    This treats classification as regression. Each of the C outputs is a regression problem under
+    the same kernel, and a prior mean of zero corresponds to guessing uniformly.
 
     Args:
         labels: integers in 0..C−1, shape (...), e.g. (n,) or (B, n).
         num_classes: C ≥ 2.
-        dtype: of the targets.
+        dtype: dtype of the targets.
 
     Returns:
-        (..., C).
+        The targets, (..., C).
 
     Raises:
         TypeError: the labels are not integers.
-        ValueError: a label outside 0..C−1; no labels.
+        ValueError: a label is outside 0..C−1; there are no labels.
 
-    Source: Wilson & Izmailov (2020), section 6, with regression for the variational bound.
+    Source: Wilson & Izmailov (2020), section 6, with regression in place of the variational bound.
 
     Example:
         >>> one_hot([0, 1], 2)
@@ -40,11 +40,11 @@ def one_hot(labels: Any, num_classes: int, *, dtype: torch.dtype = torch.float64
 
 
 class DirichletTargets(NamedTuple):
-    """Transformed labels.
+    """Class labels transformed to real targets with known noise.
 
     Attributes:
-        targets: (..., C).
-        noise: variances, (..., C), known for each point and output.
+        targets: targets, (..., C).
+        noise: noise variance of each point and output, (..., C).
     """
 
     targets: Tensor
@@ -58,25 +58,25 @@ def dirichlet(
     concentration: float = 0.01,
     dtype: torch.dtype = torch.float64,
 ) -> DirichletTargets:
-    """Targets and noise of Dirichlet-based Gaussian process classification.
+    """Targets and noise variances of Dirichlet-based Gaussian process classification.
 
     With a = concentration + one-hot, each output's Gamma variable is matched by a log-normal:
 
         σ² = log(1 + 1/a),  target = log a − σ²/2,
 
-    less the targets' mean over classes, a constant that no label moves, so that a prior mean of
-    zero stands for guessing uniformly. The softmax of the latent functions gives probabilities.
-    The evidence is that of the transformed targets, whose noise depends on the labels: compare it
-    along kernels for one set of labels, not between sets.
+    minus the mean of the targets over classes. The mean does not depend on the labels, so a prior
+    mean of zero corresponds to guessing uniformly. The softmax of the latent functions gives
+    probabilities. The evidence is that of the transformed targets, whose noise depends on the
+    labels: it can be compared between kernels for one set of labels, but not between sets.
 
     Args:
         labels: integers in 0..C−1, shape (...).
         num_classes: C ≥ 2.
         concentration: α_ε of the paper, > 0.
-        dtype: of the targets.
+        dtype: dtype of the targets.
 
     Raises:
-        TypeError, ValueError: as `one_hot`; a concentration that is not positive.
+        TypeError, ValueError: as in `one_hot`; the concentration is not positive.
 
     Source: Milios et al. (2018), eq. 5–7.
 

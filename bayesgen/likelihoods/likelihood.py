@@ -1,4 +1,4 @@
-"""What a likelihood p(y | f) of latent functions has to say for Laplace's approximation."""
+"""The interface of a likelihood p(y | f) of latent functions for Laplace's approximation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED: dict[str, Callable[[], Likelihood]] = {}
 
 
 def named(*names: str) -> Callable[[type], type]:
-    """Register a likelihood that needs no arguments under these names."""
+    """Register a likelihood without required arguments under these names."""
 
     def register(maker: type) -> type:
         _NAMED.update(dict.fromkeys(names, maker))
@@ -27,11 +27,11 @@ def named(*names: str) -> Callable[[type], type]:
 
 
 def resolve(likelihood: Any) -> Likelihood | None:
-    """A `Likelihood` from one or from its name; None for "gaussian" (which is exact).
+    """Turn an argument into a `Likelihood`; None stands for "gaussian", for which fits are exact.
 
     Raises:
-        ValueError: another name.
-        TypeError: neither.
+        ValueError: the name is unknown.
+        TypeError: the argument is neither a name nor a likelihood.
 
     Example:
         >>> resolve("bernoulli").name
@@ -49,11 +49,11 @@ def resolve(likelihood: Any) -> Likelihood | None:
 
 
 class Likelihood(ABC):
-    """p(y | f): observations of a row given the latent functions there.
+    """A likelihood p(y | f): observations of a row given the latent functions there.
 
     Attributes:
-        name: one word.
-        log_noise: log σ² of a likelihood that has a noise to learn, (); else None.
+        name: name of the likelihood, one word.
+        log_noise: log σ² of a likelihood with a noise variance to learn, (); else None.
         density: whether y is continuous, so that its evidence is a density and not a probability.
     """
 
@@ -63,37 +63,42 @@ class Likelihood(ABC):
 
     @abstractmethod
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """The checked targets of n = len(like) rows in their inner form, (B, n, C) or (B, n).
+        """Check the targets of n = len(like) rows and convert them to (B, n, C) or (B, n).
 
         Raises:
-            TypeError, ValueError: y is not what this likelihood observes.
+            TypeError, ValueError: y is not a valid observation of this likelihood.
         """
 
     @abstractmethod
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
-        """log p(y | f) of each row, (..., n), for f of shape (..., n, C)."""
+        """Log density log p(y | f) of each row, (..., n), for f of shape (..., n, C)."""
 
     @abstractmethod
     def observe(self, f: Tensor) -> Distribution:
-        """The distribution of observations given f (..., C latent functions last)."""
+        """Distribution of observations given f, whose last axis is the C latent functions."""
 
     @abstractmethod
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """−∇∇ log p(y | f) of each row as V diag(w) Vᵀ, w > 0: values (n, K), vectors (n, C, K).
+        """Curvature −∇∇ log p(y | f) of each row as V diag(w) Vᵀ with w > 0.
 
-        For y in its inner form, (n, ...), and f (n, C).
+        Args:
+            y: targets in their inner form, (n, ...).
+            f: latent values, (n, C).
+
+        Returns:
+            Values w, (n, K), and vectors V, (n, C, K).
 
         Raises:
-            ValueError: it is not positive semi-definite somewhere.
+            ValueError: the curvature is not positive semi-definite at some row.
         """
 
     @abstractmethod
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """The distribution of new observations, f ~ N(mean, covariance) integrated out."""
+        """Distribution of new observations with f ~ N(mean, covariance) integrated out."""
 
 
 def with_noise(likelihood: Likelihood, log_noise: Tensor | None) -> Likelihood:
-    """The likelihood with this log σ², a copy."""
+    """A copy of the likelihood with this log σ²; None returns the likelihood itself."""
     if log_noise is None:
         return likelihood
     likelihood = copy.copy(likelihood)
@@ -105,7 +110,7 @@ class LikelihoodDerivatives(NamedTuple):
     """LikelihoodDerivatives of log p(y | f) in f, element by element.
 
     Attributes:
-        value, first, second, third: of f's shape.
+        value, first, second, third: the value and the derivatives, of f's shape.
     """
 
     value: Tensor
@@ -115,21 +120,21 @@ class LikelihoodDerivatives(NamedTuple):
 
 
 class Separable(Likelihood):
-    """Every output of every row is observed through its own latent value.
+    """A likelihood in which each output of a row depends on its own latent value.
 
-    A new one needs `observe` and `element`; derivatives follow by automatic differentiation.
+    A subclass needs `observe` and `element`; derivatives follow by automatic differentiation.
     """
 
     @abstractmethod
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """log p(yᵢ | fᵢ), element by element; differentiable three times in f."""
+        """Log density log p(yᵢ | fᵢ), element by element; differentiable three times in f."""
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Likelihood.log_density`."""
+        """Log density of each row: the sum of `element` over outputs, (..., n)."""
         return self.element(y, f).sum(-1)
 
     def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
-        """The first three derivatives in f."""
+        """Value and first three derivatives of `element` in f, by automatic differentiation."""
         with torch.enable_grad():
             f = f.detach().requires_grad_()
             value = self.element(y, f)
@@ -142,7 +147,7 @@ class Separable(Likelihood):
         return LikelihoodDerivatives(*(part.detach() for part in parts))
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Likelihood.roots`."""
+        """Curvature of each row, which is diagonal; see `Likelihood.roots`."""
         values, C = -self.derivatives(y, f).second, f.shape[-1]
         if (values < 0).any():
             raise ValueError(
@@ -152,11 +157,14 @@ class Separable(Likelihood):
         return values, torch.eye(C, dtype=f.dtype, device=f.device).expand(len(f), C, C)
 
     def curvature(self, y: Tensor, f: Tensor) -> Tensor:
-        """A positive −∂²/∂f² with which a Newton step cannot lose: W itself where concave."""
+        """A positive bound of −∂²/∂f² with which a Newton step increases the log posterior.
+
+        It equals −∂²/∂f² where the log likelihood is concave.
+        """
         return -self.derivatives(y, f).second
 
     def observations(self, name: str, y: Any, like: Tensor) -> Tensor:
-        """Integers or reals of shape (n,) or (B, n) as (B, n, 1)."""
+        """Convert integers or reals of shape (n,) or (B, n) to (B, n, 1)."""
         tensor = checks.as_tensor(name, y)
         if tensor.is_complex():
             raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")

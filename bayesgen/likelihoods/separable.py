@@ -1,4 +1,4 @@
-"""Likelihoods with one latent value behind each observation."""
+"""Gaussian, Bernoulli, Poisson and Student-t likelihoods: one latent value per observation."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from torch.distributions import StudentT as StudentTDistribution
 from bayesgen._internal import checks
 from bayesgen.likelihoods.likelihood import LikelihoodDerivatives, Separable, named
 
-# Gauss–Hermite nodes of the predictive integrals over one latent value.
+# Number of Gauss–Hermite nodes for predictive integrals over one latent value.
 _NODES = 64
 
 
 def _hermite(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Latent values (..., nodes) and log weights (nodes,) of E[·] under N(mean, variance)."""
+    """Latent values (..., nodes) and weights (nodes,) of E[·] under N(mean, variance)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     z, w = mean.new_tensor(nodes), mean.new_tensor(weights / weights.sum())
     return mean[..., None] + variance.clamp(min=0).sqrt()[..., None] * z, w
 
 
 class Gaussian(Separable):
-    """Real targets, y = f + σ ε, the errors standard normal.
+    """Real targets y = f + σ ε with standard normal errors.
 
-    For networks; `GaussianProcess` and `LinearModel` are exact under it and need no such object.
+    It is for networks. `GaussianProcess` and `LinearModel` are exact under Gaussian noise and do
+    not need this object.
 
     Args:
-        noise: σ², a variance.
+        noise: noise variance σ².
 
     Raises:
-        ValueError: a noise that is not positive.
+        ValueError: the noise variance is not positive.
 
     Example:
         >>> f = torch.zeros(1, 1, 1, dtype=torch.float64)
@@ -56,26 +57,26 @@ class Gaussian(Separable):
         self.log_noise: Tensor = checks.positive("noise", noise).log()
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
+        """Check real y, (n,), (n, C) or (B, n, C), and convert it to (B, n, C)."""
         return _real_targets(y, like)
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Separable.element`."""
+        """Log density of a normal distribution, element by element."""
         log_noise = self.log_noise.to(f)
         return -0.5 * (math.log(2 * math.pi) + log_noise + (y - f) ** 2 * (-log_noise).exp())
 
     def observe(self, f: Tensor) -> Distribution:
-        """See `Likelihood.observe`."""
+        """Normal distribution of observations given f."""
         return Normal(f, (0.5 * self.log_noise).exp().to(f))
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Normal, the variances added."""
+        """Normal distribution of new observations, with the latent and noise variances added."""
         return Normal(mean, (covariance.clamp(min=0) + self.log_noise.exp().to(mean)).sqrt())
 
 
 @named("bernoulli")
 class Bernoulli(Separable):
-    """Labels 0 and 1, p(y = 1 | f) = 1/(1 + e^−f).
+    """Labels 0 and 1 with p(y = 1 | f) = 1/(1 + e^−f).
 
     Source: Rasmussen & Williams (2006), section 3.4 and eq. 3.15.
 
@@ -89,7 +90,7 @@ class Bernoulli(Separable):
     name = "bernoulli"
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Labels 0/1 or booleans, (n,) or (B, n), as (B, n, 1)."""
+        """Check labels 0/1 or booleans, (n,) or (B, n), and convert them to (B, n, 1)."""
         y = self.observations("y", y, like)
         if not ((y == 0) | (y == 1)).all():
             raise ValueError(
@@ -99,29 +100,29 @@ class Bernoulli(Separable):
         return y
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Separable.element`."""
+        """Log probability of each label, element by element."""
         return torch.nn.functional.logsigmoid((2 * y - 1) * f)
 
     def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
-        """Rasmussen & Williams (2006), eq. 3.15."""
+        """Value and derivatives in closed form, Rasmussen & Williams (2006), eq. 3.15."""
         p, q = torch.sigmoid(f), torch.sigmoid(-f)
         return LikelihoodDerivatives(
             self.element(y, f), y * q - (1 - y) * p, -p * q, -p * q * (q - p)
         )
 
     def observe(self, f: Tensor) -> Distribution:
-        """See `Likelihood.observe`."""
+        """Bernoulli distribution of labels given f."""
         return BernoulliDistribution(logits=f, validate_args=False)
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """The averaged probability, by Gauss–Hermite quadrature."""
+        """Bernoulli distribution with the averaged probability, by Gauss–Hermite quadrature."""
         f, w = _hermite(mean, covariance)
         return BernoulliDistribution(probs=(torch.sigmoid(f) @ w).clamp(0, 1))
 
 
 @named("poisson")
 class Poisson(Separable):
-    """Counts, y ~ Poisson(e^f).
+    """Counts with y ~ Poisson(e^f).
 
     Example:
         >>> likelihood = Poisson()
@@ -133,7 +134,7 @@ class Poisson(Separable):
     name = "poisson"
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Counts 0, 1, 2 …, (n,) or (B, n), as (B, n, 1)."""
+        """Check counts 0, 1, 2 …, (n,) or (B, n), and convert them to (B, n, 1)."""
         y = self.observations("y", y, like)
         if (y < 0).any() or (y != y.round()).any():
             raise ValueError(
@@ -143,40 +144,40 @@ class Poisson(Separable):
         return y
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Separable.element`."""
+        """Log probability of each count, element by element."""
         return y * f - f.exp() - torch.lgamma(y + 1)
 
     def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
-        """All beyond the first are −e^f."""
+        """Value and derivatives in closed form; the second and third are both −e^f."""
         rate = f.exp()
         return LikelihoodDerivatives(self.element(y, f), y - rate, -rate, -rate)
 
     def observe(self, f: Tensor) -> Distribution:
-        """See `Likelihood.observe`."""
+        """Poisson distribution of counts given f."""
         return PoissonDistribution(f.exp(), validate_args=False)
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """A mixture over Gauss–Hermite nodes of the latent value."""
+        """Mixture of Poisson distributions over Gauss–Hermite nodes of the latent value."""
         f, w = _hermite(mean, covariance)
-        # The outermost nodes carry no weight worth an overflow.
+        # The outermost nodes have negligible weight; clipping them avoids an overflow.
         rates = PoissonDistribution(f.clamp(max=700 if f.dtype == torch.float64 else 80).exp())
         return MixtureSameFamily(Categorical(w.expand_as(f)), rates)
 
 
 @named("student-t")
 class StudentT(Separable):
-    """Real targets with heavy-tailed noise, y = f + σ t, t ~ Student-t of ν degrees of freedom.
+    """Real targets with heavy-tailed noise, y = f + σ t, t ~ Student-t with ν degrees of freedom.
 
-    Not log-concave: points far from the function have W < 0 and the mode need not be the only one;
-    the one found from f = 0 is taken.
+    The likelihood is not log-concave: observations far from the function have W < 0, and there may
+    be several modes. The mode found from f = 0 is used.
 
     Args:
         df: ν > 0.
-        noise: σ², the squared scale of the noise (its variance is σ² ν/(ν − 2)), or None to let
-            the evidence find it, from the targets' own variance on.
+        noise: σ², the squared scale of the noise (its variance is σ² ν/(ν − 2)); None learns it
+            from the evidence, starting at the variance of the targets.
 
     Raises:
-        ValueError: a df or noise that is not positive.
+        ValueError: df or noise is not positive.
 
     Source: Vanhatalo, Jylänki & Vehtari (2009).
     """
@@ -193,26 +194,26 @@ class StudentT(Separable):
         )
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Real y, (n,), (n, C) or (B, n, C), as (B, n, C)."""
+        """Check real y, (n,), (n, C) or (B, n, C), and convert it to (B, n, C)."""
         return _real_targets(y, like)
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Separable.element`."""
+        """Log density of a scaled Student-t distribution, element by element."""
         nu, log_noise = self.df, self._log_noise(f)
         constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
         square = (y - f) ** 2 * (-log_noise).exp() / nu
         return constant - 0.5 * log_noise - 0.5 * (nu + 1) * square.log1p()
 
     def curvature(self, y: Tensor, f: Tensor) -> Tensor:
-        """(ν + 1)/(νσ² + r²): of the Gaussian that touches the density from below (EM's)."""
+        """Curvature (ν + 1)/(νσ² + r²) of a Gaussian lower bound of the density, as in EM."""
         return (self.df + 1) / (self.df * self._log_noise(f).exp() + (y - f) ** 2)
 
     def observe(self, f: Tensor) -> Distribution:
-        """See `Likelihood.observe`."""
+        """Student-t distribution of observations given f."""
         return StudentTDistribution(self.df, f, (0.5 * self._log_noise(f)).exp())
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """A mixture over Gauss–Hermite nodes of the latent value."""
+        """Mixture of Student-t distributions over Gauss–Hermite nodes of the latent value."""
         f, w = _hermite(mean, covariance)
         return MixtureSameFamily(Categorical(w.expand_as(f)), self.observe(f))
 

@@ -1,4 +1,4 @@
-"""Classes through a softmax of C latent functions."""
+"""The softmax likelihood of class labels with C latent functions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bayesgen.likelihoods.likelihood import Likelihood, named
 
 @named("softmax", "categorical")
 class Softmax(Likelihood):
-    """Labels 0 … C − 1, p(y = c | f) = e^{f_c} / Σ e^{f_c'}.
+    """Labels 0 … C − 1 with p(y = c | f) = e^{f_c} / Σ e^{f_c'}.
 
     Args:
         num_classes: C ≥ 2; None takes the largest label + 1.
-        samples: draws of the latent functions in a predictive probability.
-        seed: of those draws, the same for every prediction.
+        samples: number of draws of the latent functions in a predictive probability.
+        seed: seed of these draws, which are the same for every prediction.
 
     Source: Rasmussen & Williams (2006), section 3.5.
     """
@@ -34,7 +34,7 @@ class Softmax(Likelihood):
         self.num_classes, self.samples, self.seed = num_classes, samples, seed
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """One-hot (B, n, C), from integer labels (n,) or (B, n)."""
+        """Convert integer labels, (n,) or (B, n), to one-hot targets, (B, n, C)."""
         y = checks.as_tensor("y", y)
         largest = int(y.max()) if y.numel() and not y.is_complex() else 1
         C = self.num_classes or max(2, largest + 1)
@@ -47,16 +47,16 @@ class Softmax(Likelihood):
         return coded.to(like)
 
     def log_density(self, y: Tensor, f: Tensor) -> Tensor:
-        """See `Likelihood.log_density`."""
+        """Log probability of the label of each row, (..., n)."""
         return (y * f).sum(-1) - f.logsumexp(-1)
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-        """Of diag(π) − ππᵀ, C − 1 of each row; the direction 1 has no curvature.
+        """Curvature diag(π) − ππᵀ of each row by C − 1 vectors; along (1, …, 1) it is zero.
 
-        diag(√π)(I − √π√πᵀ)diag(√π), the projection by the other C − 1 columns of the Householder
-        reflection that takes √π to the axis m of the largest πₘ. That makes Σⱼ πⱼvⱼvⱼᵀ over j ≠ m,
-        vⱼ = eⱼ − q with qₘ = √πₘ and q = π/(1 + √πₘ) elsewhere: of size one, and exact, however
-        small πⱼ is.
+        It equals diag(√π)(I − √π√πᵀ)diag(√π). The projection is expanded in the other C − 1 columns
+        of the Householder reflection that maps √π to the axis m of the largest πₘ. This gives Σⱼ
+        πⱼvⱼvⱼᵀ over j ≠ m with vⱼ = eⱼ − q, where qₘ = √πₘ and q = π/(1 + √πₘ) elsewhere. The
+        vectors have size one and are accurate for any πⱼ, however small.
         """
         p = f.softmax(-1)
         largest = p.argmax(-1, keepdim=True)
@@ -68,13 +68,14 @@ class Softmax(Likelihood):
         return p.gather(-1, others), axes.to(p) - q[..., :, None]
 
     def observe(self, f: Tensor) -> Distribution:
-        """See `Likelihood.observe`."""
+        """Categorical distribution of labels given f."""
         return Categorical(logits=f)
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Probabilities averaged over draws of f; covariance (..., C, C).
+        """Categorical distribution with probabilities averaged over draws of f.
 
-        Rasmussen & Williams (2006), Algorithm 3.4. Antithetic draws, shared by all points.
+        The covariance is (..., C, C). Rasmussen & Williams (2006), Algorithm 3.4, with antithetic
+        draws that all points share.
         """
         generator = torch.Generator().manual_seed(self.seed)
         C, half = mean.shape[-1], (self.samples + 1) // 2

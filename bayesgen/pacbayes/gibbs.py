@@ -1,4 +1,4 @@
-"""Gibbs risks: the expected loss of a function drawn from the posterior, where it is bounded."""
+"""Gibbs risks: the expected bounded loss of a function drawn from a posterior."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bayesgen.pacbayes import expected_losses
 if TYPE_CHECKING:
     from bayesgen.posterior.posterior import Posterior
 
-# Draws of the classes' latent values at each point; independent, so that n times as many stand
-# behind the average.
+# Draws of the latent values at each point. They are independent between points, so that the average
+# over n points rests on n times as many.
 DRAWS = 2000
 
 
 def gibbs_risk(posterior: Posterior, tolerance: float = 1.0) -> float | None:
-    """See `Posterior.gibbs_risk`."""
+    """Compute `Posterior.gibbs_risk`; None where the likelihood has no bounded loss."""
     tau = float(checks.positive("tolerance", tolerance))
     if posterior.observed.batched:
         raise ValueError("gibbs_risk wants one task, got a batch: fit them one by one")

@@ -1,4 +1,4 @@
-"""Models of the same data ranked by their evidence."""
+"""Rank models of the same data by their evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NULL = "null"
 
 
 class Comparison(pd.DataFrame):
-    """What `compare` returns: a DataFrame that prints every column, as short as it can be read."""
+    """The result of `compare`: a DataFrame that prints every column in a short format."""
 
     _FORMATS: ClassVar = {
         "log_evidence": "{:,.2f}",
@@ -34,7 +34,7 @@ class Comparison(pd.DataFrame):
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
-        return pd.DataFrame  # a part of it is a plain table
+        return pd.DataFrame  # a part of it is a plain DataFrame
 
     def __repr__(self) -> str:
         formats: Any = {name: text.format for name, text in self._FORMATS.items()}
@@ -55,26 +55,26 @@ def compare(
     Args:
         models: name → posterior, or `Evidence`.
         prior: name → prior probability of each model (normalised); equal by default.
-        null: Evidence of the null row; by default that of the constant model (of uniform guessing
-            for labels) on the models' data, unknown (NaN) where no posterior has made any of them.
-        delta: the bounds hold together with probability 1 − delta.
-        tolerance: τ of the loss 1 − exp(−(y − f)²/2τ²) that is bounded for real targets, in their
-            units; to be chosen without the data. For labels the loss is the 0–1 loss.
+        null: Evidence of the null row. By default it is that of the constant model, or of uniform
+            guessing for labels, on the models' data; NaN where no posterior is given.
+        delta: probability, over the data, that some of the bounds fail.
+        tolerance: τ of the bounded loss 1 − exp(−(y − f)²/2τ²) of real targets, in their units; it
+            must be chosen without the data. For labels the loss is the 0–1 loss.
 
     Returns:
-        A DataFrame, one row a model and one called "null": `log_evidence` (nats),
-        `per_observation`, `delta` (to the best row), `probability` (posterior, among the named
-        models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`: a PAC-Bayes
-        bound (Maurer 2004) on the Gibbs risk, δ shared by the models. The bound asks for a prior
-        chosen before the data: it is NaN where kernel, scale, decay or order were learnt on them,
-        a basis took their range, or only an Evidence was given. Where a model's Evidence does not
-        pay for something that was fitted to the same data (trained features), a column `excludes`
-        names it: such a row wins by what it leaves out.
+        A DataFrame with one row for each model and one named "null": `log_evidence` (nats),
+        `per_observation`, `delta` (difference to the best row), `probability` (posterior, among the
+        named models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`. The
+        bound is a PAC-Bayes bound (Maurer 2004) on the Gibbs risk; the models share δ. It needs a
+        prior chosen before the data, and is NaN where kernel, scale, decay or order were learnt, a
+        basis used the range of the data, or only an Evidence was given. Where a model's Evidence
+        leaves out the cost of something fitted to the same data (trained features), a column
+        `excludes` names it; the evidence of such a row is too high.
 
     Raises:
-        TypeError: a model that is neither.
-        ValueError: no models; different data (by n and the fingerprint of y); a batch of
-            tasks; a prior that does not fit.
+        TypeError: a model is neither a posterior nor an Evidence.
+        ValueError: there are no models; the data differ (by n and the fingerprint of y); a model is
+            of a batch of tasks; the prior is invalid.
 
     Source: Kass & Raftery (1995); MacKay (1992).
 

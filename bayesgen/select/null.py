@@ -1,4 +1,4 @@
-"""The model that knows nothing of the inputs: what every other one has to beat."""
+"""The null model, which ignores the inputs, as a baseline for comparisons."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from bayesgen.posterior.posterior import Observed
 
 
 def null(observed: Observed) -> Evidence:
-    """Evidence of the constant or uniform model on some data.
+    """Evidence of the constant model, or of uniform guessing, on some data.
 
-    Labels: every class as likely as every other, −n ln C. Anything else: one constant a row and
-    output under the same likelihood, its scale and noise of maximum evidence.
+    For labels every class has the same probability, which gives −n ln C. For other targets the
+    model is one constant for each output under the same likelihood, with scale and noise variance
+    of maximum evidence.
 
     Args:
-        observed: the data, of one task.
+        observed: the data of one task.
 
     Raises:
-        ValueError: a batch of tasks.
+        ValueError: the data are a batch of tasks.
     """
     if observed.batched:
         raise ValueError(

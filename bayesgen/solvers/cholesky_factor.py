@@ -1,4 +1,4 @@
-"""Dense factorisations of covariance matrices, and the evidence that a Cholesky factor gives."""
+"""Cholesky factorisation of one covariance matrix, with the evidence and gradient it gives."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from torch import Tensor
 from bayesgen.evidence import Evidence
 from bayesgen.solvers.eigen import largest_eigenvalue, rounding_norm
 
-# Rows a pass over an (n, n) matrix.
+# Rows processed at a time in a pass over an (n, n) matrix.
 _BLOCK = 256
-# Columns at a time of an inverse made by matrix products.
+# Columns computed at a time when an inverse is built from matrix products.
 _PANEL = 1024
-# Up to this order a matrix is torch's own to invert.
+# Up to this order, torch inverts a matrix faster than SciPy does.
 _SMALL = 256
-# Up to this order an error looks for the eigenvalue that is at fault.
+# Up to this order, an error message includes the smallest eigenvalue.
 _LOOK = 4000
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Cholesky factor of a covariance A = L Lᵀ, with what it took to get it.
+    """Cholesky factor of a covariance matrix A = L Lᵀ, with the jitter that was needed.
 
     Attributes:
         lower: L, (n, n).
-        jitter: variance added to the diagonal of A, 0 as a rule.
+        jitter: variance added to the diagonal of A, usually 0.
     """
 
     lower: Tensor
     jitter: float
 
     def solve(self, y: Tensor) -> Tensor:
-        """A⁻¹ y for y of shape (n, m), without a copy of L, which `torch.cholesky_solve` makes."""
+        """Solution A⁻¹y for y of shape (n, m), without copying L as `cholesky_solve` does."""
         half = torch.linalg.solve_triangular(self.lower, y, upper=False)
         return torch.linalg.solve_triangular(self.lower.mT, half, upper=True)
 
     def logdet(self) -> Tensor:
-        """log |A|."""
+        """Log-determinant log|A|, a scalar."""
         return 2 * self.lower.diagonal().log().sum()
 
     def norm(self) -> float:
@@ -51,14 +51,14 @@ class Factor:
         return largest_eigenvalue(lambda v: self.lower @ (self.lower.mT @ v), ones)
 
     def inverse(self) -> Tensor:
-        """A⁻¹, (n, n)."""
+        """The inverse A⁻¹, (n, n)."""
         return torch.cholesky_inverse(self.lower)
 
     def into_inverse(self) -> Tensor:
-        """A⁻¹ written over the factor's own memory; the factor is spent.
+        """Compute A⁻¹ in the factor's own memory; the factor cannot be used afterwards.
 
-        On a CPU by the `potri` that SciPy ships, measured four times as fast as torch's on large
-        matrices; on small ones its threads would cost more than they bring.
+        On a CPU, large matrices are inverted by SciPy's `potri`, which was measured to be four
+        times as fast as torch. For small ones the overhead of its threads would exceed the gain.
         """
         small = len(self.lower) <= _SMALL
         if small or self.lower.device.type != "cpu" or not self.lower.mT.is_contiguous():
@@ -69,7 +69,7 @@ class Factor:
         if info:
             raise ValueError(f"the Cholesky factor has a zero on its diagonal, at {info - 1}")
         n = len(inverse)
-        for start in range(0, n, _BLOCK):  # what potri leaves out, the half above the diagonal
+        for start in range(0, n, _BLOCK):  # mirror: potri fills only the lower triangle
             stop = min(n, start + _BLOCK)
             corner = inverse[start:stop, start:stop]
             corner.copy_(corner.tril() + corner.tril(-1).mT)
@@ -77,10 +77,10 @@ class Factor:
         return inverse
 
     def into_inverse_diagonal(self) -> Tensor:
-        """The diagonal of A⁻¹, (n,), in the factor's own memory; the factor is spent.
+        """Diagonal of A⁻¹, (n,), in the factor's own memory; the factor cannot be used afterwards.
 
-        Elsewhere than on a CPU by L⁻¹ alone, panel by panel from the last, in matrix products: a
-        card's own inverse wants three matrices of order n.
+        On a GPU, only L⁻¹ is computed, in panels from the last one, by matrix products, because
+        torch's inverse there takes three matrices of order n.
         """
         if self.lower.device.type == "cpu":
             return self.into_inverse().diagonal()
@@ -88,9 +88,9 @@ class Factor:
 
 
 def inverse_triangle(lower: Tensor, panel: int) -> Tensor:
-    """L⁻¹ of a lower triangular matrix (n, n), zeros above its diagonal, written over it.
+    """Replace a lower triangular matrix L (n, n) by L⁻¹, with zeros above the diagonal.
 
-    So many columns at a time: with L = [[A, 0], [B, C]], L⁻¹ = [[A⁻¹, 0], [−C⁻¹BA⁻¹, C⁻¹]].
+    Columns are processed in panels: with L = [[A, 0], [B, C]], L⁻¹ = [[A⁻¹, 0], [−C⁻¹BA⁻¹, C⁻¹]].
 
     Example:
         >>> L = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [3.0, 1.0, 4.0]])
@@ -133,7 +133,8 @@ def cholesky(build: Callable[[], Tensor]) -> Factor:
         if attempt:
             jitter = floor * 10.0 ** (attempt - 1)
             matrix.diagonal().add_(jitter)
-        # The transpose of a row-major matrix is column-major, LAPACK's order: factored in place.
+        # The transpose of a row-major matrix is column-major, as LAPACK needs to factorise in
+        # place.
         lower = matrix.mT
         info = torch.empty((), dtype=torch.int32, device=matrix.device)
         torch.linalg.cholesky_ex(lower, out=(lower, info))
@@ -156,7 +157,7 @@ def cholesky(build: Callable[[], Tensor]) -> Factor:
 
 
 def smallest(matrix: Tensor) -> str:
-    """The smallest eigenvalue of a symmetric matrix, and what is rounding in either dtype."""
+    """Text with the smallest eigenvalue of a symmetric matrix and the rounding level by dtype."""
     values = torch.linalg.eigvalsh(matrix.double())
     low, high, n = float(values[0]), float(values[-1]), len(matrix)
     single, double = (rounding_norm(n, high, kind) for kind in (torch.float32, torch.float64))
@@ -180,7 +181,7 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
     Args:
         factor: Cholesky factor of A.
         y: targets, (B, n, C).
-        noise: σ², variances, () or (n,).
+        noise: noise variances σ², () or (n,).
 
     Returns:
         The Evidence, batch shape (B,), and α of shape (B, n, C).
@@ -220,7 +221,7 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The log marginal likelihood at one setting, and what its gradient is made of.
+    """The log marginal likelihood at one setting, and the terms of its gradient.
 
     Attributes:
         value: log N(y; 0, A) summed over outputs, nats.
@@ -235,10 +236,12 @@ class Sensitivity:
 
 
 def sensitivity(factor: Factor, y: Tensor) -> Sensitivity:
-    """Log marginal likelihood of y (n, C) under N(0, A) and its derivative in A. Spends the factor.
+    """Log marginal likelihood of y (n, C) under N(0, A), and its derivative in A.
 
-    Source: Rasmussen & Williams (2006), eq. 5.9. One factorisation and one inverse, in one (n, n)
-    array, whatever the number of outputs and of parameters.
+    The factor cannot be used afterwards. For any number of outputs and parameters this takes one
+    factorisation and one inverse, in one (n, n) array.
+
+    Source: Rasmussen & Williams (2006), eq. 5.9.
 
     Example:
         >>> y = torch.ones(2, 1, dtype=torch.float64)

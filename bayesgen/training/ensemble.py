@@ -1,4 +1,4 @@
-"""Many networks of one architecture at once, on tasks of the same inputs."""
+"""Train many networks of one architecture at once, on tasks with the same inputs."""
 
 from __future__ import annotations
 
@@ -37,29 +37,30 @@ def train_ensemble(
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
-    """Train B networks side by side, one task each, as one `torch.func.vmap` (in place).
+    """Train B networks together, one task each, in place, with `torch.func.vmap`.
 
-    On a GPU small networks leave most of the card idle; B of them at once do not. On a CPU it is
-    the same code, and slower than one network after the other. All see the observations in the
-    same order, each from its own weights.
+    A small network uses little of a GPU; B of them together use it well. On a CPU the same code is
+    slower than training one network after the other. All networks process the observations in the
+    same order, each from its own initial weights.
 
     Args:
         nets: B networks of one architecture, on one device.
-        x: inputs (n, …), shared.
-        y: B tasks: labels (B, n), or real (B, n, C).
-        likelihood: as for `bayesgen.Laplace`; with "gaussian" the noise is 1.
-        epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed: as for
+        x: inputs (n, …), shared by all networks.
+        y: B tasks: labels (B, n), or real targets (B, n, C).
+        likelihood: as in `bayesgen.Laplace`; with "gaussian" the noise variance is 1.
+        epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed: as in
             `bayesgen.train`.
-        prior_precision: α ≥ 0, of all weights.
-        progress: called as progress(done, expected, what) after each step; True shows a bar.
+        prior_precision: α ≥ 0, for all weights.
+        progress: called as progress(done, expected, what) after each step; True shows a progress
+            bar.
 
     Returns:
-        Loss of every network, (epochs, B).
+        Loss of every network after each epoch, (epochs, B).
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
-        DivergedError: losses that are not finite, with whose; all networks are left as they were
-            after the last good epoch.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
+        DivergedError: the loss of a network is not finite; the message lists the networks. All
+            networks keep their weights from after the last complete epoch.
 
     Example:
         >>> import bayesgen as bg
@@ -127,7 +128,7 @@ def train_ensemble(
 def _targets(
     members: list[nn.Module], x: Tensor, y: Any, likelihood: Likelihood
 ) -> tuple[Tensor, Likelihood]:
-    """(B, n, ...) in the likelihood's inner form."""
+    """Targets in the likelihood's inner form, (B, n, ...), and the likelihood for the networks."""
     labels = checks.as_tensor("y", y)
     if labels.ndim < 2 or len(labels) != len(members):
         raise ValueError(
@@ -141,7 +142,7 @@ def _targets(
 
 
 def _write(members: list[nn.Module], stacked: dict[str, Tensor]) -> None:
-    """Each network's part of the stacked state, back into it."""
+    """Write each network's part of the stacked state back into it."""
     for number, net in enumerate(members):
         net.load_state_dict({name: value[number] for name, value in stacked.items()})
         net.eval()

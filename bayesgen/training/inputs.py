@@ -1,4 +1,4 @@
-"""What a training loop is given, checked: inputs, targets, likelihood, prior precisions."""
+"""Check the arguments of training loops: inputs, targets, likelihood and prior precisions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from bayesgen.training.settings import check_net
 def observations(
     net: nn.Module, x: Any, y: Any, likelihood: str | Likelihood, noise: Any
 ) -> tuple[Tensor, Tensor, Likelihood]:
-    """Inputs (n, …), targets in their inner form (n, …), and the likelihood that knows them.
+    """Check inputs (n, …) and convert targets to the likelihood's inner form (n, …).
+
+    Returns:
+        The inputs, the targets, and the likelihood for the number of outputs of the network.
 
     Raises:
-        TypeError, ValueError: what does not fit, by name.
+        TypeError, ValueError: an argument has the wrong type, shape or device.
     """
     device, x = check_net(net), inputs(x)
     if x.device != device:
@@ -37,15 +40,15 @@ def observations(
 
 
 def layers(net: nn.Module) -> list[nn.Module]:
-    """Modules with trainable parameters of their own: those that prior precisions speak of."""
+    """The modules that own trainable parameters, each of which has one prior precision."""
     return [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
 
 
 def precisions(given: Any, count: int) -> Tensor:
-    """α of each layer, (L,), from a number or one a layer.
+    """Prior precision α of each layer, (L,), from one number or one value for each layer.
 
     Raises:
-        ValueError: another shape; negative or not finite.
+        ValueError: the shape is wrong; a value is negative or not finite.
     """
     alpha = checks.as_tensor("prior_precision", given).double()
     if alpha.numel() != 1 and alpha.shape != (count,):

@@ -1,4 +1,4 @@
-"""One network on one data set."""
+"""Train one network on one data set, with an option to learn prior precisions."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ from bayesgen.training.settings import Settings
 
 @dataclass(frozen=True)
 class Training:
-    """What `train` did.
+    """Result of `train`: the network, its history and the learnt hyperparameters.
 
     Attributes:
-        net: the network that was given, trained in place, in evaluation mode.
-        history: one row an epoch: loss (mean negative log-likelihood, nats), error (of labels, on
-            the run), learning rate, and log evidence an observation where it was computed.
-        prior_precision: α of each layer, (L,), as it ended.
-        noise: σ² of a Gaussian likelihood, as it ended.
-        evidence: the last Evidence computed, if any; of the kept weights.
+        net: the given network, trained in place and set to evaluation mode.
+        history: one row for each epoch: loss (mean negative log-likelihood, nats), error (fraction
+            of labels predicted wrongly during the epoch), learning rate, and log evidence per
+            observation where it was computed.
+        prior_precision: final α of each layer, (L,).
+        noise: final noise variance σ² of a Gaussian likelihood; else None.
+        evidence: the last Evidence that was computed for the kept weights, or None.
     """
 
     net: nn.Module
@@ -76,43 +77,47 @@ def train(
 ) -> Training:
     """Train a network in place on the log posterior: −(1/n)[log p(D | θ) − ½ Σ αᵢθᵢ²].
 
-    With `evidence_every` the marginal likelihood is in the loop (Immer et al. 2021): every so many
-    epochs the Laplace evidence at the weights of the moment chooses the prior precisions (and the
-    noise of a Gaussian likelihood) that training goes on with.
+    With `evidence_every`, training uses the marginal likelihood (Immer et al. 2021). At regular
+    intervals, the Laplace evidence at the current weights determines the prior precisions (and the
+    noise variance of a Gaussian likelihood) with which training continues.
 
     Args:
-        net: any module from inputs (n, …) to outputs (n, C); its weights are where training starts.
-        x: inputs, of the network's dtype and device, unless `arithmetic` says otherwise.
-        y: targets, as for `bayesgen.Laplace`.
-        likelihood: as for `bayesgen.Laplace`.
-        epochs: passes over the data.
-        batch: observations a step; None for full batches.
+        net: any module from inputs (n, …) to outputs (n, C); training starts at its weights.
+        x: inputs, of the network's dtype (unless `arithmetic` changes it) and device.
+        y: targets, as in `bayesgen.Laplace`.
+        likelihood: as in `bayesgen.Laplace`.
+        epochs: number of passes over the data.
+        batch: number of observations in a step; None for full batches.
         optimiser: "sgd" or "adam".
-        learning_rate: at the start; by default 0.1 (SGD), 0.001 (Adam).
-        momentum: of SGD.
-        schedule: "cosine" (to zero) or "constant".
-        prior_precision: α ≥ 0, a number or (L,), one a layer: weight decay α/n on the mean loss.
-        noise: σ² of a Gaussian likelihood; None starts at 1, and evidence moves it.
-        evidence_every: epochs between two looks at the evidence; None for none.
-        burn_in: epochs before the first.
-        curvature: of those looks, as for `bayesgen.Laplace`.
-        structure: "scalar" or "layer": one precision, or one a layer.
-        keep: "last", or "best": the weights of the largest evidence seen.
+        learning_rate: initial learning rate; by default 0.1 (SGD) or 0.001 (Adam).
+        momentum: momentum of SGD.
+        schedule: "cosine" (decreasing to zero) or "constant".
+        prior_precision: α ≥ 0, a number or one value for each layer, (L,); it is a weight decay of
+            α/n on the mean loss.
+        noise: noise variance σ² of a Gaussian likelihood; None starts at 1 and learns it from the
+            evidence.
+        evidence_every: number of epochs between two computations of the evidence; None for none.
+        burn_in: number of epochs before the first computation.
+        curvature: curvature for the evidence, as in `bayesgen.Laplace`.
+        structure: "scalar" for one precision, "layer" for one for each layer.
+        keep: weights to keep: "last", or "best" for those of the largest evidence.
         arithmetic: "native", "bf16" or "tf32".
-        augment: a function of each batch's inputs, e.g. random flips. The evidence is of the data
-            as they are.
-        checkpoint: a file, written after each epoch; where it is there already, training resumes
-            from it, to the same end: a kill loses the current epoch only.
-        seed: of the order of the data; what is drawn in the network itself follows torch's own.
-        progress: called as progress(done, expected, what) after each step; True shows a bar.
+        augment: function applied to the inputs of each batch, e.g. random flips. The evidence is
+            computed on the inputs without it.
+        checkpoint: file written after each epoch. If it exists, training resumes from it and gives
+            the same result; an interruption loses only the current epoch.
+        seed: seed of the order of the data; random numbers in the network itself follow torch's
+            generator.
+        progress: called as progress(done, expected, what) after each step; True shows a progress
+            bar.
 
     Returns:
         A `Training`; the network is trained in place.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
-        DivergedError: a loss that is not finite; the network is left as it was after the last
-            good epoch, and so is the checkpoint.
+        TypeError, ValueError: an argument has the wrong type or is out of range.
+        DivergedError: a loss is not finite. The network and the checkpoint keep the state after
+            the last complete epoch.
 
     Source: Immer et al. (2021), algorithm 1.
 
@@ -167,7 +172,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Look:
-    """When and how the evidence is looked at."""
+    """Settings that say when and how the evidence is computed during training."""
 
     every: int
     burn_in: int
@@ -182,7 +187,7 @@ class _Look:
 
 
 class _Run:
-    """The state of one training: weights, optimiser, prior precisions, history."""
+    """State of one training run: weights, optimiser, prior precisions and history."""
 
     def __init__(
         self,
@@ -207,12 +212,12 @@ class _Run:
         self._decay()
 
     def _decay(self) -> None:
-        """Weight decay α/n on the mean loss is the prior's gradient."""
+        """Set the weight decay to α/n, which on the mean loss is the gradient of the log prior."""
         for group, alpha in zip(self.optimiser.param_groups, self.alpha.tolist(), strict=True):
             group["weight_decay"] = alpha / len(self.x)
 
     def epoch(self, epoch: int, progress: Progress | None) -> dict[str, float]:
-        """One pass; what it saw."""
+        """Train for one epoch and return its row of the history."""
         n, settings = len(self.x), self.settings
         steps, before = settings.steps(n), copy.deepcopy(self.net.state_dict())
         loss_sum, wrong, seen = 0.0, 0.0, 0
@@ -253,7 +258,7 @@ class _Run:
         return row
 
     def look(self, look: _Look, row: dict[str, float], keep: bool) -> None:
-        """The evidence at the weights of the moment, and the precisions it asks for."""
+        """Compute the evidence at the current weights and adopt the precisions that it gives."""
         positive = self.alpha.clamp(min=1e-6)
         start = positive.mean() if look.structure == "scalar" else positive
         own: str | Likelihood = self.likelihood
@@ -263,7 +268,7 @@ class _Run:
         learn = {"prior_precision"} | ({"noise"} if look.learn_noise else set())
         laplace = Laplace(self.net, own, start, noise, look.curvature, learn, dtype=None)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotAtModeWarning)  # on the way there
+            warnings.simplefilter("ignore", NotAtModeWarning)  # expected before training has ended
             posterior = laplace.fit(self.x, look.y)
         self.evidence = posterior.evidence
         self.alpha = posterior.prior_precision.expand(len(self.alpha)).clone()
@@ -276,7 +281,7 @@ class _Run:
             self.best = copy.deepcopy(self.state(0))
 
     def recall(self) -> None:
-        """Back to the weights of the largest evidence."""
+        """Restore the weights of the largest evidence."""
         if self.best is not None:
             self.net.load_state_dict(self.best["net"])
             self.alpha, self.evidence = self.best["alpha"], _evidence(self.best["evidence"])
@@ -284,7 +289,7 @@ class _Run:
                 self.likelihood.log_noise = self.best["log_noise"]
 
     def state(self, epoch: int) -> dict[str, Any]:
-        """All that it takes to go on."""
+        """All values that are needed to resume training."""
         e = self.evidence
         return {
             "epoch": epoch,
@@ -301,7 +306,7 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any]) -> int:
-        """To where a checkpoint was; the epoch to go on with."""
+        """Restore the state of a checkpoint and return the number of the next epoch."""
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.alpha, self.history, self.best = state["alpha"], state["history"], state["best"]

@@ -1,4 +1,4 @@
-"""Certificates of Laplace's approximation, for class labels."""
+"""PAC-Bayes certificates of Laplace approximations, for class labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         raise ValueError(
             'predictor="vote" wants outputs that are independent; softmax couples them'
         )
-    # Half of δ for the sampling of the risk, which is of independent draws at each point.
+    # Half of δ is used for the sampling error of the risk, which comes from independent draws.
     half = asked.delta / 2
     risk = monte_carlo(gibbs_risk(posterior), DRAWS * len(y), half)
     kl, delta, notes = sure_complexity(posterior.evidence, half)

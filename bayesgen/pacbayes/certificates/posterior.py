@@ -1,4 +1,4 @@
-"""Certificates of fitted models: what is bounded, what is free, what is paid for."""
+"""Certificates of fitted posteriors: checks, payments for learnt hyperparameters, tuning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior, Posterior
 
-# Which of a posterior's learnt hyperparameters a grid's entry stands for.
+# The learnt hyperparameter that each name in a grid stands for.
 _GRIDS = {
     "lengthscale": "kernel",
     "scale": "scale",
@@ -44,7 +44,7 @@ def certify_posterior(
     subgamma: tuple[float, float] | None,
     task: int | None,
 ) -> Statement:
-    """See `Posterior.certificate`."""
+    """Compute the certificate of a posterior; see `Posterior.certificate` for the arguments."""
     asked = terms(delta, bound, predictor)
     if noise is not None:
         checks.one_of("noise", noise, ("tune", "keep"))
@@ -90,7 +90,7 @@ def certify_posterior(
 
 
 def refuse_a_look(posterior: Posterior) -> None:
-    """Raise where a prior took more from the data than hyperparameters that can be paid for."""
+    """Raise a ValueError if the prior used the data in a way that no payment covers."""
     if posterior.data_dependent:
         raise ValueError(
             "a certificate wants a prior chosen before the data, but the basis took from them "
@@ -105,7 +105,7 @@ def tuned_certificate(
     posterior: Any,
     notes: tuple[str, ...] = (),
 ) -> Certificate:
-    """The certificate at a setting of a tuned problem; `posterior` is the one it stands for."""
+    """The certificate at a setting of a tuning problem; `posterior` is the one at that setting."""
     scale, noise = (problem.offset.new_tensor(v) for v in (best.scale, best.noise))
     mean, variance = problem.marginals(scale, noise)
     settings = {"scale": best.scale, "noise": best.noise}
@@ -131,7 +131,7 @@ def tuned_certificate(
 def statement(
     posterior: ExactPosterior, b: int, kind: Loss, asked: CertificateTerms
 ) -> Certificate:
-    """The certificate of one task's posterior as it is, the KL that of its Evidence."""
+    """The certificate of one task's posterior as it is, with the KL from its Evidence."""
     mean, variance = posterior.marginals(b)
     return certificate(
         mean,
@@ -145,7 +145,7 @@ def statement(
 
 
 def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
-    """σ² of one task; None where it differs between points."""
+    """Noise variance σ² of one task, or None where it differs between points."""
     noise: Tensor = posterior.noise  # type: ignore[attr-defined]
     batch = posterior.evidence.batch_shape
     if noise.shape != batch:
@@ -153,7 +153,7 @@ def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
     return noise[b] if batch else noise
 
 
-# --------------------------------------------------------------------------- inside
+# --------------------------------------------------------------------------- helpers
 
 
 def _evidence(posterior: ExactPosterior, b: int) -> Evidence:
@@ -166,7 +166,7 @@ def _part(posterior: ExactPosterior, name: str, b: int) -> Tensor:
 
 
 def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
-    """A hyperparameter of one task, where it has it and it is one number."""
+    """A hyperparameter of one task if it exists and is one number, else None."""
     try:
         value = _part(posterior, name, b)
     except (AttributeError, IndexError):
@@ -175,14 +175,14 @@ def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
 
 
 def _settings(posterior: ExactPosterior, b: int) -> dict[str, float]:
-    """What there is to say of the hyperparameters of one task."""
+    """The scalar hyperparameters of one task, by name."""
     names = ("lengthscale", "decay", "order", "scale", "noise")
     found = {name: _setting(posterior, name, b) for name in names}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _owed(posterior: ExactPosterior, kind: Loss) -> set[str]:
-    """Learnt hyperparameters that shape the prior or the loss, and so must be paid for."""
+    """Learnt hyperparameters that affect the prior or the loss and must be paid for."""
     owed = set(posterior.learnt)
     if kind.noise_free:
         owed -= {"noise"}
@@ -207,7 +207,7 @@ def _refusal(owed: set[str], kind: Loss) -> str:
 def _rounded(
     posterior: ExactPosterior, b: int, grid: Grid, owed: set[str]
 ) -> tuple[ExactPosterior, Payment]:
-    """The posterior at the grid's points nearest to what was learnt, and what the grid costs."""
+    """The posterior at the grid points nearest to the learnt values, and the grid's payment."""
     if grid == "geometric":
         grid = {name: "geometric" for name, of in _GRIDS.items() if of in owed}
         if not grid:

@@ -1,4 +1,4 @@
-"""Training of networks, with prior precisions learnt from the evidence where this is asked for."""
+"""Training of networks, with the option to learn prior precisions from the evidence."""
 
 from bayesgen.training.ensemble import train_ensemble
 from bayesgen.training.map_fit import MapFit, fit_map

@@ -20,8 +20,8 @@ def kronecker(
 ) -> Projection:
     """The map P = diag(gains) (A ⊗ B), cut to D × k: Pz = gains · vec(A Z Bᵀ), Z the matrix of z.
 
-    A (a, r) and B (b, c) have independent normal entries, scaled so that products keep the size of
-    z. With ab ≥ D and rc ≥ k, both nearly square, drawing and applying them takes O(√(Dk)) numbers.
+    A (a, r) and B (b, c) have independent normal entries of variance 1/r and 1/c. With ab ≥ D and
+    rc ≥ k, both nearly square, drawing and applying them takes O(√(Dk)) numbers.
 
     Args:
         D: number of weights.

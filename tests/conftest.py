@@ -15,6 +15,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import arviz  # noqa: F401
 
+from bayesgen.curvature import factory
 from bayesgen.data import loading
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
@@ -80,3 +81,15 @@ def cifar_online(cifar, server, tmp_path, monkeypatch):
     monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(loading, "CIFAR10", (address + "c.tar.gz", checksum))
     return file
+
+
+@pytest.fixture
+def largest_sizes(monkeypatch):
+    """A function that sets the sizes beyond which curvatures are taken for too large."""
+
+    def set_to(dual, primal):
+        monkeypatch.setattr(factory, "LARGEST_DUAL", dual)
+        monkeypatch.setattr(factory, "LARGEST_PRIMAL", primal)
+        monkeypatch.setattr(factory, "LARGEST_HESSIAN", primal)
+
+    return set_to

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import bayesgen
 
-ROOT = Path(bayesgen.__file__).parent
-
 # Rooms from the bottom up. A room imports rooms of lower floors only; rooms on one floor do not
 # import each other.
 FLOORS = (
@@ -25,7 +23,9 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-FAMILIES = ({"latent"}, {"gp", "linear", "network"}, {"deep"})
+
+
+ROOT = Path(bayesgen.__file__).parent
 
 
 def modules():
@@ -38,6 +38,10 @@ def modules():
         if parts:
             found[".".join(parts)] = path
     return found
+
+
+def _below(target):
+    return target.removeprefix("bayesgen.")
 
 
 def imports(known):
@@ -57,10 +61,6 @@ def imports(known):
     return arrows
 
 
-def _below(target):
-    return target.removeprefix("bayesgen.")
-
-
 def room(module):
     return module.partition(".")[0]
 
@@ -76,6 +76,9 @@ def upward(arrows, floors, place):
         for imported in targets
         if place(importer) != place(imported) and height[place(importer)] <= height[place(imported)]
     )
+
+
+FAMILIES = ({"latent"}, {"gp", "linear", "network"}, {"deep"})
 
 
 def circles(arrows):
@@ -113,7 +116,7 @@ def test_no_modules_import_each_other_in_a_loop():
     assert circles(imports(modules())) == []
 
 
-def test_an_upward_import_and_a_loop_are_found():
+def test_checks_find_upward_import_and_loop():
     arrows = {"solvers.a": {"models.b"}, "models.b": {"solvers.a"}}
     assert upward(arrows, FLOORS, room) == ["solvers.a -> models.b"]
     assert circles(arrows) == ["models.b", "solvers.a"]

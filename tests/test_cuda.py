@@ -3,7 +3,6 @@
 from contextlib import nullcontext
 
 import gpytorch
-import pretend
 import pytest
 import torch
 import torch.distributed as dist
@@ -15,8 +14,11 @@ from bayesgen.covariance.gram import gram
 from bayesgen.covariance.tiled import TiledGram
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.spectrum.spectrum import Spectrum
+from tests import pretend
 
 DEVICES = ["pretended", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
 F64 = torch.float64
 
 
@@ -44,8 +46,17 @@ def exact(x, y):
     return K, float(normal.log_prob(y.mT).sum())
 
 
+def expectation(found):
+    return found.probs if hasattr(found, "probs") else found.mean
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return bg.networks.MLP(3, (16,), 3).double()
+
+
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_every_engine_finds_the_evidence(device):
+def test_every_engine_finds_evidence_on_device(device):
     x, y = problem(device)
     K, truth = exact(x, y)
     for spectrum in (Spectrum.dense(K, y), Spectrum.krylov(K, y, steps=16)):
@@ -68,7 +79,7 @@ def test_every_engine_finds_the_evidence(device):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("storage", ["memory", "none"])
-def test_tiles_stay_on_their_device(device, storage):
+def test_tiles_stay_on_device(device, storage):
     x, y = problem(device)
     matrices = gram(gpytorch.kernels.RBFKernel().double().to(device), x)
     theta = matrices.start()
@@ -80,7 +91,7 @@ def test_tiles_stay_on_their_device(device, storage):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_a_large_process_and_many_small_ones(device):
+def test_krylov_and_batched_processes_fit_on_device(device):
     x, y = problem(device)
     kernel = gpytorch.kernels.RBFKernel()
     large = bg.GaussianProcess(kernel, engine="krylov").fit(x, y)
@@ -94,7 +105,7 @@ def test_a_large_process_and_many_small_ones(device):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_exact_after_a_search_is_exact(device, monkeypatch, tmp_path):
+def test_cholesky_after_search_is_exact_on_device(device, monkeypatch, tmp_path):
     monkeypatch.setattr("bayesgen.solvers.cholesky_factor._PANEL", 128)
     x, y = problem(device)
     tasks = torch.stack([y, y.flip(0)])
@@ -113,12 +124,8 @@ def test_exact_after_a_search_is_exact(device, monkeypatch, tmp_path):
         assert float(found.evidence.effective_dimension[b]) == pytest.approx(freedom, abs=1e-6)
 
 
-def expectation(found):
-    return found.probs if hasattr(found, "probs") else found.mean
-
-
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_every_way_to_fit_a_process(device):
+def test_every_model_agrees_with_cpu(device):
     """The same on the device as on the CPU."""
     x, y = problem("cpu")
     points, y = x[:80], y[:80]
@@ -151,7 +158,7 @@ def test_every_way_to_fit_a_process(device):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_certificates(device):
+def test_certificates_exist_on_device(device):
     x, y = problem(device)
     sign = torch.sign(y[:80, 0])
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), hyperparameters=("scale", "noise"))
@@ -160,17 +167,12 @@ def test_certificates(device):
         assert 0 < float(certificate.bound) <= 1
 
 
-def network(seed=0):
-    torch.manual_seed(seed)
-    return bg.networks.MLP(3, (16,), 3).double()
-
-
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("curvature", ["ggn", "hessian", "kron", "diag", "last_layer"])
 @pytest.mark.parametrize("precision", [1.0, "layer"])
 @pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
 @pytest.mark.filterwarnings("ignore:.*negative eigenvalue")
-def test_laplace_of_a_network(device, curvature, precision):
+def test_laplace_evidence_agrees_with_cpu(device, curvature, precision):
     x, y = problem("cpu")
     x, labels = x[:60], y[:60].argmax(1)
     net = network()
@@ -191,7 +193,7 @@ def test_laplace_of_a_network(device, curvature, precision):
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("mode", ["linearised", "tangent"])
 @pytest.mark.parametrize("likelihood", ["categorical", "gaussian"])
-def test_laplace_about_the_mode_of_a_linear_model(device, mode, likelihood):
+def test_linearised_laplace_stays_on_device(device, mode, likelihood):
     x, y = problem(device)
     x, y = x[:40], y[:40].argmax(1) if likelihood == "categorical" else y[:40]
     noise = 0.1 if likelihood == "gaussian" else None
@@ -202,7 +204,7 @@ def test_laplace_about_the_mode_of_a_linear_model(device, mode, likelihood):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
-def test_matrix_free_curvature(device, monkeypatch):
+def test_matrix_free_curvature_runs_on_device(device, monkeypatch):
     monkeypatch.setattr("bayesgen.curvature.factory.LARGEST_PRIMAL", 10)
     monkeypatch.setattr("bayesgen.curvature.factory.LARGEST_DUAL", 10)
     x, y = problem(device)
@@ -216,7 +218,7 @@ def test_matrix_free_curvature(device, monkeypatch):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("arithmetic", ["native", "bf16", "tf32"])
-def test_an_ensemble_trains_as_its_members_do(device, arithmetic):
+def test_ensemble_trains_as_its_members_on_device(device, arithmetic):
     x, y = (part.float() for part in problem(device))
     labels = torch.stack([y.argmax(1), y.flip(0).argmax(1)])
     together = [network(seed).float().to(device) for seed in (0, 1)]
@@ -230,7 +232,7 @@ def test_an_ensemble_trains_as_its_members_do(device, arithmetic):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_a_convolutional_net_to_a_mode(device, tmp_path):
+def test_convolutional_network_reaches_mode_on_device(device, tmp_path):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(32, 3, 8, 8, generator=g).to(device)
     y = torch.randint(10, (32,), generator=g).to(device)
@@ -251,7 +253,7 @@ def test_a_convolutional_net_to_a_mode(device, tmp_path):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.parametrize("cure", [{}, {"objective": "conditional"}, {"lipschitz": 1.0}])
-def test_a_deep_kernel(device, cure):
+def test_deep_kernel_stays_on_device(device, cure):
     x, y = problem(device)
     net = bg.networks.MLP(3, (8,), 2).double().to(device)
     deep = bg.DeepKernel(net, gpytorch.kernels.RBFKernel(), steps=5, **cure)
@@ -262,7 +264,7 @@ def test_a_deep_kernel(device, cure):
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 @pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
-def test_studies(device, tmp_path):
+def test_studies_agree_with_cpu(device, tmp_path):
     settings = {"levels": [0.0, 1.0], "seeds": 1, "train": 60, "test": 40}
     here = experiments.corruption("digits", **settings)
     there = experiments.corruption("digits", device=device, **settings)
@@ -277,7 +279,7 @@ def test_studies(device, tmp_path):
 
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
-def test_rows_over_processes_that_are_one(device):
+def test_sharded_rows_match_matrix_in_one_process(device):
     cards = torch.cuda.device_count() if device == "cuda" else 0
     talk = distributed.backend(1, cards)
     store = dist.HashStore()
@@ -292,9 +294,3 @@ def test_rows_over_processes_that_are_one(device):
         assert rows.moments() == pytest.approx(expected)
     finally:
         dist.destroy_process_group()
-
-
-def test_processes_talk_by_what_they_have():
-    assert distributed.backend(4, 0) == "gloo"
-    assert distributed.backend(4, 4) == "cpu:gloo,cuda:nccl"
-    assert distributed.backend(4, 1) == "gloo"

@@ -1,3 +1,5 @@
+"""Tests of `bayesgen.evidence`."""
+
 import math
 
 import pytest
@@ -11,7 +13,7 @@ def make(**changes):
     return Evidence(**{**parts, **changes})
 
 
-def test_identity_and_units():
+def test_log_evidence_is_fit_minus_complexity():
     evidence = make()
     assert evidence.log_marginal_likelihood.item() == -12.5
     assert evidence.per_observation.item() == -2.5
@@ -26,7 +28,7 @@ def test_batches_broadcast_and_index():
     assert evidence.complexity.shape == evidence.error.shape == (2,)
 
 
-def test_bayes_factor():
+def test_bayes_factor_subtracts_evidences_of_same_data():
     assert make().log_bayes_factor(make(complexity=4.0)).item() == 1.5
     with pytest.raises(ValueError, match=r"n=5 observations, other has n=6"):
         make().log_bayes_factor(make(n=6))
@@ -44,18 +46,18 @@ def test_bayes_factor():
         ({"complexity": torch.ones(2), "fit": torch.ones(3)}, "must share a batch shape"),
     ],
 )
-def test_bad_parts(changes, message):
+def test_invalid_parts_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
 
 
-def test_print_tells_error_and_jitter_only_where_they_matter():
+def test_repr_shows_error_and_jitter_only_when_relevant():
     assert "±" not in repr(make(error=1e-9))
     assert "± 0.5" in repr(make(error=0.5))
     assert "jitter" not in repr(make())
     assert "jitter 1e-08 was added" in repr(make(jitter=1e-8))
 
 
-def test_frozen():
+def test_evidence_is_frozen():
     with pytest.raises(AttributeError):
         make().fit = torch.zeros(())

@@ -1,3 +1,5 @@
+"""The scripts in the folder of examples give the numbers that they promise."""
+
 import runpy
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_custom_kernel_gives_the_built_in_numbers(capsys):
+def test_custom_kernel_gives_numbers_of_built_in_kernel(capsys):
     runpy.run_path(str(EXAMPLES / "custom_kernel.py"))["main"]()
     rows = [line.split("log p(D)")[1].split() for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 3
@@ -16,7 +18,7 @@ def test_custom_kernel_gives_the_built_in_numbers(capsys):
                 assert float(mine) == pytest.approx(float(built_in), rel=1e-5)
 
 
-def test_conditional_evidence_ranks_as_new_data_do(capsys):
+def test_conditional_evidence_ranks_as_test_density(capsys):
     table = runpy.run_path(str(EXAMPLES / "conditional_evidence.py"))["main"]()
     best = table["test log density"].idxmax()
     assert table["conditional, m = 10"].idxmax() == best
@@ -31,7 +33,7 @@ def test_evidence_and_loo_disagree_about_a_vague_prior(capsys):
     assert abs(gap.elpd_loo) < 5
 
 
-def test_evidence_follows_the_scale_of_weights_that_have_none(capsys):
+def test_evidence_depends_on_scale_of_scale_invariant_weights(capsys):
     values = runpy.run_path(str(EXAMPLES / "scale_invariance.py"))["main"]()
     before, after = values[1.0]
     assert abs(before - after) > 0.1

@@ -1,0 +1,44 @@
+"""Tests of `bayesgen.commands.certify`."""
+
+import pytest
+import xarray as xr
+
+from tests.helpers import run_command
+
+SMALL = ["--train", "150", "--test", "60", "--levels", "0,0.5,1", "--groups", "0,1,2,3,4/5,6,7,8,9"]
+
+
+def test_certify_command_writes_figure_and_data(monkeypatch, tmp_path, capfd):
+    assert not run_command(monkeypatch, "certify", *SMALL, "--out", tmp_path)
+    printed = capfd.readouterr().out
+    assert "digits, n = 150, 2 classes" in printed
+    assert "Guessing has a risk of 0.5" in printed
+    with xr.open_dataset(tmp_path / "certify.nc", engine="h5netcdf") as result:
+        assert dict(result.sizes) == {"level": 3, "seed": 1}
+        assert result.attrs["command"].startswith("bayesgen certify --train 150")
+    assert (tmp_path / "certify.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_certify_command_takes_convolutional_kernel(monkeypatch, cifar, tmp_path, capfd):
+    arguments = ["--data", "cifar10", "--data-dir", cifar, "--kernel", "convolutional"]
+    assert not run_command(monkeypatch, "certify", *arguments, "--levels", "0,1", "--out", tmp_path)
+    assert "cifar10, n = 100" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--groups", "a/b"], "groups must be classes such as"),
+        (["--groups", "0/0"], "two or more different labels"),
+        (["--kernel", "cosine"], "kernel must be one of"),
+        (["--bound", "pinsker"], "bound must be one of"),
+        (["--delta", "0"], "delta must lie in (0, 1)"),
+        (["--kernel", "convolutional"], "x must hold images"),
+        (["--seeds", "0"], "seeds must be at least 1"),
+    ],
+)
+def test_invalid_options_end_with_one_error(monkeypatch, tmp_path, capfd, arguments, message):
+    assert run_command(monkeypatch, "certify", "--train", "40", "--out", tmp_path, *arguments) == 2
+    printed = capfd.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed

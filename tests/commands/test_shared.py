@@ -1,0 +1,26 @@
+"""Tests of `bayesgen.commands.shared`."""
+
+import xarray as xr
+
+from tests.helpers import run_command
+
+SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
+
+
+def test_unwritable_output_is_found_before_work(monkeypatch, tmp_path, capfd):
+    file = tmp_path / "taken"
+    file.write_text("")
+    monkeypatch.setattr("bayesgen.experiments.corruption", None)  # never reached
+    assert run_command(monkeypatch, "corruption", "--out", file) == 2
+    assert "the output folder must be writable" in capfd.readouterr().err
+
+
+def test_failed_write_leaves_no_file(monkeypatch, tmp_path, capfd):
+    def fail(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
+    assert run_command(monkeypatch, "corruption", *SMALL, "--out", tmp_path) == 2
+    assert "No space left on device" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())

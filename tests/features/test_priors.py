@@ -1,0 +1,55 @@
+"""Tests of `bayesgen.features.priors`."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bayesgen.features import priors
+
+F64 = torch.float64
+
+
+@given(rate=st.floats(0.1, 100), scale=st.floats(1e-3, 1e3), d=st.integers(1, 20))
+def test_geometric_prior_matches_formula(rate, scale, d):
+    j = torch.arange(d)
+    want = scale * rate ** -j.double()
+    torch.testing.assert_close(priors.geometric(rate, scale).variance(j), want)
+
+
+@given(exponent=st.floats(-3, 10), d=st.integers(1, 20))
+def test_power_prior_matches_formula(exponent, d):
+    j = torch.arange(d)
+    want = (1 + j.double()) ** -exponent
+    torch.testing.assert_close(priors.power(exponent).variance(j), want)
+
+
+def test_resolve_accepts_numbers_vectors_and_functions():
+    j = torch.arange(3)
+    assert priors.resolve(2.0).variance(j).tolist() == [2, 2, 2]
+    assert priors.resolve([1.0, 0.3, 0.0]).variance(j).tolist() == pytest.approx([1, 0.3, 0])
+    assert priors.resolve(lambda j: 2.0**-j).variance(j).tolist() == [1, 0.5, 0.25]
+    scalar = priors.resolve(lambda j: math.exp(-j) if j > 0 else 2.0)
+    assert scalar(j).tolist() == pytest.approx([2, math.exp(-1), math.exp(-2)])
+    same = priors.isotropic(3.0)
+    assert priors.resolve(same) is same
+    with pytest.raises(ValueError, match="got a tensor of shape"):
+        priors.resolve(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="got inf at index 1"):
+        priors.resolve(lambda j: 1.0 / (1 - j)).variance(j)
+
+
+def test_prior_equals_quadratic_penalty():
+    """Variance γ⁻ʲ with noise σ² minimises ‖y − Φw‖² + σ² Σ γʲ wⱼ²."""
+    import bayesgen as bg
+
+    x = torch.linspace(-1, 1, 20, dtype=F64)
+    y, noise = torch.sin(3 * x), 0.05
+    model = bg.Polynomial(5, priors.geometric(3.0), noise, hyperparameters="fixed")
+    w = model.fit(x, y).weights.requires_grad_()
+    j = torch.arange(6, dtype=F64)
+    loss = (y - (x[:, None] ** j) @ w).square().sum() + noise * (3.0**j * w**2).sum()
+    (gradient,) = torch.autograd.grad(loss, w)
+    assert gradient.abs().max() < 1e-9

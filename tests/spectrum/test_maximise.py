@@ -1,0 +1,67 @@
+"""Tests of `bayesgen.spectrum.maximise`."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+
+from bayesgen import Spectrum
+from tests.spectrum.problems import problem
+
+F64 = torch.float64
+
+
+def brute_force(spectrum, *, scale=None, noise=None):
+    """Best of many Nelder–Mead runs over the free settings."""
+
+    def negative(logs):
+        logs = iter(np.clip(logs, -30, 30))
+        s = scale if scale is not None else math.exp(next(logs))
+        v = noise if noise is not None else math.exp(next(logs))
+        return -float(spectrum.log_marginal_likelihood(s, v))
+
+    free = (scale is None) + (noise is None)
+    starts = np.stack(np.meshgrid(*[np.linspace(-6, 3, 4)] * free), -1).reshape(-1, free)
+    options = {"xatol": 1e-9, "fatol": 1e-11, "maxiter": 4000}
+    return max(
+        -scipy.optimize.minimize(negative, s, method="Nelder-Mead", options=options).fun
+        for s in starts
+    )
+
+
+@pytest.mark.parametrize("kept", [{}, {"noise": 0.3}, {"scale": 2.0}, {"scale": 2.0, "noise": 0.3}])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_maximum_matches_brute_force(kept, seed):
+    K, _ = problem(25, 1, seed)
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.3 * torch.randn(25, generator=generator, dtype=F64)
+    y = torch.linalg.cholesky(K + 1e-9 * torch.eye(25, dtype=F64)) @ torch.randn(
+        25, generator=generator, dtype=F64
+    )
+    spectrum = Spectrum.dense(K, y + noise)
+    best = spectrum.maximise(**kept)
+    got = best.evidence.log_marginal_likelihood.item()
+    if len(kept) == 2:
+        assert got == spectrum.evidence(**kept).log_marginal_likelihood.item()
+        return
+    assert not best.at_bound
+    assert got >= brute_force(spectrum, **kept) - 1e-7
+    gradient = spectrum.derivatives(best.scale, best.noise).gradient
+    for i, name in enumerate(("scale", "noise")):
+        if name in kept:
+            assert getattr(best, name).item() == kept[name]
+        else:
+            assert abs(gradient[i].item()) < 1e-6
+
+
+def test_pure_signal_and_pure_noise_end_at_bound():
+    x = torch.linspace(0, 1, 30, dtype=F64)[:, None]
+    K = torch.exp(-((x - x.mT) ** 2) * 4)
+    signal = Spectrum.dense(K, K @ torch.randn(30, dtype=F64, generator=torch.Generator()))
+    assert signal.maximise().at_bound
+    alternating = torch.tensor([1.0, -1.0], dtype=F64).repeat(15)
+    noise = Spectrum.dense(K, alternating).maximise()
+    assert noise.at_bound
+    assert noise.noise.item() == pytest.approx(1.0, rel=1e-3)  # the targets' variance

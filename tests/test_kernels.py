@@ -1,0 +1,37 @@
+"""Tests of `bayesgen.kernels`."""
+
+import gpytorch
+import pytest
+import torch
+
+from bayesgen import kernels
+
+F64 = torch.float64
+
+
+def inputs(n=12, d=3, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def test_resolve_copies_kernel_and_splits_outputscale():
+    base = gpytorch.kernels.RBFKernel()
+    kernel = gpytorch.kernels.ScaleKernel(base)
+    kernel.outputscale = 3.0
+    copy, scale, free = kernels.resolve(kernel, torch.zeros((), dtype=F64))
+    assert free
+    assert copy is not base
+    assert copy.raw_lengthscale.dtype == F64
+    assert base.raw_lengthscale.dtype == torch.float32
+    assert scale.item() == pytest.approx(3.0, rel=1e-6)
+    with pytest.raises(TypeError, match="kernel must be a gpytorch"):
+        kernels.resolve("rbf", torch.zeros(()))
+    with pytest.raises(ValueError, match="kernel must be one of 'rbf', 'matern12'"):
+        kernels.named("cosine")
+    with pytest.raises(TypeError, match="function must be a callable"):
+        kernels.stationary(1)
+
+
+def test_function_kernel_diagonal_matches_matrix():
+    kernel = kernels.FunctionKernel(lambda a, b: a @ b.mT)
+    x = inputs(1000, 2)
+    torch.testing.assert_close(kernel(x, diag=True), x.square().sum(1))

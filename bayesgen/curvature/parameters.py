@@ -48,7 +48,7 @@ class Weights:
     """The trainable parameters of a frozen copy of a network.
 
     BatchNorm and dropout are in evaluation mode: running statistics are used and nothing is
-        dropped.
+    dropped.
 
     Attributes:
         net: the copy; its parameters do not require gradients.

@@ -99,7 +99,7 @@ def test_krylov_and_batched_processes_fit_on_device(device):
     assert large.mean(x[:5]).device == x.device
     gap = large.evidence.log_marginal_likelihood - dense.evidence.log_marginal_likelihood
     assert abs(float(gap)) < 0.02 * abs(float(dense.evidence.log_marginal_likelihood))
-    many = bg.GaussianProcess(kernel).fit(x.reshape(8, 50, 3), y.reshape(8, 50, 3))
+    many = bg.GaussianProcess(kernel).fit_batch(x.reshape(8, 50, 3), y.reshape(8, 50, 3))
     assert many.evidence.fit.shape == (8,)
     assert many.evidence.fit.device == x.device
 

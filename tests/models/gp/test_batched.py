@@ -36,7 +36,7 @@ def test_fixed_batch_equals_separate_fits(make, C):
     kernel = gpytorch.kernels.ScaleKernel(make())
     kernel.outputscale, kernel.base_kernel.lengthscale = 0.7, 0.4
     gp = bg.GaussianProcess(kernel, noise=0.05, hyperparameters="fixed")
-    many, new = gp.fit(x, y), torch.rand(6, 4, 2, dtype=F64)
+    many, new = gp.fit_batch(x, y), torch.rand(6, 4, 2, dtype=F64)
     for b in range(len(x)):
         one = gp.fit(x[b], y[b])
         for part in ("fit", "complexity", "effective_dimension"):
@@ -52,7 +52,7 @@ def test_fixed_batch_equals_separate_fits(make, C):
 def test_learnt_batch_reaches_evidence_of_separate_fits(make):
     x, y = problems(B=8, n=40)
     gp = bg.GaussianProcess(make())
-    many = gp.fit(x, y)
+    many = gp.fit_batch(x, y)
     assert many.converged.all()
     for b in range(len(x)):
         one = gp.fit(x[b], y[b])
@@ -74,13 +74,13 @@ def test_learnt_batch_reaches_evidence_of_separate_fits(make):
 
 def test_gradient_matches_differences_and_fisher_is_positive():
     from bayesgen.covariance.radial import profile_of
-    from bayesgen.models.gp.batched import _Problem
+    from bayesgen.models.gp.batched import _Chunk
     from bayesgen.models.gp.gradient_search import Free
 
     x, y = problems(B=3, n=12, C=2)
     kernel = gpytorch.kernels.MaternKernel(2.5).double()
     one = torch.ones((), dtype=F64)
-    problem = _Problem(x, y, profile_of(kernel), kernel, Free(True, True, True), one, one)
+    problem = _Chunk(x, y, profile_of(kernel), kernel, Free(True, True, True), one, one)
     z = problem.start + 0.1
     found = problem.look(z, slice(None))
     for j in range(3):
@@ -93,10 +93,10 @@ def test_gradient_matches_differences_and_fisher_is_positive():
 
 def test_result_does_not_depend_on_chunk_size(monkeypatch):
     x, y = problems(B=7)
-    whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(x, y)
+    whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit_batch(x, y)
     monkeypatch.setattr("bayesgen.models.gp.batched._CPU", 2 * 30 * 30)
     heard = []
-    parts = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(
+    parts = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit_batch(
         x, y, progress=lambda done, *_: heard.append(done)
     )
     assert heard == [2, 4, 6, 7]
@@ -107,12 +107,12 @@ def test_fixed_hyperparameters_are_kept():
     x, y = problems()
     many = bg.GaussianProcess(
         gpytorch.kernels.RBFKernel(), noise=0.1, hyperparameters=("kernel", "scale")
-    ).fit(x, y)
+    ).fit_batch(x, y)
     torch.testing.assert_close(many.noise, torch.full((6,), 0.1, dtype=F64))
     kernel = gpytorch.kernels.RBFKernel()
     kernel.lengthscale = 0.5
     kernel.raw_lengthscale.requires_grad_(False)
-    many = bg.GaussianProcess(kernel).fit(x, y)
+    many = bg.GaussianProcess(kernel).fit_batch(x, y)
     torch.testing.assert_close(many.lengthscale, torch.full((6,), 0.5).double(), rtol=1e-6, atol=0)
 
 
@@ -120,23 +120,23 @@ def test_invalid_batches_raise():
     x, y = problems()
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel())
     with pytest.raises(ValueError, match="y must have shape \\(6, 30\\)"):
-        gp.fit(x, y[:, :5])
+        gp.fit_batch(x, y[:, :5])
     with pytest.raises(ValueError, match="none of them 0"):
-        gp.fit(x[:, :0], y[:, :0])
+        gp.fit_batch(x[:, :0], y[:, :0])
     with pytest.raises(ValueError, match="must be finite"):
-        gp.fit(x * float("nan"), y)
+        gp.fit_batch(x * float("nan"), y)
     with pytest.raises(ValueError, match="radial kernel"):
-        bg.GaussianProcess(gpytorch.kernels.LinearKernel()).fit(x, y)
+        bg.GaussianProcess(gpytorch.kernels.LinearKernel()).fit_batch(x, y)
     with pytest.raises(ValueError, match="prior mean of 0"):
-        bg.GaussianProcess(gpytorch.kernels.RBFKernel(), mean=1.0).fit(x, y)
+        bg.GaussianProcess(gpytorch.kernels.RBFKernel(), mean=1.0).fit_batch(x, y)
     with pytest.raises(ValueError, match="zero throughout"):
-        gp.fit(x, y * 0)
+        gp.fit_batch(x, y * 0)
     with pytest.raises(ValueError, match="x_new must have shape"):
-        gp.fit(x, y).mean(x[0])
+        gp.fit_batch(x, y).mean(x[0])
     double = x.clone()
     double[:, 1] = double[:, 0]
     singular = bg.GaussianProcess(
         gpytorch.kernels.RBFKernel(), noise=1e-30, hyperparameters="fixed"
     )
     with pytest.raises(ValueError, match="a larger noise"):
-        singular.fit(double, y)
+        singular.fit_batch(double, y)

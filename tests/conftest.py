@@ -1,6 +1,7 @@
 import functools
 import hashlib
 import http.server
+import multiprocessing
 import tarfile
 import threading
 import warnings
@@ -93,3 +94,11 @@ def largest_sizes(monkeypatch):
         monkeypatch.setattr(factory, "LARGEST_HESSIAN", primal)
 
     return set_to
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Local workers are forked from a server that has imported the packages once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.experiments.test_executor"])
+    monkeypatch.setattr("bayesgen.experiments.executor.get_context", lambda _: context)

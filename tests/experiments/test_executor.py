@@ -76,14 +76,14 @@ def test_failed_task_raises_and_keeps_earlier_results(tmp_path):
     assert len(list(tmp_path.glob("*.nc"))) == 2
 
 
-def test_dead_workers_are_replaced(tmp_path):
+def test_dead_workers_are_replaced(forked_workers, tmp_path):
     jobs = [Job(f"t {x}", kills_once, (x, str(tmp_path))) for x in range(5)]
     with Workers(2, threads=2) as pool:
         assert sweep(jobs, [[x] for x in range(5)], executor=pool) == WANTED
     assert (tmp_path / "killed").exists()
 
 
-def test_own_process_takes_over_when_all_workers_die():
+def test_own_process_takes_over_when_all_workers_die(forked_workers):
     jobs = [Job(f"t {x}", kills_workers, (x, os.getpid())) for x in range(2)]
     with (
         Workers(1, threads=1) as pool,

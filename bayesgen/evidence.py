@@ -1,20 +1,77 @@
-"""The central type: what a model's marginal likelihood is and what it is made of.
+"""The log marginal likelihood of a model and its parts, as plain numbers.
 
-Imports nothing else of the package.
+`Evidence` is the central type of the package; this module imports nothing else of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 _ZERO = torch.zeros((), dtype=torch.float64)
 _UNKNOWN = torch.zeros((), dtype=torch.int64)
+
+
+class EvidenceParts(NamedTuple):
+    """What an `Evidence` is made of, unchecked, while a search computes and compares it.
+
+    Attributes:
+        fit, complexity, effective_dimension, error, jitter: as of `Evidence`, of one batch shape.
+        n, method: as of `Evidence`.
+    """
+
+    fit: Tensor
+    complexity: Tensor
+    effective_dimension: Tensor
+    error: Tensor
+    jitter: Tensor
+    n: int
+    method: str
+
+    @property
+    def log_marginal_likelihood(self) -> Tensor:
+        """The log marginal likelihood in nats, of the batch shape."""
+        return self.fit - self.complexity
+
+    def map(self, function: Callable[..., Tensor], *others: EvidenceParts) -> EvidenceParts:
+        """The parts whose every tensor is `function` of the same tensor of these and others."""
+        every = (self, *others)
+        return EvidenceParts(
+            function(*[parts.fit for parts in every]),
+            function(*[parts.complexity for parts in every]),
+            function(*[parts.effective_dimension for parts in every]),
+            function(*[parts.error for parts in every]),
+            function(*[parts.jitter for parts in every]),
+            self.n,
+            self.method,
+        )
+
+    def task(self, index: int) -> EvidenceParts:
+        """The parts of one task of a batch (B,), of batch shape ()."""
+        return EvidenceParts(
+            self.fit[index],
+            self.complexity[index],
+            self.effective_dimension[index],
+            self.error[index],
+            self.jitter[index],
+            self.n,
+            self.method,
+        )
+
+    def evidence(self, fingerprint: Tensor | None = None) -> Evidence:
+        """The checked `Evidence` of these parts."""
+        fit, complexity, dimension, error, jitter, n, method = self
+        mark = _UNKNOWN if fingerprint is None else fingerprint
+        return Evidence(fit, complexity, n, dimension, error, method, jitter, mark)
+
+
+# The names of the tensors of `EvidenceParts`.
+_TENSORS = EvidenceParts._fields[:5]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,7 +84,8 @@ class Evidence:
 
     exactly when Q is the posterior (conjugate models) and, for a Laplace approximation, when the
     likelihood is taken as quadratic about the mode. One object may hold a batch of tasks of
-    the same inputs: every tensor has the batch shape (...), usually () or (B,).
+    the same inputs: every tensor has the batch shape (...), usually () or (B,). An Evidence holds
+    numbers only: it can be pickled, and keeping one keeps no data and no matrices.
 
     Attributes:
         fit: E_Q[log p(D | θ)], the expected log likelihood under the posterior, in nats.
@@ -67,27 +125,27 @@ class Evidence:
     jitter: Tensor = _ZERO
     fingerprint: Tensor = _UNKNOWN
     complexity_excludes: tuple[str, ...] = ()
-    # What a posterior's Evidence knows beyond its numbers: the data, and how they came one by one.
-    _observed: Any = None
-    _conditional: Callable[[int, int, int], Evidence] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"n must be an integer of at least 1, got {self.n!r}")
-        names = ("fit", "complexity", "effective_dimension", "error", "jitter")
-        like = self.fit if isinstance(self.fit, Tensor) else torch.zeros((), dtype=torch.float64)
-        parts = {name: _as_real(name, getattr(self, name), like) for name in names}
+        like = self.fit if isinstance(self.fit, Tensor) else _ZERO
+        parts: dict[str, Tensor] = {}
+        for name in _TENSORS:
+            part = torch.as_tensor(getattr(self, name), dtype=like.dtype, device=like.device)
+            if not part.detach().isfinite().all():
+                raise ValueError(f"{name} must be finite, got {part}")
+            parts[name] = part
         try:
-            shape = torch.broadcast_shapes(*(part.shape for part in parts.values()))
+            shape = torch.broadcast_shapes(*[part.shape for part in parts.values()])
         except RuntimeError:
             shapes = {name: tuple(part.shape) for name, part in parts.items()}
             raise ValueError(
                 f"the parts of an Evidence must share a batch shape, got {shapes}"
             ) from None
+        parts["fingerprint"] = torch.as_tensor(self.fingerprint, device=like.device)
         for name, part in parts.items():
-            object.__setattr__(self, name, part.expand(shape))
-        mark = torch.as_tensor(self.fingerprint, device=self.fit.device)
-        object.__setattr__(self, "fingerprint", mark.expand(shape))
+            object.__setattr__(self, name, part if part.shape == shape else part.expand(shape))
         # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.
         slack = 1e3 * torch.finfo(like.dtype).eps * (1 + self.fit.detach().abs())
         if (self.complexity.detach() < -slack).any():
@@ -136,51 +194,30 @@ class Evidence:
         same_data("this", self, "other", other)
         return self.log_marginal_likelihood - other.log_marginal_likelihood
 
-    def conditional(self, m: int, *, orderings: int = 20, seed: int = 0) -> Evidence:
-        """The evidence of the data after the first m points: log p(D_{>m} | D_{≤m}).
+    @property
+    def parts(self) -> EvidenceParts:
+        """The parts of this Evidence, without its fingerprint."""
+        return EvidenceParts(*(getattr(self, name) for name in EvidenceParts._fields))
 
-        By the chain rule Σ_{i>m} log p(yᵢ | y_<i), averaged over orderings of the data, at the
-        hyperparameters as they were learnt. It is the evidence under a data-dependent prior, the
-        posterior P_m after m points: fit = E_Q[Σ_{i>m} log p(yᵢ | θ)] and complexity =
-        KL(Q ‖ P_m), averages too; the error holds the standard error of the average.
-
-        Args:
-            m: 0 ≤ m < n; 0 gives the evidence itself.
-            orderings: how many, the first that of the data, the others random.
-            seed: of the others.
+    def conditional(self, *_: Any, **__: Any) -> Evidence:
+        """Refuse: an Evidence is numbers only; see `posterior.conditional_evidence`.
 
         Raises:
-            ValueError: m or orderings out of range; an Evidence that does not know its model (only
-                those of exact posteriors do).
-
-        Source: Lotfi et al. (2022), section 5.
-
-        Example:
-            >>> import bayesgen as bg
-            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
-            >>> evidence = bg.Polynomial(3).fit(x, torch.sin(3 * x)).evidence
-            >>> evidence.conditional(10).n
-            20
+            AttributeError: always; the message names the method of the posterior.
         """
-        if self._conditional is None:
-            raise ValueError(
-                "only the Evidence of an exact posterior (GaussianProcess or LinearModel with "
-                "Gaussian noise) knows how its data came one after another"
-            )
-        if isinstance(m, bool) or not isinstance(m, int) or not 0 <= m < self.n:
-            raise ValueError(f"m must be an integer in 0..{self.n - 1}, got {m!r}")
-        if not isinstance(orderings, int) or orderings < 1:
-            raise ValueError(f"orderings must be an integer of at least 1, got {orderings!r}")
-        return self._conditional(m, orderings, seed)
+        raise AttributeError(
+            "an Evidence holds numbers only and cannot be split by observations: call "
+            "posterior.conditional_evidence(m) on the posterior that it came from"
+        )
 
     def __getitem__(self, index: Any) -> Evidence:
         """The Evidence of some of the tasks, indexed as a tensor of the batch shape."""
-        part, after = combine(lambda values: values[index], self), self._conditional
-        return replace(
-            part,
-            _observed=self._observed[index] if isinstance(index, int) and self._observed else None,
-            _conditional=None if after is None else lambda *given: after(*given)[index],
-        )
+        return combine(lambda values: values[index], self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A view would bring the whole tensor that it is a part of.
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
 
     def __repr__(self) -> str:
         def show(value: Tensor, spec: str = ".6g") -> str:
@@ -229,10 +266,12 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
         )
 
 
-def better(old: Evidence, new: Evidence) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function (a, b) → a where `old` has at least as much evidence, else b.
+def better(
+    old: Evidence | EvidenceParts, new: Evidence | EvidenceParts
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function (a, b) → a for tasks where `old` has at least as much evidence, else b.
 
-    Task by task, for any tensors whose first axes are the batch shape (B,).
+    It takes tensors whose first axes are the batch shape (B,).
     """
     won = new.log_marginal_likelihood > old.log_marginal_likelihood
 
@@ -256,7 +295,7 @@ def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
         >>> combine(lambda *parts: torch.stack(parts), a, a).batch_shape
         torch.Size([2])
     """
-    names = ("fit", "complexity", "effective_dimension", "error", "jitter", "fingerprint")
+    names = (*_TENSORS, "fingerprint")
     parts: dict[str, Any] = {
         name: function(*(getattr(e, name) for e in evidences)) for name in names
     }
@@ -264,10 +303,3 @@ def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
     return Evidence(
         n=first.n, method=first.method, complexity_excludes=first.complexity_excludes, **parts
     )
-
-
-def _as_real(name: str, value: Any, like: Tensor) -> Tensor:
-    tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    if not torch.isfinite(tensor.detach()).all():
-        raise ValueError(f"{name} must be finite, got {tensor}")
-    return tensor

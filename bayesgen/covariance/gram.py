@@ -11,7 +11,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen.covariance.radial import BLOCK, profile_of, squared_distances
+from bayesgen.covariance.radial import BLOCK, Profile, profile_of, squared_distances
 from bayesgen.kernels import (
     evaluate,
     free_parameters,
@@ -133,10 +133,8 @@ class RadialGram(LengthscaleGram):
     Distances are computed once, and derivatives are exact.
     """
 
-    def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
+    def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor, profile: Profile) -> None:
         super().__init__(kernel, x)
-        profile = profile_of(kernel)
-        assert profile is not None
         self.profile = profile
 
     @cached_property
@@ -210,7 +208,8 @@ def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
     """The fastest `KernelGram` for this kernel's free parameters on inputs x (n, d)."""
     if not has_only_a_lengthscale(kernel):
         return ParameterGram(kernel, x)
-    return RadialGram(kernel, x) if profile_of(kernel) is not None else LengthscaleGram(kernel, x)
+    profile = profile_of(kernel)
+    return LengthscaleGram(kernel, x) if profile is None else RadialGram(kernel, x, profile)
 
 
 def _sweep(function: Callable[[Tensor], Tensor], distances: Tensor, theta: Tensor) -> Tensor:

@@ -81,13 +81,8 @@ class DualGGN(Curvature):
             return found._replace(
                 error=self.rounded.effect(partial(self._block, precision=precision), precision)
             )
-        self._inverse = None  # before there are two
-        A = self._matrix(precision)
-        top = 0.0  # asked for before A is factored in its own memory
-        if self.rounded is None:
-            top = solvers.largest_eigenvalue(lambda v: A @ v, A.new_ones(len(A), 1))
-        A.diagonal().add_(1)
-        factor = solvers.cholesky(lambda: A)
+        self._inverse = None  # free it before the next matrix is allocated
+        factor = solvers.cholesky(partial(self._system, precision))
         logdet = factor.logdet()
         inverse = factor.into_inverse()
         self._inverse = (precision.clone(), inverse)
@@ -95,7 +90,10 @@ class DualGGN(Curvature):
             [self._trace(inverse, g) for g in range(self.prior.count)]
         )
         if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
-            error = solvers.rounding_norm(len(A), top, A.dtype) * inverse.diagonal().sum()
+            ones = inverse.new_ones(len(inverse), 1)
+            top = solvers.largest_eigenvalue(partial(self._product, precision), ones)
+            norm = solvers.rounding_norm(len(inverse), top, inverse.dtype)
+            error = norm * inverse.diagonal().sum()
         else:
             error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)
         return CurvatureTerms(
@@ -117,8 +115,17 @@ class DualGGN(Curvature):
         block = block.to(inverse)
         return ((inverse @ block) * block).sum()
 
-    def _matrix(self, precision: Tensor) -> Tensor:
-        """Λ^½JSJᵀΛ^½ at prior precisions (G,), float64."""
+    def _product(self, precision: Tensor, v: Tensor) -> Tensor:
+        """Product Λ^½JSJᵀΛ^½ v at prior precisions (G,), for v (n, k) in float64."""
+        result = torch.zeros_like(v)
+        for g, block in enumerate(self._blocks):
+            block = block.to(v)
+            square = block.shape[1] == len(v)
+            result += (block @ v if square else block @ (block.mT @ v)) / precision[g]
+        return result
+
+    def _system(self, precision: Tensor) -> Tensor:
+        """The matrix A = I + Λ^½JSJᵀΛ^½ at prior precisions (G,), newly allocated in float64."""
         n = self.sample.count
         A = torch.zeros(n, n, dtype=torch.float64, device=self.weights.theta.device)
         for g, block in enumerate(self._blocks):
@@ -127,6 +134,7 @@ class DualGGN(Curvature):
             else:
                 wide = block.double()
                 A.addmm_(wide, wide.mT, alpha=float(1 / precision[g]))
+        A.diagonal().add_(1)
         return A
 
     def solve(self, right: Tensor, precision: Tensor) -> Tensor:
@@ -139,9 +147,7 @@ class DualGGN(Curvature):
             return vectors @ ((vectors.mT @ right) / (1 + values)[:, None])
         if self._inverse is None or not torch.equal(self._inverse[0], precision):
             self._inverse = None
-            A = self._matrix(precision)
-            A.diagonal().add_(1)
-            inverse = solvers.cholesky(lambda: A).into_inverse()
+            inverse = solvers.cholesky(partial(self._system, precision)).into_inverse()
             self._inverse = (precision.clone(), inverse)
         return self._inverse[1] @ right
 

@@ -51,15 +51,35 @@ def resolve(likelihood: Any) -> Likelihood | None:
 class Likelihood(ABC):
     """A likelihood p(y | f): observations of a row given the latent functions there.
 
+    A new likelihood is a subclass in one file. Everything that depends on the likelihood is an
+    attribute or a method of this class; the defaults suit a likelihood of counts.
+
     Attributes:
         name: name of the likelihood, one word.
         log_noise: log σ² of a likelihood with a noise variance to learn, (); else None.
         density: whether y is continuous, so that its evidence is a density and not a probability.
+        labels: whether y are class labels, for which the 0–1 loss and guessing are defined.
+        coupled: whether the latent functions of one row are coupled, as those of a softmax are.
+        one_output: whether targets have at most one column, so that (B, n) is a batch of tasks.
+        gaussian_noise: whether log p(y | f) = −½(y − f)²/σ² up to a constant, so that its
+            curvature in f is 1/σ².
     """
 
     name: str
     log_noise: Tensor | None = None
     density = False
+    labels = False
+    coupled = False
+    one_output = False
+    gaussian_noise = False
+
+    @property
+    def kind(self) -> str:
+        """Kind of the targets: "real", or the likelihood's name for counts and labels.
+
+        Evidences of the same numbers as targets of different kinds must not be compared.
+        """
+        return "real" if self.density else self.name
 
     @abstractmethod
     def targets(self, y: Any, like: Tensor) -> Tensor:
@@ -96,6 +116,73 @@ class Likelihood(ABC):
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """Distribution of new observations with f ~ N(mean, covariance) integrated out."""
 
+    # ------------------------------------------------------------------ class labels
+
+    def num_guesses(self, outputs: int) -> int:
+        """Number of classes that a network or process with this number of outputs chooses from.
+
+        Raises:
+            ValueError: the targets of this likelihood are not class labels.
+        """
+        raise ValueError(f"a {self.name} likelihood has no classes")
+
+    def errors(self, y: Tensor, f: Tensor) -> Tensor:
+        """Whether each row is misclassified by latent values f (..., n, C), booleans (..., n).
+
+        Raises:
+            ValueError: the targets of this likelihood are not class labels.
+        """
+        raise ValueError(f"a {self.name} likelihood has no 0–1 loss: its targets are no labels")
+
+    def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
+        """The probit approximation to `predictive`, for class labels.
+
+        Args:
+            mean: latent mean, (..., C).
+            variance: marginal variances, (..., C).
+
+        Raises:
+            ValueError: the targets of this likelihood are not class labels.
+
+        Source: MacKay (1992); Gibbs (1997).
+        """
+        raise ValueError(
+            f'method="probit" is for labels, not for a {self.name} likelihood: take "mc"'
+        )
+
+    # ------------------------------------------------------------------ networks
+
+    def for_outputs(self, outputs: int, shape: torch.Size) -> Likelihood:
+        """The likelihood for a network with this number of outputs and targets of this shape.
+
+        Raises:
+            ValueError: the number of outputs does not fit the targets.
+        """
+        wanted = 1 if self.one_output or len(shape) < 2 else shape[-1]
+        if wanted != outputs:
+            raise ValueError(
+                f"net must have {wanted} output(s) for a {self.name} likelihood of targets of "
+                f"shape {tuple(shape)}, got {outputs}"
+            )
+        return self
+
+    def identified(self, outputs: int) -> Tensor:
+        """Orthonormal directions of f on which log p(y | f) depends, (C, K), in float64."""
+        return torch.eye(outputs, dtype=torch.float64)
+
+    def noise_slope(self, y: Tensor, f: Tensor) -> Tensor:
+        """Derivative ∂ Σ log p(y | f)/∂ log σ², (); 0 where the curvature in f is not 1/σ²."""
+        return torch.zeros((), dtype=f.dtype, device=f.device)
+
+    def drawing(self, outputs: int, samples: int, seed: int) -> Likelihood:
+        """The likelihood whose predictions average over this number of draws, if it uses draws."""
+        return self
+
+    def averaged(self, draws: Tensor) -> Distribution:
+        """Distribution of new observations, averaged over draws of f, (S, ...)."""
+        variance = draws.var(0) if len(draws) > 1 else torch.zeros_like(draws[0])
+        return self.predictive(draws.mean(0), variance)
+
 
 def with_noise(likelihood: Likelihood, log_noise: Tensor | None) -> Likelihood:
     """A copy of the likelihood with this log σ²; None returns the likelihood itself."""
@@ -107,7 +194,7 @@ def with_noise(likelihood: Likelihood, log_noise: Tensor | None) -> Likelihood:
 
 
 class LikelihoodDerivatives(NamedTuple):
-    """LikelihoodDerivatives of log p(y | f) in f, element by element.
+    """Value and derivatives of log p(y | f) in f, element by element.
 
     Attributes:
         value, first, second, third: the value and the derivatives, of f's shape.

@@ -32,6 +32,10 @@ def _hermite(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return mean[..., None] + variance.clamp(min=0).sqrt()[..., None] * z, w
 
 
+def _probit_scaled(mean: Tensor, variance: Tensor) -> Tensor:
+    return mean / (1 + math.pi / 8 * variance).sqrt()
+
+
 class Gaussian(Separable):
     """Real targets y = f + σ ε with standard normal errors.
 
@@ -52,6 +56,7 @@ class Gaussian(Separable):
 
     name = "gaussian"
     density = True
+    gaussian_noise = True
 
     def __init__(self, noise: Any = 1.0) -> None:
         self.log_noise: Tensor = checks.positive("noise", noise).log()
@@ -68,6 +73,11 @@ class Gaussian(Separable):
     def observe(self, f: Tensor) -> Distribution:
         """Normal distribution of observations given f."""
         return Normal(f, (0.5 * self.log_noise).exp().to(f))
+
+    def noise_slope(self, y: Tensor, f: Tensor) -> Tensor:
+        """Derivative of the summed log density in log σ², ()."""
+        squares = (y - f).square().sum()
+        return 0.5 * (squares * (-self.log_noise.to(f)).exp() - f.numel())
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """Normal distribution of new observations, with the latent and noise variances added."""
@@ -88,6 +98,8 @@ class Bernoulli(Separable):
     """
 
     name = "bernoulli"
+    labels = True
+    one_output = True
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Check labels 0/1 or booleans, (n,) or (B, n), and convert them to (B, n, 1)."""
@@ -119,6 +131,22 @@ class Bernoulli(Separable):
         f, w = _hermite(mean, covariance)
         return BernoulliDistribution(probs=(torch.sigmoid(f) @ w).clamp(0, 1))
 
+    def num_guesses(self, outputs: int) -> int:
+        """Number of classes, which is two."""
+        return 2
+
+    def errors(self, y: Tensor, f: Tensor) -> Tensor:
+        """Whether the sign of f differs from that of the label."""
+        return ((f > 0) != (y > 0.5))[..., 0]
+
+    def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
+        """Bernoulli distribution by the probit approximation; see `Likelihood.probit`."""
+        return BernoulliDistribution(logits=_probit_scaled(mean, variance))
+
+    def averaged(self, draws: Tensor) -> Distribution:
+        """Bernoulli distribution with the probability averaged over the draws."""
+        return BernoulliDistribution(probs=draws.sigmoid().mean(0))
+
 
 @named("poisson")
 class Poisson(Separable):
@@ -132,6 +160,7 @@ class Poisson(Separable):
     """
 
     name = "poisson"
+    one_output = True
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Check counts 0, 1, 2 …, (n,) or (B, n), and convert them to (B, n, 1)."""

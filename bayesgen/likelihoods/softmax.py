@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ class Softmax(Likelihood):
     """
 
     name = "softmax"
+    labels = True
+    coupled = True
 
     def __init__(
         self, num_classes: int | None = None, *, samples: int = 1000, seed: int = 0
@@ -84,3 +87,37 @@ class Softmax(Likelihood):
         root = vectors * values.clamp(min=0).sqrt()[..., None, :]
         steps = torch.einsum("...ij,sj->s...i", root, torch.cat([z, -z]))
         return Categorical(probs=torch.softmax(mean + steps, -1).mean(0))
+
+    def num_guesses(self, outputs: int) -> int:
+        """Number of classes, which is the number of outputs."""
+        return outputs
+
+    def errors(self, y: Tensor, f: Tensor) -> Tensor:
+        """Whether the largest latent value belongs to another class than the label's."""
+        return f.argmax(-1) != y.argmax(-1)
+
+    def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
+        """Categorical distribution by the probit approximation; see `Likelihood.probit`."""
+        return Categorical(logits=mean / (1 + math.pi / 8 * variance).sqrt())
+
+    def for_outputs(self, outputs: int, shape: torch.Size) -> Likelihood:
+        """A softmax likelihood with the number of classes fixed; see `Likelihood.for_outputs`."""
+        if outputs < 2 or self.num_classes not in (None, outputs):
+            raise ValueError(
+                f"net must have {self.num_classes or 'at least 2'} outputs for a "
+                f"categorical likelihood, got {outputs}"
+            )
+        return Softmax(outputs, samples=self.samples, seed=self.seed)
+
+    def identified(self, outputs: int) -> Tensor:
+        """Orthonormal directions orthogonal to (1, …, 1), on which p(y | f) depends, (C, C − 1)."""
+        eye = torch.eye(outputs, dtype=torch.float64)
+        return torch.linalg.eigh(eye - 1 / outputs).eigenvectors[:, 1:]
+
+    def drawing(self, outputs: int, samples: int, seed: int) -> Likelihood:
+        """A softmax likelihood whose predictions average over this number of draws."""
+        return Softmax(outputs, samples=samples, seed=seed)
+
+    def averaged(self, draws: Tensor) -> Distribution:
+        """Categorical distribution with probabilities averaged over the draws."""
+        return Categorical(probs=draws.softmax(-1).mean(0))

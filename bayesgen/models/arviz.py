@@ -27,9 +27,7 @@ def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> 
             f"the posterior holds {len(posterior.observed.y)} tasks: choose one, e.g. "
             "to_arviz(task=0)"
         )
-    b = task or 0
-    if not 0 <= b < len(posterior.observed.y):
-        raise ValueError(f"task must be in 0..{len(posterior.observed.y) - 1}, got {b}")
+    posterior, b = posterior.task(task or 0), 0
     per_chain = draws // _CHAINS
     if per_chain < 2:
         raise ValueError(f"draws must be at least {2 * _CHAINS}, two for each chain, got {draws}")
@@ -42,7 +40,7 @@ def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> 
     finally:
         torch.random.set_rng_state(generator_state)
     # Counts and labels are integers: what is continuous is drawn as a density.
-    kept = np.float64 if posterior.observed.kind in ("real", "student-t") else np.int64
+    kept = np.float64 if posterior.observed.likelihood.density else np.int64
     groups = {
         "posterior": {name: _chains(value) for name, value in parameters.items()},
         "posterior_predictive": {"y": _chains(replicated).astype(kept)},

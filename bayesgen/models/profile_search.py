@@ -14,7 +14,8 @@ from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from bayesgen._internal.progress import Progress
-from bayesgen.evidence import Evidence, better, combine
+from bayesgen.evidence import EvidenceParts, better
+from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 
@@ -44,7 +45,7 @@ class ProfileMaximum:
         parameter: t, (B,).
         scale, noise: (B,).
         alpha: (sK + σ²I)⁻¹ y there, (B, n, C).
-        evidence: batch shape (B,).
+        parts: of the evidence there, batch shape (B,).
         slope: ∂ log p/∂t there, (B,).
         at_bound: (B,), whether σ²/s or t ended on the edge of what was searched.
         spectra: how many spectra it took.
@@ -54,7 +55,7 @@ class ProfileMaximum:
     scale: Tensor
     noise: Tensor
     alpha: Tensor
-    evidence: Evidence
+    parts: EvidenceParts
     slope: Tensor
     at_bound: Tensor
     spectra: int
@@ -72,18 +73,18 @@ class _Search:
 
     def evaluate(self, t: float) -> None:
         spectrum = self.family.spectrum(t)
-        top = spectrum.maximise(scale=self.scale, noise=self.noise)
-        alpha = spectrum.solve(top.scale, top.noise)
+        top = maximise(spectrum, self.scale, self.noise)
+        alpha = spectrum.unchecked_solve(top.scale, top.noise)
         slope = self.family.slope(t, spectrum, top.scale, top.noise, alpha)
         self.nodes.append(t)
-        self.values.append(top.evidence.log_marginal_likelihood.cpu().numpy())
+        self.values.append(top.parts.log_marginal_likelihood.cpu().numpy())
         self.slopes.append(slope.cpu().numpy())
         new = ProfileMaximum(
             torch.full_like(top.scale, t),
             top.scale,
             top.noise,
             alpha,
-            top.evidence,
+            top.parts,
             slope,
             top.at_bound,
             len(self.nodes),
@@ -188,13 +189,13 @@ def _report(progress: Progress | None, search: _Search) -> None:
 
 def _better(old: ProfileMaximum, new: ProfileMaximum) -> ProfileMaximum:
     """Task by task, whichever has more evidence."""
-    pick = better(old.evidence, new.evidence)
+    pick = better(old.parts, new.parts)
     return ProfileMaximum(
         pick(old.parameter, new.parameter),
         pick(old.scale, new.scale),
         pick(old.noise, new.noise),
         pick(old.alpha, new.alpha),
-        combine(pick, old.evidence, new.evidence),
+        old.parts.map(pick, new.parts),
         pick(old.slope, new.slope),
         pick(old.at_bound, new.at_bound),
         new.spectra,

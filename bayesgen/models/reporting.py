@@ -11,12 +11,13 @@ from typing import Any
 
 from bayesgen.models import arviz
 from bayesgen.pacbayes import gibbs
+from bayesgen.pacbayes.certificates.certificate import Statement
 from bayesgen.pacbayes.certificates.posterior import certify_posterior
 from bayesgen.posterior.posterior import Posterior
 
 
 class Reporting(Posterior):
-    """A posterior that reports its risk, its certificate and its draws."""
+    """A posterior that reports its Gibbs risk and its draws."""
 
     def gibbs_risk(self, tolerance: float = 1.0) -> float | None:
         """Expected training loss of a function drawn from the posterior, of one task.
@@ -28,6 +29,30 @@ class Reporting(Posterior):
             tolerance: τ, in the targets' units.
         """
         return gibbs.gibbs_risk(self, tolerance)
+
+    def to_arviz(self, *, draws: int = 1000, task: int | None = None, seed: int = 0) -> Any:
+        """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
+
+        The draws are exact and independent, laid out as four chains. The evidence and its parts
+        are in the attributes.
+
+        Args:
+            draws: how many, over all chains.
+            task: which one, where the posterior is of a batch of tasks.
+            seed: of the draws.
+
+        Returns:
+            `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x: what `az.summary`,
+            `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) take.
+
+        Raises:
+            ValueError: a batch of tasks and none chosen; fewer than eight draws.
+        """
+        return arviz.export(self, draws=draws, task=task, seed=seed)
+
+
+class Certified(Reporting):
+    """A posterior whose risk on new data a PAC-Bayes certificate can bound."""
 
     def certificate(
         self,
@@ -41,7 +66,7 @@ class Reporting(Posterior):
         clip: Any = None,
         subgamma: tuple[float, float] | None = None,
         task: int | None = None,
-    ) -> Any:
+    ) -> Statement:
         """A PAC-Bayes bound on this posterior's risk on new data, with everything it assumes.
 
         KL(Q ‖ P) is the complexity of the Evidence; the Gibbs risk is an integral in closed form
@@ -104,23 +129,3 @@ class Reporting(Posterior):
             subgamma=subgamma,
             task=task,
         )
-
-    def to_arviz(self, *, draws: int = 1000, task: int | None = None, seed: int = 0) -> Any:
-        """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
-
-        The draws are exact and independent, laid out as four chains. The evidence and its parts
-        are in the attributes.
-
-        Args:
-            draws: how many, over all chains.
-            task: which one, where the posterior is of a batch of tasks.
-            seed: of the draws.
-
-        Returns:
-            `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x: what `az.summary`,
-            `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) take.
-
-        Raises:
-            ValueError: a batch of tasks and none chosen; fewer than eight draws.
-        """
-        return arviz.export(self, draws=draws, task=task, seed=seed)

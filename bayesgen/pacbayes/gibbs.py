@@ -21,20 +21,23 @@ def gibbs_risk(posterior: Posterior, tolerance: float = 1.0) -> float | None:
     """Compute `Posterior.gibbs_risk`; None where the likelihood has no bounded loss."""
     tau = float(checks.positive("tolerance", tolerance))
     if posterior.observed.batched:
-        raise ValueError("gibbs_risk wants one task, got a batch: fit them one by one")
-    y, kind = posterior.observed.y[0], posterior.observed.kind
-    if kind == "poisson":
+        raise ValueError(
+            "gibbs_risk wants one task, got a batch: take posterior.task(0).gibbs_risk()"
+        )
+    y, likelihood = posterior.observed.y[0], posterior.observed.likelihood
+    if not likelihood.labels and not likelihood.density:
         return None
     mean, variance = posterior.marginals()
-    if kind == "bernoulli":
+    if not likelihood.labels:
+        return float(expected_losses.saturating(mean, variance, y, tau).mean())
+    if not likelihood.coupled:
         return float(expected_losses.zero_one(mean, variance, y[:, 0].long()).mean())
-    if kind == "softmax":
-        generator = torch.Generator().manual_seed(0)
-        values, vectors = torch.linalg.eigh(variance)
-        root = vectors * values.clamp(min=0).sqrt()[..., None, :]
-        wrong = 0.0
-        for row, label in enumerate(y.argmax(-1)):
-            z = torch.randn(DRAWS, y.shape[1], generator=generator, dtype=torch.float64).to(y)
-            wrong += float(((mean[row] + z @ root[row].mT).argmax(-1) != label).double().mean())
-        return wrong / len(y)
-    return float(expected_losses.saturating(mean, variance, y, tau).mean())
+    generator = torch.Generator().manual_seed(0)
+    values, vectors = torch.linalg.eigh(variance)
+    root = vectors * values.clamp(min=0).sqrt()[..., None, :]
+    wrong = 0.0
+    for row in range(len(y)):
+        z = torch.randn(DRAWS, y.shape[1], generator=generator, dtype=torch.float64).to(y)
+        draws = mean[row] + z @ root[row].mT
+        wrong += float(likelihood.errors(y[row], draws).double().mean())
+    return wrong / len(y)

@@ -47,7 +47,7 @@ def learning_curve(posterior: Exact, task: int, orderings: int, seed: int) -> Te
         rows = []
         for order in _orderings(n, orderings, seed):
             matrix = part.covariance[order][:, order]
-            lower = solvers.cholesky(matrix.clone).lower
+            lower = solvers.cholesky(matrix).lower
             z = torch.linalg.solve_triangular(lower, part.y[order], upper=False)
             constant = C * (lower.diagonal().log() + 0.5 * math.log(2 * math.pi))
             rows.append(-0.5 * z.square().sum(1) - constant)
@@ -59,12 +59,12 @@ def learning_curve(posterior: Exact, task: int, orderings: int, seed: int) -> Te
 def conditional(
     posterior: Exact, evidence: Evidence, task: int, m: int, orderings: int, seed: int
 ) -> Evidence:
-    """See `Evidence.conditional`; of one task, whose whole Evidence is given."""
+    """`ExactPosterior.conditional_evidence` of one task, whose whole Evidence is given."""
     n = evidence.n
     values = learning_curve(posterior, task, orderings, seed)[:, m:].sum(1)
     fits, dofs = torch.zeros_like(values), torch.zeros_like(values)
     for part in posterior.gaussians(task):
-        inverse = solvers.cholesky(part.covariance.clone).into_inverse()
+        inverse = solvers.cholesky(part.covariance).into_inverse()
         alpha = inverse @ part.y
         share = 1 - part.noise * inverse.diagonal()  # posterior variance over σ²
         C = part.y.shape[1]

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from bayesgen.evidence import Evidence, same_data
-from bayesgen.models.reporting import Reporting
+from bayesgen.models.reporting import Certified
 from bayesgen.pacbayes import maurer
+from bayesgen.posterior.posterior import Posterior
 from bayesgen.select.null import null as null_evidence
 
 NULL = "null"
@@ -96,7 +97,7 @@ def compare(
     for name, evidence in evidences.items():
         same_data(first, evidences[first], name, evidence)
     if null is None:
-        known = [e._observed for e in evidences.values() if e._observed is not None]
+        known = [model.observed for model in models.values() if isinstance(model, Posterior)]
         null = null_evidence(known[0]) if known else None
     if null is not None:
         same_data(first, evidences[first], NULL, null)
@@ -120,7 +121,7 @@ def compare(
 
 
 def _evidence(name: str, model: Any) -> Evidence:
-    evidence = model.evidence if isinstance(model, Reporting) else model
+    evidence = model.evidence if isinstance(model, Posterior) else model
     if not isinstance(evidence, Evidence):
         raise TypeError(
             f"models[{name!r}] must be a posterior or an Evidence, got {type(model).__name__}"
@@ -128,7 +129,7 @@ def _evidence(name: str, model: Any) -> Evidence:
     if evidence.batch_shape:
         raise ValueError(
             f"models[{name!r}] holds a batch of {tuple(evidence.batch_shape)} tasks; compare "
-            "one of them, e.g. posterior.evidence[0]"
+            "one of them, e.g. posterior.task(0)"
         )
     return evidence
 
@@ -160,10 +161,13 @@ def _probabilities(
 
 
 def _bound(model: Any, delta: float, tolerance: float) -> float:
-    """A certificate of labels, Maurer's bound of reals, where the prior did not see the data."""
-    if not isinstance(model, Reporting) or model.learnt - {"noise"} or model.data_dependent:
+    """Bound on the Gibbs risk where the prior does not depend on the data, else NaN.
+
+    It is a certificate for labels and Maurer's bound for real targets.
+    """
+    if not isinstance(model, Certified) or model.learnt - {"noise"} or model.data_dependent:
         return math.nan
-    if model.observed.kind in ("bernoulli", "softmax"):
+    if model.observed.likelihood.labels:
         return float(model.certificate(delta).bound)
     risk, evidence = model.gibbs_risk(tolerance), model.evidence
     if risk is None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 
 from bayesgen.evidence import Evidence
-from bayesgen.likelihoods import Bernoulli, Softmax
 from bayesgen.models.linear.model import LinearModel
 from bayesgen.posterior.posterior import Observed
 
@@ -31,16 +30,18 @@ def null(observed: Observed) -> Evidence:
             f"one task is wanted, got a batch of {len(observed.y)}: fit them one by one"
         )
     likelihood = observed.likelihood
-    if isinstance(likelihood, Bernoulli | Softmax):
-        classes = 2 if isinstance(likelihood, Bernoulli) else observed.y.shape[-1]
+    if likelihood.labels:
+        classes = likelihood.num_guesses(observed.y.shape[-1])
         fit = observed.y.new_tensor(-observed.n * math.log(classes))
         zero = torch.zeros_like(fit)
         guess = Evidence(fit, zero, observed.n, zero, method="uniform guessing")
     else:
         y = observed.y[0]
-        y = y[:, 0] if observed.kind == "poisson" else y
+        y = y[:, 0] if likelihood.one_output else y
         constant = torch.ones(observed.n, 1).to(observed.y)
-        model = LinearModel(None, likelihood=likelihood or "gaussian")
+        model = LinearModel(
+            None, likelihood="gaussian" if likelihood.gaussian_noise else likelihood
+        )
         guess = model.fit(constant, y).evidence
         guess = replace(guess, method=f"one constant; {guess.method}")
     return replace(guess, fingerprint=observed.fingerprint()[0])

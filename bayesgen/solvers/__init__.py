@@ -4,7 +4,14 @@ The package also chooses the engine for a problem of a given size (`plan`).
 """
 
 from bayesgen.solvers.batched import Batched, batched_evidence
-from bayesgen.solvers.cholesky_factor import Factor, Sensitivity, cholesky, evidence, sensitivity
+from bayesgen.solvers.cholesky_factor import (
+    Factor,
+    Sensitivity,
+    cholesky,
+    evidence,
+    evidence_parts,
+    sensitivity,
+)
 from bayesgen.solvers.eigen import eigh, eigvalsh, largest_eigenvalue, rounding_norm
 from bayesgen.solvers.interval import Interval, evidence_interval
 from bayesgen.solvers.krylov import Krylov, block_lanczos
@@ -34,6 +41,7 @@ __all__ = [
     "eigvalsh",
     "evidence",
     "evidence_interval",
+    "evidence_parts",
     "free_memory",
     "largest_eigenvalue",
     "out_of_memory",

@@ -11,8 +11,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from bayesgen.evidence import Evidence
-from bayesgen.solvers.eigen import largest_eigenvalue, rounding_norm
+from bayesgen.evidence import Evidence, EvidenceParts
+from bayesgen.solvers.eigen import POWER_STEPS, rounding_norm
 
 # Rows processed at a time in a pass over an (n, n) matrix.
 _BLOCK = 256
@@ -46,9 +46,11 @@ class Factor:
         return 2 * self.lower.diagonal().log().sum()
 
     def norm(self) -> float:
-        """Largest eigenvalue of A."""
-        ones = self.lower.new_ones(self.lower.shape[0], 1)
-        return largest_eigenvalue(lambda v: self.lower @ (self.lower.mT @ v), ones)
+        """Largest eigenvalue of A, estimated from below by power iterations."""
+        v = self.lower.new_ones(self.lower.shape[0], 1)
+        for _ in range(POWER_STEPS):
+            v = self.lower @ (self.lower.mT @ (v / v.norm()))
+        return float(v.norm())
 
     def inverse(self) -> Tensor:
         """The inverse A⁻¹, (n, n)."""
@@ -108,27 +110,30 @@ def inverse_triangle(lower: Tensor, panel: int) -> Tensor:
     return lower
 
 
-def cholesky(build: Callable[[], Tensor]) -> Factor:
-    """Cholesky factor of the covariance that `build()` returns, in that matrix's own memory.
+def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
+    """Cholesky factor of a covariance, with a jitter where rounding has made it indefinite.
 
-    Taking a function, not a matrix, lets the factorisation work in place: one (n, n) array, no
-    copy. Where rounding has made the matrix indefinite it is built anew with multiples of its own
-    rounding floor (n · eps · mean diagonal) on the diagonal, ten times more at each of four tries;
-    the amount is returned and warned of.
+    A tensor is copied and not changed. A function is called once for each attempt, and the factor
+    is computed in the memory of the matrix that it returns, without a copy. If a factorisation
+    fails, the next attempt adds a multiple of the rounding level (n · eps · mean diagonal) to the
+    diagonal, ten times larger at each of four attempts. The amount is returned, with a warning.
 
     Args:
-        build: returns a new symmetric (n, n) matrix at each call.
+        covariance: symmetric, (n, n), or a function that returns a new such matrix at each call.
 
     Raises:
-        ValueError: the matrix is indefinite beyond rounding.
+        ValueError: the matrix is indefinite beyond rounding; the function returned different
+            values at a later call, as when it returns the same matrix twice.
 
     Example:
-        >>> cholesky(lambda: torch.eye(2, dtype=torch.float64)).jitter
+        >>> cholesky(torch.eye(2, dtype=torch.float64)).jitter
         0.0
     """
-    jitter = 0.0
+    build = covariance.clone if isinstance(covariance, Tensor) else covariance
+    jitter, first = 0.0, None
     for attempt in range(5):
         matrix = build()
+        first = _same_diagonal(matrix, first)
         floor = matrix.shape[-1] * torch.finfo(matrix.dtype).eps * float(matrix.diagonal().mean())
         if attempt:
             jitter = floor * 10.0 ** (attempt - 1)
@@ -148,12 +153,26 @@ def cholesky(build: Callable[[], Tensor]) -> Factor:
                 )
             return Factor(lower, jitter)
     pivot, matrix = int(info), build()
+    _same_diagonal(matrix, first)
     told = f"; it has {smallest(matrix)}" if len(matrix) <= _LOOK else ""
     raise ValueError(
         "the covariance must be positive definite: its Cholesky factorisation fails at pivot "
         f"{pivot} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal{told}; "
         "a larger noise is wanted, or a kernel that is positive semi-definite"
     )
+
+
+def _same_diagonal(matrix: Tensor, first: Tensor | None) -> Tensor:
+    """The diagonal of a matrix, after checking that it equals that of the first attempt."""
+    diagonal = matrix.diagonal().clone()
+    slack = 100 * torch.finfo(matrix.dtype).eps  # a GPU may sum in another order
+    if first is not None and not torch.allclose(diagonal, first, rtol=slack, atol=0):
+        raise ValueError(
+            "covariance must be a function that returns a new matrix of the same values at each "
+            "call, got other values on the diagonal: it hands out a matrix that was factorised in "
+            "place; pass the matrix itself, which is copied"
+        )
+    return diagonal
 
 
 def smallest(matrix: Tensor) -> str:
@@ -168,7 +187,18 @@ def smallest(matrix: Tensor) -> str:
 
 
 def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor]:
-    """Exact Evidence of targets y under N(0, A), A = sK + diag(σ²), and A⁻¹y. The factor is spent.
+    """Exact Evidence of targets y under N(0, A), A = sK + diag(σ²), and A⁻¹y.
+
+    The factor cannot be used afterwards. See `evidence_parts` for the formulas and arguments.
+    """
+    parts, alpha = evidence_parts(factor, y, noise)
+    return parts.evidence(), alpha
+
+
+def evidence_parts(factor: Factor, y: Tensor, noise: Tensor) -> tuple[EvidenceParts, Tensor]:
+    """Parts of the exact evidence of y under N(0, A), A = sK + diag(σ²), and A⁻¹y.
+
+    The factor cannot be used afterwards.
 
     With α = A⁻¹y, Λ = diag(σ²) and N_eff = n − tr(A⁻¹Λ) for each of the C outputs:
 
@@ -184,7 +214,7 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
         noise: noise variances σ², () or (n,).
 
     Returns:
-        The Evidence, batch shape (B,), and α of shape (B, n, C).
+        The parts, of batch shape (B,), and α of shape (B, n, C).
     """
     batch, n, outputs = y.shape
     columns = y.movedim(0, 1).reshape(n, batch * outputs)
@@ -205,18 +235,10 @@ def evidence(factor: Factor, y: Tensor, noise: Tensor) -> tuple[Evidence, Tensor
         * rounding_norm(n, norm, y.dtype)
         * (outputs * diagonal.sum() + alpha.square().sum((-2, -1)))
     )
-    return (
-        Evidence(
-            fit,
-            complexity,
-            n,
-            outputs * dof,
-            error=error,
-            method="exact, by Cholesky",
-            jitter=torch.as_tensor(factor.jitter, dtype=y.dtype, device=y.device),
-        ),
-        alpha,
-    )
+    jitter = torch.full_like(fit, factor.jitter)
+    dimension = (outputs * dof).expand(batch)
+    method = "exact, by Cholesky"
+    return EvidenceParts(fit, complexity, dimension, error, jitter, n, method), alpha
 
 
 @dataclass(frozen=True)
@@ -245,7 +267,7 @@ def sensitivity(factor: Factor, y: Tensor) -> Sensitivity:
 
     Example:
         >>> y = torch.ones(2, 1, dtype=torch.float64)
-        >>> s = sensitivity(cholesky(lambda: torch.eye(2, dtype=torch.float64)), y)
+        >>> s = sensitivity(cholesky(torch.eye(2, dtype=torch.float64)), y)
         >>> round(float(s.value), 4)
         -2.8379
     """

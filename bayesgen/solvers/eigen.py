@@ -12,6 +12,8 @@ from torch import Tensor
 # Up to this order, torch's eigenvalues are as fast as SciPy's. SciPy's threads keep spinning after
 # the call and delay torch's next one by milliseconds.
 _FEW = 600
+# Power iterations that estimate a largest eigenvalue.
+POWER_STEPS = 8
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +77,7 @@ def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> f
         start: starting vector, (n, 1).
     """
     v, size = start, 0.0
-    for _ in range(8):
+    for _ in range(POWER_STEPS):
         v = multiply(v / v.norm())
         size = float(v.norm())
     return size

@@ -29,6 +29,11 @@ class Measure:
         """Integral Σ wᵢ f(λᵢ) over the last axis; f may add batch axes in front."""
         return (self.weights * function(self.nodes)).sum(-1)
 
+    def log_shifted(self, shifts: Tensor) -> Tensor:
+        """Σ wᵢ log(λᵢ + ρ) for many shifts ρ (G,), as (..., G)."""
+        shifted = (self.nodes[..., None, :] + shifts[:, None]).log()
+        return (shifted * self.weights[..., None, :]).sum(-1)
+
     def resolvent(self, shifts: Tensor) -> Tensor:
         """Σ wᵢ/(λᵢ + ρ) for many shifts ρ (G,), as (..., G); one product if nodes are shared."""
         if self.nodes.ndim == 1:

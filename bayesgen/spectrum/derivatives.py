@@ -28,29 +28,27 @@ class EvidenceDerivatives(NamedTuple):
 
 def derivatives(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> EvidenceDerivatives:
     """Compute `Spectrum.derivatives`; scale and noise have a trailing axis for the nodes."""
-
-    def shares(nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        total = scale * nodes + noise
-        return scale * nodes / total, noise / total, 1 / total
-
-    def moments(measure: Measure, power: int) -> list[Tensor]:
-        signal, rest, inverse = shares(measure.nodes)
-        weights = measure.weights * inverse**power
-        powers = (signal, rest, signal * signal, signal * rest, rest * rest)
-        return [(weights * p).sum(-1) for p in powers]
-
-    t = moments(spectrum.target_measure(), 1)
-    c = moments(spectrum.density, 0)
-    outputs = spectrum.outputs
     value = log_marginal_likelihood(spectrum, scale, noise)
-    first = [0.5 * (t[j] - outputs * c[j]) for j in range(2)]
-    second = [0.5 * (2 * t[j] - outputs * c[j]) for j in range(2, 5)]
-    gradient = torch.stack(first, -1)
-    hessian = torch.stack(
-        [
-            torch.stack([first[0] - second[0], -second[1]], -1),
-            torch.stack([-second[1], first[1] - second[2]], -1),
-        ],
-        -2,
-    )
-    return EvidenceDerivatives(value, gradient, hessian)
+    return EvidenceDerivatives(value, *slopes_and_bends(spectrum, scale, noise))
+
+
+def slopes_and_bends(
+    spectrum: SpectralMeasures, scale: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient (..., 2) and Hessian (..., 2, 2) of `derivatives`, without the value."""
+    outputs = spectrum.outputs
+    t = _moments(spectrum.target_measure(), scale, noise, 1)
+    c = _moments(spectrum.density, scale, noise, 0)
+    first, second = 0.5 * (t[:2] - outputs * c[:2]), 0.5 * (2 * t[2:] - outputs * c[2:])
+    rows = (first[0] - second[0], -second[1], -second[1], first[1] - second[2])
+    hessian = torch.stack(rows, -1)
+    return first.movedim(0, -1), hessian.reshape(*hessian.shape[:-1], 2, 2)
+
+
+def _moments(measure: Measure, scale: Tensor, noise: Tensor, power: int) -> Tensor:
+    """Integrals of (a, b, a², ab, b²)/dᵖ with d = sλ + σ², a = sλ/d and b = σ²/d, (5, ...)."""
+    signal = scale * measure.nodes
+    total = signal + noise
+    a, b = signal / total, noise / total
+    weights = measure.weights / total**power
+    return torch.stack([(weights * p).sum(-1) for p in (a, b, a * a, a * b, b * b)])

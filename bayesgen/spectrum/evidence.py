@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bayesgen.evidence import Evidence
+from bayesgen.evidence import EvidenceParts
 from bayesgen.spectrum.measures import SpectralMeasures
 from bayesgen.spectrum.quadrature_bracket import shift
 
 
-def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence:
+def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> EvidenceParts:
     """Compute `Spectrum.evidence`.
 
     Args:
@@ -39,7 +39,9 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
     least = torch.minimum(complexity, torch.zeros_like(complexity)).detach()
     divergence = torch.maximum(complexity + 0.5 * outputs * bend, least)
     fit = fit - 0.5 * (pull + outputs * bend) + (divergence - complexity)
-    return Evidence(fit, divergence, spectrum.n, dof, error=error.detach(), method=spectrum.method)
+    return EvidenceParts(
+        fit, divergence, dof, error.detach(), torch.zeros_like(fit), spectrum.n, spectrum.method
+    )
 
 
 def quadratic(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:

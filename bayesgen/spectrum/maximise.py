@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bayesgen._internal import checks
-from bayesgen.evidence import Evidence
-from bayesgen.solvers.quadrature import Measure
-from bayesgen.spectrum.derivatives import derivatives
+from bayesgen.evidence import Evidence, EvidenceParts
+from bayesgen.spectrum.derivatives import slopes_and_bends
 from bayesgen.spectrum.evidence import gaussian_evidence
 from bayesgen.spectrum.measures import SpectralMeasures
 
@@ -37,8 +35,29 @@ class Maximum(NamedTuple):
     at_bound: Tensor
 
 
-def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
-    """Compute `Spectrum.maximise` from the spectral measures alone."""
+class Optimum(NamedTuple):
+    """The (s, σ²) of largest evidence, with the unchecked parts of the evidence there.
+
+    Attributes:
+        scale, noise, at_bound: as of `Maximum`.
+        parts: of the evidence at (s, σ²).
+    """
+
+    scale: Tensor
+    noise: Tensor
+    parts: EvidenceParts
+    at_bound: Tensor
+
+
+def maximise(
+    spectrum: SpectralMeasures, scale: Tensor | None = None, noise: Tensor | None = None
+) -> Optimum:
+    """Compute `Spectrum.maximise` from the spectral measures alone, without checks.
+
+    Args:
+        spectrum: with targets.
+        scale, noise: to keep, () or of the batch shape; None for what is searched.
+    """
     targets = spectrum.target_measure()
     norms = targets.weights.sum(-1)
     if (norms == 0).any():
@@ -48,13 +67,11 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
         )
     shape = targets.weights.shape[:-1]
     like = spectrum.density.nodes
-    given_scale = None if scale is None else _expanded("scale", scale, targets)
-    given_noise = None if noise is None else _expanded("noise", noise, targets)
+    given_scale = None if scale is None else scale.expand(shape)
+    given_noise = None if noise is None else noise.expand(shape)
     if given_scale is not None and given_noise is not None:
         never = torch.zeros(shape, dtype=torch.bool, device=like.device)
-        return Maximum(
-            given_scale, given_noise, _evidence(spectrum, given_scale, given_noise), never
-        )
+        return Optimum(given_scale, given_noise, _parts(spectrum, given_scale, given_noise), never)
 
     cells = spectrum.n * spectrum.outputs
 
@@ -72,7 +89,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
         """First and second derivative of the evidence along the searched curve in log ρ."""
         scale, noise = settings(log_ratio)
-        _, g, h = derivatives(spectrum, scale[..., None], noise[..., None])
+        g, h = slopes_and_bends(spectrum, scale[..., None], noise[..., None])
         if given_noise is not None:  # log s = log σ² − log ρ
             return -g[..., 0], h[..., 0, 0]
         if given_scale is not None:
@@ -88,10 +105,7 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     shifts = grid.exp()
     quadratic = targets.resolvent(shifts).movedim(-1, 0)
 
-    def log_sum(shift: Tensor) -> Tensor:
-        return spectrum.density.integrate(lambda nodes: (nodes + shift).log())
-
-    logdet = torch.stack([log_sum(shift) for shift in shifts])
+    logdet = spectrum.density.log_shifted(shifts)
     along = (count,) + (1,) * len(shape)
     scales = settings(grid.reshape(along).expand(count, *shape), quadratic)[0]
     values = -0.5 * (
@@ -102,10 +116,10 @@ def maximise(spectrum: SpectralMeasures, scale: Any, noise: Any) -> Maximum:
     log_ratio = _newton(slopes, grid[best], lower, upper)
     at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
     scale, noise = settings(log_ratio)
-    return Maximum(scale, noise, _evidence(spectrum, scale, noise), at_bound)
+    return Optimum(scale, noise, _parts(spectrum, scale, noise), at_bound)
 
 
-def _evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence:
+def _parts(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> EvidenceParts:
     return gaussian_evidence(spectrum, scale[..., None], noise[..., None])
 
 
@@ -116,17 +130,6 @@ def _ratio_range(spectrum: SpectralMeasures) -> tuple[float, float]:
         raise ValueError("K must not be zero throughout: it has no scale to learn")
     floor = 10 * spectrum.n * torch.finfo(spectrum.density.nodes.dtype).eps
     return math.log(floor * largest), math.log(1e6 * largest)
-
-
-def _expanded(name: str, value: Any, targets: Measure) -> Tensor:
-    shape = targets.weights.shape[:-1]
-    tensor = checks.positive(name, value, like=targets.weights)
-    if len(tensor.shape) > len(shape) or (tensor.ndim and tensor.shape != shape):
-        raise ValueError(
-            f"{name} must be a number or of the batch shape {tuple(shape)}, "
-            f"got shape {tuple(tensor.shape)}"
-        )
-    return tensor.expand(shape)
 
 
 def _newton(

@@ -35,9 +35,13 @@ class Solves(SpectralMeasures):
             scale: outputscale s, () or (B,).
             noise: noise variance σ², () or (B,).
         """
+        return self.unchecked_solve(*(v[..., 0] for v in self.settings(scale, noise)))
+
+    def unchecked_solve(self, scale: Tensor, noise: Tensor) -> Tensor:
+        """The same as `solve`, without checks, for tensors () or (B,)."""
         vectors, projections, y = self._basis()
         B = len(y)
-        scale, noise = (v.expand(B, 1)[..., None] for v in self.settings(scale, noise))
+        scale, noise = scale.expand(B)[:, None, None], noise.expand(B)[:, None, None]
         nodes = self.density.nodes[: vectors.shape[1], None]
         inside = 1 / (scale * nodes + noise)
         if vectors.shape[1] < self.n and not self.spanned:

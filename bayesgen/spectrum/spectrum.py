@@ -84,12 +84,20 @@ class Spectrum(Solves):
         if K.ndim != 2 or 0 in K.shape:
             raise ValueError(f"K must have shape (n, n) with n ≥ 1, got {tuple(K.shape)}")
         checks.gram(K, len(K), "K")
-        columns = None if y is None else checks.targets("y", y, len(K), like=K)
+        return cls.of_matrix(K, None if y is None else checks.targets("y", y, len(K), like=K))
+
+    @classmethod
+    def of_matrix(cls, K: Tensor, y: Tensor | None) -> Spectrum:
+        """Spectrum of a symmetric matrix (n, n), as `dense`, whose arguments are not checked again.
+
+        Raises:
+            ValueError: K is not PSD up to rounding.
+        """
         values, vectors = solvers.eigh(K)
         checks.psd(float(values[0]), float(values[-1]), len(K), K.dtype, "K")
         rounding = Rounding(matrix=solvers.rounding_norm(len(K), float(values[-1]), K.dtype))
         method = "exact, by dense eigendecomposition"
-        return cls.of_basis(values.clamp(min=0), vectors, len(K), columns, method, rounding)
+        return cls.of_basis(values.clamp(min=0), vectors, len(K), y, method, rounding)
 
     @classmethod
     def features(cls, Phi: Any, y: Any = None) -> Spectrum:
@@ -248,7 +256,7 @@ class Spectrum(Solves):
             True
         """
         how = constructors.KrylovSettings(probes, steps, tolerance, seed, folder, mark, progress)
-        return cls(**how.fields(op, y, lambda fields: cls(**fields).maximise().evidence.error))
+        return cls(**how.fields(op, y, lambda fields: maximise(cls(**fields)).parts.error))
 
     @classmethod
     def reduced(
@@ -315,7 +323,7 @@ class Spectrum(Solves):
         Raises:
             ValueError: a setting is not positive, or the spectrum was built without targets.
         """
-        return gaussian_evidence(self, *self.settings(scale, noise))
+        return gaussian_evidence(self, *self.settings(scale, noise)).evidence()
 
     def log_marginal_likelihood(self, scale: Any, noise: Any) -> Tensor:
         """Log density log N(y; 0, sK + σ²I) summed over outputs, in nats. Differentiable."""
@@ -374,4 +382,20 @@ class Spectrum(Solves):
             >>> round(float(best.noise), 3)
             0.006
         """
-        return maximise(self, scale, noise)
+        kept = (
+            None if value is None else self._kept(name, value)
+            for name, value in (("scale", scale), ("noise", noise))
+        )
+        best = maximise(self, *kept)
+        return Maximum(best.scale, best.noise, best.parts.evidence(), best.at_bound)
+
+    def _kept(self, name: str, value: Any) -> Tensor:
+        """A setting to keep, checked: a number, or of the batch shape."""
+        weights = self.target_measure().weights
+        tensor = checks.positive(name, value, like=weights)
+        if tensor.ndim and tensor.shape != weights.shape[:-1]:
+            raise ValueError(
+                f"{name} must be a number or of the batch shape {tuple(weights.shape[:-1])}, "
+                f"got shape {tuple(tensor.shape)}"
+            )
+        return tensor

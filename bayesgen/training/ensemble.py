@@ -15,7 +15,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.network.data import inputs, matched
+from bayesgen.models.network.data import inputs
 from bayesgen.training.progress_bar import reporting
 from bayesgen.training.settings import Settings, check_net
 
@@ -137,7 +137,7 @@ def _targets(
         )
     with torch.no_grad():
         f = members[0].eval()(x[:1]).expand(len(x), -1)
-    own = matched(likelihood, labels[0], f)
+    own = likelihood.for_outputs(f.shape[1], labels[0].shape)
     return torch.cat([own.targets(each, f) for each in labels]), own
 
 

@@ -11,7 +11,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.network.data import inputs, matched
+from bayesgen.models.network.data import inputs
 from bayesgen.training.settings import check_net
 
 
@@ -32,7 +32,7 @@ def observations(
     found = resolve(likelihood) or Gaussian(1.0 if noise is None else noise)
     with torch.no_grad(), tf32(False):
         f = net.eval()(x[:1]).expand(len(x), -1)
-    own = matched(found, checks.as_tensor("y", y), f)
+    own = found.for_outputs(f.shape[1], checks.as_tensor("y", y).shape)
     targets = own.targets(y, f)
     if len(targets) != 1:
         raise ValueError("y must be of one task; see train_ensemble for several")

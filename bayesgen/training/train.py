@@ -20,7 +20,6 @@ from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
-from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.model import Laplace
 from bayesgen.training import checkpoint as checkpoints
@@ -146,7 +145,7 @@ def train(
     run = _Run(net, own_layers, x, targets, own, settings, alpha, augment)
     look = None
     if evidence_every is not None:
-        learn_noise = isinstance(own, Gaussian) and noise is None
+        learn_noise = own.gaussian_noise and noise is None
         look = _Look(evidence_every, burn_in, curvature, structure, learn_noise, y)
     path = None if checkpoint is None else Path(checkpoint)
     mark = "" if path is None else _mark(run, look, keep, alpha)
@@ -243,17 +242,15 @@ class _Run:
             loss.backward()
             self.optimiser.step()
             loss_sum, seen = loss_sum + value * len(index), seen + len(index)
-            if y.shape[-1] > 1 and not self.likelihood.density:
-                wrong += float((f.detach().argmax(-1) != y.argmax(-1)).sum())
-            elif self.likelihood.name == "bernoulli":
-                wrong += float(((f.detach() > 0) != (y > 0.5)).sum())
+            if self.likelihood.labels:
+                wrong += float(self.likelihood.errors(y, f.detach()).sum())
             if progress is not None:
                 said = f"epoch {epoch + 1}: loss {loss_sum / seen:.3f}"
                 if self.evidence is not None:
                     said += f", log p(D)/n {float(self.evidence.per_observation):.3f}"
                 progress(epoch * steps + step + 1, settings.epochs * steps, said)
         row = {"loss": loss_sum / n, "learning_rate": rate}
-        if not self.likelihood.density and self.likelihood.name != "poisson":
+        if self.likelihood.labels:
             row["error"] = wrong / n
         return row
 

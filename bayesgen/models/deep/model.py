@@ -23,10 +23,12 @@ from bayesgen.models.deep.features import DeepFeatures
 from bayesgen.models.deep.objective import Head, Objective, conditional, evidence, step
 from bayesgen.models.deep.posterior import DeepKernelPosterior
 from bayesgen.models.gp import gradient_search
-from bayesgen.models.gp.gradient_search import Free
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
+from bayesgen.models.hyperparameters import Free
 from bayesgen.models.network.data import inputs
+from bayesgen.posterior.posterior import Observed
 
 _OBJECTIVES = ("evidence", "conditional")
 # The noise is not searched below so much of the targets' mean square.
@@ -186,7 +188,9 @@ class DeepKernel:
         matrices = gram(kernel, phi)
         noise = phi.new_ones(1, 1) if self.noise is None else self.noise.to(phi).reshape(1, 1)
         free = Free(bool(kernels.free_parameters(kernel)), free_scale, self.noise is None)
-        start = gradient_search.starts(matrices, y[None], scale, noise, free)[0]
+        given = GPSetting(matrices.start(), scale, noise[None])
+        problem = Problem(matrices, Observed.real(y), y[None], zero_mean, given, free)
+        start = gradient_search.starts(problem)[0]
         head = Head(
             matrices.kernel(start.theta),
             start.scale,

@@ -15,7 +15,6 @@ from bayesgen.evidence import Evidence
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.network.data import inputs
 from bayesgen.models.reporting import Reporting
-from bayesgen.posterior.posterior import Observed
 
 
 class DeepKernelPosterior(Reporting):
@@ -46,7 +45,7 @@ class DeepKernelPosterior(Reporting):
         self.weights_dimension = weights_dimension
         self._x, self._batch = x, batch
         self.learnt = gp.learnt | {"features"}
-        self._observe(Observed(gp.observed.y, gp.observed.shape, False), evidence[None])
+        self._observe(gp.observed, evidence[None])
 
     @property
     def scale(self) -> Tensor:
@@ -102,6 +101,11 @@ class DeepKernelPosterior(Reporting):
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """See `Posterior.latent_samples`."""
         return self.gp.latent_samples(count, task=task, seed=seed)
+
+    def task(self, task: int) -> DeepKernelPosterior:
+        """See `Posterior.task`; a deep kernel has one task."""
+        self._index(task)
+        return self
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """See `Posterior.observe`."""

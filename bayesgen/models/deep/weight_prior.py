@@ -42,7 +42,7 @@ class Fisher:
         self.phi = weights.outputs(x, batch).double()
         with torch.no_grad():
             A = head.covariance(self.phi)
-        self.inverse = solvers.cholesky(A.clone).into_inverse()
+        self.inverse = solvers.cholesky(A).into_inverse()
 
     def __matmul__(self, v: Tensor) -> Tensor:
         return torch.stack([self._times(column) for column in v.mT], -1)

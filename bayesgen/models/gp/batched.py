@@ -17,9 +17,16 @@ from torch.distributions import Normal
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen.covariance.gram import gram
 from bayesgen.covariance.radial import Profile, profile_of
-from bayesgen.evidence import Evidence
-from bayesgen.models.gp.gradient_search import Free
+from bayesgen.evidence import EvidenceParts
+from bayesgen.kernels import with_lengthscale
+from bayesgen.models.gp.fit import fixed
+from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
+from bayesgen.models.hyperparameters import Free
+from bayesgen.models.reporting import Certified
+from bayesgen.posterior.posterior import Observed, Posterior
 
 # Numbers of K that are worked on at a time: what a processor's cache and a card's memory like.
 _CPU, _GPU = 2**21, 2**28
@@ -28,22 +35,65 @@ _STEPS = 100
 _STRIDE, _REACH = 1.5, 14.0
 
 
-class BatchPosterior:
-    """Posteriors of B problems, each with inputs, targets and hyperparameters of its own.
+class BatchPosterior(Certified, Posterior):
+    """Posteriors of B data sets, each with inputs, targets and hyperparameters of its own.
+
+    Made by `GaussianProcess.fit_batch`. What concerns one data set alone is asked of `task(b)`, a
+    `GPPosterior`.
 
     Attributes:
         evidence: the `Evidence`, batch shape (B,).
-        lengthscale, scale, noise: ℓ, s and σ² of each problem, (B,); scale and noise are variances.
+        lengthscale, scale, noise: ℓ, s and σ² of each data set, (B,); scale and noise are
+            variances.
         converged: whether the search ended at a maximum, (B,).
     """
 
     def __init__(
-        self, x: Tensor, alpha: Tensor, at: BatchSetting, profile: Profile, evidence: Evidence,
-        converged: Tensor, flat: bool,
-    ) -> None:  # fmt: skip
-        self._x, self._alpha, self._profile, self._flat = x, alpha, profile, flat
-        self.evidence, self.converged = evidence, converged
-        self.lengthscale, self.scale, self.noise = (v.exp() for v in at)
+        self,
+        x: Tensor,
+        observed: Observed,
+        kernel: gpytorch.kernels.Kernel,
+        profile: Profile,
+        found: BatchFound,
+        learnt: frozenset[str],
+    ) -> None:
+        self._x, self._kernel, self._profile = x, kernel, profile
+        self._alpha, self.converged, self.learnt = found.alpha, found.converged, learnt
+        self._observe(observed, found.parts)
+        self.lengthscale, self.scale, self.noise = found.settings.exp().unbind(-1)
+        self._last: tuple[int, GPPosterior] | None = None
+
+    def task(self, task: int) -> GPPosterior:
+        """The posterior of one data set, as `GaussianProcess.fit` would give it; see `Posterior`.
+
+        The last one is kept.
+        """
+        b = self._index(task)
+        if self._last is None or self._last[0] != b:
+            kernel = with_lengthscale(self._kernel, self.lengthscale[b])
+            matrices = gram(kernel, self._x[b])
+            given = GPSetting(matrices.start(), self.scale[b], self.noise[b].reshape(1, 1, 1))
+            observed = self.observed[b]
+            free = Free(False, False, False)
+            problem = Problem(matrices, observed, observed.y, zero_mean, given, free)
+            self._last = (b, GPPosterior(problem, fixed(problem), self.learnt))
+        return self._last[1]
+
+    def fitted(self) -> Tensor:
+        """Posterior means at the training inputs, of the targets' shape."""
+        return self._plain(self.observed.y - self.noise[:, None, None] * self._alpha)
+
+    def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
+        """See `Posterior.marginals`."""
+        return self.task(task).marginals()
+
+    def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
+        """See `Posterior.latent_samples`."""
+        return self.task(task).latent_samples(count, seed=seed)
+
+    def observe(self, f: Tensor, *, task: int = 0) -> Normal:
+        """See `Posterior.observe`."""
+        return Normal(f, self.noise[self._index(task)].sqrt())
 
     def mean(self, x_new: Any) -> Tensor:
         """Posterior means at new points of each problem, (B, m) or (B, m, C).
@@ -86,15 +136,26 @@ class BatchPosterior:
         """k(x_new, x), (B, m, n)."""
         return self._profile.value(_scaled(x_new, self.lengthscale, self._x))
 
-    def _plain(self, values: Tensor) -> Tensor:
-        return values[..., 0] if self._flat else values
-
     def __repr__(self) -> str:
         B, n, d = self._x.shape
         return f"BatchPosterior({B:,} problems of {n} points in {d} dimension(s))"
 
 
-BatchSetting = tuple[Tensor, Tensor, Tensor]
+@dataclass(frozen=True)
+class BatchFound:
+    """Hyperparameters of B data sets, and what was computed there.
+
+    Attributes:
+        settings: log ℓ, log s and log σ², (B, 3).
+        alpha: (sK + σ²I)⁻¹y, (B, n, C).
+        parts: of the evidence, batch shape (B,).
+        converged: whether the search ended at a maximum, (B,).
+    """
+
+    settings: Tensor
+    alpha: Tensor
+    parts: EvidenceParts
+    converged: Tensor
 
 
 def fit(
@@ -104,6 +165,7 @@ def fit(
     scale: Tensor,
     noise: Tensor,
     free: Free,
+    learnt: frozenset[str],
     progress: Progress | None,
 ) -> BatchPosterior:
     """Each problem's hyperparameters of maximum evidence, and its posterior.
@@ -114,6 +176,7 @@ def fit(
         y: targets, (B, n) or (B, n, C).
         scale, noise: to keep, or to start from.
         free: what is to be learnt.
+        learnt: its names, for the posterior.
         progress: called as progress(done, expected, what) after each chunk of problems.
 
     Raises:
@@ -129,8 +192,8 @@ def fit(
     B, n, _ = x.shape
     if y.ndim not in (2, 3) or y.shape[:2] != (B, n):
         raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")
-    flat = y.ndim == 2
-    y = y.reshape(B, n, -1)
+    observed = Observed(y.reshape(B, n, -1), y.shape, True)
+    y = observed.y
     if free.scale and (y == 0).all(-1).all(-1).any():
         raise ValueError("y must not be zero throughout: the evidence of zero targets has no top")
     budget = _CPU if x.device.type == "cpu" else _GPU
@@ -138,17 +201,16 @@ def fit(
     parts = []
     for start in range(0, B, chunk):
         some = slice(start, start + chunk)
-        problem = _Problem(x[some], y[some], profile, kernel, free, scale, noise)
-        parts.append(problem.climb())
+        problem = _Chunk(x[some], y[some], profile, kernel, free, scale, noise)
+        parts.append(problem.solve())
         if progress is not None:
             progress(min(start + chunk, B), B, "problems")
     z, alpha, numbers, done = (torch.cat(each) for each in zip(*parts, strict=True))
-    fit_part, complexity, dof, error = numbers.unbind(-1)
-    evidence = Evidence(
-        fit_part, complexity, n, dof, error=error, method="exact, by batched Cholesky"
-    )
-    lengthscale, s, sigma = z.unbind(-1)
-    return BatchPosterior(x, alpha, (lengthscale, s, sigma), profile, evidence, done, flat)
+    expected, complexity, dof, error = numbers.unbind(-1)
+    jitter, method = numbers.new_zeros(B), "exact, by batched Cholesky"
+    evidence = EvidenceParts(expected, complexity, dof, error, jitter, n, method)
+    found = BatchFound(z, alpha, evidence, done)
+    return BatchPosterior(x, observed, kernel, profile, found, learnt)
 
 
 @dataclass
@@ -166,7 +228,7 @@ class _At:
     fisher: Tensor
 
 
-class _Problem:
+class _Chunk:
     def __init__(
         self,
         x: Tensor,
@@ -189,7 +251,7 @@ class _Problem:
         self.start = torch.stack([lengthscale.log(), s.log(), sigma.log()], -1)
         self.free = torch.tensor([free.kernel, free.scale, free.noise], device=x.device)
 
-    def climb(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Settings (b, 3), weights α, the parts of the evidence (b, 4), who has converged."""
         z = self.start.clone()
         done = torch.zeros(len(z), dtype=torch.bool, device=z.device)

@@ -1,4 +1,7 @@
-"""The ways in which a Gaussian process is fitted to one set of inputs."""
+"""The ways to fit a Gaussian process to one set of inputs.
+
+Each way takes a `Problem` and returns what it `Found`.
+"""
 
 from __future__ import annotations
 
@@ -12,178 +15,132 @@ from bayesgen import kernels
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram
-from bayesgen.evidence import Evidence, combine
 from bayesgen.models.gp import gradient_search, krylov, lengthscale_search
-from bayesgen.models.gp.gradient_search import Free
 from bayesgen.models.gp.objective import evidence_at
-from bayesgen.models.gp.posterior import GPPosterior, MeanFunction
+from bayesgen.models.gp.problem import Found, GPSetting, Problem
+from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 
-class GPFit:
-    """One fit: data and kernel in their inner form, and the ways to solve it.
+def fixed(problem: Problem) -> Found:
+    """The posterior at the given hyperparameters, by one Cholesky factorisation a noise."""
+    given, B = problem.given, len(problem.y)
+    parts, alpha = evidence_at(problem.gram, given, problem.y)
+    scale, noise = given.scale.expand(B), given.noise
+    return Found(
+        given.theta.expand(B, -1),
+        scale,
+        noise.expand(B, 1, 1) if noise.numel() == 1 else noise,
+        alpha,
+        parts,
+        torch.zeros_like(scale, dtype=torch.bool),
+    )
+
+
+def by_spectrum(problem: Problem) -> Found:
+    """Outputscale and noise of maximum evidence, from one dense spectrum."""
+    theta, y = problem.given.theta, problem.y
+    spectrum = Spectrum.of_matrix(problem.gram.matrix(theta), y)
+    top = maximise(spectrum, problem.kept_scale, problem.kept_noise)
+    return Found(
+        theta.expand(len(y), -1),
+        top.scale,
+        top.noise[:, None, None],
+        spectrum.unchecked_solve(top.scale, top.noise),
+        top.parts,
+        top.at_bound,
+        1,
+        spectrum,
+    )
+
+
+def by_lengthscale(
+    problem: Problem, tolerance: float, most: int, progress: Progress | None
+) -> Found:
+    """Length-scale, outputscale and noise of maximum evidence, from a few dense spectra.
 
     Args:
-        gram: kernel on the inputs.
-        y: targets less the prior mean, (B, n, C).
-        scale: s as given, ().
-        noise: σ² as given, broadcastable with (B, n, C).
-        mean: prior mean.
-        shape: of the targets as they came.
+        problem: whose kernel has one length-scale, all that there is to learn of it.
+        tolerance: nats that a task may still stand to gain.
+        most: spectra at most.
+        progress: called as progress(done, expected, what).
     """
+    assert isinstance(problem.gram, LengthscaleGram)
+    best = lengthscale_search.search_lengthscale(
+        problem.gram,
+        problem.y,
+        scale=problem.kept_scale,
+        noise=problem.kept_noise,
+        tolerance=tolerance,
+        most=most,
+        progress=progress,
+    )
+    return Found(
+        best.parameter[:, None],
+        best.scale,
+        best.noise[:, None, None],
+        best.alpha,
+        best.parts,
+        best.at_bound,
+        best.spectra,
+    )
 
-    def __init__(
-        self,
-        gram: KernelGram,
-        y: Tensor,
-        scale: Tensor,
-        noise: Tensor,
-        mean: MeanFunction,
-        shape: torch.Size,
-    ) -> None:
-        self.gram, self.y, self.scale, self.noise = gram, y, scale, noise
-        self.mean, self.shape = mean, shape
 
-    def fixed(self) -> GPPosterior:
-        """Everything as given: one Cholesky factorisation."""
-        theta, B = self.gram.start(), len(self.y)
-        evidence, alpha = evidence_at(self.gram, theta, self.scale, self.noise, self.y)
-        noise = self.noise
-        return self._posterior(
-            theta.expand(B, -1),
-            self.scale.expand(B),
-            noise.expand(B, 1, 1) if noise.numel() == 1 else noise,
-            alpha,
-            evidence,
+def by_gradient(problem: Problem, progress: Progress | None) -> Found:
+    """Any hyperparameters of maximum evidence near two starts, by L-BFGS, task by task."""
+    matrices, B = problem.gram, len(problem.y)
+    found = []
+    for b, (y, start) in enumerate(zip(problem.y, gradient_search.starts(problem), strict=True)):
+        report = progress and partial(_within, progress, b, B)
+        found.append(
+            gradient_search.search_gradient(matrices, y, start, problem.free, progress=report)
         )
+    for setting in found:
+        check_kernel(matrices, setting.theta)
+    pairs = [
+        evidence_at(matrices, GPSetting(s.theta, s.scale, s.noise[None]), problem.y[b : b + 1])
+        for b, s in enumerate(found)
+    ]
+    first, *others = (parts for parts, _ in pairs)
+    scale = torch.stack([s.scale for s in found])
+    return Found(
+        torch.stack([s.theta for s in found]),
+        scale,
+        torch.stack([s.noise for s in found]),
+        torch.cat([alpha for _, alpha in pairs]),
+        first.map(lambda *values: torch.cat(values), *others),
+        torch.zeros_like(scale, dtype=torch.bool),
+    )
 
-    def at_scale(self, free: Free, search: krylov.Search) -> GPPosterior:
-        """By block Lanczos; see `large`."""
-        noise = self.noise.reshape(()).expand(len(self.y))
-        best = krylov.fit(self.gram, self.y, free, self.scale.expand(len(self.y)), noise, search)
-        return self._posterior(
-            best.theta,
-            best.scale.to(self.y),
-            best.noise[:, None, None].to(self.y),
-            best.alpha,
-            best.evidence,
-            at_bound=best.at_bound,
-            spectra=best.spectra,
-            dense=False,
-        )
 
-    def by_spectrum(self, free: Free) -> GPPosterior:
-        """Scale and noise from one dense spectrum."""
-        theta = self.gram.start()
-        spectrum = Spectrum.dense(self.gram.matrix(theta), self.y)
-        top = spectrum.maximise(
-            scale=None if free.scale else self.scale,
-            noise=None if free.noise else self.noise.reshape(()),
-        )
-        alpha = spectrum.solve(top.scale, top.noise)
-        return self._posterior(
-            theta.expand(len(self.y), -1),
-            top.scale,
-            top.noise[:, None, None],
-            alpha,
-            top.evidence,
-            at_bound=top.at_bound,
-            spectra=1,
-            spectrum=spectrum,
-        )
-
-    def by_lengthscale(
-        self, free: Free, tolerance: float, most: int, progress: Progress | None
-    ) -> GPPosterior:
-        """From a few dense spectra along the length-scale."""
-        assert isinstance(self.gram, LengthscaleGram)
-        best = lengthscale_search.search_lengthscale(
-            self.gram,
-            self.y,
-            scale=None if free.scale else self.scale,
-            noise=None if free.noise else self.noise.reshape(()),
-            tolerance=tolerance,
-            most=most,
-            progress=progress,
-        )
-        return self._posterior(
-            best.parameter[:, None],
-            best.scale,
-            best.noise[:, None, None],
-            best.alpha,
-            best.evidence,
-            at_bound=best.at_bound,
-            spectra=best.spectra,
-        )
-
-    def by_gradient(self, free: Free, progress: Progress | None) -> GPPosterior:
-        """L-BFGS on the exact gradient, task by task."""
-        starts = gradient_search.starts(self.gram, self.y, self.scale, self.noise, free)
-        B = len(starts)
-        found = []
-        for b, (y, start) in enumerate(zip(self.y, starts, strict=True)):
-            report = progress and partial(_within, progress, b, B)
-            found.append(
-                gradient_search.search_gradient(self.gram, y, start, free, progress=report)
-            )
-        for setting in found:
-            check_kernel(self.gram, setting.theta)
-        parts = [
-            evidence_at(self.gram, s.theta, s.scale, s.noise[None], self.y[b : b + 1])
-            for b, s in enumerate(found)
-        ]
-        evidence = combine(lambda *part: torch.cat(part), *(evidence for evidence, _ in parts))
-        return self._posterior(
-            torch.stack([s.theta for s in found]),
-            torch.stack([s.scale for s in found]),
-            torch.stack([s.noise for s in found]),
-            torch.cat([alpha for _, alpha in parts]),
-            evidence,
-        )
-
-    def _posterior(
-        self,
-        theta: Tensor,
-        scale: Tensor,
-        noise: Tensor,
-        alpha: Tensor,
-        evidence: Evidence,
-        *,
-        at_bound: Tensor | None = None,
-        spectra: int = 0,
-        spectrum: Spectrum | None = None,
-        dense: bool = True,
-    ) -> GPPosterior:
-        if at_bound is None:
-            at_bound = torch.zeros_like(scale, dtype=torch.bool)
-        return GPPosterior(
-            self.gram,
-            self.y,
-            theta=theta,
-            scale=scale,
-            noise=noise,
-            alpha=alpha,
-            evidence=evidence,
-            at_bound=at_bound,
-            spectra=spectra,
-            mean=self.mean,
-            target_shape=self.shape,
-            spectrum=spectrum,
-            dense=dense,
-        )
+def by_krylov(problem: Problem, search: krylov.Search) -> Found:
+    """Hyperparameters of maximum evidence for many points, by block Lanczos."""
+    B, given = len(problem.y), problem.given
+    noise = given.noise.reshape(()).expand(B)
+    best = krylov.fit(problem.gram, problem.y, problem.free, given.scale.expand(B), noise, search)
+    return Found(
+        best.theta,
+        best.scale.to(problem.y),
+        best.noise[:, None, None].to(problem.y),
+        best.alpha,
+        best.evidence.parts,
+        best.at_bound,
+        best.spectra,
+        dense=False,
+    )
 
 
 def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
-    """The progress of one task as a part of the progress of all."""
+    """Report the progress of one task as a part of the progress of all."""
     progress(b * expected + done, B * expected, f"task {b + 1} of {B}: {what}")
 
 
 def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
-    """Symmetry, finiteness and PSD on all inputs of a kernel the package does not know.
+    """Check that a kernel of the user's own is symmetric, finite and PSD on all inputs.
 
     One Cholesky factorisation where all is well; eigenvalues only to say what is wrong.
     """
-    if _is_known(matrices):
+    if _is_known(matrices.base):
         return
     base, matrix = matrices.base, matrices.matrix(theta)
     name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
@@ -197,7 +154,10 @@ def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
         checks.psd(float(values[0]), float(values[-1]), n, matrix.dtype, who)
 
 
-def _is_known(matrices: KernelGram) -> bool:
+def _is_known(kernel: gpytorch.kernels.Kernel) -> bool:
     """Whether every part of the kernel is gpytorch's own."""
-    parts = (p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel))
-    return all(type(p).__module__.startswith("gpytorch.") for p in parts)
+    return all(
+        type(part).__module__.startswith("gpytorch.")
+        for part in kernel.modules()
+        if isinstance(part, gpytorch.kernels.Kernel)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,59 +10,39 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen._internal.progress import Progress
-from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.covariance.gram import Gram
 from bayesgen.models.ascent import Bounds, ascend
 from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
+from bayesgen.models.gp.problem import GPSetting, Problem
+from bayesgen.models.hyperparameters import Free
+from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 
-@dataclass(frozen=True)
-class GPSetting:
-    """Kernel parameters θ (p,), outputscale s () and noise σ², (1, 1), (n, 1) or (n, C)."""
-
-    theta: Tensor
-    scale: Tensor
-    noise: Tensor
-
-
-@dataclass(frozen=True)
-class Free:
-    """Which hyperparameters are to be learnt."""
-
-    kernel: bool
-    scale: bool
-    noise: bool
-
-    def names(self) -> frozenset[str]:
-        """Those that are."""
-        return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
-
-
-def starts(
-    gram: KernelGram, y: Tensor, scale: Tensor, noise: Tensor, free: Free
-) -> list[GPSetting]:
+def starts(problem: Problem) -> list[GPSetting]:
     """Where to start from, for each task, (B,).
 
     The kernel as the user has it, or with its length-scales at the typical distance between
-    points, whichever has more evidence at its own best (s, σ²): one spectrum each for all
-    tasks. With a noise for each point there is no spectrum to ask; the typical distance
-    is taken.
+    points: the one that has more evidence at its own best (s, σ²), by one spectrum each for all
+    tasks. With a noise for each point no one spectrum serves; the typical distance is taken.
     """
-    typical = gram.parameters(kernels.with_typical_lengthscales(gram.base, gram.x))
-    B = len(y)
-    if is_per_point(noise):
+    matrices, y, given, free = problem.gram, problem.y, problem.given, problem.free
+    typical = matrices.parameters(kernels.with_typical_lengthscales(matrices.base, matrices.x))
+    if is_per_point(given.noise):
         variance = y.square().mean((-2, -1)).clamp(min=torch.finfo(y.dtype).tiny)
-        theta = typical if free.kernel else gram.start()
-        each = noise.expand(B, -1, -1)
-        return [GPSetting(theta, variance[b] if free.scale else scale, each[b]) for b in range(B)]
+        theta = typical if free.kernel else given.theta
+        each = given.noise.expand(len(y), -1, -1)
+        return [
+            GPSetting(theta, variance[b] if free.scale else given.scale, noise)
+            for b, noise in enumerate(each)
+        ]
     best: list[tuple[Tensor, GPSetting]] = []
-    for theta in [gram.start(), typical] if free.kernel else [gram.start()]:
-        top = Spectrum.dense(gram.matrix(theta), y).maximise(
-            scale=None if free.scale else scale, noise=None if free.noise else noise.reshape(())
-        )
+    for theta in [given.theta, typical] if free.kernel else [given.theta]:
+        spectrum = Spectrum.of_matrix(matrices.matrix(theta), y)
+        top = maximise(spectrum, problem.kept_scale, problem.kept_noise)
         new = [
             (value, GPSetting(theta, top.scale[b], top.noise[b].reshape(1, 1)))
-            for b, value in enumerate(top.evidence.log_marginal_likelihood)
+            for b, value in enumerate(top.parts.log_marginal_likelihood)
         ]
         pairs = zip(best, new, strict=True)
         best = [max(pair, key=lambda c: c[0]) for pair in pairs] if best else new

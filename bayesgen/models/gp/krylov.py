@@ -20,7 +20,7 @@ from bayesgen.covariance.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.covariance.tiled import TiledGram, add
 from bayesgen.evidence import Evidence, better, combine
 from bayesgen.models.gp import lengthscale_search, tiled_cholesky
-from bayesgen.models.gp.gradient_search import Free
+from bayesgen.models.hyperparameters import Free
 from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.solvers import Plan
 from bayesgen.spectrum.evidence import logdet_error, quadratic

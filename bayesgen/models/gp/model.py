@@ -6,28 +6,29 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from bayesgen import kernels, solvers
-from bayesgen._internal import checks
+from bayesgen._internal import checks, deprecation
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
-from bayesgen.models.gp import batched, krylov
+from bayesgen.models.gp import batched, fit, krylov
 from bayesgen.models.gp.batched import BatchPosterior
-from bayesgen.models.gp.fit import GPFit, check_kernel
-from bayesgen.models.gp.gradient_search import Free
 from bayesgen.models.gp.objective import is_per_point, spread
-from bayesgen.models.gp.posterior import GPPosterior, MeanFunction
-from bayesgen.models.hyperparameters import to_learn
-from bayesgen.models.latent import fit
+from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.models.gp.problem import Found, GPSetting, MeanFunction, Problem, zero_mean
+from bayesgen.models.hyperparameters import Free, to_learn
+from bayesgen.models.latent import fit as latent
 from bayesgen.models.latent.posterior import LaplacePosterior
+from bayesgen.posterior.posterior import Observed
 from bayesgen.solvers import Plan
 from bayesgen.solvers.planning import ENGINES
 
@@ -36,7 +37,11 @@ _NAMES = ("kernel", "scale", "noise")
 _LARGE = 8000
 
 
-class GaussianProcess:
+# The posterior that a model's fit returns, by its likelihood.
+P = TypeVar("P", GPPosterior, LaplacePosterior)
+
+
+class GaussianProcess(Generic[P]):
     """A Gaussian process prior with Gaussian noise: y = m(x) + f(x) + ε, f ~ GP(0, s·k).
 
     Args:
@@ -78,6 +83,36 @@ class GaussianProcess:
         >>> round(float(gp.fit(x, y).evidence.per_observation), 2)
         -2.11
     """
+
+    @overload
+    def __init__(
+        self: GaussianProcess[GPPosterior],
+        kernel: Any,
+        noise: Any = None,
+        *,
+        mean: Any = 0.0,
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+        engine: str | None = None,
+        work: str | os.PathLike[str] | None = None,
+        likelihood: Literal["gaussian"] = "gaussian",
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: GaussianProcess[LaplacePosterior],
+        kernel: Any,
+        noise: None = None,
+        *,
+        mean: float = 0.0,
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+        engine: str | None = None,
+        work: str | os.PathLike[str] | None = None,
+        likelihood: str | Likelihood,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -122,123 +157,164 @@ class GaussianProcess:
         *,
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> Any:
+    ) -> P:
         """Condition on data, learning the hyperparameters that are free by maximum evidence.
 
         K does not depend on the targets. A kernel with one scalar length-scale to learn takes one
         eigendecomposition a length-scale for all outputs and tasks together (see
-        `bayesgen.models.gp.lengthscale_search`); one with nothing to learn takes one; any other is
-        fitted by L-BFGS on the exact gradient, task by task, with one Cholesky
-        factorisation a step for all outputs. With everything fixed one Cholesky factorisation does.
+        `bayesgen.models.gp.lengthscale_search`). A kernel with nothing to learn takes one. Any
+        other kernel is fitted by L-BFGS on the exact gradient, task by task, with one Cholesky
+        factorisation a step for all outputs. With everything fixed one Cholesky factorisation is
+        enough.
 
         Args:
             x: inputs (n, d) or (n,), float64 or float32; everything follows its dtype and device.
-                A batch of data sets (B, n, d) makes one process of each, with hyperparameters of
-                its own, all at once: `bayesgen.models.gp.batched`.
+                A batch of data sets, (B, n, d), is for `fit_batch`.
             y: targets, (n,), (n, C) with C outputs that share the hyperparameters, or (B, n, C)
-                with B tasks of the same inputs, each with hyperparameters of its own.
+                with B tasks on the same inputs, each with hyperparameters of its own.
             hyperparameters: as for the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
-            A `GPPosterior`, a `BatchPosterior` of a batch of data sets, or a `LaplacePosterior`
-            for a likelihood that is not Gaussian;
-            `.evidence` has batch shape () or (B,).
+            A `GPPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian; its
+            `evidence` has batch shape () or (B,).
 
         Raises:
             TypeError: x or y does not hold real numbers, or they differ in dtype.
-            ValueError: NaN or infinite values, lengths that do not match, no data; a kernel whose
-                matrix is not square, symmetric or PSD beyond rounding; a noise that is wanted and
-                was not given.
+            ValueError: NaN or infinite values, lengths that do not match, or no data; a kernel
+                whose matrix is not square, symmetric or PSD up to rounding; no noise was given
+                where none is learnt.
         """
-        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if getattr(x, "ndim", 2) == 3:
-            return self._many(checks.real("x", x), y, free, progress)
+            deprecation.warn_renamed("fit(x, y) with x (B, n, d)", "fit_batch(x, y)")
+            return self.fit_batch(x, y, hyperparameters=hyperparameters, progress=progress)  # type: ignore[return-value]
         x = checks.inputs("x", x)
+        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if self.likelihood is not None:
-            laplace = self._by_laplace(self.likelihood, x, y, free, progress)
-            laplace.learnt = self._learnt(free, x)
-            return laplace
-        posterior = self._exact(x, y, free, progress)
-        posterior.learnt = self._learnt(free, x)
-        return posterior
-
-    def _learnt(self, free: Free, x: Tensor) -> frozenset[str]:
-        """What a fit did learn: nothing of a kernel without parameters, nor of a given noise."""
-        kernel, _, scale_is_free = kernels.resolve(self.kernel, x)
-        given = self.noise is not None and self.noise.ndim > 0
-        kept = {
-            "kernel": not kernels.free_parameters(kernel),
-            "scale": not scale_is_free,
-            "noise": given,
-        }
-        return free.names() - {name for name, held in kept.items() if held}
-
-    def _exact(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> GPPosterior:
-        y = checks.targets("y", y, len(x), like=x)
-        shape = y.shape
-        mean = _mean_function(self.mean, like=x)
-        centred = y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1])
-        centred = centred - mean(x)
-        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
-        noise = self._noise(free, shape, x)
-        per_point = is_per_point(noise)
-        plan = self._plan(x, centred, per_point)
-        matrices = gram(kernel, x)
-        problem = GPFit(matrices, centred, scale, noise, mean, shape)
-        free = Free(free.kernel, free.scale and scale_is_free, free.noise and not per_point)
-        if plan is not None and plan.engine != "spectrum":
-            return self._at_scale(problem, free, plan, progress)
+            return self._by_laplace(self.likelihood, x, y, free, progress)  # type: ignore[return-value]
+        problem = self._problem(x, y, free)
+        plan = self._plan(problem)
+        way = self._way(problem, plan, progress)
         try:
-            return self._dense(problem, free, per_point, progress)
+            found = way()
         except (MemoryError, RuntimeError) as err:
-            if per_point or self.engine is not None or not solvers.out_of_memory(err):
+            if plan is not None or self.engine is not None or not solvers.out_of_memory(err):
                 raise
-            why = str(err).splitlines()[0]
-        plan = self._plan(x, centred, per_point, "krylov")
+            way = self._smaller(problem, err, progress)
+            found = way()
+        return GPPosterior(problem, found, problem.free.names())  # type: ignore[return-value]
+
+    def fit_batch(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        hyperparameters: str | Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> BatchPosterior:
+        """Fit one process to each of B data sets, with hyperparameters of its own, all at once.
+
+        See `bayesgen.models.gp.batched`: the likelihood is Gaussian, the prior mean 0, the kernel
+        radial with one length-scale.
+
+        Args:
+            x: inputs, (B, n, d).
+            y: targets, (B, n) or (B, n, C).
+            hyperparameters: as for the constructor; overrides it for this fit.
+            progress: called as progress(done, expected, what) after each step.
+
+        Returns:
+            A `BatchPosterior`, whose `evidence` has batch shape (B,).
+
+        Raises:
+            TypeError: x or y does not hold real numbers, or they differ in dtype.
+            ValueError: shapes that do not match, or a model that no batch can be fitted with.
+
+        Example:
+            >>> import gpytorch
+            >>> x = torch.linspace(0, 1, 20, dtype=torch.float64).expand(3, 20)[..., None]
+            >>> y = torch.stack([torch.sin(k * x[0, :, 0]) for k in (2, 4, 6)])
+            >>> posterior = GaussianProcess(gpytorch.kernels.RBFKernel()).fit_batch(x, y)
+            >>> posterior.evidence.batch_shape, posterior.task(2).evidence.batch_shape
+            (torch.Size([3]), torch.Size([]))
+        """
+        x = checks.real("x", x)
+        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        if x.ndim != 3 or 0 in x.shape:
+            raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
+        zero = isinstance(self.mean, int | float) and self.mean == 0
+        one_noise = self.noise is None or self.noise.ndim == 0
+        if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
+            raise ValueError(
+                "a batch of data sets (B, n, d) wants a Gaussian likelihood, a prior mean of 0, "
+                "one noise and no engine"
+            )
+        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        free = free.within(kernel, scale_is_free, False)
+        noise = self._noise(free, x.shape[1:2], x).reshape(())
+        return batched.fit(kernel, x, y, scale, noise, free, free.names(), progress)
+
+    def _problem(self, x: Tensor, y: Any, free: Free) -> Problem:
+        """The fit as data; everything that the user passed is checked here."""
+        y = checks.targets("y", y, len(x), like=x)
+        noise = self._noise(free, y.shape, x)
+        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        matrices = gram(kernel, x)
+        mean, observed = _mean_function(self.mean, like=x), Observed.real(y)
+        given = GPSetting(matrices.start(), scale, noise)
+        per_point = is_per_point(noise)
+        return Problem(
+            matrices,
+            observed,
+            observed.y if mean is zero_mean else observed.y - mean(x),
+            mean,
+            given,
+            free.within(kernel, scale_is_free, per_point),
+        )
+
+    def _way(
+        self, problem: Problem, plan: Plan | None, progress: Progress | None
+    ) -> Callable[[], Found]:
+        """The way to fit a problem."""
+        matrices, free = problem.gram, problem.free
+        if plan is not None and plan.engine != "spectrum":
+            few = gram(matrices.base, matrices.x[:: len(matrices.x) // 2000 or 1])
+            fit.check_kernel(few, few.start())
+            # Each length-scale of the search costs a spectrum of all points, hence few of them.
+            search = krylov.Search(plan, min(5, self.max_spectra), self.work, progress)
+            return partial(fit.by_krylov, problem, search)
+        fit.check_kernel(matrices, problem.given.theta)
+        if not (free.kernel or free.scale or free.noise):
+            return partial(fit.fixed, problem)
+        per_point = is_per_point(problem.given.noise)
+        if not free.kernel and not per_point:
+            return partial(fit.by_spectrum, problem)
+        if isinstance(matrices, LengthscaleGram) and not per_point:
+            tolerance = self.tolerance * len(matrices.x)
+            return partial(fit.by_lengthscale, problem, tolerance, self.max_spectra, progress)
+        return partial(fit.by_gradient, problem, progress)
+
+    def _smaller(
+        self, problem: Problem, error: Exception, progress: Progress | None
+    ) -> Callable[[], Found]:
+        """The way that is left where the dense spectrum runs out of memory: block Lanczos."""
+        if is_per_point(problem.given.noise):
+            raise error
+        plan = self._plan(problem, "krylov")
         assert plan is not None
+        why = str(error).splitlines()[0]
         warnings.warn(
             f"the dense spectrum ran out of memory ({why[:120]}): block Lanczos instead, "
             f"{plan.reason}",
             RuntimeWarning,
             stacklevel=3,
         )
-        return self._at_scale(problem, free, plan, progress)
+        return self._way(problem, plan, progress)
 
-    def _at_scale(
-        self, problem: GPFit, free: Free, plan: Plan, progress: Progress | None
-    ) -> GPPosterior:
-        base, x = problem.gram.base, problem.gram.x
-        few = gram(base, x[:: len(x) // 2000 or 1])
-        check_kernel(few, few.start())
-        # A grid of length-scales at full size, hence few.
-        search = krylov.Search(plan, min(5, self.max_spectra), self.work, progress)
-        return problem.at_scale(free, search)
-
-    def _dense(
-        self,
-        problem: GPFit,
-        free: Free,
-        per_point: bool,
-        progress: Progress | None,
-    ) -> GPPosterior:
-        matrices, kernel = problem.gram, problem.gram.base
-        check_kernel(matrices, matrices.start())
-        nothing_in_kernel = not free.kernel or not kernels.free_parameters(kernel)
-        if nothing_in_kernel and not free.scale and not free.noise:
-            return problem.fixed()
-        if nothing_in_kernel and not per_point:
-            return problem.by_spectrum(free)
-        if isinstance(matrices, LengthscaleGram) and not per_point:
-            tolerance = self.tolerance * len(matrices.x)
-            return problem.by_lengthscale(free, tolerance, self.max_spectra, progress)
-        return problem.by_gradient(free, progress)
-
-    def _plan(
-        self, x: Tensor, y: Tensor, per_point: bool, engine: str | None = None
-    ) -> Plan | None:
-        """None where there is nothing to choose."""
-        engine = engine or self.engine
+    def _plan(self, problem: Problem, engine: str | None = None) -> Plan | None:
+        """The plan for a large fit; None where there is nothing to choose."""
+        x, y = problem.gram.x, problem.y
+        engine, per_point = engine or self.engine, is_per_point(problem.given.noise)
         if per_point and engine in ("krylov", "cholesky"):
             raise ValueError(f'engine="{engine}" wants one noise for all points')
         if per_point or engine == "spectrum" or (engine is None and len(x) <= _LARGE):
@@ -256,48 +332,22 @@ class GaussianProcess:
             )
         )
         if distributed.active() and engine is None and plan.engine == "cholesky":
-            plan = replace(plan, engine="krylov")  # the whole factor would be everyone's
+            plan = replace(plan, engine="krylov")  # each process would hold the whole factor
         return plan
-
-    def _many(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> BatchPosterior:
-        """One process for each of B data sets (B, n, d)."""
-        if 0 in x.shape:
-            raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
-        zero = isinstance(self.mean, int | float) and self.mean == 0
-        one_noise = self.noise is None or self.noise.ndim == 0
-        if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
-            raise ValueError(
-                "a batch of data sets (B, n, d) wants a Gaussian likelihood, a prior mean of 0, "
-                "one noise and no engine"
-            )
-        if self.noise is None and not free.noise:
-            raise ValueError(
-                "noise must be given (a variance σ² > 0) where it is not learnt, got None"
-            )
-        kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
-        free = Free(
-            free.kernel and bool(kernels.free_parameters(kernel)),
-            free.scale and scale_is_free,
-            free.noise,
-        )
-        noise = x.new_ones(()) if self.noise is None else self.noise
-        return batched.fit(kernel, x, y, scale, noise, free, progress)
 
     def _by_laplace(
         self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None
     ) -> LaplacePosterior:
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         matrices = gram(kernel, x)
-        check_kernel(matrices, matrices.start())
+        fit.check_kernel(matrices, matrices.start())
         typical = matrices.parameters(kernels.with_typical_lengthscales(kernel, x))
-        return fit.best(
+        return latent.best(
             [matrices],
             likelihood,
             y,
             scale=float(scale),
-            learn=fit.Learn(
-                free.kernel and len(typical) > 0, free.scale and scale_is_free, free.noise
-            ),
+            free=free.within(kernel, scale_is_free, False),
             thetas=[] if torch.equal(typical, matrices.start()) else [typical],
             progress=progress,
         )
@@ -334,6 +384,8 @@ def _free(hyperparameters: str | Iterable[str]) -> Free:
 
 def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
     """The prior mean as a function x → (n, 1) or (n, C)."""
+    if isinstance(mean, int | float) and mean == 0:
+        return zero_mean
     if callable(mean):
         function: Callable[[Tensor], Tensor] = mean
 

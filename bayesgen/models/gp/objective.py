@@ -11,7 +11,8 @@ from torch import Tensor
 from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram
-from bayesgen.evidence import Evidence
+from bayesgen.evidence import EvidenceParts
+from bayesgen.models.gp.problem import GPSetting
 
 
 @dataclass(frozen=True)
@@ -58,25 +59,26 @@ def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tenso
     return matrix
 
 
-def evidence_at(
-    gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor, y: Tensor
-) -> tuple[Evidence, Tensor]:
-    """Evidence, batch shape (B,), and (sK + diag σ²)⁻¹y, (B, n, C), at one setting for all.
+def evidence_at(gram: Gram, at: GPSetting, y: Tensor) -> tuple[EvidenceParts, Tensor]:
+    """Parts of the evidence, batch shape (B,), and (sK + diag σ²)⁻¹y, at one setting for all.
 
     Args:
         gram: the kernel on the inputs.
-        theta: its parameters.
-        scale: outputscale, ().
-        noise: σ², broadcastable with (B, n, C).
+        at: its parameters, outputscale () and noise σ², broadcastable with (B, n, C).
         y: targets, (B, n, C).
     """
     B, n, _ = y.shape
+    groups = noise_groups(at.noise)
+    if len(groups) == 1:
+        build = partial(covariance, gram, at.theta, at.scale, groups[0].noise)
+        return solvers.evidence_parts(solvers.cholesky(build), y, groups[0].noise)
     alpha = torch.empty_like(y)
     fit, complexity, dof, error, jitter = y.new_zeros(5, B)
     method = ""
-    for group in noise_groups(noise):
-        factor = solvers.cholesky(partial(covariance, gram, theta, scale, group.noise))
-        part, weights = solvers.evidence(factor, y[group.tasks, :, group.outputs], group.noise)
+    for group in groups:
+        factor = solvers.cholesky(partial(covariance, gram, at.theta, at.scale, group.noise))
+        targets = y[group.tasks, :, group.outputs]
+        part, weights = solvers.evidence_parts(factor, targets, group.noise)
         alpha[group.tasks, :, group.outputs] = weights
         fit[group.tasks] += part.fit
         complexity[group.tasks] += part.complexity
@@ -84,7 +86,7 @@ def evidence_at(
         error[group.tasks] += part.error
         jitter[group.tasks] = torch.maximum(jitter[group.tasks], part.jitter)
         method = part.method
-    return Evidence(fit, complexity, n, dof, error=error, method=method, jitter=jitter), alpha
+    return EvidenceParts(fit, complexity, dof, error, jitter, n, method), alpha
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gpytorch
@@ -13,18 +14,16 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
-from bayesgen.evidence import Evidence
 from bayesgen.kernels import evaluate
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
-from bayesgen.models.reporting import Reporting
+from bayesgen.models.gp.problem import Found, Problem
+from bayesgen.models.reporting import Certified
 from bayesgen.posterior.conditional import JointNormal
-from bayesgen.posterior.posterior import CHUNK, ExactPosterior, Observed
+from bayesgen.posterior.posterior import CHUNK, ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
 
-MeanFunction = Callable[[Tensor], Tensor]
 
-
-class GPPosterior(Reporting, ExactPosterior):
+class GPPosterior(Certified, ExactPosterior):
     """Posterior of a JointNormal process, for one task or a batch of B.
 
     Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
@@ -36,41 +35,33 @@ class GPPosterior(Reporting, ExactPosterior):
         scale: outputscale s, a variance.
         noise: noise variance σ²; of shape (n,), (n, C) or (B, n, C) where it was given per point.
         at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
-            length-scale would go on, the data having no say in where it ends.
+            length-scale: the evidence still rises beyond the range that was searched.
         spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
         dense: whether its matrices were factorised; block Lanczos does not.
     """
 
     _gram: KernelGram
 
-    def __init__(
-        self,
-        gram: KernelGram,
-        y: Tensor,
-        *,
-        theta: Tensor,
-        scale: Tensor,
-        noise: Tensor,
-        alpha: Tensor,
-        evidence: Evidence,
-        at_bound: Tensor,
-        spectra: int,
-        mean: MeanFunction,
-        target_shape: torch.Size,
-        spectrum: Spectrum | None = None,
-        dense: bool = True,
-    ) -> None:
-        self.dense = dense
-        self._gram, self._theta, self._alpha, self._y = gram, theta, alpha, y
-        self._scale, self._noise, self._mean = scale, noise, mean
-        self._shape = target_shape
-        self._batched = len(target_shape) == 3
-        self._observe(Observed(y + mean(gram.x), target_shape, self._batched), evidence)
-        self.at_bound = self._each(at_bound)
-        self.spectra = spectra
+    def __init__(self, problem: Problem, found: Found, learnt: frozenset[str]) -> None:
+        self._gram, self._y, self._mean = problem.gram, problem.y, problem.mean
+        self._problem, self._found = problem, found
+        self._theta, self._alpha = found.theta, found.alpha
+        self._scale, self._noise = found.scale, found.noise
+        self.learnt, self.spectra, self.dense = learnt, found.spectra, found.dense
+        self._observe(problem.observed, found.parts)
+        batched = problem.observed.batched
+        self.at_bound = found.at_bound if batched else found.at_bound[0]
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
-        # The last spectrum, with all tasks' targets, and the parameters it is of.
-        self._spectrum = None if spectrum is None else (self._theta[0], spectrum)
+        # The last spectrum, with the targets of all tasks, and the kernel's parameters it is of.
+        self._spectrum = None if found.spectrum is None else (found.theta[0], found.spectrum)
+
+    @property
+    def _shape(self) -> torch.Size:
+        return self.observed.shape
+
+    @property
+    def _batched(self) -> bool:
+        return self.observed.batched
 
     @property
     def scale(self) -> Tensor:
@@ -319,6 +310,30 @@ class GPPosterior(Reporting, ExactPosterior):
         """See `ExactPosterior.prior_mean`."""
         return self._mean(self._gram.x).expand(self._y.shape[1:])
 
+    def _problem_of(self, task: int) -> Problem:
+        y, observed = self._y[task][None], self.observed[task]
+        return replace(self._problem, y=y, observed=observed)
+
+    def task(self, task: int) -> GPPosterior:
+        """See `Posterior.task`."""
+        one = slice(self._index(task), task + 1)
+        if not self._batched:
+            return self
+        found, spectrum = self._found, self._spectrum
+        shared = spectrum is not None and torch.equal(spectrum[0], self._theta[task])
+        part = Found(
+            found.theta[one],
+            found.scale[one],
+            found.noise if len(found.noise) == 1 else found.noise[one],
+            found.alpha[one],
+            found.parts.map(lambda values: values[one]),
+            found.at_bound[one],
+            found.spectra,
+            spectrum[1].task(task) if spectrum is not None and shared else None,
+            found.dense,
+        )
+        return GPPosterior(self._problem_of(task), part, self.learnt)
+
     def at(
         self,
         *,
@@ -347,20 +362,17 @@ class GPPosterior(Reporting, ExactPosterior):
             checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
             for name, v in (("scale", scale), ("noise", noise))
         )
-        moved = GPPosterior(
-            self._gram,
-            self._y[task][None],
-            theta=theta[None],
-            scale=scales,
-            noise=noises[:, None, None],
-            alpha=spectrum.solve(scales, noises),
-            evidence=spectrum.evidence(scales, noises),
-            at_bound=torch.zeros_like(scales, dtype=torch.bool),
-            spectra=self.spectra,
-            mean=self._mean,
-            target_shape=self._shape[self._batched :],
-            spectrum=spectrum,
+        found = Found(
+            theta[None],
+            scales,
+            noises[:, None, None],
+            spectrum.unchecked_solve(scales, noises),
+            spectrum.evidence(scales, noises).parts,
+            torch.zeros_like(scales, dtype=torch.bool),
+            self.spectra,
+            spectrum,
         )
+        moved = GPPosterior(self._problem_of(task), found, self.learnt)
         result: GPPosterior = self._moved(moved, kernel=lengthscale, scale=scale, noise=noise)
         return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,20 @@ from torch import Tensor
 
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram
+from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
 from bayesgen.models import latent
 from bayesgen.models.ascent import Bounds, ascend
+from bayesgen.models.hyperparameters import Free
 from bayesgen.models.latent import Mode
-from bayesgen.models.latent.posterior import LaplacePosterior, LatentSetting
+from bayesgen.models.latent.posterior import (
+    LaplaceGPPosterior,
+    LaplaceLinearPosterior,
+    LaplacePosterior,
+    LatentSetting,
+)
 from bayesgen.posterior.posterior import Observed
-
-
-@dataclass(frozen=True)
-class Learn:
-    """Which hyperparameters are to be learnt."""
-
-    kernel: bool
-    scale: bool
-    noise: bool
-
 
 Arguments = tuple[Tensor, Tensor, Tensor | None]
 
@@ -126,7 +122,7 @@ def best(
     y: Any,
     *,
     scale: float,
-    learn: Learn,
+    free: Free,
     thetas: Sequence[Tensor] = (),
     progress: Progress | None = None,
 ) -> LaplacePosterior:
@@ -137,7 +133,7 @@ def best(
         likelihood: of the targets.
         y: targets as the user passed them.
         scale: outputscale to keep or to start from.
-        learn: what is free.
+        free: what is learnt.
         thetas: further kernel parameters to start from, beside the Gram's own.
         progress: called as progress(done, expected, what).
 
@@ -149,13 +145,13 @@ def best(
     shape = torch.as_tensor(y).shape
     # Labels and counts have no output axis of their own, real targets may.
     batched = len(shape) == (3 if likelihood.density else 2)
-    observed = Observed(inner, shape, batched, likelihood.name, likelihood)
+    observed = Observed(inner, shape, batched, likelihood)
     settings, modes = [], []
     for task in inner:
         candidates = []
         for gram in grams:
-            starts = [gram.start(), *(thetas if learn.kernel else ())]
-            candidates += [_climb(gram, likelihood, task, t, scale, learn) for t in starts]
+            starts = [gram.start(), *(thetas if free.kernel else ())]
+            candidates += [_climb(gram, likelihood, task, t, scale, free) for t in starts]
         reached = [c for c in candidates if not isinstance(c, NotConvergedError)]
         if not reached:
             failed = candidates[0]
@@ -166,7 +162,8 @@ def best(
         modes.append(found)
         if progress is not None:
             progress(len(modes), len(inner), f"task {len(modes)} of {len(inner)}")
-    return LaplacePosterior(observed, likelihood, settings, modes)
+    kind = LaplaceLinearPosterior if isinstance(grams[0], FeatureGram) else LaplaceGPPosterior
+    return kind(observed, likelihood, settings, modes, free.names())
 
 
 Found = tuple[LatentSetting, list[Mode]]
@@ -177,13 +174,13 @@ def _log_evidence(found: Found) -> float:
 
 
 def _climb(
-    gram: Gram, likelihood: Likelihood, y: Tensor, theta: Tensor, scale: float, learn: Learn
+    gram: Gram, likelihood: Likelihood, y: Tensor, theta: Tensor, scale: float, free: Free
 ) -> Found | NotConvergedError:
     """The best setting near one start, with its modes."""
     objective = LaplaceEvidence(gram, likelihood, y)
     noise, p = likelihood.log_noise, len(theta)
     start = np.array([*theta.tolist(), np.log(scale), *([] if noise is None else [float(noise)])])
-    flags = np.array([learn.kernel] * p + [learn.scale] + [learn.noise] * (noise is not None))
+    flags = np.array([free.kernel] * p + [free.scale] + [free.noise] * (noise is not None))
     bounds: Bounds = [(None, None)] * p + [(-18.0, 18.0)] * (len(start) - p)
 
     def split(values: np.ndarray) -> Arguments:

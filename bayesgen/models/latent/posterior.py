@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import combine
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.latent import Mode, SoftmaxCurvature
-from bayesgen.models.reporting import Reporting
-from bayesgen.posterior.posterior import Observed
+from bayesgen.models.reporting import Certified
+from bayesgen.posterior.posterior import Observed, Posterior
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LatentSetting:
     log_noise: Tensor | None
 
 
-class LaplacePosterior(Reporting):
+class LaplacePosterior(Certified, Posterior):
     """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one task or a batch of B.
 
     Attributes:
@@ -52,10 +52,10 @@ class LaplacePosterior(Reporting):
         likelihood: Likelihood,
         settings: list[LatentSetting],
         modes: list[list[Mode]],
+        learnt: frozenset[str],
     ) -> None:
         self.likelihood, self._settings, self._modes = likelihood, settings, modes
-        gram = settings[0].gram
-        self.data_dependent = gram.features.data_dependent if isinstance(gram, FeatureGram) else ""
+        self.learnt = learnt
         each = [
             combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
             for found in modes
@@ -83,86 +83,15 @@ class LaplacePosterior(Reporting):
             raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
         return self._each(torch.stack(values).exp())
 
-    @property
-    def kernels(self) -> list[Any]:
-        """The kernel of each task, with unit outputscale and its learnt parameters.
-
-        Raises:
-            AttributeError: the model is linear.
-        """
-        grams = [s.gram for s in self._settings]
-        if not all(isinstance(g, KernelGram) for g in grams):
-            raise AttributeError("a linear model has no kernel; see order, decay and weights")
-        return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
-
-    @property
-    def lengthscale(self) -> Tensor:
-        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
-
-        Raises:
-            AttributeError: the kernel has none.
-        """
-        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
-        return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
-
-    @property
-    def order(self) -> Tensor:
-        """The largest order that is on, of a linear model; the batch shape."""
-        return self._each(torch.tensor([int(g.order) for g, _ in self._linear()]))
-
-    @property
-    def decay(self) -> Tensor:
-        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape."""
-        pairs = self._linear()
-        if pairs[0][0].prior.decay is None:
-            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
-        return self._each(torch.stack([g.prior.natural(s.theta[0]) for g, s in pairs]))
-
-    # ------------------------------------------------------------------ weights of a linear model
-
-    @property
-    def weights(self) -> Tensor:
-        """Mode of a linear model's weights, sSΦᵀa: (d,), (d, C) or with the batch before.
-
-        Raises:
-            AttributeError: the model is a Gaussian process.
-        """
-        each = [
-            s.scale * g.log_variance(s.theta).exp()[:, None] * (g.Phi.mT @ self._a(b))
-            for b, (g, s) in enumerate(self._linear())
-        ]
-        return self._outputs(torch.stack(each))
-
-    def weight_covariance(self) -> Tensor:
-        """Laplace covariance of the weights, sS − s²SΦᵀRΦS; (C, d, d), the batch before it.
-
-        Blocks of each latent function with itself; one latent function has no C axis.
-        """
-        each = []
-        for b, (g, s) in enumerate(self._linear()):
-            v = s.scale * g.log_variance(s.theta).exp()
-            R = torch.cat([m.curvature.blocks() for m in self._modes[b]])
-            inner = -(v[:, None] * (g.Phi.mT @ R @ g.Phi) * v)
-            inner.diagonal(dim1=-2, dim2=-1).add_(v)
-            each.append(inner)
-        result = torch.stack(each)
-        return self._each(result[:, 0] if result.shape[1] == 1 else result)
-
-    def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
-        """Independent draws of a linear model's weights, laid out as `weights`, count before.
-
-        Args:
-            count: at least 1.
-            seed: of the draws.
-
-        Raises:
-            AttributeError: the model is a Gaussian process.
-        """
-        each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
-        draws = torch.stack(each, 1)
-        return torch.stack([self._outputs(draw) for draw in draws])
-
     # ------------------------------------------------------------------ predictions
+
+    def task(self, task: int) -> Self:
+        """See `Posterior.task`."""
+        b = self._index(task)
+        if not self.observed.batched:
+            return self
+        settings, modes = [self._settings[b]], [self._modes[b]]
+        return type(self)(self.observed[b], self.likelihood, settings, modes, self.learnt)
 
     def mode(self) -> Tensor:
         """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
@@ -233,14 +162,6 @@ class LaplacePosterior(Reporting):
                 parts.append(m.f + _root(K - K @ m.curvature.times(K)) @ z)
         return torch.cat(parts, -1)
 
-    def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
-        """The latent functions, and the weights of a linear model."""
-        gram = self._settings[task].gram
-        if not isinstance(gram, FeatureGram):
-            return super().parameters(count, task=task, seed=seed)
-        draws = self._draw_weights(task, count, seed)
-        return {"w": draws, "f": gram.Phi @ draws}
-
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """See `Posterior.marginals`."""
         return self._latent(task, self._settings[task].gram.x)
@@ -254,6 +175,121 @@ class LaplacePosterior(Reporting):
         return self._with_noise(task).log_density(self.observed.y[task], f)
 
     # ------------------------------------------------------------------ inside
+
+    def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
+        s = self._settings[b]
+        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
+        prior = s.scale * s.gram.diagonal(s.theta, x_new)
+        parts = [m.curvature.covariances(cross, prior) for m in self._modes[b]]
+        mean = cross.mT @ self._a(b)
+        return mean, parts[0] if parts[0].ndim == 3 else torch.stack(parts, -1)
+
+    def _a(self, b: int) -> Tensor:
+        return torch.cat([m.a for m in self._modes[b]], 1)
+
+    def _with_noise(self, b: int) -> Likelihood:
+        return with_noise(self.likelihood, self._settings[b].log_noise)
+
+    def _new(self, x_new: Any) -> Tensor:
+        x = self._settings[0].gram.x
+        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=x)
+        if x_new.shape[1] != x.shape[1]:
+            raise ValueError(
+                f"x_new must have {x.shape[1]} columns, as x had, got {x_new.shape[1]}"
+            )
+        return x_new
+
+    def _outputs(self, values: Tensor) -> Tensor:
+        """(B, m, C) without the axes that neither the targets nor the classes call for."""
+        if values.shape[-1] == 1 and len(self.observed.shape) - self.observed.batched == 1:
+            values = values[..., 0]
+        return self._each(values)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.likelihood.name}, {self.evidence!r})"
+
+
+class LaplaceGPPosterior(LaplacePosterior):
+    """Laplace's approximation of a Gaussian process; see `LaplacePosterior`."""
+
+    @property
+    def kernels(self) -> list[Any]:
+        """The kernel of each task, with unit outputscale and its learnt parameters."""
+        return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
+
+    @property
+    def lengthscale(self) -> Tensor:
+        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
+
+        Raises:
+            AttributeError: the kernel has none.
+        """
+        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
+
+
+class LaplaceLinearPosterior(LaplacePosterior):
+    """Laplace's approximation of a linear model; see `LaplacePosterior`."""
+
+    @property
+    def data_dependent(self) -> str:  # type: ignore[override]
+        """What the basis took from the training inputs, in words."""
+        return self._linear()[0][0].features.data_dependent
+
+    @property
+    def order(self) -> Tensor:
+        """The largest order that is on, of a linear model; the batch shape."""
+        return self._each(torch.tensor([int(g.order) for g, _ in self._linear()]))
+
+    @property
+    def decay(self) -> Tensor:
+        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape."""
+        pairs = self._linear()
+        if pairs[0][0].prior.decay is None:
+            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
+        return self._each(torch.stack([g.prior.natural(s.theta[0]) for g, s in pairs]))
+
+    @property
+    def weights(self) -> Tensor:
+        """Mode of a linear model's weights, sSΦᵀa: (d,), (d, C) or with the batch before."""
+        each = [
+            s.scale * g.log_variance(s.theta).exp()[:, None] * (g.Phi.mT @ self._a(b))
+            for b, (g, s) in enumerate(self._linear())
+        ]
+        return self._outputs(torch.stack(each))
+
+    def weight_covariance(self) -> Tensor:
+        """Laplace covariance of the weights, sS − s²SΦᵀRΦS; (C, d, d), the batch before it.
+
+        Blocks of each latent function with itself; one latent function has no C axis.
+        """
+        each = []
+        for b, (g, s) in enumerate(self._linear()):
+            v = s.scale * g.log_variance(s.theta).exp()
+            R = torch.cat([m.curvature.blocks() for m in self._modes[b]])
+            inner = -(v[:, None] * (g.Phi.mT @ R @ g.Phi) * v)
+            inner.diagonal(dim1=-2, dim2=-1).add_(v)
+            each.append(inner)
+        result = torch.stack(each)
+        return self._each(result[:, 0] if result.shape[1] == 1 else result)
+
+    def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
+        """Independent draws of a linear model's weights, laid out as `weights`, count before.
+
+        Args:
+            count: at least 1.
+            seed: of the draws.
+        """
+        each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
+        draws = torch.stack(each, 1)
+        return torch.stack([self._outputs(draw) for draw in draws])
+
+    def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
+        """The latent functions, and the weights of a linear model."""
+        gram, _ = self._linear()[task]
+        draws = self._draw_weights(task, count, seed)
+        return {"w": draws, "f": gram.Phi @ draws}
 
     def _draw_weights(self, b: int, count: int, seed: int) -> Tensor:
         """(count, d, C).
@@ -280,44 +316,8 @@ class LaplacePosterior(Reporting):
         pulled = first.pulls(gram.Phi @ prior, noise)
         return mean + prior - v[:, None] * (gram.Phi.mT @ pulled)
 
-    def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
-        s = self._settings[b]
-        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
-        prior = s.scale * s.gram.diagonal(s.theta, x_new)
-        parts = [m.curvature.covariances(cross, prior) for m in self._modes[b]]
-        mean = cross.mT @ self._a(b)
-        return mean, parts[0] if parts[0].ndim == 3 else torch.stack(parts, -1)
-
-    def _a(self, b: int) -> Tensor:
-        return torch.cat([m.a for m in self._modes[b]], 1)
-
-    def _with_noise(self, b: int) -> Likelihood:
-        return with_noise(self.likelihood, self._settings[b].log_noise)
-
     def _linear(self) -> list[tuple[FeatureGram, LatentSetting]]:
-        pairs = [(s.gram, s) for s in self._settings if isinstance(s.gram, FeatureGram)]
-        if not pairs:
-            raise AttributeError("a Gaussian process has no weights, order or decay")
-        return pairs
-
-    def _new(self, x_new: Any) -> Tensor:
-        x = self._settings[0].gram.x
-        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=x)
-        if x_new.shape[1] != x.shape[1]:
-            raise ValueError(
-                f"x_new must have {x.shape[1]} columns, as x had, got {x_new.shape[1]}"
-            )
-        return x_new
-
-    def _outputs(self, values: Tensor) -> Tensor:
-        """(B, m, C) without the axes that neither the targets nor the classes call for."""
-        if values.shape[-1] == 1 and len(self.observed.shape) - self.observed.batched == 1:
-            values = values[..., 0]
-        return self._each(values)
-
-    def __repr__(self) -> str:
-        return f"LaplacePosterior({self.likelihood.name}, {self.evidence!r})"
+        return [(s.gram, s) for s in self._settings if isinstance(s.gram, FeatureGram)]
 
 
 def _root(covariance: Tensor) -> Tensor:

@@ -11,16 +11,17 @@ from torch import Tensor
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.linear import FeatureGram
-from bayesgen.evidence import better, combine
+from bayesgen.evidence import better
 from bayesgen.features import bases, priors
 from bayesgen.features.priors import Prior
 from bayesgen.likelihoods import Likelihood
 from bayesgen.likelihoods import resolve as resolve_likelihood
 from bayesgen.models import profile_search
-from bayesgen.models.hyperparameters import to_learn
+from bayesgen.models.hyperparameters import Free, to_learn
 from bayesgen.models.latent import fit
 from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
 from bayesgen.posterior.posterior import Observed
+from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 _NAMES = ("scale", "decay", "noise", "order")
@@ -132,7 +133,7 @@ class LinearModel:
                 self.likelihood,
                 y,
                 scale=self.prior.scale,
-                learn=fit.Learn(
+                free=Free(
                     "decay" in free and self.prior.decay is not None,
                     "scale" in free,
                     "noise" in free,
@@ -146,9 +147,7 @@ class LinearModel:
             raise ValueError(
                 "noise must be given (a variance σ² > 0) where it is not learnt, got None"
             )
-        observed = Observed(
-            y.reshape(-1, len(x), 1 if y.ndim == 1 else y.shape[-1]), y.shape, y.ndim == 3
-        )
+        observed = Observed.real(y)
         gram = FeatureGram(features, x, self.prior, decomposition=self.decomposition)
         scale = None if "scale" in free else x.new_tensor(self.prior.scale)
         noise = None if "noise" in free or self.noise is None else self.noise.to(x)
@@ -162,12 +161,10 @@ class LinearModel:
                 chosen, spectra = _better(chosen, found), spectra + taken
         else:
             for k, spectrum in zip(orders, nested(gram, observed.y, orders), strict=True):
-                top = spectrum.maximise(scale=scale, noise=noise)
+                top = maximise(spectrum, scale, noise)
                 theta = gram.start().expand(len(observed.y), -1)
                 full = torch.full_like(top.scale, k, dtype=torch.int64)
-                found = WeightPosterior(
-                    theta, top.scale, top.noise, full, top.evidence, top.at_bound
-                )
+                found = WeightPosterior(theta, top.scale, top.noise, full, top.parts, top.at_bound)
                 chosen, spectra = _better(chosen, found), spectra + 1
         assert chosen is not None
         posterior = LinearPosterior(gram, observed, chosen, spectra)
@@ -201,7 +198,7 @@ class LinearModel:
         )
         orders = torch.full_like(best.scale, order, dtype=torch.int64)
         found = WeightPosterior(
-            best.parameter[:, None], best.scale, best.noise, orders, best.evidence, best.at_bound
+            best.parameter[:, None], best.scale, best.noise, orders, best.parts, best.at_bound
         )
         return found, best.spectra
 
@@ -296,13 +293,13 @@ def _better(old: WeightPosterior | None, new: WeightPosterior) -> WeightPosterio
     """Task by task, whichever has more evidence."""
     if old is None:
         return new
-    pick = better(old.evidence, new.evidence)
+    pick = better(old.parts, new.parts)
     return WeightPosterior(
         pick(old.theta, new.theta),
         pick(old.scale, new.scale),
         pick(old.noise, new.noise),
         pick(old.order, new.order),
-        combine(pick, old.evidence, new.evidence),
+        old.parts.map(pick, new.parts),
         pick(old.at_bound, new.at_bound),
     )
 

@@ -14,8 +14,8 @@ from torch.distributions import Normal
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram
 from bayesgen.covariance.linear import FeatureGram
-from bayesgen.evidence import Evidence
-from bayesgen.models.reporting import Reporting
+from bayesgen.evidence import EvidenceParts
+from bayesgen.models.reporting import Certified
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import ExactPosterior, Observed
 from bayesgen.spectrum.decomposition import Decomposition, decompose
@@ -30,7 +30,7 @@ class WeightPosterior:
         theta: decay in the prior's search coordinate, (B, 1) or (B, 0).
         scale, noise: (B,).
         order: features above it are off, (B,).
-        evidence: batch shape (B,).
+        parts: of the evidence there, batch shape (B,).
         at_bound: (B,).
     """
 
@@ -38,7 +38,7 @@ class WeightPosterior:
     scale: Tensor
     noise: Tensor
     order: Tensor
-    evidence: Evidence
+    parts: EvidenceParts
     at_bound: Tensor
 
 
@@ -72,7 +72,7 @@ class _Root(NamedTuple):
         return self.parts.left
 
 
-class LinearPosterior(Reporting, ExactPosterior):
+class LinearPosterior(Certified, ExactPosterior):
     """Posterior of a linear model, for one task or a batch of B; made by `LinearModel.fit`.
 
     Attributes:
@@ -89,8 +89,8 @@ class LinearPosterior(Reporting, ExactPosterior):
     ) -> None:
         self._gram, self._found, self.spectra = gram, found, spectra
         self.features, self.data_dependent = gram.features, gram.features.data_dependent
-        self._observe(observed, found.evidence)
-        worst = float(found.evidence.error.max())
+        self._observe(observed, found.parts)
+        worst = float(found.parts.error.max())
         if worst > max(1e-2, 1e-5 * observed.n):
             warnings.warn(
                 f"rounding leaves the evidence uncertain by {worst:.2g} nats, and weights and "
@@ -277,6 +277,24 @@ class LinearPosterior(Reporting, ExactPosterior):
         """See `ExactPosterior.prior_mean`: zero."""
         return torch.zeros_like(self.observed.y[0])
 
+    def task(self, task: int) -> LinearPosterior:
+        """See `Posterior.task`."""
+        if not self.observed.batched:
+            self._index(task)
+            return self
+        found, one = self._found, slice(self._index(task), task + 1)
+        part = WeightPosterior(
+            found.theta[one],
+            found.scale[one],
+            found.noise[one],
+            found.order[one],
+            found.parts.map(lambda values: values[one]),
+            found.at_bound[one],
+        )
+        posterior = LinearPosterior(self._gram, self.observed[task], part, self.spectra)
+        posterior.learnt = self.learnt
+        return posterior
+
     def at(
         self,
         *,
@@ -311,7 +329,7 @@ class LinearPosterior(Reporting, ExactPosterior):
             scales,
             noises,
             torch.tensor([top]),
-            spectrum.evidence(scales, noises),
+            spectrum.evidence(scales, noises).parts,
             torch.zeros_like(scales, dtype=torch.bool),
         )
         posterior = LinearPosterior(self._gram, self.observed[task], moved, self.spectra)

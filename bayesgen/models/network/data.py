@@ -14,7 +14,6 @@ from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.parameters import Weights
-from bayesgen.likelihoods import Bernoulli, Gaussian, Poisson, Softmax
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.posterior.posterior import Observed
 
@@ -78,12 +77,10 @@ class NetworkData:
     def log_likelihood(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """log p(D | θ), and its derivative in log σ²; both float64."""
         f = self.f.double()
-        if not isinstance(self.likelihood, Gaussian):
-            value = self.likelihood.log_density(self.y.to(f), f).sum()
-            return value, torch.zeros_like(value)
-        own = with_noise(self.likelihood, noise.log())
-        squares = (self.y.double() - f).square().sum()
-        return own.log_density(self.y.double(), f).sum(), 0.5 * (squares / noise - f.numel())
+        y, own = self.y.to(f), self.likelihood
+        if own.gaussian_noise:
+            own = with_noise(own, noise.log())
+        return own.log_density(y, f).sum(), own.noise_slope(y, f)
 
     def sample(self, batch: int, memory: float) -> Sample | None:
         """The observations as their curvature at unit noise sees them."""
@@ -93,16 +90,14 @@ class NetworkData:
         return Sample(self.x, values, vectors, batch, memory)
 
     def observed(self, likelihood: Likelihood) -> Observed:
-        """The targets for a posterior; a Gaussian's are real."""
-        own = isinstance(likelihood, Gaussian)
-        kind = "real" if own else likelihood.name
-        return Observed(self.y[None], self.shape, False, kind, None if own else likelihood)
+        """The targets for a posterior."""
+        return Observed(self.y[None], self.shape, False, likelihood)
 
     @property
     def rows(self) -> int:
         """Rows of Λ^½J."""
         n, C = self.f.shape
-        return n * (C - 1 if isinstance(self.likelihood, Softmax) else C)
+        return n * self.likelihood.identified(C).shape[1]
 
 
 def unit(likelihood: Likelihood) -> Likelihood:
@@ -160,7 +155,7 @@ def read(
         y, first, n = checks.as_tensor("y", y), kept[:1], len(kept)
         batches = Batches([(kept, y)], None, batch, theta.dtype)
     like = weights.outputs(first, 1).expand(n, -1)
-    likelihood = matched(likelihood, y, like)
+    likelihood = likelihood.for_outputs(like.shape[1], y.shape)
     inner = likelihood.targets(y, like)
     if len(inner) != 1:
         raise ValueError(f"y must be of one task, got a batch in shape {tuple(y.shape)}")
@@ -240,24 +235,3 @@ def _loader(x: Any) -> Any:
     if iter(x) is x:
         raise TypeError("x must be a loader that can be read more than once, got an iterator")
     return x
-
-
-def matched(likelihood: Likelihood, y: Tensor, f: Tensor) -> Likelihood:
-    """The likelihood, knowing its classes; or an error that says how the outputs do not fit."""
-    C = f.shape[1]
-    if isinstance(likelihood, Softmax):
-        if C < 2 or likelihood.num_classes not in (None, C):
-            raise ValueError(
-                f"net must have {likelihood.num_classes or 'at least 2'} outputs for a "
-                f"categorical likelihood, got {C}"
-            )
-        return Softmax(C, samples=likelihood.samples, seed=likelihood.seed)
-    wanted = 1
-    if not isinstance(likelihood, Bernoulli | Poisson):
-        wanted = y.shape[-1] if y.ndim > 1 else 1
-    if wanted != C:
-        raise ValueError(
-            f"net must have {wanted} output(s) for a {likelihood.name} likelihood of targets of "
-            f"shape {tuple(y.shape)}, got {C}"
-        )
-    return likelihood

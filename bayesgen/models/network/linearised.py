@@ -19,7 +19,6 @@ from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
-from bayesgen.likelihoods import Softmax
 from bayesgen.models.latent import CoupledCurvature, CoupledProblem, Mode, find
 from bayesgen.models.network.data import NetworkData
 from bayesgen.models.network.posterior import Linear, NetworkFit, NetworkPosterior
@@ -124,11 +123,7 @@ def fit(
 
 def _basis(data: NetworkData) -> Tensor:
     """What the likelihood sees of C outputs, (C, K): all but their mean, for a softmax."""
-    C = data.f.shape[1]
-    eye = torch.eye(C, dtype=torch.float64, device=data.f.device)
-    if not isinstance(data.likelihood, Softmax):
-        return eye
-    return torch.linalg.eigh(eye - 1 / C).eigenvectors[:, 1:]
+    return data.likelihood.identified(data.f.shape[1]).to(data.f.device)
 
 
 def _rounding(

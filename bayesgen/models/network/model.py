@@ -122,7 +122,7 @@ class Laplace:
         found = resolve(likelihood)
         given = noise is not None
         self.likelihood: Likelihood = Gaussian(noise if given else 1.0) if found is None else found
-        if given and not isinstance(self.likelihood, Gaussian):
+        if given and not self.likelihood.gaussian_noise:
             raise ValueError(f"noise must be None with a {self.likelihood.name} likelihood")
         self.curvature = checks.one_of("curvature", curvature, tuple(CURVATURES))
         self.mode = checks.one_of("mode", mode, MODES)
@@ -132,12 +132,12 @@ class Laplace:
         else:
             checks.one_of("prior_precision", prior_precision, ("layer", "parameter"))
         default = {"prior_precision"}
-        if isinstance(self.likelihood, Gaussian) and not given:
+        if self.likelihood.gaussian_noise and not given:
             default.add("noise")
         self.free = to_learn(hyperparameters, _NAMES, frozenset(default))
-        if "noise" in self.free and not isinstance(self.likelihood, Gaussian):
+        if "noise" in self.free and not self.likelihood.gaussian_noise:
             raise ValueError(f"a {self.likelihood.name} likelihood has no noise to learn")
-        if isinstance(self.likelihood, Gaussian) and not given and "noise" not in self.free:
+        if self.likelihood.gaussian_noise and not given and "noise" not in self.free:
             raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
         if self.mode != "weights":
             self._check_linearised()

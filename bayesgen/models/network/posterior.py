@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Categorical, Distribution, Normal
+from torch.distributions import Distribution, Normal
 
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen.curvature.curvature import Curvature
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
-from bayesgen.likelihoods import Bernoulli, Poisson, Softmax
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.data import inputs
 from bayesgen.models.network.prior_precision import PrecisionSetting
@@ -206,30 +204,15 @@ class NetworkPosterior(Reporting):
         if latent:
             return Normal(self._shaped(f), self._shaped(variance.clamp(min=1e-300).sqrt()))
         if method == "probit":
-            return self._probit(f, variance)
-        if isinstance(self.likelihood, Softmax):
-            own = Softmax(f.shape[-1], samples=samples, seed=seed)
+            return self.likelihood.probit(self._shaped(f), self._shaped(variance))
+        own = self.likelihood.drawing(f.shape[-1], samples, seed)
+        if own.coupled:
             return own.predictive(f, covariance)
-        return self.likelihood.predictive(self._shaped(f), self._shaped(variance))
-
-    def _probit(self, f: Tensor, variance: Tensor) -> Distribution:
-        scaled = f / (1 + math.pi / 8 * variance).sqrt()
-        if isinstance(self.likelihood, Softmax):
-            return Categorical(logits=scaled)
-        if isinstance(self.likelihood, Bernoulli):
-            return BernoulliDistribution(logits=self._shaped(scaled))
-        raise ValueError(
-            f'method="probit" is for labels, not for a {self.likelihood.name} likelihood: take "mc"'
-        )
+        return own.predictive(self._shaped(f), self._shaped(variance))
 
     def _by_weights(self, x_new: Tensor, samples: int, seed: int) -> Distribution:
-        draws = torch.stack(list(self.network_samples(x_new, samples, seed=seed)))
-        if isinstance(self.likelihood, Softmax):
-            return Categorical(probs=draws.softmax(-1).mean(0))
-        if isinstance(self.likelihood, Bernoulli):
-            return BernoulliDistribution(probs=self._shaped(draws.sigmoid().mean(0)))
-        spread = draws.var(0) if samples > 1 else torch.zeros_like(draws[0])
-        return self.likelihood.predictive(self._shaped(draws.mean(0)), self._shaped(spread))
+        draws = self.network_samples(x_new, samples, seed=seed)
+        return self.likelihood.averaged(torch.stack([self._shaped(draw) for draw in draws]))
 
     # ------------------------------------------------------------------ draws
 
@@ -283,6 +266,11 @@ class NetworkPosterior(Reporting):
             found += [self._linear.outputs(weights, x, each).double() for each in some]
         return torch.stack(found)
 
+    def task(self, task: int) -> NetworkPosterior:
+        """See `Posterior.task`; a network has one task."""
+        self._index(task)
+        return self
+
     def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
         """See `Posterior.observe`."""
         return self.likelihood.observe(f)
@@ -295,21 +283,9 @@ class NetworkPosterior(Reporting):
         """See `Posterior.marginals`; of the linearised network."""
         x = self._kept()
         covariance = self._covariance(x)
-        if isinstance(self.likelihood, Softmax):
-            return self._fitted.f.double(), covariance
-        return self._fitted.f.double(), covariance.diagonal(dim1=-2, dim2=-1)
-
-    def certificate(self, *args: Any, **kwargs: Any) -> Any:
-        """None yet: the network's own risk is not that of its linearisation.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "a network's certificate would need the risk of networks drawn from the posterior, "
-            "and a prior precision chosen before the data; see bayesgen.pacbayes.compress for a "
-            "certified network"
-        )
+        if not self.likelihood.coupled:
+            covariance = covariance.diagonal(dim1=-2, dim2=-1)
+        return self._fitted.f.double(), covariance
 
     # ------------------------------------------------------------------ inside
 
@@ -352,12 +328,9 @@ class NetworkPosterior(Reporting):
 
     def __repr__(self) -> str:
         text = f"NetworkPosterior({self.likelihood.name}, {self.evidence!r}"
-        if isinstance(self.likelihood, Poisson) or not isinstance(
-            self.likelihood, Softmax | Bernoulli
-        ):
+        if not self.likelihood.labels:
             return text + ")"
-        classes = max(2, self._fitted.f.shape[1])
-        guess = -math.log(classes)
+        guess = -math.log(self.likelihood.num_guesses(self._fitted.f.shape[1]))
         if float(self.evidence.per_observation) < guess:
             text += (
                 f"; below guessing uniformly: {float(self.evidence.per_observation):.2f} against "

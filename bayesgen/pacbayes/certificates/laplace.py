@@ -12,17 +12,15 @@ from bayesgen.posterior.posterior import Posterior
 
 
 def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Certificate:
-    """Of Laplace's Gaussian: the 0–1 loss of its draws."""
-    if posterior.observed.batched:
-        raise ValueError("a batch of tasks under Laplace: fit and certify them one by one")
+    """The certificate of a Laplace approximation, for the 0–1 loss of its draws."""
     if loss != "zero_one":
         raise ValueError(
             f"loss={loss!r} is for Gaussian noise; the log loss of labels is unbounded: take "
             'loss="zero_one"'
         )
-    kind = posterior.observed.kind
-    if kind not in ("bernoulli", "softmax"):
-        raise ValueError(f'loss="zero_one" wants class labels, got a {kind} likelihood')
+    likelihood = posterior.observed.likelihood
+    if not likelihood.labels:
+        raise ValueError(f'loss="zero_one" wants class labels, got a {likelihood.name} likelihood')
     owed = set(posterior.learnt) - {"scale", "noise"}
     if owed:
         raise ValueError(
@@ -32,7 +30,7 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         )
     y = posterior.observed.y[0]
     mean, variance = posterior.marginals()
-    if kind == "bernoulli":
+    if not likelihood.coupled:
         return certificate(
             mean,
             variance,

@@ -51,7 +51,7 @@ def certify_posterior(
     batch = len(posterior.observed.y)
     if posterior.observed.batched and task is None:
         raise ValueError(f"task must be given, 0..{batch - 1}: the posterior is of a batch")
-    b = task or 0
+    posterior, b = posterior.task(task or 0), 0
     refuse_a_look(posterior)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":

@@ -1,8 +1,7 @@
 """Tests of `bayesgen.likelihoods.softmax`."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from bayesgen.likelihoods import Softmax
 

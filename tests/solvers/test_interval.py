@@ -6,8 +6,7 @@ Deterministic bounds of the evidence hold the Cholesky value.
 import gpytorch
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from bayesgen.solvers import evidence_interval
 

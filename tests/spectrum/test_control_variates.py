@@ -1,8 +1,7 @@
 """Tests of `bayesgen.spectrum.control_variates`."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from bayesgen.spectrum.control_variates import calibrate
 from bayesgen.spectrum.spectrum import Spectrum

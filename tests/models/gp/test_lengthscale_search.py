@@ -2,8 +2,7 @@
 
 import gpytorch
 import pytest
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process import kernels as sk
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels as sk
 
 from bayesgen import GaussianProcess, kernels
 

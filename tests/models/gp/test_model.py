@@ -5,10 +5,8 @@ import math
 import gpytorch
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process import kernels as sk
+from hypothesis import given, strategies as st
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels as sk
 
 from bayesgen import GaussianProcess, kernels
 from tests.helpers import scaled_rbf

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process import kernels as sk
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels as sk
 
 from bayesgen import GaussianProcess, kernels
 from tests.helpers import scaled_rbf

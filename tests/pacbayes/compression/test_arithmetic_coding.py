@@ -3,11 +3,9 @@
 import math
 from collections import Counter
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from bayesgen.pacbayes.compression.arithmetic_coding import decode as read
-from bayesgen.pacbayes.compression.arithmetic_coding import encode
+from bayesgen.pacbayes.compression.arithmetic_coding import decode as read, encode
 
 
 @given(

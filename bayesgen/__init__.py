@@ -6,8 +6,7 @@ command line need neither torch nor matplotlib. The names are those of `__init__
 
 from importlib import metadata as _metadata
 
-from bayesgen._internal import lazy as _lazy
-from bayesgen._internal import moved as _moved
+from bayesgen._internal import lazy as _lazy, moved as _moved
 
 __version__ = _metadata.version("bayesgen")
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__, _moved.RENAMED)

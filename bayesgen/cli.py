@@ -1,17 +1,19 @@
-"""The command `bayesgen`."""
+"""The command line `bayesgen`: its commands, its options, and how errors are printed."""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+import bayesgen
 from bayesgen.commands import COMMANDS
 from bayesgen.commands.console import plain
-from bayesgen.covariance import distributed
 from bayesgen.errors import DivergedError, RankLostError
 
 app = typer.Typer(
@@ -34,7 +36,7 @@ def main() -> None:
 
     warnings.showwarning = note
     try:
-        with distributed.joined():
+        with _processes():
             app()
     except (
         ValueError,
@@ -49,6 +51,28 @@ def main() -> None:
         sys.exit(2)
 
 
+def _processes() -> AbstractContextManager[Any]:
+    """The group of processes that `torchrun` started, or nothing in a process on its own."""
+    if "WORLD_SIZE" not in os.environ:
+        return nullcontext()
+    from bayesgen.covariance import distributed
+
+    return distributed.joined()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayesgen {bayesgen.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _group() -> None:
+def _group(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """Models judged by their marginal likelihood."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import xarray as xr
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bayesgen.solvers import Machine, Plan
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayesgen.solvers import Machine, Plan
 
 
 def print_corruption(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from bayesgen.commands.console import print_corruption, print_models
-from bayesgen.commands.options import on_device, parse_levels
+from bayesgen.commands.options import dtype_named, on_device, parse_levels
 from bayesgen.commands.shared import (
-    DTYPES,
     Data,
     DataDir,
     Levels,
@@ -23,7 +22,6 @@ from bayesgen.commands.shared import (
     on_threads,
     progress_bar,
 )
-from bayesgen.covariance import distributed
 
 
 def corruption(
@@ -71,15 +69,16 @@ def corruption(
 ) -> None:
     """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
     from bayesgen import experiments
-    from bayesgen._internal import checks, files
+    from bayesgen._internal import files
+    from bayesgen.covariance import distributed
     from bayesgen.experiments import executor as sweeps
     from bayesgen.experiments.corruption import summary
 
     chosen = parse_levels(levels)
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
+    arithmetic = dtype_named(dtype)
     place = on_device(device, dtype)
-    checks.one_of("dtype", dtype, tuple(DTYPES))
     folder = files.writable(out)
     several = [name.strip() for name in model.split(",")]
     settings: dict[str, Any] = {
@@ -89,7 +88,7 @@ def corruption(
         "train": train,
         "test": test,
         "data_dir": data_dir,
-        "dtype": DTYPES[dtype],
+        "dtype": arithmetic,
         "device": place,
         "command": command_line(),
     }

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from bayesgen.commands.console import print_plan
-from bayesgen.commands.options import on_device, parse_sizes
-from bayesgen.commands.shared import DTYPES
+from bayesgen.commands.options import dtype_named, on_device, parse_sizes
 
 
 def info(
@@ -30,15 +28,15 @@ def info(
     ] = None,
 ) -> None:
     """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
+    import torch
+
     from bayesgen import solvers
-    from bayesgen._internal import checks
     from bayesgen.experiments.experiment import provenance
 
     if plan is not None:
-        checks.one_of("dtype", dtype, tuple(DTYPES))
+        kind, keep = dtype_named(dtype), work is not None
         machine = solvers.Machine.here(on_device(device, dtype), work)
         found = parse_sizes([plan, *(sizes or [])])
-        kind, keep = DTYPES[dtype], work is not None
         made = solvers.plan(
             found["n"],
             found["d"],

@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 
 from bayesgen.commands.console import table
-from bayesgen.commands.options import on_device
+from bayesgen.commands.options import dtype_named, on_device
 from bayesgen.commands.shared import (
-    DTYPES,
     Data,
     DataDir,
     Test,
@@ -51,11 +50,11 @@ def laplace(
 ) -> None:
     """Train a network; its Laplace evidence and predictions by every curvature."""
     from bayesgen import experiments
-    from bayesgen._internal import checks, files
+    from bayesgen._internal import files
     from bayesgen.experiments.laplace import summary
 
     place = on_device(device, dtype)
-    checks.one_of("dtype", dtype, tuple(DTYPES))
+    arithmetic = dtype_named(dtype)
     folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.laplace(
@@ -70,7 +69,7 @@ def laplace(
             train_points=train,
             test=test,
             data_dir=data_dir,
-            dtype=DTYPES[dtype],
+            dtype=arithmetic,
             device=place,
             progress=report,
             command=command_line(),

@@ -1,10 +1,11 @@
-"""What the command line's options say, as Python values."""
+"""The values of command-line options as Python values, with an error for each bad one."""
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from bayesgen._internal import checks
+if TYPE_CHECKING:
+    import torch
 
 
 def parse_sizes(parts: list[str]) -> dict[str, int]:
@@ -74,12 +75,30 @@ def parse_groups(text: str) -> list[list[int]]:
         ) from None
 
 
-def on_device(name: str, dtype: str) -> torch.device:
-    """The device of this name, where this machine has it and it has the dtype.
+def dtype_named(name: str) -> torch.dtype:
+    """The floating-point type "float64" or "float32".
 
     Raises:
-        ValueError: it has not.
+        ValueError: another name.
     """
+    import torch
+
+    from bayesgen._internal import checks
+
+    checks.one_of("dtype", name, ("float64", "float32"))
+    return torch.float64 if name == "float64" else torch.float32
+
+
+def on_device(name: str, dtype: str) -> torch.device:
+    """The device of this name, checked to exist on this machine and to have the dtype.
+
+    Raises:
+        ValueError: the machine has no such device, or the device has no such dtype.
+    """
+    import torch
+
+    from bayesgen._internal import checks
+
     checks.one_of("device", name, ("cpu", "cuda", "mps"))
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be one this machine has: cuda is not available, cpu is")

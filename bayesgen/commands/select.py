@@ -24,8 +24,7 @@ def select(
     """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
     from bayesgen import plots
     from bayesgen._internal import checks, files
-    from bayesgen.select import figure
-    from bayesgen.select import table as tables
+    from bayesgen.select import figure, table as tables
 
     if (csv is None) == (demo is None):
         raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")

@@ -1,4 +1,8 @@
-"""What the commands share: their common options, threads, a progress bar, the files they leave."""
+"""What the commands share: common options, threads, a progress bar, and the files they write.
+
+The modules of this room import torch and the models inside functions, so that the help of the
+command line and its errors about options need neither.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-import xarray as xr
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bayesgen.covariance import distributed
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # Options that several commands share.
 Data = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")]
@@ -28,8 +31,6 @@ Test = Annotated[int | None, typer.Option(help="Test points; all by default.")]
 Seeds = Annotated[int, typer.Option(help="Corruptions of each level.")]
 Levels = Annotated[str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")]
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-
 
 @contextmanager
 def on_threads(count: int | None) -> Iterator[None]:
@@ -39,6 +40,7 @@ def on_threads(count: int | None) -> Iterator[None]:
         return
     if count < 1:
         raise ValueError(f"threads must be at least 1, got {count}")
+    import torch
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
@@ -51,6 +53,8 @@ def on_threads(count: int | None) -> Iterator[None]:
 @contextmanager
 def progress_bar() -> Iterator[Any]:
     """A progress bar on stderr, as a function progress(done, expected, what)."""
+    from bayesgen.covariance import distributed
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from curvlinops import GGNLinearOperator, HessianLinearOperator
 from torch import Tensor, nn
 
 from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, spectral_terms
@@ -14,8 +13,6 @@ from bayesgen.curvature.parameters import Weights
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
-
-_OPERATORS = {"ggn": GGNLinearOperator, "hessian": HessianLinearOperator}
 
 
 class NegativeLogLikelihood(nn.Module):
@@ -43,11 +40,14 @@ def operator(
         likelihood: likelihood of its outputs.
         data: batches (x, y), the same at every pass, y in the likelihood's inner form.
     """
+    from curvlinops import GGNLinearOperator, HessianLinearOperator
+
     named = dict(weights.net.named_parameters())
     parameters = [named[name] for name in weights.names]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    return _OPERATORS[kind](
+    make = GGNLinearOperator if kind == "ggn" else HessianLinearOperator
+    return make(
         weights.net, NegativeLogLikelihood(likelihood), parameters, data, check_deterministic=False
     )
 

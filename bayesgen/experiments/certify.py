@@ -12,8 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import data as datasets
-from bayesgen import kernels, likelihoods, pacbayes, plots
+from bayesgen import data as datasets, kernels, likelihoods, pacbayes, plots
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset

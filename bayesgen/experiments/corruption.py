@@ -14,8 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesgen import data as datasets
-from bayesgen import kernels, likelihoods, plots
+from bayesgen import data as datasets, kernels, likelihoods, plots
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.data.corruption import KINDS, corrupt_labels

@@ -16,8 +16,7 @@ from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.models import Laplace
-from bayesgen.training import fit_map, train_ensemble
-from bayesgen.training import train as train_network
+from bayesgen.training import fit_map, train as train_network, train_ensemble
 
 
 class Cell(NamedTuple):

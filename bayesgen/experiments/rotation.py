@@ -8,8 +8,7 @@ from gpytorch.kernels import RBFKernel
 from scipy import ndimage
 from torch import Tensor, nn
 
-from bayesgen import data as datasets
-from bayesgen import plots
+from bayesgen import data as datasets, plots
 from bayesgen._internal.progress import Progress
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import (
+    Bernoulli as BernoulliDistribution,
     Categorical,
     Distribution,
     MixtureSameFamily,
     Normal,
+    Poisson as PoissonDistribution,
+    StudentT as StudentTDistribution,
 )
-from torch.distributions import Poisson as PoissonDistribution
-from torch.distributions import StudentT as StudentTDistribution
 
 from bayesgen._internal import checks
 from bayesgen.likelihoods.likelihood import LikelihoodDerivatives, Separable, named

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bayesgen.posterior.posterior import Posterior
 
 _CHAINS = 4
@@ -18,6 +19,8 @@ _CHAINS = 4
 
 def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> Any:
     """See `Posterior.to_arviz`."""
+    import xarray as xr
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arviz 0.23 announces its successor at import
         import arviz
@@ -77,11 +80,15 @@ def _chains(draws: Tensor) -> np.ndarray:
 
 
 def _dataset(values: dict[str, np.ndarray]) -> xr.Dataset:
+    import xarray as xr
+
     return xr.Dataset({name: _array(v, ("chain", "draw"), name) for name, v in values.items()})
 
 
 def _array(values: np.ndarray, leading: tuple[str, ...], name: str = "y") -> xr.DataArray:
     """With coordinates: rows are shared by all variables but the weights."""
+    import xarray as xr
+
     row = "feature" if name == "w" else "row"
     names = (*leading, row, "output")[: values.ndim]
     coords = {dim: np.arange(size) for dim, size in zip(names, values.shape, strict=True)}

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.optimize
 
 from bayesgen._internal.progress import Progress
 from bayesgen.errors import NotConvergedError
@@ -32,6 +31,8 @@ def ascend(
         bounds: of all of them.
         progress: called as progress(done, expected, what) after each evaluation.
     """
+    import scipy.optimize
+
     if not learn.any():
         return start
     evaluations, worst = 0, 0.0

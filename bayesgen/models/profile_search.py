@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from bayesgen._internal.progress import Progress
@@ -101,6 +100,8 @@ class _Search:
 
     def promising(self, low: float, high: float, step: float, tolerance: float) -> float | None:
         """The next t to try, or None where no task has more than `tolerance` to gain."""
+        from scipy.interpolate import CubicHermiteSpline
+
         nodes, values, slopes = self.ordered()
         reached = values.max(0)
         # Beyond the ends a task is expected to gain what its slope there promises.

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -62,6 +61,8 @@ class Factor:
         On a CPU, large matrices are inverted by SciPy's `potri`, which was measured to be four
         times as fast as torch. For small ones the overhead of its threads would exceed the gain.
         """
+        import scipy.linalg
+
         small = len(self.lower) <= _SMALL
         if small or self.lower.device.type != "cpu" or not self.lower.mT.is_contiguous():
             return torch.cholesky_inverse(self.lower, out=self.lower)

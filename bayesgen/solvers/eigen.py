@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -28,6 +27,8 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
         >>> eigenvalues
         tensor([1., 2.])
     """
+    import scipy.linalg
+
     if matrix.device.type == "cpu" and matrix.ndim == 2:
         values, vectors = scipy.linalg.eigh(
             matrix.detach().numpy(), driver="evd", check_finite=False
@@ -46,6 +47,8 @@ def eigvalsh(matrix: Tensor) -> Tensor:
         >>> eigvalsh(torch.diag(torch.tensor([2.0, 1.0])))
         tensor([1., 2.])
     """
+    import scipy.linalg
+
     if matrix.device.type == "cpu" and len(matrix) > _FEW:
         given = matrix.detach().numpy()
         return torch.from_numpy(

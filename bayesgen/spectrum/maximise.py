@@ -36,11 +36,13 @@ class Maximum(NamedTuple):
 
 
 class Optimum(NamedTuple):
-    """The (s, σ²) of largest evidence, with the unchecked parts of the evidence there.
+    """Outputscale and noise variance at which the evidence is largest, with its parts unchecked.
 
     Attributes:
-        scale, noise, at_bound: as of `Maximum`.
-        parts: of the evidence at (s, σ²).
+        scale: outputscale s, of the batch shape.
+        noise: noise variance σ², of the batch shape.
+        parts: the `EvidenceParts` at (s, σ²).
+        at_bound: as in `Maximum`.
     """
 
     scale: Tensor
@@ -55,8 +57,12 @@ def maximise(
     """Compute `Spectrum.maximise` from the spectral measures alone, without checks.
 
     Args:
-        spectrum: with targets.
-        scale, noise: to keep, () or of the batch shape; None for what is searched.
+        spectrum: spectral measures with targets.
+        scale: outputscale to keep, () or of the batch shape; None to search it.
+        noise: noise variance to keep, () or of the batch shape; None to search it.
+
+    Raises:
+        ValueError: the targets of a task are all zero; K is zero.
     """
     targets = spectrum.target_measure()
     norms = targets.weights.sum(-1)

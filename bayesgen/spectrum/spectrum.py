@@ -88,7 +88,11 @@ class Spectrum(Solves):
 
     @classmethod
     def of_matrix(cls, K: Tensor, y: Tensor | None) -> Spectrum:
-        """Spectrum of a symmetric matrix (n, n), as `dense`, whose arguments are not checked again.
+        """Spectrum of a symmetric matrix, as by `dense` but without checks of shape and symmetry.
+
+        Args:
+            K: symmetric matrix, (n, n).
+            y: targets (n,), (n, C) or (B, n, C), or None for no targets.
 
         Raises:
             ValueError: K is not PSD up to rounding.
@@ -390,7 +394,12 @@ class Spectrum(Solves):
         return Maximum(best.scale, best.noise, best.parts.evidence(), best.at_bound)
 
     def _kept(self, name: str, value: Any) -> Tensor:
-        """A setting to keep, checked: a number, or of the batch shape."""
+        """A setting that the maximisation keeps, as a checked tensor.
+
+        Args:
+            name: name of the argument, for the message.
+            value: a positive number, or a positive tensor of the batch shape.
+        """
         weights = self.target_measure().weights
         tensor = checks.positive(name, value, like=weights)
         if tensor.ndim and tensor.shape != weights.shape[:-1]:

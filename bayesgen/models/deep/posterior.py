@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gpytorch
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
@@ -15,6 +14,9 @@ from bayesgen.evidence import Evidence
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.network.data import inputs
 from bayesgen.models.reporting import Reporting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class DeepKernelPosterior(Reporting):

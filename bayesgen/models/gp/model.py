@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ from bayesgen._internal import checks, deprecation
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
-from bayesgen.likelihoods import Likelihood
-from bayesgen.likelihoods import resolve as resolve_likelihood
+from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
 from bayesgen.models.gp import batched, fit, krylov
 from bayesgen.models.gp.batched import BatchPosterior
 from bayesgen.models.gp.objective import is_per_point, spread
@@ -27,7 +26,7 @@ from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.gp.problem import Found, GPSetting, MeanFunction, Problem, zero_mean
 from bayesgen.models.hyperparameters import Free, to_learn
 from bayesgen.models.latent import fit as latent
-from bayesgen.models.latent.posterior import LaplacePosterior
+from bayesgen.models.latent.posterior import LaplaceGPPosterior, LaplacePosterior
 from bayesgen.posterior.posterior import Observed
 from bayesgen.solvers import Plan
 from bayesgen.solvers.planning import ENGINES
@@ -38,7 +37,7 @@ _LARGE = 8000
 
 
 # The posterior that a model's fit returns, by its likelihood.
-P = TypeVar("P", GPPosterior, LaplacePosterior)
+P = TypeVar("P", GPPosterior, LaplaceGPPosterior)
 
 
 class GaussianProcess(Generic[P]):
@@ -101,7 +100,7 @@ class GaussianProcess(Generic[P]):
 
     @overload
     def __init__(
-        self: GaussianProcess[LaplacePosterior],
+        self: GaussianProcess[LaplaceGPPosterior],
         kernel: Any,
         noise: None = None,
         *,
@@ -187,11 +186,12 @@ class GaussianProcess(Generic[P]):
         """
         if getattr(x, "ndim", 2) == 3:
             deprecation.warn_renamed("fit(x, y) with x (B, n, d)", "fit_batch(x, y)")
-            return self.fit_batch(x, y, hyperparameters=hyperparameters, progress=progress)  # type: ignore[return-value]
+            batch = self.fit_batch(x, y, hyperparameters=hyperparameters, progress=progress)
+            return cast(P, batch)
         x = checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if self.likelihood is not None:
-            return self._by_laplace(self.likelihood, x, y, free, progress)  # type: ignore[return-value]
+            return cast(P, self._by_laplace(self.likelihood, x, y, free, progress))
         problem = self._problem(x, y, free)
         plan = self._plan(problem)
         way = self._way(problem, plan, progress)
@@ -202,7 +202,8 @@ class GaussianProcess(Generic[P]):
                 raise
             way = self._smaller(problem, err, progress)
             found = way()
-        return GPPosterior(problem, found, problem.free.names())  # type: ignore[return-value]
+        posterior: Any = GPPosterior(problem, found, problem.free.names())
+        return posterior
 
     def fit_batch(
         self,

@@ -1,4 +1,4 @@
-"""Laplace's approximation in function space: modes of latent functions, and log Z there."""
+"""Laplace's approximation in function space: the mode of the latent functions and log Z there."""
 
 from torch import Tensor
 
@@ -22,7 +22,15 @@ __all__ = [
 
 
 def problems(likelihood: Likelihood, y: Tensor) -> list[LatentProblem]:
-    """The independent problems that one task y, in its inner form (n, C), falls into."""
+    """Split one task into problems that are independent given the prior.
+
+    A likelihood with one latent value for each observation gives one problem for each column. A
+    softmax couples the columns and gives one problem.
+
+    Args:
+        likelihood: likelihood of the targets.
+        y: targets in the likelihood's inner form, (n, C).
+    """
     if isinstance(likelihood, Separable):
         return [SeparableProblem(likelihood, column[:, None]) for column in y.mT]
     return [SoftmaxProblem(y)]

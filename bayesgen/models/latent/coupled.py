@@ -1,7 +1,8 @@
 """Newton's problem for latent functions that the prior couples, under any log-concave likelihood.
 
-What a row's likelihood sees is f₀ + Hg, (C,), for K latent values g of its own; the prior
-covariance is of all nK of them together, as of a network linearised in its weights.
+Each row has K latent values g, and its likelihood depends on the outputs f₀ + Hg, (C,). The prior
+covariance covers all nK latent values together. A network that is linearised in its weights has
+such a prior.
 """
 
 from __future__ import annotations
@@ -15,44 +16,51 @@ from bayesgen.models.latent.newton import LatentCurvature
 
 
 class CoupledProblem:
-    """One task of n rows under g ~ N(0, K), K (nK, nK); g is handed around as (nK, 1).
+    """One task of n rows with prior g ~ N(0, Σ₀), Σ₀ (nK, nK); implements `LatentProblem`.
+
+    The latent values g are passed around with shape (nK, 1).
 
     Args:
-        likelihood: log-concave.
-        y: in the likelihood's inner form, (n, ...).
-        offset: f₀, (n, C).
-        basis: H, (C, K).
+        likelihood: a log-concave likelihood.
+        y: targets in the likelihood's inner form, (n, ...).
+        offset: outputs f₀ at g = 0, (n, C).
+        basis: matrix H from latent values to outputs, (C, K).
     """
 
     def __init__(self, likelihood: Likelihood, y: Tensor, offset: Tensor, basis: Tensor) -> None:
         self.likelihood, self.y, self.offset, self.basis = likelihood, y, offset, basis
 
     def outputs(self, g: Tensor) -> Tensor:
-        """f₀ + Hg, (n, C)."""
+        """The outputs f₀ + Hg, (n, C)."""
         return self.offset + g.reshape(len(self.offset), -1) @ self.basis.mT
 
     def value(self, f: Tensor) -> Tensor:
-        """See `Problem`."""
+        """The log likelihood; see `LatentProblem.value`."""
         return self.likelihood.log_density(self.y, self.outputs(f)).sum()
 
     def gradient(self, f: Tensor) -> Tensor:
-        """See `Problem`."""
+        """Gradient of the log likelihood; see `LatentProblem.gradient`."""
         with torch.enable_grad():
             free = f.detach().requires_grad_()
             return torch.autograd.grad(self.value(free), free)[0]
 
     def curvature(self, K: Tensor, f: Tensor) -> LatentCurvature:
-        """See `Problem`; W ≥ 0, the likelihood being log-concave."""
+        """Curvature at f; see `LatentProblem.curvature`. W is PSD for log-concave likelihoods."""
         values, vectors = self.likelihood.roots(self.y, self.outputs(f))
         turned = torch.einsum("ck,nce->nke", self.basis, vectors)
         return CoupledCurvature(K, turned * values.sqrt()[:, None, :], self, f)
 
     def majorant(self, K: Tensor, f: Tensor) -> LatentCurvature:
-        """See `Problem`."""
+        """The curvature itself, which is PSD; see `LatentProblem.majorant`."""
         return self.curvature(K, f)
 
     def pull(self, f: Tensor, covariance: Tensor) -> Tensor:
-        """∂/∂g of Σᵢ tr SᵢWᵢ(g) for fixed Sᵢ (n, K, K), as (nK, 1)."""
+        """Gradient in g of Σᵢ tr SᵢWᵢ(g) for fixed matrices S, (nK, 1).
+
+        Args:
+            f: latent values g, (nK, 1).
+            covariance: the matrices S, (n, K, K).
+        """
         wide = self.basis @ covariance @ self.basis.mT
 
         with torch.enable_grad():
@@ -68,13 +76,13 @@ class CoupledProblem:
 
 
 class CoupledCurvature(LatentCurvature):
-    """W = LLᵀ, block by block of a row, by the Cholesky factor of B = I + LᵀKL.
+    """A curvature W = LLᵀ with one block for each row, by the Cholesky factor of B = I + LᵀKL.
 
     Args:
-        K: prior covariance, (nK, nK).
-        root: L, (n, K, R).
-        problem: whose W it is.
-        f: where.
+        K: prior covariance of all latent values, (nK, nK).
+        root: square roots L of the blocks, (n, K, R).
+        problem: the problem whose curvature it is.
+        f: latent values at which it was taken, (nK, 1).
     """
 
     def __init__(self, K: Tensor, root: Tensor, problem: CoupledProblem, f: Tensor) -> None:
@@ -83,12 +91,15 @@ class CoupledCurvature(LatentCurvature):
         self._blocks: Tensor | None = None
 
     def _left(self, matrix: Tensor) -> Tensor:
-        """Lᵀ times a matrix (nK, m), (nR, m)."""
+        """Product of Lᵀ with a matrix (nK, m), of shape (nR, m)."""
         n, width, R = self.root.shape
         return (self.root.mT @ matrix.reshape(n, width, -1)).reshape(n * R, -1)
 
     def whitened(self) -> Tensor:
-        """LᵀKL, (nR, nR): twice from the left, where rows lie together."""
+        """The matrix LᵀKL, (nR, nR).
+
+        Both products are taken from the left, because rows are contiguous in memory.
+        """
         return self._left(self._left(self.K).mT.contiguous())
 
     def _matrix(self) -> Tensor:
@@ -97,28 +108,28 @@ class CoupledCurvature(LatentCurvature):
         return B
 
     def times(self, v: Tensor) -> Tensor:
-        """See `LatentCurvature.times`: L B⁻¹ Lᵀ v, for any number of columns."""
+        """Product R v = L B⁻¹ Lᵀ v for any number of columns; see `LatentCurvature.times`."""
         n, width, R = self.root.shape
         inner = (self.root.mT @ v.reshape(n, width, -1)).reshape(n * R, -1)
         solved = self.factor.solve(inner).reshape(n, R, -1)
         return (self.root @ solved).reshape(v.shape)
 
     def logdet(self) -> Tensor:
-        """See `LatentCurvature.logdet`."""
+        """Log-determinant of I + KW; see `LatentCurvature.logdet`."""
         return self.factor.logdet()
 
     def blocks(self) -> Tensor:
-        """See `LatentCurvature.blocks`; one function of nK points."""
+        """The whole of R as one block, (1, nK, nK); see `LatentCurvature.blocks`."""
         wide = torch.block_diag(*self.root)
         half = torch.linalg.solve_triangular(self.factor.lower, wide.mT, upper=False)
         return (half.mT @ half)[None]
 
     def trace(self) -> Tensor:
-        """tr W, which bounds tr R."""
+        """The trace of W, an upper bound of tr R; see `LatentCurvature.trace`."""
         return self.root.square().sum()
 
     def posterior_blocks(self) -> Tensor:
-        """The posterior covariances of each row's latent values, (n, K, K)."""
+        """Posterior covariance of the latent values of each row, (n, K, K)."""
         if self._blocks is None:
             n, width, _ = self.root.shape
             half = torch.linalg.solve_triangular(self.factor.lower, self._left(self.K), upper=False)
@@ -128,17 +139,17 @@ class CoupledCurvature(LatentCurvature):
         return self._blocks
 
     def effective_dimension(self) -> Tensor:
-        """See `LatentCurvature.effective_dimension`."""
+        """The trace of ΣW; see `LatentCurvature.effective_dimension`."""
         return torch.einsum("nkl,nkr,nlr->", self.posterior_blocks(), self.root, self.root)
 
     def determinant_slope(self) -> Tensor:
-        """See `LatentCurvature.determinant_slope`."""
+        """Gradient of −½ log |I + KW|; see `LatentCurvature.determinant_slope`."""
         return -0.5 * self.problem.pull(self.f, self.posterior_blocks())
 
     def variance(self) -> Tensor:
-        """See `LatentCurvature.variance`; of the nK latent values."""
+        """Posterior variances of the nK latent values; see `LatentCurvature.variance`."""
         return self.posterior_blocks().diagonal(dim1=-2, dim2=-1).reshape(-1)
 
     def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
-        """See `LatentCurvature.covariances`."""
+        """Posterior variances at other points; see `LatentCurvature.covariances`."""
         return (prior - (cross * self.times(cross)).sum(0)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Models of a latent function under any likelihood: hyperparameters of maximum Laplace evidence."""
+"""Fit models of latent functions: maximise Laplace's evidence over the hyperparameters."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from bayesgen.posterior.posterior import Observed
 
 Arguments = tuple[Tensor, Tensor, Tensor | None]
 
-# Nats of rounding beyond which a search does not trust a value.
+# Rounding error of the evidence, in nats, above which the search rejects a value.
 _UNSURE = 0.1
 
 
 class LaplaceEvidence:
-    """log Z of one task as a function of (θ, log s, log σ²), with its exact gradient.
+    """Laplace's log Z of one task as a function of (θ, log s, log σ²), with its exact gradient.
 
-    The mode moves with the hyperparameters, which the gradient counts; each call starts Newton at
-    the last mode.
+    The gradient includes the motion of the mode with the hyperparameters. Each call starts Newton's
+    method at the mode of the previous call.
 
     Args:
-        gram: prior covariance on the inputs, unit outputscale.
-        likelihood: of the targets.
-        y: in the likelihood's inner form, (n, C).
+        gram: prior covariance on the inputs, of unit outputscale.
+        likelihood: likelihood of the targets.
+        y: targets in the likelihood's inner form, (n, C).
 
     Source: Rasmussen & Williams (2006), section 5.5.1.
     """
@@ -59,7 +59,12 @@ class LaplaceEvidence:
     def __call__(
         self, theta: Tensor, scale: Tensor, log_noise: Tensor | None
     ) -> tuple[float, np.ndarray]:
-        """Value in nats and its derivatives in (θ, log s[, log σ²])."""
+        """The value in nats and its derivatives in (θ, log s[, log σ²]).
+
+        Raises:
+            ValueError: rounding leaves the value uncertain by more than 0.1 nats.
+            NotConvergedError: no mode was found.
+        """
         K = self.gram.matrix(theta).mul_(scale)
         likelihood = with_noise(self.likelihood, log_noise)
         problems = latent.problems(likelihood, self.y)
@@ -93,7 +98,11 @@ def _noise_slope(
     likelihood: Likelihood,
     log_noise: Tensor,
 ) -> float:
-    """∂ log Z/∂ log σ²: of the density, of W in the determinant, and through the mode."""
+    """Derivative of log Z in log σ².
+
+    Its three terms are the derivative of the log density, that of W in the determinant, and that
+    through the motion of the mode.
+    """
     assert isinstance(likelihood, Separable)
     total = 0.0
     for problem, m in zip(problems, found, strict=True):
@@ -126,24 +135,24 @@ def best(
     thetas: Sequence[Tensor] = (),
     progress: Progress | None = None,
 ) -> LaplacePosterior:
-    """The posterior of maximum Laplace evidence, task by task, over some Grams.
+    """The posterior with the largest Laplace evidence over some prior covariances, for each task.
 
     Args:
-        grams: candidates on the same inputs.
-        likelihood: of the targets.
+        grams: the candidate prior covariances, on the same inputs.
+        likelihood: likelihood of the targets.
         y: targets as the user passed them.
         scale: outputscale to keep or to start from.
-        free: what is learnt.
-        thetas: further kernel parameters to start from, beside the Gram's own.
+        free: hyperparameters to learn.
+        thetas: further kernel parameters to start from, besides each Gram's own.
         progress: called as progress(done, expected, what).
 
     Raises:
-        NotConvergedError: a task for which no mode was found anywhere.
+        NotConvergedError: no mode was found from any start for some task.
     """
     x = grams[0].x
     inner = likelihood.targets(y, x)
     shape = torch.as_tensor(y).shape
-    # Labels and counts have no output axis of their own, real targets may.
+    # Real targets may have an axis of outputs; labels and counts have none.
     batched = len(shape) == (3 if likelihood.density else 2)
     observed = Observed(inner, shape, batched, likelihood)
     settings, modes = [], []
@@ -176,7 +185,7 @@ def _log_evidence(found: Found) -> float:
 def _climb(
     gram: Gram, likelihood: Likelihood, y: Tensor, theta: Tensor, scale: float, free: Free
 ) -> Found | NotConvergedError:
-    """The best setting near one start, with its modes."""
+    """The best setting near one start with its modes, or the error where no mode was found."""
     objective = LaplaceEvidence(gram, likelihood, y)
     noise, p = likelihood.log_noise, len(theta)
     start = np.array([*theta.tolist(), np.log(scale), *([] if noise is None else [float(noise)])])
@@ -192,7 +201,7 @@ def _climb(
         if objective.best is not None:
             _, at, found = objective.best
             return LatentSetting(gram, *at), found
-        at = split(start)  # nothing to learn, or nothing near that could be trusted
+        at = split(start)  # nothing is learnt, or every value of the search was rejected
         return LatentSetting(gram, *at), objective.modes(*at)
     except NotConvergedError as err:
         return err

@@ -1,7 +1,9 @@
-"""Laplace's approximation in function space: the mode of f given y under f ~ N(0, K), by Newton.
+"""Laplace's approximation in function space: Newton's method for the mode of f given y.
 
-Nothing here inverts K: with a = K⁻¹f and R = (K + W⁻¹)⁻¹ every quantity stays finite where K is
-singular, W = −∇∇ log p(y | f). Rasmussen & Williams (2006), sections 3.4 and 3.5.
+The prior is f ~ N(0, K), and W = −∇∇ log p(y | f). K is never inverted: written in a = K⁻¹f and
+R = (K + W⁻¹)⁻¹, every quantity stays finite where K is singular.
+
+Source: Rasmussen & Williams (2006), sections 3.4 and 3.5.
 """
 
 from __future__ import annotations
@@ -18,81 +20,85 @@ from bayesgen import solvers
 from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
 
+# Largest number of steps.
 _MOST = 100
-# A factorisation is worth some ten chord steps: it is made anew where a step leaves more of the
-# gradient than this.
+# A factorisation costs about ten chord steps. It is recomputed where a step leaves more than this
+# fraction of the gradient.
 _SLOW = 0.3
 
 
 class LatentCurvature(ABC):
-    """W at one f, factorised: the Laplace posterior N(f, Σ), Σ = K − KRK, R = (K + W⁻¹)⁻¹."""
+    """The curvature W at one f, factorised.
+
+    The Laplace posterior is N(f, Σ) with Σ = K − KRK and R = (K + W⁻¹)⁻¹.
+    """
 
     @abstractmethod
     def times(self, v: Tensor) -> Tensor:
-        """R v, for v of f's shape (n, C)."""
+        """The product R v, for v of f's shape (n, C)."""
 
     @abstractmethod
     def logdet(self) -> Tensor:
-        """log |I + KW|."""
+        """The log-determinant log |I + KW|, ()."""
 
     @abstractmethod
     def blocks(self) -> Tensor:
-        """The diagonal blocks of R in the C latent functions, (C, n, n)."""
+        """The diagonal blocks of R, one for each latent function, (C, n, n)."""
 
     def trace(self) -> Tensor:
-        """tr R, ()."""
+        """The trace of R, or an upper bound of it, ()."""
         return self.blocks().diagonal(dim1=-2, dim2=-1).sum()
 
     @abstractmethod
     def effective_dimension(self) -> Tensor:
-        """tr ΣW."""
+        """The effective dimension tr ΣW, ()."""
 
     @abstractmethod
     def variance(self) -> Tensor:
-        """Posterior variances Σᵢᵢ at the inputs, (n,), or (n, C) of C coupled functions."""
+        """Posterior variances Σᵢᵢ at the inputs, (n,), or (n, C) for C coupled functions."""
 
     @abstractmethod
     def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
-        """Posterior variances at m other points, (m,), or (m, C, C) of C coupled functions.
+        """Posterior variances at m other points, (m,), or (m, C, C) for C coupled functions.
 
         Args:
-            cross: k(x, x*), (n, m).
-            prior: k(x*, x*) point by point, (m,).
+            cross: prior covariances k(x, x*), (n, m).
+            prior: prior variances k(x*, x*), (m,).
         """
 
     @abstractmethod
     def determinant_slope(self) -> Tensor:
-        """−½ ∂ log |I + KW|/∂f, (n, C): how the determinant moves with the mode."""
+        """Gradient of −½ log |I + KW| in f, (n, C)."""
 
 
 class LatentProblem(Protocol):
-    """log p(y | f) of one task, as Newton's method wants it."""
+    """The log likelihood log p(y | f) of one task and its derivatives, as Newton's method needs."""
 
     def value(self, f: Tensor) -> Tensor:
-        """log p(y | f), ()."""
+        """The log likelihood log p(y | f) in nats, ()."""
 
     def gradient(self, f: Tensor) -> Tensor:
-        """∇ log p(y | f), (n, C)."""
+        """The gradient ∇ log p(y | f), (n, C)."""
 
     def curvature(self, K: Tensor, f: Tensor) -> LatentCurvature | None:
-        """W at f; None where K⁻¹ + W is not positive definite there."""
+        """The curvature W at f, or None where K⁻¹ + W is not positive definite."""
 
     def majorant(self, K: Tensor, f: Tensor) -> LatentCurvature:
-        """A curvature with which a step cannot lose."""
+        """A PSD curvature at f, whose Newton step points uphill."""
 
 
 @dataclass
 class Mode:
-    """A mode and Laplace's approximation there, of one task.
+    """The mode of one task and Laplace's approximation at it.
 
     Attributes:
         f: the mode, (n, C).
-        a: K⁻¹f = ∇ log p(y | f), (n, C).
-        curvature: W there.
-        evidence: the Evidence, batch shape ().
-        steps: Newton steps taken.
-        gradient_norm: ‖∇ log p(y | f) − a‖.
-        pulled: u = (I + WK)⁻¹v, (n, C), with v the determinant's slope in f.
+        a: K⁻¹f, which equals ∇ log p(y | f) at the mode, (n, C).
+        curvature: the curvature W at the mode.
+        evidence: the `Evidence`, batch shape ().
+        steps: number of Newton steps.
+        gradient_norm: ‖∇ log p(y | f) − a‖ at the end of the search.
+        pulled: u = (I + WK)⁻¹v, (n, C), with v = `curvature.determinant_slope()`.
     """
 
     f: Tensor
@@ -104,11 +110,13 @@ class Mode:
     pulled: Tensor
 
     def covariance_gradient(self) -> Tensor:
-        """G = ∂ log Z/∂K, (n, n): ∂ log Z/∂θ = ⟨G, ∂K/∂θ⟩, the mode's own motion included.
+        """Gradient G = ∂ log Z/∂K, (n, n), so that ∂ log Z/∂θ = ⟨G, ∂K/∂θ⟩.
 
-            G = ½ Σ_c [a_c a_cᵀ − R_cc + u_c a_cᵀ + a_c u_cᵀ],
+            G = ½ Σ_c [a_c a_cᵀ − R_cc + u_c a_cᵀ + a_c u_cᵀ]
 
-        u as `pulled`. Rasmussen & Williams (2006), eq. 5.22–5.24.
+        with u = `pulled`. The terms in u are the effect of the motion of the mode.
+
+        Source: Rasmussen & Williams (2006), eq. 5.22–5.24.
         """
         u, blocks = self.pulled, self.curvature.blocks()
         G = (blocks.sum(0) if len(blocks) > 1 else blocks[0]) * -0.5
@@ -117,12 +125,12 @@ class Mode:
         return G.addmm_(self.a, u.mT, alpha=0.5)
 
     def mode_weights(self, K: Tensor) -> Tensor:
-        """Σ v, (n, C): how log Z answers to a change of ∇ log p(y | f) at a fixed f."""
+        """Derivative of log Z in ∇ log p(y | f) through the motion of the mode: Σ v, (n, C)."""
         return K @ self.pulled
 
 
 def factorise(K: Tensor, D: Tensor) -> solvers.Factor:
-    """Cholesky factor of I + D^½ K D^½, D ≥ 0 of shape (n,)."""
+    """Cholesky factor of I + D^½ K D^½ for a non-negative diagonal D, (n,)."""
     root = D.sqrt()
 
     def matrix() -> Tensor:
@@ -134,21 +142,23 @@ def factorise(K: Tensor, D: Tensor) -> solvers.Factor:
 
 
 def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
-    """The mode of log p(y | f) − ½ fᵀK⁻¹f, and log Z there.
+    """The mode of log p(y | f) − ½ fᵀK⁻¹f, and Laplace's log Z at it.
 
         log Z = log p(y | f) − ½ aᵀf − ½ log |I + KW|,
         fit = log p(y | f) − ½ tr ΣW,  complexity = ½ [log |I + KW| − tr ΣW + aᵀf].
 
-    Newton with a line search. A factorisation is kept while steps with it still divide the
-    gradient by three (chord steps, O(n²)); the last one is made at the mode itself.
+    The method is Newton's with a line search. A factorisation is kept as long as each step with it
+    divides the gradient by about three (chord steps, O(n²) each). The last factorisation is at the
+    mode.
 
     Args:
         K: prior covariance, (n, n).
-        problem: the likelihood of the data.
-        start: a to start from, (n, C); zeros where nothing is known.
+        problem: log likelihood of the data.
+        start: value of a = K⁻¹f to start from, (n, C); zeros start at the prior mean.
 
     Raises:
-        NotConvergedError: no mode within 100 steps; the last gradient norm is in the message.
+        NotConvergedError: no mode was found within 100 steps (the message gives the last gradient
+            norm), or rounding makes the complexity negative.
     """
     eps = torch.finfo(K.dtype).eps
     wanted, enough = eps ** (2 / 3), 100 * eps**0.5
@@ -159,9 +169,10 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
     for step in range(_MOST):
         residual = problem.gradient(f) - a
         spread = K @ residual
-        # ‖K^½ r‖: in units in which the prior has unit covariance.
+        # ‖K^½ r‖ is the gradient norm in coordinates in which the prior covariance is I.
         size = math.sqrt(max(float((residual * spread).sum()), 0.0))
-        if size < wanted or (size < enough and size > 0.5 * best):  # or no digits are left
+        # The second condition holds where rounding prevents further progress.
+        if size < wanted or (size < enough and size > 0.5 * best):
             break
         best = min(best, size)
         if curvature is None or size > _SLOW * last:
@@ -225,7 +236,7 @@ def _mode(
 
 
 def _better_start(K: Tensor, problem: LatentProblem, start: Tensor) -> tuple[Tensor, Tensor]:
-    """The given start, or zero where that is better."""
+    """The better of the given start and zero, as (a, f)."""
     zero = torch.zeros_like(start)
     if not start.any():
         return zero, zero

@@ -1,4 +1,4 @@
-"""What a latent-function model under a non-Gaussian likelihood knows after seeing data."""
+"""Laplace posteriors of latent-function models under a non-Gaussian likelihood."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class LatentSetting:
     """Hyperparameters of one task.
 
     Attributes:
-        gram: the prior covariance, unit outputscale.
-        theta: its parameters, (p,).
+        gram: prior covariance of unit outputscale.
+        theta: parameters of the prior covariance, (p,).
         scale: outputscale s, ().
-        log_noise: log σ² of a likelihood that has one, ().
+        log_noise: log σ², (), or None for a likelihood without noise variance.
     """
 
     gram: Gram
@@ -40,10 +40,10 @@ class LaplacePosterior(Certified, Posterior):
     """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one task or a batch of B.
 
     Attributes:
-        evidence: the `Evidence`, Laplace's, batch shape () or (B,).
-        likelihood: as it was given.
-        steps: Newton steps at the last setting, for each task.
-        gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ there.
+        evidence: Laplace's approximation of the `Evidence`, batch shape () or (B,).
+        likelihood: the likelihood as it was given.
+        steps: number of Newton steps at the last setting, for each task.
+        gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ at the mode, for each task.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class LaplacePosterior(Certified, Posterior):
 
     @property
     def scale(self) -> Tensor:
-        """Outputscale s, a variance; the batch shape."""
+        """Outputscale s, a variance, of the batch shape."""
         return self._each(torch.stack([s.scale for s in self._settings]))
 
     @property
     def noise(self) -> Tensor:
-        """σ² of a likelihood that has one; the batch shape.
+        """Noise variance σ², of the batch shape.
 
         Raises:
-            AttributeError: the likelihood has none.
+            AttributeError: the likelihood has no noise variance.
         """
         values = [s.log_noise for s in self._settings if s.log_noise is not None]
         if not values:
@@ -86,7 +86,7 @@ class LaplacePosterior(Certified, Posterior):
     # ------------------------------------------------------------------ predictions
 
     def task(self, task: int) -> Self:
-        """See `Posterior.task`."""
+        """The posterior of one task; see `Posterior.task`."""
         b = self._index(task)
         if not self.observed.batched:
             return self
@@ -108,19 +108,20 @@ class LaplacePosterior(Certified, Posterior):
         return self._outputs(torch.stack(each))
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
-        """Predictive distribution of each new observation, the latent function integrated out.
+        """Predictive distribution of each new observation, with the latent function integrated out.
 
         Args:
-            x_new: (m, d), of the training inputs' dtype and on their device.
-            latent: the latent functions' marginals instead, as Normal (correlations between the
-                classes of a softmax left out).
+            x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
+            latent: True gives the marginals of the latent functions as a Normal, without the
+                correlations between the classes of a softmax.
 
         Returns:
-            Bernoulli, Categorical, or a mixture over quadrature nodes, of batch shape (m,),
-            (m, C) or (B, m, C), as the targets were.
+            A Bernoulli, a Categorical, or a mixture over quadrature nodes, of batch shape (m,),
+            (m, C) or (B, m, C) according to the targets.
 
         Raises:
-            ValueError: x_new has another number of columns than x.
+            ValueError: x_new and x differ in their number of columns; the tasks of a batch have
+                different noise variances.
 
         Source: Rasmussen & Williams (2006), eq. 3.24–3.25 and Algorithms 3.2 and 3.4.
         """
@@ -147,14 +148,14 @@ class LaplacePosterior(Certified, Posterior):
     # ------------------------------------------------------------------ draws for export
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`."""
+        """Draws of the latent functions; see `Posterior.latent_samples`."""
         setting, generator = self._settings[task], torch.Generator().manual_seed(seed)
         K = setting.scale * setting.gram.matrix(setting.theta)
         parts = []
         for m in self._modes[task]:
             shape = (count, *m.f.shape)
             z = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
-            if isinstance(m.curvature, SoftmaxCurvature):  # Matheron's rule, as for the weights
+            if isinstance(m.curvature, SoftmaxCurvature):  # Matheron's rule, as in _draw_weights
                 noise = torch.randn(shape, generator=generator, dtype=torch.float64).to(K)
                 f = _root(K) @ z
                 parts.append(m.f + f - K @ m.curvature.pulls(f, noise))
@@ -163,21 +164,21 @@ class LaplacePosterior(Certified, Posterior):
         return torch.cat(parts, -1)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`."""
+        """Marginals of the latent functions at the training inputs; see `Posterior.marginals`."""
         return self._latent(task, self._settings[task].gram.x)
 
     def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         return self._with_noise(task).observe(f)
 
     def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
-        """See `Posterior.log_likelihood`."""
+        """Log likelihood of each row given f; see `Posterior.log_likelihood`."""
         return self._with_noise(task).log_density(self.observed.y[task], f)
 
     # ------------------------------------------------------------------ inside
 
     def _latent(self, b: int, x_new: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (m, C) and variances (m, C), or covariances (m, C, C) of coupled classes."""
+        """Posterior mean (m, C) and variances (m, C), or covariances (m, C, C) for a softmax."""
         s = self._settings[b]
         cross = s.scale * s.gram.cross(x_new)(s.theta).mT
         prior = s.scale * s.gram.diagonal(s.theta, x_new)
@@ -201,7 +202,7 @@ class LaplacePosterior(Certified, Posterior):
         return x_new
 
     def _outputs(self, values: Tensor) -> Tensor:
-        """(B, m, C) without the axes that neither the targets nor the classes call for."""
+        """Values (B, m, C) without the batch axis or output axis that the targets do not have."""
         if values.shape[-1] == 1 and len(self.observed.shape) - self.observed.batched == 1:
             values = values[..., 0]
         return self._each(values)
@@ -215,15 +216,15 @@ class LaplaceGPPosterior(LaplacePosterior):
 
     @property
     def kernels(self) -> list[Any]:
-        """The kernel of each task, with unit outputscale and its learnt parameters."""
+        """The kernel of each task, of unit outputscale and with its learnt parameters."""
         return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
 
     @property
     def lengthscale(self) -> Tensor:
-        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
+        """Length-scale of each task, of the batch shape, or (..., 1, d) for d length-scales.
 
         Raises:
-            AttributeError: the kernel has none.
+            AttributeError: the kernel has no length-scale.
         """
         values = torch.stack([k.lengthscale.detach() for k in self.kernels])
         return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
@@ -234,17 +235,21 @@ class LaplaceLinearPosterior(LaplacePosterior):
 
     @property
     def data_dependent(self) -> str:  # type: ignore[override]
-        """What the basis took from the training inputs, in words."""
+        """Description of what the basis took from the training inputs."""
         return self._linear()[0][0].features.data_dependent
 
     @property
     def order(self) -> Tensor:
-        """The largest order that is on, of a linear model; the batch shape."""
+        """The largest order in use, of the batch shape."""
         return self._each(torch.tensor([int(g.order) for g, _ in self._linear()]))
 
     @property
     def decay(self) -> Tensor:
-        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape."""
+        """Rate γ of a geometric prior or exponent p of a power prior, of the batch shape.
+
+        Raises:
+            AttributeError: the prior has no decay.
+        """
         pairs = self._linear()
         if pairs[0][0].prior.decay is None:
             raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
@@ -252,7 +257,7 @@ class LaplaceLinearPosterior(LaplacePosterior):
 
     @property
     def weights(self) -> Tensor:
-        """Mode of a linear model's weights, sSΦᵀa: (d,), (d, C) or with the batch before."""
+        """Mode sSΦᵀa of the weights, with S = diag(v): (d,), (d, C), (B, d) or (B, d, C)."""
         each = [
             s.scale * g.log_variance(s.theta).exp()[:, None] * (g.Phi.mT @ self._a(b))
             for b, (g, s) in enumerate(self._linear())
@@ -260,9 +265,10 @@ class LaplaceLinearPosterior(LaplacePosterior):
         return self._outputs(torch.stack(each))
 
     def weight_covariance(self) -> Tensor:
-        """Laplace covariance of the weights, sS − s²SΦᵀRΦS; (C, d, d), the batch before it.
+        """Laplace covariance sS − s²SΦᵀRΦS of the weights, with S = diag(v); (..., C, d, d).
 
-        Blocks of each latent function with itself; one latent function has no C axis.
+        It holds the diagonal block of each latent function. With one latent function there is no
+        axis C. A batch of tasks adds a leading axis B.
         """
         each = []
         for b, (g, s) in enumerate(self._linear()):
@@ -275,29 +281,29 @@ class LaplaceLinearPosterior(LaplacePosterior):
         return self._each(result[:, 0] if result.shape[1] == 1 else result)
 
     def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
-        """Independent draws of a linear model's weights, laid out as `weights`, count before.
+        """Independent draws of the weights, in the layout of `weights` with a leading axis count.
 
         Args:
-            count: at least 1.
-            seed: of the draws.
+            count: number of draws, at least 1.
+            seed: seed of the draws.
         """
         each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
         draws = torch.stack(each, 1)
         return torch.stack([self._outputs(draw) for draw in draws])
 
     def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
-        """The latent functions, and the weights of a linear model."""
+        """Draws of the weights "w" and of the latent functions "f"; see `Posterior.parameters`."""
         gram, _ = self._linear()[task]
         draws = self._draw_weights(task, count, seed)
         return {"w": draws, "f": gram.Phi @ draws}
 
     def _draw_weights(self, b: int, count: int, seed: int) -> Tensor:
-        """(count, d, C).
+        """Draws of the weights of task b, (count, d, C).
 
-        Classes are coupled, and a root of their whole covariance would be (dC, dC). Matheron's
-        rule needs none: w̄ + w₀ − sSΦᵀg with w₀ from the prior and g = RΦw₀ + (I − RK)W^½ε, whose
-        covariance is R. Where W may be negative there is one latent function, and its root is
-        small.
+        A softmax couples the classes, so that a square root of the whole covariance would be
+        (dC, dC). Matheron's rule avoids it: a draw is w̄ + w₀ − sSΦᵀg, with w₀ from the prior and
+        g = RΦw₀ + (I − RK)W^½ε, whose covariance is R. Other likelihoods have independent latent
+        functions and W may be negative; they use a square root of each (d, d) covariance.
         """
         gram, s = self._linear()[b]
         generator = torch.Generator().manual_seed(seed)
@@ -321,6 +327,6 @@ class LaplaceLinearPosterior(LaplacePosterior):
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """A root of a covariance (..., n, n) that may be singular."""
+    """A square root of covariances (..., n, n), which may be singular."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp(min=0).sqrt()[..., None, :]

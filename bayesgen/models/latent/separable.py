@@ -1,4 +1,4 @@
-"""Newton's problem and a diagonal W, for likelihoods with one latent value an observation."""
+"""Newton's problem with a diagonal W, for likelihoods with one latent value per observation."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from bayesgen.models.latent.newton import LatentCurvature, factorise
 
 
 class SeparableProblem:
-    """One output, y (n, 1), under a likelihood with one latent value behind each observation."""
+    """One output y, (n, 1), whose likelihood has one latent value for each observation.
+
+    It implements `LatentProblem`.
+    """
 
     def __init__(self, likelihood: Separable, y: Tensor) -> None:
         self.likelihood, self.y = likelihood, y
 
     def value(self, f: Tensor) -> Tensor:
-        """See `Problem`."""
+        """The log likelihood; see `LatentProblem.value`."""
         return self.likelihood.element(self.y, f).sum()
 
     def gradient(self, f: Tensor) -> Tensor:
-        """See `Problem`."""
+        """Gradient of the log likelihood; see `LatentProblem.gradient`."""
         return self.likelihood.derivatives(self.y, f).first
 
     def curvature(self, K: Tensor, f: Tensor) -> LatentCurvature | None:
-        """See `Problem`."""
+        """Curvature at f, or None; see `LatentProblem.curvature`."""
         at = self.likelihood.derivatives(self.y, f)
         return _Diagonal.of(K, -at.second[:, 0], at.third[:, 0])
 
     def majorant(self, K: Tensor, f: Tensor) -> LatentCurvature:
-        """See `Problem`."""
+        """Curvature with W ≥ 0; see `LatentProblem.majorant`."""
         W = self.likelihood.curvature(self.y, f)[:, 0]
         result = _Diagonal.of(K, W, torch.zeros_like(W))
         assert result is not None
@@ -37,10 +40,10 @@ class SeparableProblem:
 
 
 class _Diagonal(LatentCurvature):
-    """A diagonal W = W₊ − W₋, by the Cholesky factor of I + W₊^½ K W₊^½.
+    """A diagonal curvature W = W₊ − W₋, by the Cholesky factor of I + W₊^½ K W₊^½.
 
-    Where W is negative (likelihoods that are not log-concave) Σ⁻¹ = Σ₊⁻¹ − W₋, and the small
-    matrix M = I − W₋^½ Σ₊ W₋^½ over those points says whether there is a Σ at all.
+    W has negative entries for likelihoods that are not log-concave. Then Σ⁻¹ = Σ₊⁻¹ − W₋. Σ exists
+    where M = I − W₋^½ Σ₊ W₋^½, a small matrix over the points with W < 0, is positive definite.
     """
 
     def __init__(self, K: Tensor, W: Tensor, third: Tensor) -> None:
@@ -57,7 +60,11 @@ class _Diagonal(LatentCurvature):
         return result if not len(result.negative) or result._correct() else None
 
     def _correct(self) -> bool:
-        """V = Σ₊W₋^½ and K⁻¹V over the points with W < 0; whether M is positive definite."""
+        """Compute V = Σ₊W₋^½ and K⁻¹V over the points with W < 0, and factorise M.
+
+        Returns:
+            Whether M is positive definite.
+        """
         weight = (-self.W[self.negative]).sqrt()
         unit = self.K.new_zeros(len(self.K), len(weight))
         unit[self.negative, torch.arange(len(weight))] = weight
@@ -69,7 +76,7 @@ class _Diagonal(LatentCurvature):
         return not int(info)
 
     def _times_positive(self, v: Tensor) -> Tensor:
-        if self.R is not None:  # the factor is spent
+        if self.R is not None:  # the inverse has overwritten the factor
             return self.R @ v
         root = self.root[:, None]
         return root * self.factor.solve(root * v)
@@ -88,7 +95,7 @@ class _Diagonal(LatentCurvature):
         return result
 
     def _positive(self) -> tuple[Tensor, Tensor]:
-        """R₊ = W₊^½ B⁻¹ W₊^½, over the factor's own memory, and the diagonal of B⁻¹."""
+        """R₊ = W₊^½ B⁻¹ W₊^½, which overwrites the factor, and the diagonal of B⁻¹."""
         if self.R is None:
             inverse = self.factor.into_inverse()
             self.diagonal = inverse.diagonal().clone()
@@ -108,20 +115,23 @@ class _Diagonal(LatentCurvature):
         return (self.W * self.variance()).sum()
 
     def determinant_slope(self) -> Tensor:
-        # ∂W/∂f = −third, hence −½ tr Σ ∂W/∂f = ½ Σᵢᵢ third.
+        # ∂W/∂f = −third, therefore −½ tr Σ ∂W/∂f = ½ Σᵢᵢ third.
         return (0.5 * self.variance() * self.third)[:, None]
 
     def covariances(self, cross: Tensor, prior: Tensor) -> Tensor:
-        """See `LatentCurvature.covariances`."""
+        """Posterior variances at other points; see `LatentCurvature.covariances`."""
         return (prior - (cross * self.times(cross)).sum(0)).clamp(min=0)
 
     def variance(self) -> Tensor:
-        """Σᵢᵢ, (n,): (1 − (B⁻¹)ᵢᵢ)/W, and directly where W is too small for that."""
+        """Posterior variances Σᵢᵢ, (n,).
+
+        They are (1 − (B⁻¹)ᵢᵢ)/W, or Kᵢᵢ − (KRK)ᵢᵢ where W is too small for that formula.
+        """
         _, diagonal = self._positive()
         positive = self.W.clamp(min=0)
         variance = (1 - diagonal) / positive.clamp(min=torch.finfo(self.K.dtype).tiny)
-        # What cancels in 1 − B⁻¹ is an error of eps/W: it matters where W is small against 1/Kᵢᵢ,
-        # and only if it is not multiplied away again by a |third| of W's size.
+        # Cancellation in 1 − B⁻¹ gives an error of eps/W. It matters where W is small against
+        # 1/Kᵢᵢ, unless |third|, which multiplies the variance later, is as small as W.
         loud = (self.third.abs() > 1e3 * positive) & (positive * self.K.diagonal() < 1)
         direct = (loud | (self.W < 0)).nonzero()[:, 0]
         if len(direct):

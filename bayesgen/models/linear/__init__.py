@@ -1,1 +1,1 @@
-"""Linear models: features under a prior by order, their exact evidence and posterior."""
+"""Linear models in a basis, with prior variances by order: model, presets and posterior."""

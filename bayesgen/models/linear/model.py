@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
@@ -14,48 +14,55 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import better
 from bayesgen.features import bases, priors
 from bayesgen.features.priors import Prior
-from bayesgen.likelihoods import Likelihood
-from bayesgen.likelihoods import resolve as resolve_likelihood
+from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
 from bayesgen.models import profile_search
 from bayesgen.models.hyperparameters import Free, to_learn
 from bayesgen.models.latent import fit
+from bayesgen.models.latent.posterior import LaplaceLinearPosterior
 from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
 from bayesgen.posterior.posterior import Observed
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 _NAMES = ("scale", "decay", "noise", "order")
-# What "evidence" learns: the order only where it is asked for, since it discards features.
+# What "evidence" learns. The order is learnt only by request, because it discards features.
 _DEFAULT = frozenset({"scale", "decay", "noise"})
 
 
-class LinearModel:
-    """y = Φ(x)w + ε, wⱼ ~ N(0, s·vⱼ) independent, ε ~ N(0, σ²), for every output.
+# The posterior that a model's fit returns, by its likelihood.
+P = TypeVar("P", LinearPosterior, LaplaceLinearPosterior)
 
-    The evidence is exact, from a singular value decomposition of Φ diag(v)^½ (of its (n, n)
-    triangular factor where there are more features than points), never from the weights'
-    precision matrix.
+
+class LinearModel(Generic[P]):
+    """The linear model y = Φ(x)w + ε with independent weights wⱼ ~ N(0, s·vⱼ) and ε ~ N(0, σ²).
+
+    All outputs share the prior. The evidence is exact. It is computed from a singular value
+    decomposition of Φ diag(v)^½, or of its (n, n) triangular factor where there are more features
+    than points. The precision matrix of the weights is never formed.
 
     Args:
-        basis: None takes x itself as the features; a function x (n, D) → (n, d) tensor; or a
-            `bayesgen.features.bases.Basis`.
-        prior_variance: a number, a vector (d,), a function of the order (a tensor (d,) of
-            integers) or a `bayesgen.features.priors` prior; a variance. Its `scale` is the starting
-            value of s.
-        noise: σ², a variance; needed where it is not learnt.
-        likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
-            `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's and there is no noise.
+        basis: None takes x itself as the features; otherwise a function from x (n, D) to a tensor
+            (n, d), or a `bayesgen.features.bases.Basis`.
+        prior_variance: prior variances v: a number, a vector (d,), a function of the order (a
+            tensor (d,) of integers) or a `bayesgen.features.priors` prior. The prior's `scale` is
+            the starting value of s.
+        noise: noise variance σ²; required where it is not learnt.
+        likelihood: "gaussian", "bernoulli", "softmax", "poisson", "student-t", or a
+            `bayesgen.likelihoods.Likelihood`. For all but "gaussian" the evidence is Laplace's
+            approximation and `noise` must be None.
         hyperparameters: "evidence" (scale, decay and noise maximise the evidence), "fixed" (all
-            kept as given), or some of the names "scale", "decay" (γ of a geometric, p of a power
-            prior), "noise", "order" (features above the best order are dropped).
-        tolerance: what a search over the decay may leave ungained, in nats per observation.
-        max_spectra: decompositions that search may take at most.
-        decomposition: "svd" of the features; or "gram", by way of ΦᵀΦ, for many more points than
-            features, which must be of one size: cheaper, and eigenvalues below eps·λ_max are
-            lost (see `Spectrum.tall`).
+            are kept as given), or some of the names "scale", "decay" (γ of a geometric or p of a
+            power prior), "noise" and "order" (features above the best order are dropped).
+        tolerance: gain in evidence, in nats per observation, below which the search over the decay
+            stops.
+        max_spectra: largest number of decompositions in that search.
+        decomposition: "svd" decomposes the features. "gram" uses ΦᵀΦ, which is cheaper for many
+            more points than features but loses eigenvalues below n·eps·λ_max; the features must
+            then be of similar size (see `Spectrum.tall`).
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range; the message names
+            it.
 
     Source: MacKay (1992); Bishop (2006), section 3.5; Rasmussen & Ghahramani (2000).
 
@@ -66,6 +73,34 @@ class LinearModel:
         >>> round(float(posterior.evidence.log_marginal_likelihood), 2)
         -3.04
     """
+
+    @overload
+    def __init__(
+        self: LinearModel[LinearPosterior],
+        basis: Any = None,
+        prior_variance: Any = 1.0,
+        noise: Any = None,
+        *,
+        likelihood: Literal["gaussian"] = "gaussian",
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+        decomposition: str = "svd",
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: LinearModel[LaplaceLinearPosterior],
+        basis: Any = None,
+        prior_variance: Any = 1.0,
+        noise: None = None,
+        *,
+        likelihood: str | Likelihood,
+        hyperparameters: str | Iterable[str] = "evidence",
+        tolerance: float = 1e-4,
+        max_spectra: int = 40,
+        decomposition: str = "svd",
+    ) -> None: ...
 
     def __init__(
         self,
@@ -101,26 +136,26 @@ class LinearModel:
         *,
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
-    ) -> Any:
-        """Condition on data, learning the hyperparameters that are free by maximum evidence.
+    ) -> P:
+        """Condition on data and learn the free hyperparameters by maximising the evidence.
 
-        Scale and noise have their global optimum from one spectrum; the decay is searched from a
-        grid on, on exact slopes, each task its own; the order by trying each.
+        One spectrum gives the global optimum of scale and noise. The decay is searched for each
+        task by its exact derivative, starting from a grid. The order is found by trying every one.
 
         Args:
             x: inputs (n, D) or (n,).
-            y: targets (n,), (n, C) or (B, n, C); for other likelihoods see theirs.
-            hyperparameters: as for the constructor; overrides it for this fit.
+            y: targets (n,), (n, C) or (B, n, C); other likelihoods describe their own targets.
+            hyperparameters: as in the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what).
 
         Returns:
             A `LinearPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian.
 
         Raises:
-            TypeError: x or y does not hold numbers, or they differ in dtype.
-            ValueError: NaN or infinite values, lengths that do not match, a noise that is wanted
-                and was not given, features that overflow.
-            NotConvergedError: no mode under a likelihood that is not Gaussian.
+            TypeError: x or y does not hold numbers; x and y differ in dtype.
+            ValueError: a value is NaN or infinite; the lengths of x and y differ; the noise is
+                neither given nor learnt; the features overflow.
+            NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
         x = checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
@@ -141,7 +176,7 @@ class LinearModel:
                 progress=progress,
             )
             result.learnt = self._learnt(free)
-            return result
+            return cast(P, result)
         y = checks.targets("y", y, len(x), like=x)
         if self.noise is None and "noise" not in free:
             raise ValueError(
@@ -167,7 +202,7 @@ class LinearModel:
                 found = WeightPosterior(theta, top.scale, top.noise, full, top.parts, top.at_bound)
                 chosen, spectra = _better(chosen, found), spectra + 1
         assert chosen is not None
-        posterior = LinearPosterior(gram, observed, chosen, spectra)
+        posterior: Any = LinearPosterior(gram, observed, chosen, spectra)
         posterior.learnt = self._learnt(free)
         return posterior
 
@@ -208,15 +243,16 @@ class LinearModel:
 
 
 def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterator[Spectrum]:
-    """The spectra of models that share a basis and stop at each of these orders.
+    """Spectra of nested models, one for each order, that use the features up to that order.
 
-    One QR decomposition of all features for all orders, then the SVD of a triangle each: Q's part
-    of y is counted once, as squares that only add up.
+    One QR decomposition of all features serves every order, followed by the singular value
+    decomposition of a leading block of R for each. The squared norm of the targets outside the span
+    of the features is a sum of squares, so nothing cancels.
 
     Args:
-        gram: features of non-decreasing order, at the prior's own decay.
+        gram: features sorted by order, with the prior at its given decay.
         y: targets, (B, n, C), or None.
-        orders: where to stop, any of them.
+        orders: the largest order of each model.
     """
     theta = gram.start()
     on = gram.log_variance(theta) > -torch.inf
@@ -239,7 +275,7 @@ def nested(gram: FeatureGram, y: Tensor | None, orders: Iterable[int]) -> Iterat
 
 
 class _Decays:
-    """Prior covariances along the decay, a `profile.Family`."""
+    """Prior covariances as a function of the decay; implements `profile_search.Family`."""
 
     def __init__(self, gram: FeatureGram, y: Tensor, prior: Prior) -> None:
         self.gram, self.y, self.prior = gram, y, prior
@@ -262,16 +298,19 @@ class _Decays:
 
 
 def prior_gradient(rooted: Tensor, spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
-    """∂ log p(y)/∂ log vⱼ, (B, d): MacKay's balance of each weight's size against its freedom.
+    """Derivatives of the log marginal likelihood in the log prior variances log vⱼ, (B, d).
 
         ½ [Σ_c mⱼc²/(s vⱼ) − C hⱼ],  hⱼ = s φ̃ⱼᵀA⁻¹φ̃ⱼ,  φ̃ⱼ = φⱼ vⱼ^½
 
-    with m the posterior mean weights. Bishop (2006), eq. 3.92 and exercise 3.20.
+    where m are the posterior mean weights and hⱼ is the number of effective parameters of weight j.
 
     Args:
-        rooted: Φ diag(v)^½, (n, d).
-        spectrum: of it, with targets.
-        scale, noise: (B,).
+        rooted: scaled features Φ diag(v)^½, (n, d).
+        spectrum: spectrum of the scaled features, with targets.
+        scale: outputscale of each task, (B,).
+        noise: noise variance of each task, (B,).
+
+    Source: Bishop (2006), eq. 3.92 and exercise 3.20; MacKay (1992).
     """
     assert spectrum.vectors is not None
     assert spectrum.projections is not None
@@ -284,13 +323,13 @@ def prior_gradient(rooted: Tensor, spectrum: Spectrum, scale: Tensor, noise: Ten
 
 
 def _orders(features: bases.Features, free: frozenset[str]) -> list[int]:
-    """The orders to try."""
+    """The orders to try: all of them where the order is learnt, else the largest."""
     top = int(features.orders.max())
     return sorted(set(features.orders.tolist())) if "order" in free else [top]
 
 
 def _better(old: WeightPosterior | None, new: WeightPosterior) -> WeightPosterior:
-    """Task by task, whichever has more evidence."""
+    """For each task, the one of two posteriors with more evidence."""
     if old is None:
         return new
     pick = better(old.parts, new.parts)

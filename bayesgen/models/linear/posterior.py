@@ -1,4 +1,4 @@
-"""What a linear model with JointNormal noise knows after seeing data."""
+"""The posterior of a linear model with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 @dataclass(frozen=True)
 class WeightPosterior:
-    """Hyperparameters of each task, and the Evidence there.
+    """Hyperparameters of each task, with the evidence at them.
 
     Attributes:
-        theta: decay in the prior's search coordinate, (B, 1) or (B, 0).
-        scale, noise: (B,).
-        order: features above it are off, (B,).
-        parts: of the evidence there, batch shape (B,).
-        at_bound: (B,).
+        theta: decay in the prior's search coordinate, (B, 1), or (B, 0) for a prior without decay.
+        scale: outputscale s, (B,).
+        noise: noise variance σ², (B,).
+        order: the largest order in use, (B,); features above it are dropped.
+        parts: the `EvidenceParts`, batch shape (B,).
+        at_bound: whether the optimum lies on the edge of the searched range, (B,).
     """
 
     theta: Tensor
@@ -43,11 +44,12 @@ class WeightPosterior:
 
 
 class EvidenceGradient(NamedTuple):
-    """Derivatives of the log marginal likelihood, in nats.
+    """Derivatives of the log marginal likelihood, in nats per unit of each logarithm.
 
     Attributes:
-        log_scale, log_noise: of the batch shape.
-        log_prior_variance: one for each feature, (..., d).
+        log_scale: derivative in log s, of the batch shape.
+        log_noise: derivative in log σ², of the batch shape.
+        log_prior_variance: derivative in the log prior variance of each feature, (..., d).
     """
 
     log_scale: Tensor
@@ -56,11 +58,18 @@ class EvidenceGradient(NamedTuple):
 
 
 class _Root(NamedTuple):
-    """Φ diag(v)^½ of one task, decomposed."""
+    """The singular value decomposition of Φ diag(v)^½ for one task.
+
+    Attributes:
+        gram: features up to the task's order.
+        root_v: standard deviations v^½ of the weights, (d,); 0 for a dropped feature.
+        right: right singular vectors, (d, r); 0 for a dropped feature.
+        parts: the decomposition of the features in use.
+    """
 
     gram: FeatureGram
-    root_v: Tensor  # (d,), 0 where a weight is off
-    right: Tensor  # (d, r), 0 where a weight is off
+    root_v: Tensor
+    right: Tensor
     parts: Decomposition
 
     @property
@@ -77,9 +86,9 @@ class LinearPosterior(Certified, ExactPosterior):
 
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
-        features: the basis with what it took from the training inputs (`features.map`).
-        at_bound: whether an optimum lies on the edge of what was searched.
-        spectra: decompositions the fit took.
+        features: the basis, with the constants it took from the training inputs (`features.map`).
+        at_bound: whether the optimum of each task lies on the edge of the searched range.
+        spectra: number of decompositions that the fit computed.
     """
 
     _gram: FeatureGram
@@ -107,25 +116,25 @@ class LinearPosterior(Certified, ExactPosterior):
 
     @property
     def scale(self) -> Tensor:
-        """Outputscale s of the prior variances; the batch shape."""
+        """Outputscale s of the prior variances, of the batch shape."""
         return self._each(self._found.scale)
 
     @property
     def noise(self) -> Tensor:
-        """Noise variance σ²; the batch shape."""
+        """Noise variance σ², of the batch shape."""
         return self._each(self._found.noise)
 
     @property
     def order(self) -> Tensor:
-        """The largest order that is on; the batch shape."""
+        """The largest order in use, of the batch shape."""
         return self._each(self._found.order)
 
     @property
     def decay(self) -> Tensor:
-        """Rate γ of a geometric prior, exponent p of a power prior; the batch shape.
+        """Rate γ of a geometric prior or exponent p of a power prior, of the batch shape.
 
         Raises:
-            AttributeError: the prior has none.
+            AttributeError: the prior has no decay.
         """
         if self._gram.prior.decay is None:
             raise AttributeError(f"the prior ({self._gram.prior.name}) has no decay to speak of")
@@ -133,14 +142,15 @@ class LinearPosterior(Certified, ExactPosterior):
 
     @property
     def prior_variance(self) -> Tensor:
-        """Prior variances of the weights, the scale included, (..., d); 0 where one is off."""
+        """Prior variances s·vⱼ of the weights, (..., d); 0 for a dropped feature."""
         each = [self._found.scale[b] * self._root(b).root_v ** 2 for b in range(len(self._weights))]
         return self._each(torch.stack(each))
 
     def evidence_gradient(self) -> EvidenceGradient:
         """Exact derivatives of the evidence in log s, log σ² and every log prior variance.
 
-        At a maximum of the evidence those that were learnt vanish; the others say what would gain.
+        At a maximum of the evidence, the derivatives in learnt hyperparameters are zero. The others
+        show which changes would increase the evidence.
 
             ∂/∂ log vⱼ = ½ [Σ_c mⱼc²/(s vⱼ) − C hⱼ],  ∂/∂ log s = Σⱼ ∂/∂ log vⱼ
 
@@ -176,9 +186,9 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._plain(self._weights)
 
     def weight_covariance(self) -> Tensor:
-        """Posterior covariance of the weights, the same for all outputs, (d, d) or (B, d, d).
+        """Posterior covariance of the weights, (d, d) or (B, d, d); all outputs share it.
 
-        s S^½ [I − V diag(sλ/(sλ + σ²)) Vᵀ] S^½, with S = diag(v)
+            s S^½ [I − V diag(sλ/(sλ + σ²)) Vᵀ] S^½,  S = diag(v)
         """
         each = []
         for b in range(len(self._weights)):
@@ -193,8 +203,8 @@ class LinearPosterior(Certified, ExactPosterior):
         """Independent draws of the weights, (count, d), (count, d, C) or (count, B, d, C).
 
         Args:
-            count: at least 1.
-            seed: of the draws.
+            count: number of draws, at least 1.
+            seed: seed of the draws.
         """
         each = [self._draw(b, count, seed + b) for b in range(len(self._weights))]
         draws = torch.stack(each, 1)
@@ -213,19 +223,19 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._plain(self._new_features(x_new) @ self._weights)
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
-        """Predictive distribution of each new observation on its own.
+        """Marginal predictive distribution of each new observation.
 
             v(x*) = φ*ᵀ Cov(w) φ*  [+ σ²]
 
         Args:
-            x_new: (m, D), of the training inputs' dtype and on their device.
-            latent: the function's value instead of an observation of it: without the noise.
+            x_new: new inputs, (m, D), of the training inputs' dtype and on their device.
+            latent: True gives the distribution of the function value, without the noise variance.
 
         Returns:
             `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C).
 
         Raises:
-            ValueError: another number of columns than x had; features that overflow.
+            ValueError: x_new and x differ in their number of columns; the features overflow.
 
         Source: Bishop (2006), eq. 3.58–3.59.
         """
@@ -246,11 +256,11 @@ class LinearPosterior(Certified, ExactPosterior):
     # ------------------------------------------------------------------ draws for export
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`."""
+        """Draws of the latent functions; see `Posterior.latent_samples`."""
         return self._gram.Phi @ self._draw(task, count, seed)
 
     def gaussians(self, task: int) -> Iterator[JointNormal]:
-        """See `ExactPosterior.gaussians`."""
+        """Joint distribution of the targets; see `ExactPosterior.gaussians`."""
         root, y = self._root(task), self.observed.y[task]
         rooted = self._gram.Phi * root.root_v
         matrix = self._found.scale[task] * (rooted @ rooted.mT)
@@ -259,11 +269,11 @@ class LinearPosterior(Certified, ExactPosterior):
         yield JointNormal(matrix, noise, y)
 
     def spectrum(self, task: int = 0) -> Spectrum:
-        """See `ExactPosterior.spectrum`."""
+        """Spectrum of ΦSΦᵀ with one task's targets; see `ExactPosterior.spectrum`."""
         return Spectrum.of_decomposition(self._root(task).parts, self.observed.y[task])
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`: the outputs share a variance."""
+        """Marginal means and variances; see `Posterior.marginals`. All outputs share a variance."""
         root, s, noise = (
             self._root(task),
             self._found.scale[task],
@@ -274,11 +284,11 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._gram.Phi @ self._weights[task], variance[:, None]
 
     def prior_mean(self) -> Tensor:
-        """See `ExactPosterior.prior_mean`: zero."""
+        """The prior mean, which is zero; see `ExactPosterior.prior_mean`."""
         return torch.zeros_like(self.observed.y[0])
 
     def task(self, task: int) -> LinearPosterior:
-        """See `Posterior.task`."""
+        """The posterior of one task; see `Posterior.task`."""
         if not self.observed.batched:
             self._index(task)
             return self
@@ -307,11 +317,11 @@ class LinearPosterior(Certified, ExactPosterior):
         """The posterior of one task at other hyperparameters; those not given are kept.
 
         Args:
-            task: which one, of a batch.
-            decay: γ of a geometric, p of a power prior.
-            order: features above it are off.
+            task: number of the task in a batch.
+            decay: rate γ of a geometric prior or exponent p of a power prior.
+            order: the largest order in use; features above it are dropped.
             scale: outputscale s.
-            noise: σ².
+            noise: noise variance σ².
         """
         found, y, like = self._found, self.observed.y[task], self._gram.x
         theta = found.theta[task]
@@ -339,14 +349,14 @@ class LinearPosterior(Certified, ExactPosterior):
         return result
 
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
-        """See `ExactPosterior.as_prior`."""
+        """This posterior as a prior for new data; see `ExactPosterior.as_prior`."""
         Phi = self._new_features(x_new)
         mean = Phi @ self._weights[0]
         parts = decompose(self._reached(Phi), self._root(0).parts.by)
         return Spectrum.of_decomposition(parts, y_new - mean), mean
 
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """See `ExactPosterior.covariance`."""
+        """Posterior covariance of f(x1) and f(x2); see `ExactPosterior.covariance`."""
         left, right = (self._reached(self._new_features(x)) for x in (x1, x2))
         return left @ right.mT
 
@@ -354,15 +364,15 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._root(0).gram, self._found.theta[0]
 
     def _reached(self, Phi: Tensor) -> Tensor:
-        """Φ times a root of the weights' covariance, of the first task."""
+        """Features Φ times a square root of the weights' posterior covariance, of the first task."""
         return self._shrunk(0, Phi * self._root(0).root_v)
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         return Normal(f, self._found.noise[task].sqrt())
 
     def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
-        """The weights and the function."""
+        """Draws of the weights "w" and of the function "f"; see `Posterior.parameters`."""
         draws = self._draw(task, count, seed)
         return {"w": draws, "f": self._gram.Phi @ draws}
 
@@ -373,7 +383,7 @@ class LinearPosterior(Certified, ExactPosterior):
         return self.features(x_new)
 
     def _root(self, b: int) -> _Root:
-        """Singular vectors for task b's prior, shared where priors are the same."""
+        """Decomposition for the prior of task b; tasks with the same prior share it."""
         key = (float(self._found.order[b]), *self._found.theta[b].tolist())
         if key not in self._roots:
             gram = self._gram.up_to(int(key[0]))
@@ -388,14 +398,17 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._roots[key]
 
     def _mean_weights(self, b: int) -> Tensor:
-        """m = s S^½ V diag(σᵢ/(sσᵢ² + σ²)) Uᵀy, (d, C), without differences that cancel."""
+        """Posterior mean weights of task b, (d, C), computed without cancellation.
+
+        m = s S^½ V diag(ςᵢ/(sςᵢ² + σ²)) Uᵀy, with singular values ςᵢ
+        """
         root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
         inside = root.singular / (s * root.singular**2 + noise)
         coefficients = inside[:, None] * (root.left.mT @ self.observed.y[b])
         return s * root.root_v[:, None] * (root.right @ coefficients)
 
     def _draw(self, b: int, count: int, seed: int) -> Tensor:
-        """WeightPosterior, (count, d, C), through the symmetric square root of their covariance."""
+        """Draws of the weights, (count, d, C), by the symmetric square root of their covariance."""
         root = self._root(b)
         generator = torch.Generator().manual_seed(seed)
         d, C = self._weights.shape[1:]
@@ -403,7 +416,10 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._weights[b] + root.root_v[:, None] * self._shrunk(b, z.mT).mT
 
     def _shrunk(self, b: int, rows: Tensor) -> Tensor:
-        """Rows (..., d) times √s [I + V diag(√(σ²/(sλ + σ²)) − 1) Vᵀ], a root of Cov(w)/diag(v)."""
+        """Rows (..., d) times a square root of S^−½ Cov(w) S^−½.
+
+        The root is √s [I + V diag(√(σ²/(sλ + σ²)) − 1) Vᵀ].
+        """
         root, s, noise = self._root(b), self._found.scale[b], self._found.noise[b]
         shrink = (noise / (s * root.singular**2 + noise)).sqrt() - 1
         return s.sqrt() * (rows + ((rows @ root.right) * shrink) @ root.right.mT)

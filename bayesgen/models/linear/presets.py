@@ -1,11 +1,42 @@
-"""Linear models with a basis of their own: polynomials, Fourier series, random features."""
+"""Linear models with a fixed kind of basis: polynomials, Fourier series, random features."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from bayesgen.features import bases
+from bayesgen.likelihoods import Likelihood
+from bayesgen.models.latent.posterior import LaplaceLinearPosterior
 from bayesgen.models.linear.model import LinearModel
+from bayesgen.models.linear.posterior import LinearPosterior
+
+
+@overload
+def Polynomial(
+    degree: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    kind: str = "powers",
+    input_range: Any = "default",
+    interactions: bool = True,
+    likelihood: Literal["gaussian"] = "gaussian",
+    **model: Any,
+) -> LinearModel[LinearPosterior]: ...
+
+
+@overload
+def Polynomial(
+    degree: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    kind: str = "powers",
+    input_range: Any = "default",
+    interactions: bool = True,
+    likelihood: str | Likelihood,
+    **model: Any,
+) -> LinearModel[LaplaceLinearPosterior]: ...
 
 
 def Polynomial(
@@ -16,13 +47,15 @@ def Polynomial(
     kind: str = "powers",
     input_range: Any = "default",
     interactions: bool = True,
+    likelihood: str | Likelihood = "gaussian",
     **model: Any,
-) -> LinearModel:
+) -> LinearModel[Any]:
     """A `LinearModel` in polynomials up to a degree, the order of a feature its total degree.
 
     Args:
         degree: largest order, at least 0.
-        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
+            are accepted too.
         kind: "powers" (inputs as given), "legendre" or "chebyshev" (inputs scaled to [−1, 1]).
         input_range: (low, high) mapped to [−1, 1], "data", or None; see `bases.Polynomial`.
         interactions: False leaves out products of different inputs.
@@ -38,7 +71,31 @@ def Polynomial(
         tensor(150)
     """
     basis = bases.Polynomial(degree, kind=kind, input_range=input_range, interactions=interactions)
-    return LinearModel(basis, prior_variance, noise, **model)
+    return LinearModel(basis, prior_variance, noise, likelihood=likelihood, **model)
+
+
+@overload
+def Fourier(
+    order: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    period: Any = None,
+    likelihood: Literal["gaussian"] = "gaussian",
+    **model: Any,
+) -> LinearModel[LinearPosterior]: ...
+
+
+@overload
+def Fourier(
+    order: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    period: Any = None,
+    likelihood: str | Likelihood,
+    **model: Any,
+) -> LinearModel[LaplaceLinearPosterior]: ...
 
 
 def Fourier(
@@ -47,13 +104,15 @@ def Fourier(
     noise: Any = None,
     *,
     period: Any = None,
+    likelihood: str | Likelihood = "gaussian",
     **model: Any,
-) -> LinearModel:
+) -> LinearModel[Any]:
     """A `LinearModel` in 1, sin(2πjx/T), cos(2πjx/T), j = 1 … order.
 
     Args:
         order: largest j, at least 0.
-        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
+            are accepted too.
         period: T; by default twice the range of the training inputs.
 
     Source: Rasmussen & Ghahramani (2000), section 3.
@@ -65,7 +124,37 @@ def Fourier(
         >>> Fourier(8, priors.power(3.0)).fit(x, torch.sin(6.28 * x)).weights.shape
         torch.Size([17])
     """
-    return LinearModel(bases.Fourier(order, period=period), prior_variance, noise, **model)
+    return LinearModel(
+        bases.Fourier(order, period=period), prior_variance, noise, likelihood=likelihood, **model
+    )
+
+
+@overload
+def RandomFeatures(
+    d: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    lengthscale: float = 1.0,
+    activation: str = "cos",
+    seed: int = 0,
+    likelihood: Literal["gaussian"] = "gaussian",
+    **model: Any,
+) -> LinearModel[LinearPosterior]: ...
+
+
+@overload
+def RandomFeatures(
+    d: int,
+    prior_variance: Any = 1.0,
+    noise: Any = None,
+    *,
+    lengthscale: float = 1.0,
+    activation: str = "cos",
+    seed: int = 0,
+    likelihood: str | Likelihood,
+    **model: Any,
+) -> LinearModel[LaplaceLinearPosterior]: ...
 
 
 def RandomFeatures(
@@ -76,13 +165,15 @@ def RandomFeatures(
     lengthscale: float = 1.0,
     activation: str = "cos",
     seed: int = 0,
+    likelihood: str | Likelihood = "gaussian",
     **model: Any,
-) -> LinearModel:
+) -> LinearModel[Any]:
     """A `LinearModel` in d random features, cosines of an RBF kernel or rectified planes.
 
     Args:
         d: number of features.
-        prior_variance, noise: as for `LinearModel`, and its keyword arguments likewise.
+        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
+            are accepted too.
         lengthscale, activation, seed: as for `bases.RandomFeatures`.
 
     Source: Rahimi & Recht (2007).
@@ -94,4 +185,4 @@ def RandomFeatures(
         torch.Size([2])
     """
     basis = bases.RandomFeatures(d, lengthscale=lengthscale, activation=activation, seed=seed)
-    return LinearModel(basis, prior_variance, noise, **model)
+    return LinearModel(basis, prior_variance, noise, likelihood=likelihood, **model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import scipy.optimize
 import torch
 from torch import Tensor
 
@@ -198,6 +197,8 @@ class _Climb:
         return torch.full_like(precision, math.exp(-at)), mode
 
     def _root(self, start: float) -> float:
+        import scipy.optimize
+
         low = high = start
         up = self.slope(start) > 0
         while True:

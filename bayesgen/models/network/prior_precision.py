@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.optimize
 import torch
 from torch import Tensor
 
@@ -110,6 +109,8 @@ def fixed_point(evidence: NetworkEvidence, start: PrecisionSetting, steps: int) 
 
 def _shared(evidence: NetworkEvidence, start: PrecisionSetting) -> PrecisionSetting:
     """All precisions scaled by one factor, the best."""
+    import scipy.optimize
+
     centre = start.precision.log()
 
     def gap(log_factor: float) -> float:
@@ -129,6 +130,8 @@ def _shared(evidence: NetworkEvidence, start: PrecisionSetting) -> PrecisionSett
 def _ascend(
     evidence: NetworkEvidence, start: PrecisionSetting, precision: bool, noise: bool
 ) -> PrecisionSetting:
+    import scipy.optimize
+
     centre = torch.cat([start.precision.log(), start.noise.log().reshape(1)])
     free = torch.tensor([precision] * len(start.precision) + [noise])
 

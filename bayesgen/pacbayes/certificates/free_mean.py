@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem
@@ -73,6 +72,8 @@ def sharpen(problem: TuningProblem, start: TunedSetting, steps: int = 80) -> Sha
         start: setting of the posterior to start from; the result is never worse.
         steps: largest number of evaluations.
     """
+    from scipy.optimize import minimize
+
     family = _Family(problem, start.scale)
     A = family.start(start)
     first = np.append(A.reshape(-1).cpu().numpy(), math.log(start.noise / start.scale))

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from bayesgen.evidence import Evidence
@@ -119,6 +118,8 @@ def refine(problem: TuningProblem, start: TunedSetting, steps: int = 60) -> Tune
         start: setting to start from; the result is never worse.
         steps: largest number of evaluations.
     """
+    from scipy.optimize import minimize
+
     like = problem.spectrum.largest
     first = np.array([math.log(start.noise / start.scale), math.log(start.scale)])
     free = 2 if problem.scale is None else 1

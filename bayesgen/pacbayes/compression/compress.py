@@ -23,8 +23,10 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
-from bayesgen.pacbayes.compression.arithmetic_coding import decode as decode_symbols
-from bayesgen.pacbayes.compression.arithmetic_coding import encode as encode_symbols
+from bayesgen.pacbayes.compression.arithmetic_coding import (
+    decode as decode_symbols,
+    encode as encode_symbols,
+)
 from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
 
 # Seed, dimension and number of levels as the decoder reads them: 32, 32 and 8 bits.

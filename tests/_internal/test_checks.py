@@ -1,0 +1,92 @@
+"""Tests of `bayesgen._internal.checks`."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bayesgen._internal import checks
+
+F64 = torch.float64
+ONES = torch.ones(3, dtype=F64)
+
+
+def test_python_numbers_and_lists_become_float64():
+    for value in (1.0, [1.0, 2.0], np.ones(2)):
+        assert checks.as_tensor("x", value).dtype == F64
+    assert checks.as_tensor("x", ONES) is ONES
+    fixed = np.ones(2)
+    fixed.flags.writeable = False
+    checks.as_tensor("x", fixed)[0] = 5.0  # the tensor has memory of its own
+    assert fixed[0] == 1.0
+
+
+def test_inputs_of_one_column_may_be_a_vector():
+    assert checks.inputs("x", ONES).shape == (3, 1)
+    assert checks.targets("y", torch.ones(2, 3, 4, dtype=F64), 3, like=ONES).shape == (2, 3, 4)
+
+
+def test_positive_numbers_take_the_dtype_of_the_data():
+    assert checks.positive("noise", 2, like=ONES.float()).dtype == torch.float32
+    assert checks.positive("noise", 2).dtype == F64
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: checks.real("x", torch.arange(3)), TypeError, "x must hold real numbers"),
+        (lambda: checks.real("x", ONES.float(), like=ONES), TypeError, "dtype torch.float32 but"),
+        (lambda: checks.real("x", ONES.to("meta"), like=ONES), ValueError, "on device meta"),
+        (lambda: checks.real("x", [1.0, math.nan]), ValueError, r"the first at index \(1,\)"),
+        (lambda: checks.as_tensor("x", "text"), TypeError, "x must be a tensor or an array"),
+        (lambda: checks.as_tensor("x", [[1.0], [1.0, 2.0]]), TypeError, "tensor or an array"),
+        (lambda: checks.inputs("x", ONES[:0]), ValueError, "x is empty"),
+        (lambda: checks.inputs("x", ONES.reshape(1, 1, 3)), ValueError, r"shape \(n, d\)"),
+        (lambda: checks.targets("y", torch.arange(3), 3, like=ONES), TypeError, "one_hot"),
+        (lambda: checks.targets("y", ONES, 4, like=ONES), ValueError, "each of the 4 inputs"),
+        (lambda: checks.positive("noise", 0), ValueError, "noise must be positive"),
+        (lambda: checks.positive("noise", -ONES), ValueError, "a smallest value of -1"),
+        (lambda: checks.class_labels("y", [0, 3], 3), ValueError, r"y must lie in 0\.\.2"),
+        (lambda: checks.class_labels("y", [0.0], 3), TypeError, "integer class labels"),
+        (lambda: checks.class_labels("y", [0], 1), ValueError, "at least 2"),
+        (lambda: checks.whole("n", True), ValueError, "n must be an integer of at least 1"),
+        (lambda: checks.whole("n", 2, 3), ValueError, "at least 3, got 2"),
+        (lambda: checks.share("level", 1.5), ValueError, r"level must lie in \[0, 1\]"),
+        (lambda: checks.share("level", "x"), TypeError, "level must be a number"),
+        (lambda: checks.one_of("kind", "c", ("a", "b")), ValueError, "one of 'a', 'b', got 'c'"),
+        (lambda: checks.network("net", 3), TypeError, "net must be a torch.nn.Module, got int"),
+        (lambda: checks.network("net", nn.ReLU()), ValueError, "trainable parameters"),
+    ],
+)
+def test_invalid_arguments_raise_by_name(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_gram_accepts_rounding_and_refuses_asymmetry_in_every_block():
+    K = torch.eye(700, dtype=F64)
+    K[3, 690] = 1e-14
+    assert checks.gram(K, 700, "K") is K
+    for place in ((3, 690), (690, 3), (690, 600)):
+        skew = K.clone()
+        skew[place] = 1e-6
+        with pytest.raises(ValueError, match="K must be symmetric"):
+            checks.gram(skew, 700, "K")
+
+
+def test_negative_eigenvalues_beyond_rounding_raise():
+    checks.psd(-1e-16, 1.0, 10, F64, "K")
+    with pytest.raises(ValueError, match="K must be positive semi-definite"):
+        checks.psd(-1e-3, 1.0, 10, F64, "K")
+
+
+def test_twin_returns_trained_parameters_of_the_other_network():
+    net, other = (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)) for _ in range(2))
+    net[0].requires_grad_(False)
+    found = checks.twin("prior_mean", other, net)
+    assert set(found) == {"1.weight", "1.bias"}
+    assert torch.equal(found["1.weight"], other[1].weight)
+    with pytest.raises(ValueError, match=r"parameter '1\.weight' of shape \(1, 3\)"):
+        checks.twin("prior_mean", nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)), net)

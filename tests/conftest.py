@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-# arviz 0.23 announces its successor at import; said once here, not in each test.
+# arviz 0.23 announces its successor at import. It is imported here so that no test sees that.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import arviz  # noqa: F401

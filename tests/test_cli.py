@@ -15,4 +15,4 @@ def test_command_runs_in_own_process(tmp_path):
         check=True,
     )
     assert "Wrote" in done.stdout
-    assert "spectrum" in done.stderr or "done" in done.stderr  # the progress bar
+    assert "spectrum" in done.stderr or "done" in done.stderr  # The progress bar was shown.

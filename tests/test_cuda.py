@@ -1,4 +1,4 @@
-"""On a card everything is as on the CPU; with a pretended one each test runs everywhere."""
+"""Results on a GPU are those on the CPU; every test also runs on a pretended GPU."""
 
 from contextlib import nullcontext
 
@@ -69,7 +69,7 @@ def test_every_engine_finds_evidence_on_device(device):
         found = solvers.batched_evidence(A[None], y[None], dtype=dtype)
         gap = abs(float(found.log_marginal_likelihood) - truth)
         assert gap < 3 * float(found.error) + 1e-6
-    values, vectors = solvers.eigh(torch.stack([A, K]))  # many at once
+    values, vectors = solvers.eigh(torch.stack([A, K]))  # These are several at once.
     assert values.device == x.device
     torch.testing.assert_close(vectors[0] @ (values[0, :, None] * vectors[0].mT), A)
     low = solvers.evidence_interval(K, y, 1.0, 0.1, rank=100)
@@ -111,7 +111,7 @@ def test_cholesky_after_search_is_exact_on_device(device, monkeypatch, tmp_path)
     tasks = torch.stack([y, y.flip(0)])
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky", work=tmp_path)
     found = gp.fit(x, tasks)
-    again = gp.fit(x, tasks)  # from what is kept
+    again = gp.fit(x, tasks)  # This fit starts from what is kept.
     assert torch.equal(found.evidence.fit, again.evidence.fit)
     assert found.evidence.fit.device == x.device
     for b in range(2):
@@ -126,7 +126,7 @@ def test_cholesky_after_search_is_exact_on_device(device, monkeypatch, tmp_path)
 
 @pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_every_model_agrees_with_cpu(device):
-    """The same on the device as on the CPU."""
+    """The results on the device are those on the CPU."""
     x, y = problem("cpu")
     points, y = x[:80], y[:80]
     pixels = torch.rand(80, 64, generator=torch.Generator().manual_seed(1), dtype=F64)
@@ -240,7 +240,7 @@ def test_convolutional_network_reaches_mode_on_device(device, tmp_path):
     net = bg.networks.PreResNet20(2, norm="none").to(device)
     settings = {"epochs": 3, "batch": 16, "optimiser": "adam", "checkpoint": tmp_path / "c.pt"}
     bg.train(net, x, y, evidence_every=2, **settings)
-    bg.train(net, x, y, evidence_every=2, **settings)  # from its checkpoint: nothing to do
+    bg.train(net, x, y, evidence_every=2, **settings)  # Its checkpoint leaves nothing to do.
     first = bg.networks.PreResNet20(2, norm="none").to(device)
     climbed = bg.fit_map(net, x, y, prior_precision=1.0, prior_mean=first, steps=10)
     assert climbed.gained > 0

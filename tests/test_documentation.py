@@ -70,3 +70,14 @@ def test_command_line_is_parsed(words):
 def test_pages_hold_python_blocks_and_command_lines():
     assert len(python_blocks()) >= 5
     assert len(command_lines()) >= 10
+
+
+def test_files_that_pages_mention_exist():
+    mention = re.compile(r"`((?:tests|examples|benchmarks|bayesgen)/[\w/.]+\.\w+)`")
+    missing = [
+        f"{page.name}: {path}"
+        for page in PAGES
+        for path in mention.findall(page.read_text(encoding="utf-8"))
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []

@@ -1,4 +1,4 @@
-"""The scripts in the folder of examples give the numbers that they promise."""
+"""The scripts in `examples/` give the numbers that they promise."""
 
 import runpy
 from pathlib import Path

@@ -19,7 +19,7 @@ def test_python_numbers_and_lists_become_float64():
     assert checks.as_tensor("x", ONES) is ONES
     fixed = np.ones(2)
     fixed.flags.writeable = False
-    checks.as_tensor("x", fixed)[0] = 5.0  # the tensor has memory of its own
+    checks.as_tensor("x", fixed)[0] = 5.0  # The tensor has memory of its own.
     assert fixed[0] == 1.0
 
 

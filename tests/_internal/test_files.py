@@ -51,5 +51,5 @@ def test_truncated_missing_and_unsafe_files_are_none(tmp_path):
     assert files.saved(path) is None
     path.write_bytes(b"")
     assert files.saved(path) is None
-    torch.save({"net": torch.nn.Linear(1, 1)}, path)  # code, which is not loaded
+    torch.save({"net": torch.nn.Linear(1, 1)}, path)  # Code is not loaded.
     assert files.saved(path) is None

@@ -11,7 +11,7 @@ from bayesgen._internal.hashing import fingerprint
 def test_equal_parts_have_equal_fingerprints():
     x = torch.arange(6.0).reshape(2, 3)
     assert fingerprint(x, "a", 1) == fingerprint(x.clone(), "a", 1)
-    assert fingerprint(x.mT) == fingerprint(x.mT.contiguous())  # whatever the layout in memory
+    assert fingerprint(x.mT) == fingerprint(x.mT.contiguous())  # The layout in memory is ignored.
     assert fingerprint(x.requires_grad_()) == fingerprint(x.detach())
 
 

@@ -23,14 +23,14 @@ def switches():
 
 @pytest.fixture
 def allowed():
-    """Both switches on, as a user may have them."""
+    """Both switches are on, as a user may have set them."""
     with tf32(True):
         yield
         assert switches() == ["tf32"] * 3
 
 
 class Witness(nn.Module):
-    """Notes at each pass whether a card would drop to TF32."""
+    """A network that notes at each pass whether a card would use TF32."""
 
     def __init__(self, inner):
         super().__init__()
@@ -135,5 +135,5 @@ def test_legacy_switches_are_restored_and_readable():
 
 
 def test_fp32_precision_switches_are_restored():
-    """In a process of its own: torch does not go back from them."""
+    """This needs a process of its own, because torch does not go back from these switches."""
     subprocess.run([sys.executable, "-c", NEWER], check=True)

@@ -14,7 +14,7 @@ def test_plan_states_engine_and_reason(monkeypatch, capfd, tmp_path):
     assert "engine" in printed
     assert "why" in printed
     assert "GFLOP/s" in printed
-    assert "GB/s" not in printed  # no disk was asked for
+    assert "GB/s" not in printed  # No disk was asked for.
     words = ("--plan", "n=50000", "d=3072", "outputs=110", "--work", str(tmp_path))
     assert not run_command(monkeypatch, "info", *words)
     assert "GB/s" in capfd.readouterr().out

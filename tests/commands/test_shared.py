@@ -10,7 +10,7 @@ SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
 def test_unwritable_output_is_found_before_work(monkeypatch, tmp_path, capfd):
     file = tmp_path / "taken"
     file.write_text("")
-    monkeypatch.setattr("bayesgen.experiments.corruption", None)  # never reached
+    monkeypatch.setattr("bayesgen.experiments.corruption", None)  # This is never reached.
     assert run_command(monkeypatch, "corruption", "--out", file) == 2
     assert "the output folder must be writable" in capfd.readouterr().err
 

@@ -27,7 +27,7 @@ def fit(folder):
         y = torch.sin(4 * x) + 0.2 * torch.randn(200, 3, generator=g, dtype=torch.float64)
         gp = GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov", work=folder)
         gp.fit(x, y)
-        p = gp.fit(x, y)  # again: what one process finds done must not leave the others waiting
+        p = gp.fit(x, y)  # A process that finds work done must not leave the others waiting.
         if distributed.first():
             found = [
                 float(p.evidence.log_marginal_likelihood), float(p.evidence.error),

@@ -43,7 +43,7 @@ def test_any_number_of_processes_finds_the_same(launched, count):
     assert statuses[str(count)] == [0] * count, said
     alone, several = (json.loads((folder / str(c) / "found.json").read_text()) for c in (1, count))
     assert several[0] == pytest.approx(alone[0], rel=1e-6)
-    assert several[1] == pytest.approx(alone[1], abs=1e-6)  # of rounding alone
+    assert several[1] == pytest.approx(alone[1], abs=1e-6)  # These errors are of rounding alone.
     assert several[2:4] == pytest.approx(alone[2:4], rel=1e-6)
     for a, b in zip(several[4], alone[4], strict=True):
         assert a == pytest.approx(b, rel=1e-6)

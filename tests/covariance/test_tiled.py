@@ -60,7 +60,7 @@ def test_interrupted_file_of_tiles_resumes(monkeypatch, tmp_path):
     assert rest == [4, 5, 6]
     torch.testing.assert_close(K, matrices.matrix(theta), rtol=1e-10, atol=1e-10)
     ledger = tmp_path / "gram.json"
-    ledger.write_text(ledger.read_text()[:20])  # cut in half: nothing in it is believed
+    ledger.write_text(ledger.read_text()[:20])  # Nothing in a broken ledger is believed.
     rest.clear()
     build(progress=lambda done, *_: rest.append(done))
     assert rest == [1, 2, 3, 4, 5, 6]

@@ -53,7 +53,7 @@ def test_float32_error_of_gram_matrix_covers_gap(case):
 
 
 def test_unit_at_its_kink_keeps_error_small():
-    """In float32 it is off for one observation, in float64 on: a step in that one's Jacobian."""
+    """The unit is off for one observation in float32 and on in float64."""
     g = torch.Generator().manual_seed(3)
     x, y = torch.randn(32, 20, generator=g), torch.arange(32) % 4
     torch.manual_seed(3)

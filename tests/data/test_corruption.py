@@ -35,9 +35,9 @@ def test_altered_shares_follow_level():
         assert mask.double().mean().item() == pytest.approx(level, abs=0.03)
         assert torch.equal(flipped[mask], (LABELS[mask] + 1) % 10)
     counts = [corrupt_labels(LABELS, 0.5, num_classes=10, seed=s)[1].sum().item() for s in range(9)]
-    assert len(set(counts)) > 5  # Bernoulli: the count is random
+    assert len(set(counts)) > 5  # The number of altered labels is random.
     redrawn, _ = corrupt_labels(LABELS, 1.0, num_classes=10, seed=1)
-    assert redrawn.bincount().min() > 400  # uniform over all classes
+    assert redrawn.bincount().min() > 400  # New labels are uniform over all classes.
 
 
 def test_level_zero_keeps_labels_and_seeds_reproduce():

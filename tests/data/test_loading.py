@@ -54,7 +54,7 @@ def test_download_is_cached_and_checked(cifar_online, monkeypatch, tmp_path, cap
     assert first.x_train.shape == (100, 3072)
     assert "download" in capfd.readouterr().err
     cifar_online.unlink()
-    assert data.load("cifar10").fingerprint == first.fingerprint  # from the cache
+    assert data.load("cifar10").fingerprint == first.fingerprint  # It is in the cache.
     monkeypatch.setenv("BAYESGEN_DATA", str(tmp_path / "empty"))
     with pytest.raises(OSError, match="the download failed .* pass their folder as data_dir"):
         data.load("cifar10")

@@ -14,7 +14,7 @@ def test_bounds_follow_labels_and_rademacher_does_not():
     )
     bound, rademacher = result.bound[:, 0].values, result.rademacher[:, 0].values
     assert bound[0] < 0.35 < bound[1] < bound[2]
-    assert bound[2] > 0.5  # vacuous on random labels
+    assert bound[2] > 0.5  # It is vacuous on random labels.
     assert (rademacher == 1).all()
     for name in ("rademacher_trace", "fat_shattering", "vc"):
         assert (result[name] == 1).all()

@@ -45,7 +45,7 @@ def test_cell_equals_fit_to_its_labels(result):
     posterior = bg.GaussianProcess(kernel).fit(data.x_train, bg.likelihoods.one_hot(labels, 10))
     cell = result.sel(level=0.5, seed=1)
     gap = posterior.evidence.log_marginal_likelihood.item() - float(cell.log_marginal_likelihood)
-    assert abs(gap) < 0.1  # both within the search's tolerance of the same optimum
+    assert abs(gap) < 0.1  # Both are within the search's tolerance of one optimum.
     error = (posterior.mean(data.x_test).argmax(-1) != data.y_test).double().mean().item()
     assert error == pytest.approx(float(cell.test_error), abs=0.02)
 

@@ -59,7 +59,7 @@ def test_killed_study_resumes_from_store(monkeypatch, tmp_path):
     whole = study("digits", ["gp"], **settings)
     cells = sorted(tmp_path.iterdir())
     assert len(cells) == 2
-    cells[1].write_bytes(cells[1].read_bytes()[:20])  # cut in half: computed anew
+    cells[1].write_bytes(cells[1].read_bytes()[:20])  # A cell cut in half is computed anew.
     calls, gp = [], MODELS["gp"]
 
     def counted(*given):
@@ -71,4 +71,4 @@ def test_killed_study_resumes_from_store(monkeypatch, tmp_path):
     assert len(calls) == 1
     np.testing.assert_array_equal(again.log_marginal_likelihood, whole.log_marginal_likelihood)
     study("digits", ["gp"], **settings | {"train": 61})
-    assert len(calls) == 3  # other data are other cells
+    assert len(calls) == 3  # Other data are other cells.

@@ -32,7 +32,7 @@ def fails(x):
 
 
 def kills_once(x, folder):
-    """Takes its worker with it, the first time."""
+    """A job that kills its worker the first time that it is run."""
     flag = Path(folder) / "killed"
     if x == 2 and not flag.exists():
         flag.touch()
@@ -106,7 +106,7 @@ def test_dask_cluster_losing_a_worker_gives_serial_result(tmp_path):
             assert (tmp_path / "killed").exists()
             spread = experiments.corruption_models(**settings, executor=pool)
     for name in serial.data_vars:
-        if serial[name].dtype.kind == "f":  # threads sum in another order
+        if serial[name].dtype.kind == "f":  # Threads sum in another order.
             np.testing.assert_allclose(spread[name], serial[name], rtol=1e-9, err_msg=name)
         else:
             assert (serial[name].values == spread[name].values).all(), name

@@ -37,7 +37,7 @@ def test_provenance_states_command_versions_and_time():
     assert f"torch {metadata.version('torch')}" in said["versions"].split(", ")
     age = datetime.now(UTC) - datetime.fromisoformat(said["created"])
     assert 0 <= age.total_seconds() < 3600
-    assert all(isinstance(value, str) for value in said.values())  # as NetCDF stores them
+    assert all(isinstance(value, str) for value in said.values())  # NetCDF stores strings.
 
 
 def test_reproductions_are_experiments():

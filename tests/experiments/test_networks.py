@@ -57,6 +57,6 @@ def test_networks_train_together_as_ensemble(monkeypatch, tmp_path):
     assert trained == [4]
     assert (first.train_error < 0.05).all()
     assert (first.log_marginal_likelihood.diff("level") < 0).all()
-    again = study("digits", **settings)  # from the store: nothing is trained
+    again = study("digits", **settings)  # With the store nothing is trained.
     assert trained == [4]
     np.testing.assert_array_equal(first.log_marginal_likelihood, again.log_marginal_likelihood)

@@ -44,7 +44,7 @@ def test_derivatives_of_an_own_likelihood_match_closed_forms():
     f = torch.linspace(-3, 3, 7, dtype=F64)[:, None]
     y = torch.linspace(1, -1, 7, dtype=F64)[:, None]
     found = Logistic().derivatives(y, f)
-    p = torch.sigmoid(y - f)  # of the logistic distribution
+    p = torch.sigmoid(y - f)  # This is the logistic distribution function.
     torch.testing.assert_close(found.first, 2 * p - 1)
     torch.testing.assert_close(found.second, -2 * p * (1 - p))
     torch.testing.assert_close(found.third, 2 * p * (1 - p) * (1 - 2 * p))

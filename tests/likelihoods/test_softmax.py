@@ -15,4 +15,4 @@ def test_roots_of_softmax_give_its_curvature(C, size, seed):
     exact = torch.diag_embed(p) - p[..., None] * p[..., None, :]
     torch.testing.assert_close(V * w[:, None, :] @ V.mT, exact, rtol=1e-12, atol=1e-15)
     assert w.shape == (5, C - 1)
-    assert 0.9 < V.norm(dim=1).min() <= V.norm(dim=1).max() < 1.5  # no denormals to propagate
+    assert 0.9 < V.norm(dim=1).min() <= V.norm(dim=1).max() < 1.5  # There are no denormals.

@@ -31,7 +31,7 @@ def result():
         lambda x, y: bg.Polynomial(2, likelihood="student-t").fit(x, y),
     ],
 )
-@pytest.mark.filterwarnings("ignore")  # arviz's own: pandas deprecations, high Pareto k
+@pytest.mark.filterwarnings("ignore")  # ArviZ warns of pandas and of high Pareto k.
 def test_arviz_takes_every_posterior(fit):
     import arviz as az
 
@@ -57,7 +57,7 @@ def test_arviz_requires_one_task():
 
 
 def test_arviz_summarises_posterior_draws(result):
-    """ArviZ 0.23 and 1.x alike take what a posterior's distribution gives."""
+    """Both ArviZ 0.23 and 1.x accept draws of a posterior."""
     import arviz as az
 
     data = bg.data.load("digits", train=60, test=5)

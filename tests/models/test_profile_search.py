@@ -58,7 +58,7 @@ def test_every_task_reaches_the_best_of_a_fine_grid(family):
     )
     assert (found.parts.log_marginal_likelihood >= values.amax(0) - 1e-4).all()
     assert not found.at_bound.any()
-    assert found.parameter[0] > found.parameter[1]  # the slower wave has the longer scale
+    assert found.parameter[0] > found.parameter[1]  # The slower wave has the longer scale.
     for b in range(2):
         K = found.scale[b] * family.matrix(found.parameter[b])
         A = K + found.noise[b] * torch.eye(25, dtype=F64)

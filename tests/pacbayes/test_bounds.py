@@ -60,7 +60,7 @@ def test_bounds_increase_with_kl_confidence_and_risk(bound, risk, kl, n, delta, 
 @pytest.mark.parametrize("bound", UNIT)
 @given(risk=RISK, kl=KL, n=N, delta=DELTA, more=st.integers(2, 20))
 def test_bounds_decrease_with_n(bound, risk, kl, n, delta, more):
-    # The union's λ are a grid, another one for each n.
+    # The union bound has a grid of λ, which depends on n.
     slack = 1e-4 if bound is pacbayes.catoni_union else 1e-12
     assert bound(risk, kl, more * n, delta=delta) <= bound(risk, kl, n, delta=delta) + slack
 
@@ -113,7 +113,7 @@ def test_bounds_match_formulas_by_hand():
 
 
 def test_maurer_holds_in_simulation():
-    """Coin flips, two hypotheses, Q on the better one: fails in no more than δ of the draws."""
+    """With Q on the better of two hypotheses the bound fails in at most a share δ of the draws."""
     generator = torch.Generator().manual_seed(0)
     n, delta, truth = 50, 0.2, torch.tensor([0.3, 0.35], dtype=torch.float64)
     draws = torch.rand(2000, 2, n, generator=generator, dtype=torch.float64)

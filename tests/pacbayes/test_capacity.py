@@ -32,7 +32,7 @@ def test_sampled_rademacher_matches_average_over_all_signs(rng):
 
 
 def test_class_that_fits_random_labels_has_vacuous_rademacher_bound(rng):
-    K = torch.eye(100, dtype=torch.float64)  # every task has a function of norm √n
+    K = torch.eye(100, dtype=torch.float64)  # Every task has a function of norm √n.
     norm = math.sqrt(100)
     capacity = pacbayes.rademacher_sampled(K, norm, draws=50).value
     assert capacity == pytest.approx(1.0)

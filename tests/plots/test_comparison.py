@@ -29,7 +29,7 @@ def test_points_are_evidence_and_its_parts_with_the_best_on_top(table):
     fit, complexity = (c.get_offsets()[:, 0] for c in parts.collections)
     np.testing.assert_allclose(fit - complexity, places[:, 0])
     assert [text.get_text() for text in total.texts] == ["< 0.001", "0.98"]
-    assert list(total.lines[0].get_xdata()) == [-3.0, -3.0]  # the null model's line
+    assert list(total.lines[0].get_xdata()) == [-3.0, -3.0]  # This is the null model's line.
 
 
 def test_table_without_evidence_raises(table):

@@ -53,5 +53,5 @@ def test_soft_against_hard_shows_means_over_repetitions():
         assert axes.get_yscale() == "log"
         for m, line in enumerate(axes.lines):
             np.testing.assert_allclose(line.get_ydata(), values[m, t].mean(-1))
-        for band in axes.collections:  # a log axis cannot show what is not positive
+        for band in axes.collections:  # A log axis cannot show what is not positive.
             assert (band.get_paths()[0].vertices[:, 1] > 0).all()

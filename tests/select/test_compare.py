@@ -34,7 +34,7 @@ def test_table_ranks_models_and_states_probabilities():
     assert len(lines) == 5
     assert "bound" in lines[0]
     assert all(len(line) < 110 for line in lines)
-    assert table.bound.isna().all()  # everything was learnt on the data
+    assert table.bound.isna().all()  # Everything was learnt on the data.
 
 
 def test_model_worse_than_null_ranks_below_it():
@@ -70,7 +70,7 @@ def test_evidences_of_different_data_raise():
         bg.compare({"a": a, "b": bg.Polynomial(2).fit(x, 2 * y)})
     with pytest.raises(ValueError, match="different targets"):
         a.evidence.log_bayes_factor(bg.Polynomial(2).fit(x, -y).evidence)
-    counts = (y > 0).double()  # the same numbers as a density and as labels
+    counts = (y > 0).double()  # The same numbers serve as reals and as labels.
     with pytest.raises(ValueError, match="different targets"):
         bg.compare(
             {

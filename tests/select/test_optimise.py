@@ -61,7 +61,7 @@ def test_killed_run_resumes_from_log(tmp_path):
         select.optimise(build, space, trials=7, log=log, progress=False)
     assert len(log.read_text().splitlines()) == 3
     with log.open("a") as handle:
-        handle.write('{"setting": {"deg')  # cut short
+        handle.write('{"setting": {"deg')  # The last line is cut short.
     optimum = select.optimise(build, space, trials=7, log=log, progress=False)
     assert len(optimum.trials) == 7
     assert len(calls) == 4 + 4

@@ -16,7 +16,7 @@ def test_basis_spans_krylov_space(q, steps, seed):
     g = torch.Generator().manual_seed(seed)
     root = torch.randn(40, 40, generator=g, dtype=F64)
     A, start = root @ root.mT, torch.randn(40, q, generator=g, dtype=F64)
-    start[:, -1] = start[:, 0]  # a column that is there already
+    start[:, -1] = start[:, 0]  # This column is there already.
     space = block_lanczos(lambda v: A @ v, start, steps)
     m = space.basis.shape[1]
     assert m <= 40

@@ -17,14 +17,14 @@ def test_plans_follow_size_and_memory():
     fast, slow = (Machine(4e9, 100e9, LAPTOP.flops, rate, "cpu") for rate in (3e9, 1e8))
     assert plan(50_000, 3072, 20, machine=fast, keep=True).storage == "disk"
     assert plan(50_000, 3072, 20, machine=slow, keep=True).storage == "none"
-    assert plan(50_000, 3072, 20, machine=fast).storage == "none"  # no folder
+    assert plan(50_000, 3072, 20, machine=fast).storage == "none"  # There is no folder.
     poor = Machine(4e9, 1e9, LAPTOP.flops, 3e9, "cpu")
     assert plan(50_000, 3072, 20, machine=poor, keep=True).storage == "none"
     card = Machine(140e9, 1e9, {"float32": 5e13, "float64": 5e13}, 1e9, "card", card=True)
     assert plan(50_000, 3072, 110, machine=card).engine == "cholesky"
     assert plan(20_000, 3072, 110, machine=card).engine == "spectrum"
     one = plan(50_000, 3072, 110, machine=card, tasks=11, keep=True)
-    assert one.storage == "memory"  # no file for a card
+    assert one.storage == "memory"  # A card keeps no file.
     assert "then 11 exact Cholesky factorisations" in one.reason
     # On a CPU a few tasks may be made exact too, many may not.
     assert plan(18_000, 3072, 10, machine=LAPTOP, tasks=1).engine == "cholesky"

@@ -11,7 +11,7 @@ F64 = torch.float64
 
 
 class Products:
-    """A matrix that tells its products and nothing else."""
+    """A matrix that offers products and nothing else."""
 
     def __init__(self, K):
         self.K, self.shape, self.dtype, self.device = K, K.shape, K.dtype, K.device
@@ -56,7 +56,7 @@ def test_uncertain_moments_leave_weights_unchanged():
     wrong = torch.tensor([1.0, 50.0, -70.0], dtype=F64)
     told, _ = calibrate(nodes, weights, wrong, torch.full((3,), 1e6, dtype=F64))
     torch.testing.assert_close(told, weights, rtol=1e-6, atol=1e-6)
-    # Between the two the doubt is told, moment by moment.
+    # Between the two extremes, each moment contributes its own doubt.
     exact = nodes ** torch.arange(3)[:, None] @ weights.mean(0)
     doubt = torch.tensor([0.0, 0.1, 0.0], dtype=F64)
     one, off = calibrate(nodes, weights, exact, doubt)

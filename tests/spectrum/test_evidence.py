@@ -36,7 +36,7 @@ def test_evidence_is_normal_density(n, outputs, seed, scale, noise):
 @given(**settings_of)
 def test_complexity_is_kl_of_posterior_from_prior(n, outputs, seed, scale, noise):
     K, y = problem(n, outputs, seed)
-    K = K + 0.1 * torch.eye(n, dtype=F64)  # an invertible prior, for torch's KL
+    K = K + 0.1 * torch.eye(n, dtype=F64)  # torch's KL needs an invertible prior.
     evidence = Spectrum.dense(K, y).evidence(scale, noise)
     prior = scale * K
     gain = torch.linalg.solve(prior + noise * torch.eye(n, dtype=F64), prior).mT

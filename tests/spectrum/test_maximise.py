@@ -64,4 +64,4 @@ def test_pure_signal_and_pure_noise_end_at_bound():
     alternating = torch.tensor([1.0, -1.0], dtype=F64).repeat(15)
     noise = Spectrum.dense(K, alternating).maximise()
     assert noise.at_bound
-    assert noise.noise.item() == pytest.approx(1.0, rel=1e-3)  # the targets' variance
+    assert noise.noise.item() == pytest.approx(1.0, rel=1e-3)  # It is the targets' variance.

@@ -14,7 +14,7 @@ F64 = torch.float64
 
 
 def test_estimate_is_closer_to_truth_than_bracket_middle():
-    """Nearer than the middle of the bracket on the whole, and nowhere much farther."""
+    """It is closer on average, and never much farther away."""
     x, wide = points(400, 3), points(400, 6)
     kernels = [rbf_matrix(x, 0.15), rbf_matrix(wide, 0.5), torch.exp(-torch.cdist(wide, wide))]
     one, found, middles = torch.ones(1, dtype=F64), [], []

@@ -10,7 +10,7 @@ from tests.training.problems import mlp, same
 
 
 def killed_after(epochs, batches):
-    """A progress function that stops a run as a kill would."""
+    """A progress function that interrupts a run as a kill would."""
 
     def stop(done, expected, said):
         if done > epochs * batches + 1:

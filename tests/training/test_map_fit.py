@@ -65,7 +65,7 @@ def test_layer_precisions_are_accepted_and_mode_satisfies_laplace():
     assert "gradient" in seen[-1][2]
     posterior = bg.Laplace(net, prior_precision=alpha, hyperparameters="fixed").fit(
         data.x_train, data.y_train
-    )  # a NotAtModeWarning would be an error
+    )  # A NotAtModeWarning would be an error here.
     assert posterior.gain < 1
     assert posterior.gradient_norm == pytest.approx(found.gradient_norm, rel=0.05, abs=0.05)
 

@@ -22,4 +22,4 @@ def test_bounded_layer_stays_within_its_norm():
         assert float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) <= 0.9 + 1e-12
     loose = torch.eye(2, dtype=F64) * 0.5
     torch.testing.assert_close(Bounded(0.9)(loose), loose)
-    assert float(net[1].weight.detach().norm()) > 10  # the user's own is as it was
+    assert float(net[1].weight.detach().norm()) > 10  # The user's own is as it was.

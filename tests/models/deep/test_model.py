@@ -35,7 +35,7 @@ def test_training_raises_evidence_and_reports_unpaid_features():
 
 
 def test_free_features_overfit_and_weight_prior_pays():
-    """More evidence than the GP that made the data, and worse predictions; paid for, less."""
+    """Unpaid features have more evidence than a plain GP and predict worse; paid ones have less."""
     x, y = wave()
     new, truth = wave(400, seed=4)
     gp = bg.GaussianProcess(RBF()).fit(x, y)

@@ -61,7 +61,7 @@ def test_learnt_batch_reaches_evidence_of_separate_fits(make):
         assert gap > (-1e-4 if one.noise > 1e-6 else -0.1)
     settings = torch.stack([many.lengthscale, many.scale, many.noise], -1)
     kernel = gpytorch.kernels.ScaleKernel(make())
-    for b in range(2):  # a maximum: no neighbour is better
+    for b in range(2):  # At a maximum no neighbour is better.
         for j in range(3):
             for factor in (0.97, 1.03):
                 near = settings[b].clone()

@@ -8,7 +8,7 @@ from bayesgen import GaussianProcess, kernels
 
 
 def test_gradient_search_agrees_with_lengthscale_search(regression):
-    """Two length-scales that are free but tied by the data: the ARD optimum beats the isotropic."""
+    """The optimum over two length-scales has at least the evidence of that over one."""
     x, ys = regression
     isotropic = GaussianProcess(gpytorch.kernels.RBFKernel(), tolerance=1e-7).fit(x, ys[1])
     ard = GaussianProcess(gpytorch.kernels.RBFKernel(ard_num_dims=2)).fit(x, ys[1])

@@ -129,13 +129,13 @@ def test_interrupted_fit_resumes(problem, monkeypatch, tmp_path):
     first = heard[0].split("length-scale")[1]
     heard.clear()
     again = gp.fit(x, y, progress=lambda *said: heard.append(said[2]))
-    assert not any(w.endswith(first) for w in heard)  # the first length-scale is done
-    assert heard[0].startswith("product 5 ")  # and so are four products of the second
+    assert not any(w.endswith(first) for w in heard)  # The first length-scale is done.
+    assert heard[0].startswith("product 5 ")  # Four products of the second are done.
     whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov").fit(x, y)
     torch.testing.assert_close(
         again.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood
     )
-    other = gp.fit(x, y + 1)  # other data are not taken for these
+    other = gp.fit(x, y + 1)  # Other data are not taken for these.
     assert not torch.equal(
         other.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood
     )

@@ -101,7 +101,7 @@ def test_fit_is_deterministic(regression):
     assert torch.equal(a.lengthscale, b.lengthscale)
 
 
-class TestBadInput:
+class TestInvalidInput:
     x = torch.zeros(5, 2, dtype=F64)
     y = torch.zeros(5, dtype=F64)
 
@@ -120,7 +120,7 @@ class TestBadInput:
             ("text", y, TypeError, "x must be a tensor or an array, got str"),
         ],
     )
-    def test_data(self, x, y, kind, message):
+    def test_invalid_data_raise(self, x, y, kind, message):
         with pytest.raises(kind, match=message):
             GaussianProcess(scaled_rbf(), 0.1).fit(x, y)
 
@@ -134,19 +134,19 @@ class TestBadInput:
             ({"max_spectra": 1}, ValueError, "max_spectra must be an integer of at least 3"),
         ],
     )
-    def test_arguments(self, arguments, kind, message):
+    def test_invalid_arguments_raise(self, arguments, kind, message):
         with pytest.raises(kind, match=message):
             GaussianProcess(**{"kernel": scaled_rbf(), **arguments})
 
-    def test_fixed_without_noise(self):
+    def test_fixed_hyperparameters_without_noise_raise(self):
         with pytest.raises(ValueError, match="noise must be given"):
             GaussianProcess(scaled_rbf(), hyperparameters="fixed").fit(self.x, self.y)
 
-    def test_noise_shape(self):
+    def test_noise_of_wrong_shape_raises(self):
         with pytest.raises(ValueError, match=r"noise must be a number or have shape"):
             GaussianProcess(scaled_rbf(), torch.ones(4, dtype=F64)).fit(self.x, self.y)
 
-    def test_kernel_batch(self):
+    def test_batch_of_kernels_raises(self):
         kernel = gpytorch.kernels.RBFKernel(batch_shape=torch.Size([2]))
         with pytest.raises(ValueError, match="kernel must have no batch shape"):
             GaussianProcess(kernel, 0.1).fit(self.x, self.y)
@@ -162,14 +162,14 @@ class TestBadInput:
         ],
     )
     @pytest.mark.parametrize("how", ["fixed", "evidence"])
-    def test_kernel_function(self, function, kind, message, how):
+    def test_invalid_kernel_function_raises(self, function, kind, message, how):
         x = torch.randn(6, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
         with pytest.raises(kind, match=message):
             GaussianProcess(function, 0.1, hyperparameters=how).fit(x, x[:, 0])
 
     @pytest.mark.parametrize("how", ["fixed", "evidence"])
-    def test_kernel_function_that_is_wrong_on_all_inputs_only(self, how):
-        """Every second input, which a look at a few would skip, sees an indefinite kernel."""
+    def test_kernel_function_indefinite_on_all_inputs_only_raises(self, how):
+        """The kernel is indefinite on every second input, which checking a few would miss."""
         x = torch.arange(400, dtype=F64)
 
         def function(a, b):
@@ -180,8 +180,8 @@ class TestBadInput:
             GaussianProcess(function, 100.0, hyperparameters=how).fit(x, torch.sin(x))
 
     @pytest.mark.parametrize("how", ["fixed", "evidence"])
-    def test_kernel_function_that_is_asymmetric_above_the_diagonal_only(self, how):
-        """A factorisation reads one triangle; the other must not go unseen."""
+    def test_kernel_function_asymmetric_above_diagonal_only_raises(self, how):
+        """A factorisation reads one triangle only, and the other must be checked too."""
         x = torch.arange(400, dtype=F64)
 
         def function(a, b):
@@ -191,7 +191,7 @@ class TestBadInput:
             with pytest.raises(ValueError, match="must be symmetric"):
                 GaussianProcess(turned, 0.1, hyperparameters=how).fit(x, torch.sin(x))
 
-    def test_new_inputs(self):
+    def test_invalid_new_inputs_raise(self):
         posterior = GaussianProcess(scaled_rbf(), 0.1, hyperparameters="fixed").fit(self.x, self.y)
         with pytest.raises(ValueError, match="x_new must have 2 columns, as x had, got 1"):
             posterior.predict(self.x[:, :1])

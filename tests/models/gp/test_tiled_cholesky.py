@@ -8,7 +8,7 @@ import bayesgen as bg
 
 
 def test_exact_factorisation_follows_search(problem, monkeypatch):
-    """What the search found is kept, its evidence made exact; or else it stays and that is said."""
+    """Hyperparameters found are kept and their evidence is made exact, or a warning says why."""
     x, y = problem
     search = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov").fit(x, y)
     gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="cholesky")

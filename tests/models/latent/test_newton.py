@@ -27,7 +27,7 @@ def test_newton_converges_on_extreme_data():
     many = bg.GaussianProcess(kernel, likelihood="poisson").fit(x, counts)
     torch.testing.assert_close(many.mode(), counts.log(), atol=1e-3, rtol=0)
     y = torch.sin(3 * x)
-    y[5] = 1e6  # without noise but for one point: the evidence wants σ² = 0
+    y[5] = 1e6  # Only this point is noisy: the evidence is largest at σ² = 0.
     robust = bg.GaussianProcess(kernel, likelihood="student-t").fit(x, y)
     assert robust.evidence.error < 0.2
     assert robust.evidence.effective_dimension < 30

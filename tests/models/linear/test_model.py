@@ -41,7 +41,7 @@ def test_fixed_evidence_is_normal_density(degree, rate, noise, seed, n):
     want = multivariate_normal.logpdf(y.numpy(), cov=cov.numpy())
     got = model.fit(x, y).evidence
     assert float(got.log_marginal_likelihood) == pytest.approx(want, rel=1e-9, abs=1e-9)
-    # weights, covariance and predictions against the textbook formulas
+    # Weights, covariance and predictions follow the textbook formulas.
     posterior, S = model.fit(x, y), torch.diag(1.5 * rate**-j)
     gain = S @ Phi.T @ torch.linalg.inv(cov)
     torch.testing.assert_close(posterior.weights, gain @ y, rtol=1e-6, atol=1e-6)

@@ -34,7 +34,7 @@ def test_evidence_gradient_matches_autograd_and_vanishes_at_maximum(prior):
     assert gradient.log_scale.abs() < 1e-5
     assert gradient.log_noise.abs() < 1e-5
     along = (-gradient.log_prior_variance * (j if prior.name == "geometric" else j.log1p())).sum()
-    assert along.abs() < 0.2  # to the search's tolerance
+    assert along.abs() < 0.2  # This is the search's tolerance.
     assert best.evidence.log_marginal_likelihood > posterior.evidence.log_marginal_likelihood
 
 

@@ -26,7 +26,7 @@ def test_linear_network_equals_linear_model(curvature):
     x = torch.randn(30, 4, generator=g, dtype=F64)
     y = x @ torch.tensor([1.0, 0.5, -1.0, 0.2], dtype=F64) + 0.4 * torch.randn(30, generator=g)
     y = y.double()
-    if curvature == "diag":  # exact where the features are orthogonal
+    if curvature == "diag":  # It is exact where the features are orthogonal.
         x = torch.linalg.qr(x)[0] * 5
     model = bg.LinearModel(prior_variance=0.5, noise=0.3, hyperparameters="fixed").fit(x, y)
     net = nn.Linear(4, 1, bias=False).double()
@@ -104,7 +104,7 @@ def test_rescaling_before_batch_norm_changes_evidence_not_function():
     net = bg.networks.PreResNet20(1, 2).double()
     bg.train(net, x, y, epochs=30, batch=None, learning_rate=0.05)
     before, scores, block = fit_quietly(fixed_laplace(net), x, y), net(x), net.blocks[0]
-    with torch.no_grad():  # the convolution before a BatchNorm, and what the norm remembers
+    with torch.no_grad():  # BatchNorm undoes the change of the convolution.
         block.conv1.weight.mul_(3)
         block.norm2.running_mean.mul_(3)
         block.norm2.running_var.mul_(9).add_(8 * block.norm2.eps)

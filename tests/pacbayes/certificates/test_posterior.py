@@ -35,7 +35,7 @@ def test_basis_fitted_to_inputs_raises(model, wanted):
 
 
 def test_outputscale_is_part_of_prior_with_prior_mean(digits, parity):
-    """What the data would make of it must not reach the bound."""
+    """An outputscale that was learnt from the data must not enter the bound."""
     gp = bg.GaussianProcess(rbf_kernel(2.0), mean=0.5)
     made = pacbayes.certify(gp, digits.x_train, parity)
     assert made.settings["scale"] == 1.0
@@ -58,7 +58,7 @@ def test_vote_certificate_names_its_bound(digits, parity):
 
 
 def test_certificate_holds_in_simulation():
-    """1,000 draws of a known problem: six inputs, noisy labels, a fixed GP."""
+    """The bound fails in at most a share δ of 1,000 draws of a known problem."""
     generator = torch.Generator().manual_seed(0)
     points = torch.linspace(-1, 1, 6, dtype=torch.float64)
     positive = torch.tensor([0.1, 0.2, 0.4, 0.7, 0.9, 0.6], dtype=torch.float64)

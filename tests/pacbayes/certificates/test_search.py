@@ -84,7 +84,7 @@ def test_invalid_arguments_of_certify_raise(digits, parity):
 
 
 def test_unpaid_choice_of_prior_fails_too_often():
-    """Random labels, 5,000 point-mass priors: the best looks good, unless it is paid for."""
+    """The best of 5,000 point-mass priors looks good on random labels unless it is paid for."""
     generator = torch.Generator().manual_seed(0)
     n, M, delta = 20, 5000, 0.05
     free, paid = 0, 0

@@ -24,7 +24,7 @@ def test_tuning_minimises_bound_over_scale_and_noise(digits, parity):
 
 
 def test_common_scaling_of_prior_and_posterior_keeps_bound(digits, parity):
-    """What makes the outputscale free: f and 3f have the same signs, and the same KL."""
+    """The outputscale is free because f and 3f have the same signs and the same KL."""
     posterior = bg.GaussianProcess(rbf_kernel(2.0), 0.3, hyperparameters="fixed").fit(
         digits.x_train, parity
     )

@@ -1,1 +1,1 @@
-"""Deep kernels: a network's features under a Gaussian process."""
+"""Deep kernels: a Gaussian process on the features of a network."""

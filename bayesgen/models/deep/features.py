@@ -1,4 +1,4 @@
-"""A network's outputs as features: computed, and differentiated, some observations at a time."""
+"""Compute and differentiate the features of a network, in batches of observations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn.utils import parametrize
 
 
 class Bounded(nn.Module):
-    """W·min(1, c/‖W‖₂): a weight whose spectral norm is at most c.
+    """Parametrisation W·min(1, c/‖W‖₂) of a weight, whose spectral norm is then at most c.
 
-    A convolution's weight counts as the matrix (out, in·k²); its norm as an operator on images is
-    at most k times as large (Tsuzuku et al. 2018, lemma 1).
+    The weight of a convolution is treated as the matrix (out, in·k²). The norm of the convolution
+    as an operator on images is at most k times as large (Tsuzuku et al. 2018, lemma 1).
 
     Source: Gouk et al. (2021), eq. 9; van Amersfoort et al. (2021), section 3.
     """
@@ -23,18 +23,18 @@ class Bounded(nn.Module):
         self.limit = limit
 
     def forward(self, weight: Tensor) -> Tensor:
-        """A weight of any shape, outputs first."""
+        """The bounded weight, for a weight of any shape whose first axis is the outputs."""
         norm = torch.linalg.matrix_norm(weight.flatten(1), 2)
         return weight * (self.limit / norm).clamp(max=1)
 
 
 class DeepFeatures:
-    """φ(x) of a network's copy in evaluation mode: BatchNorm's statistics as they stand.
+    """The features φ(x) of a copy of a network in evaluation mode.
 
     Args:
-        net: inputs (n, …) to features (n, D).
-        batch: observations a pass.
-        lipschitz: the largest spectral norm of each linear or convolutional layer; None for any.
+        net: module from inputs (n, …) to features (n, D).
+        batch: observations per pass.
+        lipschitz: largest spectral norm of each linear or convolutional layer; None sets no bound.
     """
 
     def __init__(self, net: nn.Module, batch: int, lipschitz: float | None = None) -> None:
@@ -46,14 +46,14 @@ class DeepFeatures:
                     parametrize.register_parametrization(module, "weight", Bounded(lipschitz))
 
     def parameters(self) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """The parameters of the network that are trained."""
         return [p for p in self.net.parameters() if p.requires_grad]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """φ(x), (n, D), float64, without a graph.
+        """The features φ(x), (n, D), float64, detached from the parameters.
 
         Raises:
-            ValueError: outputs of another shape.
+            ValueError: the network's outputs do not have shape (n, D).
         """
         with torch.no_grad():
             phi = torch.cat([self.net(rows) for rows in x.split(self.batch)])
@@ -65,7 +65,7 @@ class DeepFeatures:
         return phi.double()
 
     def pull(self, x: Tensor, gradient: Tensor) -> None:
-        """Add ⟨gradient, ∂φ/∂w⟩ to the gradients of the parameters, by another pass."""
+        """Add the vjp ⟨gradient, ∂φ/∂w⟩ to the gradients of the parameters, by another pass."""
         rows = zip(x.split(self.batch), gradient.split(self.batch), strict=True)
         with torch.enable_grad():
             for some, weights in rows:
@@ -73,7 +73,7 @@ class DeepFeatures:
                 phi.backward(weights.to(phi))
 
     def frozen(self) -> nn.Module:
-        """A copy with plain weights, whatever bounded them."""
+        """A copy of the network with plain weights, without the parametrisation."""
         net = copy.deepcopy(self.net)
         for module in net.modules():
             if parametrize.is_parametrized(module):

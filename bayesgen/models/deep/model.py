@@ -1,4 +1,4 @@
-"""Deep kernel learning: a network's features under a GP, trained on the exact evidence."""
+"""Deep kernel learning: a Gaussian process on a network's features, trained on exact evidence."""
 
 from __future__ import annotations
 
@@ -31,49 +31,52 @@ from bayesgen.models.network.data import inputs
 from bayesgen.posterior.posterior import Observed
 
 _OBJECTIVES = ("evidence", "conditional")
-# The noise is not searched below so much of the targets' mean square.
+# Smallest noise variance in training, as a share of the targets' mean square.
 _NOISE_FLOOR = 1e-6
-# A step to the mode that could gain so many nats an observation is worth a warning.
+# Gain of a Newton step, in nats per observation, above which fit warns.
 _WORTH = 0.01
 
 
 class DeepKernel:
-    """y = f(φ(x)) + ε, f ~ GP(0, s·k): features φ of a network under a Gaussian process.
+    """A Gaussian process on the features φ of a network: y = f(φ(x)) + ε with f ~ GP(0, s·k).
 
-    Network, kernel and noise are trained together by Adam on the exact evidence: features by
-    mini-batches without a graph, one Cholesky factorisation a step for all outputs, and the
-    gradient pulled back through the network by mini-batches again. At the end the kernel's
-    hyperparameters are refitted on the features by `GaussianProcess`.
+    Network, kernel and noise variance are trained together by Adam on the exact evidence. Each step
+    computes the features in mini-batches without a graph, takes one Cholesky factorisation for all
+    outputs, and pulls the gradient back through the network in mini-batches. At the end
+    `GaussianProcess` refits the kernel's hyperparameters on the features.
 
-    A caution: the evidence pays for the function given the features, not for the features. With
-    enough weights log p(y) rises far above what any sensible model earns while the test error
-    worsens (Ober et al. 2021; for a rebuttal see arXiv:2509.21228), and
-    `Evidence.complexity_excludes` says "features". Cures: `objective="conditional"`, `lipschitz`,
-    or `prior_precision`, with which the reported Evidence pays for the weights:
+    Caution: the complexity includes the function given the features, but not the features. With
+    enough weights, log p(y) becomes far too high while the test error worsens (Ober et al. 2021;
+    for a rebuttal see arXiv:2509.21228). `Evidence.complexity_excludes` then holds "features".
+    Remedies are `objective="conditional"`, `lipschitz`, and `prior_precision`. With
+    `prior_precision`, the complexity includes the weights:
 
-        log p(D) ≈ log p(y | φ_w*) − ½α‖w*‖² − ½ log|I + F/α|,
+        log p(D) ≈ log p(y | φ_w*) − ½α‖w*‖² − ½ log|I + F/α|
 
-    F the Fisher information of N(0, A(w)) (`bayesgen.models.deep.weight_prior.Fisher`).
+    where F is the Fisher information of N(0, A(w)) (`bayesgen.models.deep.weight_prior.Fisher`).
 
     Args:
-        net: any module from inputs (n, …) to features (n, D); copied, and put into evaluation mode
-            (BatchNorm's statistics are frozen as they stand, dropout is off).
-        kernel: on the features, as for `GaussianProcess`.
-        noise: σ², a variance, to keep; None learns it.
-        objective: "evidence", or "conditional": log p(y_{>m} | y_{≤m}) in a fresh order a step.
+        net: module from inputs (n, …) to features (n, D). A copy of it is put into evaluation mode:
+            BatchNorm uses its stored statistics, and dropout is off.
+        kernel: kernel on the features, as in `GaussianProcess`.
+        noise: noise variance σ² to keep; None learns it.
+        objective: "evidence", or "conditional" for log p(y_{>m} | y_{≤m}) in a new order at each
+            step.
         conditioned: m as a share of n, for "conditional".
-        lipschitz: the largest spectral norm of each linear or convolutional layer (with residual
-            connections features are then bi-Lipschitz); None for any.
-        prior_precision: α > 0 of the weights' prior N(0, 1/α); None for no prior.
-        steps: of Adam, each on all the data.
-        learning_rate: of the network.
-        head_rate: of the GP's hyperparameters.
-        batch: observations a pass through the network.
-        probes, lanczos_steps: for log|I + F/α| beyond 1,000 weights, see `Spectrum.lanczos`.
-        seed: of the orders of "conditional"; what is drawn in the network follows torch's own.
+        lipschitz: largest spectral norm of each linear or convolutional layer; None sets no bound.
+            In a network with residual connections the features are then bi-Lipschitz.
+        prior_precision: prior precision α > 0 of the weights' prior N(0, 1/α); None for no prior.
+        steps: number of Adam steps, each on all the data.
+        learning_rate: learning rate of the network.
+        head_rate: learning rate of the Gaussian process's hyperparameters.
+        batch: observations per pass through the network.
+        probes, lanczos_steps: settings of log|I + F/α| above 1,000 weights; see `Spectrum.lanczos`.
+        seed: seed of the orders of "conditional". Random layers of the network use torch's global
+            generator.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range; the message names
+            it.
 
     Source: Wilson et al. (2016); Lotfi et al. (2022) for the conditional objective; van Amersfoort
         et al. (2021) for bounded norms.
@@ -145,19 +148,20 @@ class DeepKernel:
 
     @tf32(False)
     def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
-        """Train on data, and condition on them.
+        """Train the network and the Gaussian process on data, and condition on the data.
 
         Args:
             x: inputs (n, …), of the network's dtype and on its device.
-            y: targets, (n,) or (n, C), real; all outputs share features and hyperparameters.
+            y: real targets, (n,) or (n, C); all outputs share features and hyperparameters.
             progress: called as progress(done, expected, what) after each step.
 
         Raises:
-            TypeError, ValueError: inputs the network does not take; targets that do not match.
-            DivergedError: an objective that is not finite.
+            TypeError, ValueError: the network cannot take the inputs; the targets do not match.
+            DivergedError: the objective is not finite.
 
         Warns:
-            NotAtModeWarning: with a weight prior, a step to the mode could gain much.
+            NotAtModeWarning: with a prior on the weights, a Newton step would gain more than 0.01
+                nats per observation.
         """
         x = inputs(x)
         features = DeepFeatures(self.net, self.batch, self.lipschitz)
@@ -183,7 +187,7 @@ class DeepKernel:
         return DeepKernelPosterior(gp, features.frozen(), x, found, history, dimension, self.batch)
 
     def _head(self, phi: Tensor, y: Tensor) -> Head:
-        """Hyperparameters of maximum evidence on the features as they are, to start from."""
+        """The Gaussian process with hyperparameters of largest evidence on the initial features."""
         kernel, scale, free_scale = kernels.resolve(self.kernel, phi)
         matrices = gram(kernel, phi)
         noise = phi.new_ones(1, 1) if self.noise is None else self.noise.to(phi).reshape(1, 1)
@@ -214,7 +218,7 @@ class DeepKernel:
             groups.append({"params": own, "lr": self.head_rate})
         optimiser, rows = torch.optim.Adam(groups), []
         with warnings.catch_warnings():
-            # On the way a jitter may be needed; only the one at the end is part of the result.
+            # Intermediate steps may need a jitter; only that of the final fit is reported.
             warnings.filterwarnings("ignore", message="the covariance is singular")
             for number in range(self.steps):
                 optimiser.zero_grad(set_to_none=True)
@@ -244,7 +248,10 @@ class DeepKernel:
         return pd.DataFrame(rows).rename_axis("step")
 
     def _refit(self, phi: Tensor, y: Tensor, head: Head) -> GPPosterior:
-        """The GP on the trained features: of maximum evidence, unless that was not the aim."""
+        """The posterior of the Gaussian process on the trained features.
+
+        With objective "evidence" its hyperparameters are refitted; otherwise they are kept.
+        """
         import gpytorch
 
         learn: str | tuple[str, ...] = "fixed"
@@ -315,7 +322,7 @@ class DeepKernel:
         )
 
     def _gradient(self, features: DeepFeatures, head: Head, x: Tensor, y: Tensor) -> Tensor:
-        """∂ log p(y | φ_w)/∂w, (P,), float64."""
+        """The gradient ∂ log p(y | φ_w)/∂w, (P,), float64."""
         for w in features.parameters():
             w.grad = None
         _, slope = step(head, features(x), y, evidence, torch.Generator())

@@ -1,4 +1,4 @@
-"""What a deep kernel is trained on: the evidence above the features, whole or conditional."""
+"""Training objectives of a deep kernel: the evidence or the conditional evidence."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bayesgen.kernels import evaluate, free_parameters
 
 
 class Head(nn.Module):
-    """The GP above the features: A = s·k(φ, φ) + σ²I, its hyperparameters as parameters.
+    """The Gaussian process on the features, A = s·k(φ, φ) + σ²I, as a module with parameters.
 
     Args:
-        kernel: of unit outputscale.
-        scale: s, ().
-        noise: σ², ().
-        learn_noise: whether σ² is to move.
-        floor: the smallest σ² of the search.
+        kernel: kernel of unit outputscale.
+        scale: outputscale s, ().
+        noise: noise variance σ², ().
+        learn_noise: whether σ² is trained.
+        floor: smallest σ² in training.
     """
 
     def __init__(
@@ -41,26 +41,26 @@ class Head(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """S, ()."""
+        """The outputscale s, ()."""
         return self.log_scale.exp()
 
     @property
     def noise(self) -> Tensor:
-        """σ², ()."""
+        """The noise variance σ², ()."""
         return self.log_noise.exp()
 
     def free(self) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """The hyperparameters that are trained."""
         own = [self.log_scale, self.log_noise]
         return [*free_parameters(self.kernel), *(p for p in own if p.requires_grad)]
 
     def covariance(self, phi: Tensor) -> Tensor:
-        """A, (n, n), differentiable in φ and the parameters."""
+        """The covariance A, (n, n), differentiable in φ and in the hyperparameters."""
         noise = self.noise * torch.eye(len(phi), dtype=phi.dtype, device=phi.device)
         return self.scale * evaluate(self.kernel, phi) + noise
 
     def clip(self) -> None:
-        """The noise, where it is searched, not below its floor."""
+        """Raise a trained noise variance to its floor where it is below."""
         if self.log_noise.requires_grad:
             with torch.no_grad():
                 self.log_noise.clamp_(min=math.log(self.floor))
@@ -68,11 +68,11 @@ class Head(nn.Module):
 
 @dataclass(frozen=True)
 class Sensed:
-    """An objective at one setting.
+    """The value of an objective at one covariance, with its gradient.
 
     Attributes:
-        value: nats.
-        weights: ∂ value/∂A, (n, n).
+        value: the value, in nats.
+        weights: the gradient ∂ value/∂A, (n, n).
     """
 
     value: float
@@ -83,13 +83,18 @@ Objective = Callable[[Tensor, Tensor, torch.Generator], Sensed]
 
 
 def evidence(A: Tensor, y: Tensor, _: torch.Generator) -> Sensed:
-    """log p(y | φ), all outputs by one factorisation."""
+    """The log marginal likelihood log p(y | φ) and its gradient, by one factorisation."""
     found = solvers.sensitivity(solvers.cholesky(A), y)
     return Sensed(float(found.value), found.gradient)
 
 
 def conditional(share: float) -> Objective:
-    """log p(y_{>m} | y_{≤m}, φ) = log p(y) − log p(y_{≤m}), m a share of n, in a fresh order.
+    """The objective log p(y_{>m} | y_{≤m}, φ) = log p(y) − log p(y_{≤m}).
+
+    Each call draws a new order of the observations.
+
+    Args:
+        share: m as a share of n.
 
     Source: Lotfi et al. (2022), eq. 4 and section 6.
     """
@@ -109,7 +114,11 @@ def conditional(share: float) -> Objective:
 def step(
     head: Head, phi: Tensor, y: Tensor, objective: Objective, generator: torch.Generator
 ) -> tuple[float, Tensor]:
-    """The value, and its gradient in φ (n, D); those of the head's parameters are added to them."""
+    """The value of the objective and its gradient in the features, (n, D).
+
+    The gradients of the negative objective in the head's parameters are added to those parameters.
+    The returned gradient is that of the negative objective too, as optimisers minimise.
+    """
     phi = phi.detach().requires_grad_()
     with torch.enable_grad():
         A = head.covariance(phi)

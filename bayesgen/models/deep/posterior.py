@@ -1,4 +1,4 @@
-"""What a deep kernel knows after seeing data: a Gaussian process's posterior on its features."""
+"""The posterior of a deep kernel: a Gaussian process posterior on the features."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 class DeepKernelPosterior(Reporting):
-    """A `GPPosterior` on trained features. Made by `DeepKernel.fit`.
+    """A `GPPosterior` on trained features; made by `DeepKernel.fit`.
 
     Attributes:
-        evidence: the `Evidence`; its `complexity_excludes` says "features" where the features were
-            trained on the same targets and no prior on their weights pays for it.
-        gp: the posterior on the features.
+        evidence: the `Evidence`. Its `complexity_excludes` holds "features" where the features were
+            trained on the same targets without a prior on the weights.
+        gp: the posterior of the Gaussian process on the features.
         net: the trained copy of the network.
-        history: one row a step: objective (nats per observation) and, with it, what was moving.
-        weights_dimension: N_eff of the weights under their prior; 0 without one.
+        history: one row for each step, with the objective (nats per observation), the outputscale
+            and the noise variance.
+        weights_dimension: effective parameters of the weights under their prior; 0 without a prior.
     """
 
     data_dependent = "the features, trained on the same targets"
@@ -51,12 +52,12 @@ class DeepKernelPosterior(Reporting):
 
     @property
     def scale(self) -> Tensor:
-        """Outputscale s, a variance, ()."""
+        """The outputscale s, a variance, ()."""
         return self.gp.scale
 
     @property
     def noise(self) -> Tensor:
-        """Noise variance σ², ()."""
+        """The noise variance σ², ()."""
         return self.gp.noise
 
     @property
@@ -65,13 +66,13 @@ class DeepKernelPosterior(Reporting):
         return self.gp.kernels[0]
 
     def features(self, x_new: Any) -> Tensor:
-        """φ(x), (m, D), float64.
+        """The features φ(x_new), (m, D), float64.
 
         Args:
             x_new: inputs, (m, …), of the network's dtype and on its device.
 
         Raises:
-            ValueError: inputs of another shape or on another device.
+            ValueError: x_new and the training inputs differ in shape or device.
         """
         x_new = inputs(x_new)
         if x_new.shape[1:] != self._x.shape[1:] or x_new.device != self._x.device:
@@ -83,7 +84,7 @@ class DeepKernelPosterior(Reporting):
             return torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
 
     def mean(self, x_new: Any) -> Tensor:
-        """Posterior mean at new inputs, of the targets' layout. See `GPPosterior.mean`."""
+        """Posterior mean at new inputs, in the targets' layout; see `GPPosterior.mean`."""
         return self.gp.mean(self.features(x_new))
 
     def fitted(self) -> Tensor:
@@ -91,7 +92,7 @@ class DeepKernelPosterior(Reporting):
         return self.gp.fitted()
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
-        """Predictive distribution of each new observation. See `GPPosterior.predict`."""
+        """Predictive distribution of each new observation; see `GPPosterior.predict`."""
         return self.gp.predict(self.features(x_new), latent=latent)
 
     def similarity(self, x1: Any, x2: Any) -> Tensor:
@@ -101,20 +102,20 @@ class DeepKernelPosterior(Reporting):
         return self.scale * k
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`."""
+        """Draws of the latent functions; see `Posterior.latent_samples`."""
         return self.gp.latent_samples(count, task=task, seed=seed)
 
     def task(self, task: int) -> DeepKernelPosterior:
-        """See `Posterior.task`; a deep kernel has one task."""
+        """The posterior itself, as there is one task; see `Posterior.task`."""
         self._index(task)
         return self
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         return self.gp.observe(f, task=task)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`."""
+        """Marginals of the latent functions at the training inputs; see `Posterior.marginals`."""
         return self.gp.marginals(task)
 
     def __repr__(self) -> str:

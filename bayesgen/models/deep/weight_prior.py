@@ -1,4 +1,4 @@
-"""A Gaussian prior on the weights under a deep kernel, paid for by Laplace's approximation."""
+"""The Laplace approximation for a Gaussian prior on the weights of a deep kernel."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from bayesgen.models.deep.objective import Head
 from bayesgen.spectrum.decomposition import Rounding
 from bayesgen.spectrum.spectrum import Spectrum
 
-# The largest Fisher information that is formed; a larger one is known by its products.
+# Largest number of weights for which the Fisher information is formed as a matrix. Above it, only
+# its products are used.
 LARGEST = 1000
 
 
 class Fisher:
-    """Fisher information of N(0, A(w)) in the weights, times C outputs: an operator (P, P).
+    """Fisher information of N(0, A(w)) in the weights, for C outputs, as an operator (P, P).
 
         F = C/2 · tr(A⁻¹ ∂ᵢA A⁻¹ ∂ⱼA)
 
-    It is the expectation of the negative Hessian of log p(y | w), and PSD where that need not be.
-    A product takes one directional derivative of A, two products with A⁻¹ and one pullback.
+    It is the expectation of the negative Hessian of log p(y | w). Unlike that Hessian, it is always
+    PSD. One product takes a directional derivative of A, two products with A⁻¹, and a vjp.
 
     Args:
-        weights: of the network.
-        head: the GP above.
+        weights: weights of the network.
+        head: the Gaussian process on the features.
         x: inputs, (n, …).
-        outputs: C.
-        batch: observations a pass.
+        outputs: number of outputs C.
+        batch: observations per pass.
 
     Source: Rasmussen & Williams (2006), eq. 5.9, differentiated; Kay (1993), eq. 3.32.
     """
@@ -50,8 +51,8 @@ class Fisher:
     def _times(self, v: Tensor) -> Tensor:
         moved = self.weights.jvp(self.x, v, self.batch).double()
         phi = self.phi.clone().requires_grad_()
-        # ∂A along a direction by two reverse passes: kernels with a backward pass of their own,
-        # as gpytorch's, have no forward one.
+        # The directional derivative of A takes two reverse passes, because gpytorch's kernels with
+        # a custom backward pass support no forward mode.
         with torch.enable_grad():
             A = self.head.covariance(phi)
             u = torch.zeros_like(A, requires_grad=True)
@@ -63,9 +64,14 @@ class Fisher:
 
 
 def spectrum(fisher: Fisher, gradient: Tensor, *, probes: int, steps: int) -> Spectrum:
-    """Eigenvalues of the Fisher information, and how a gradient (P,) loads on them.
+    """Spectrum of the Fisher information, with a gradient (P,) as its targets.
 
-    All of them, or by Lanczos quadrature from `probes` vectors with `steps` products each.
+    It is exact for at most 1,000 weights, and by Lanczos quadrature above.
+
+    Args:
+        fisher: the Fisher information.
+        gradient: gradient of the log posterior in the weights, (P,).
+        probes, steps: settings of the quadrature; see `Spectrum.lanczos`.
     """
     count = fisher.weights.count
     if count > LARGEST:

@@ -188,7 +188,7 @@ class LinearPosterior(Certified, ExactPosterior):
     def weight_covariance(self) -> Tensor:
         """Posterior covariance of the weights, (d, d) or (B, d, d); all outputs share it.
 
-            s S^½ [I − V diag(sλ/(sλ + σ²)) Vᵀ] S^½,  S = diag(v)
+        s S^½ [I − V diag(sλ/(sλ + σ²)) Vᵀ] S^½,  S = diag(v)
         """
         each = []
         for b in range(len(self._weights)):
@@ -364,7 +364,7 @@ class LinearPosterior(Certified, ExactPosterior):
         return self._root(0).gram, self._found.theta[0]
 
     def _reached(self, Phi: Tensor) -> Tensor:
-        """Features Φ times a square root of the weights' posterior covariance, of the first task."""
+        """Features Φ times a square root of the first task's posterior weight covariance."""
         return self._shrunk(0, Phi * self._root(0).root_v)
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:

@@ -50,15 +50,15 @@ def Polynomial(
     likelihood: str | Likelihood = "gaussian",
     **model: Any,
 ) -> LinearModel[Any]:
-    """A `LinearModel` in polynomials up to a degree, the order of a feature its total degree.
+    """A `LinearModel` in polynomials up to a degree; the order of a feature is its total degree.
 
     Args:
         degree: largest order, at least 0.
-        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
-            are accepted too.
+        prior_variance, noise, likelihood: as in `LinearModel`.
         kind: "powers" (inputs as given), "legendre" or "chebyshev" (inputs scaled to [−1, 1]).
         input_range: (low, high) mapped to [−1, 1], "data", or None; see `bases.Polynomial`.
         interactions: False leaves out products of different inputs.
+        model: further keyword arguments of `LinearModel`.
 
     Source: Wilson (2025), section 3; `numpy.polynomial` for the normalisations.
 
@@ -107,13 +107,13 @@ def Fourier(
     likelihood: str | Likelihood = "gaussian",
     **model: Any,
 ) -> LinearModel[Any]:
-    """A `LinearModel` in 1, sin(2πjx/T), cos(2πjx/T), j = 1 … order.
+    """A `LinearModel` in 1, sin(2πjx/T) and cos(2πjx/T) for j = 1 … order.
 
     Args:
         order: largest j, at least 0.
-        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
-            are accepted too.
-        period: T; by default twice the range of the training inputs.
+        prior_variance, noise, likelihood: as in `LinearModel`.
+        period: period T; by default twice the range of the training inputs.
+        model: further keyword arguments of `LinearModel`.
 
     Source: Rasmussen & Ghahramani (2000), section 3.
 
@@ -168,13 +168,13 @@ def RandomFeatures(
     likelihood: str | Likelihood = "gaussian",
     **model: Any,
 ) -> LinearModel[Any]:
-    """A `LinearModel` in d random features, cosines of an RBF kernel or rectified planes.
+    """A `LinearModel` in d random features: random cosines of an RBF kernel, or rectified planes.
 
     Args:
         d: number of features.
-        prior_variance, noise, likelihood: as for `LinearModel`, whose further keyword arguments
-            are accepted too.
-        lengthscale, activation, seed: as for `bases.RandomFeatures`.
+        prior_variance, noise, likelihood: as in `LinearModel`.
+        lengthscale, activation, seed: as in `bases.RandomFeatures`.
+        model: further keyword arguments of `LinearModel`.
 
     Source: Rahimi & Recht (2007).
 

@@ -1,1 +1,1 @@
-"""Laplace approximations of networks: the model, its prior precisions, its posteriors."""
+"""Laplace approximations of networks: the model, its prior precisions and its posterior."""

@@ -1,4 +1,4 @@
-"""A network's data as Laplace's approximation reads them: tensors, or a loader that is checked."""
+"""Read the data of a network's Laplace approximation, from tensors or from a checked loader."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from bayesgen.posterior.posterior import Observed
 
 
 class Batches:
-    """Batches (x, y) of the network's dtype, y in the likelihood's inner form, at every pass.
+    """Batches (x, y), with x in the network's dtype and y in the likelihood's inner form.
+
+    They can be iterated any number of times.
 
     Args:
-        source: tensors as a list of one pair, or a loader.
+        source: a loader, or a list that holds one pair of tensors.
         y: targets in their inner form, (n, ...), in the order of the source.
-        size: observations a batch, where the source is one pair of tensors; None keeps a loader's.
-        dtype: of x.
+        size: observations per batch for a pair of tensors; None keeps the batches of a loader.
+        dtype: dtype of x.
     """
 
     def __init__(self, source: Any, y: Tensor | None, size: int | None, dtype: torch.dtype) -> None:
         self.source, self.y, self.size, self.dtype = source, y, size, dtype
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass."""
+        """Iterate once over the batches, with targets in their inner form."""
         assert self.y is not None
         start = 0
         for x, _ in self.pairs():
@@ -40,7 +42,7 @@ class Batches:
             start += len(x)
 
     def pairs(self) -> Iterator[tuple[Tensor, Any]]:
-        """One pass, with the targets as they come."""
+        """Iterate once over the batches, with targets as the source gives them."""
         for x, y in self.source:
             x = inputs(x)
             pieces = [x] if self.size is None else x.split(self.size)
@@ -52,17 +54,18 @@ class Batches:
 
 @dataclass(frozen=True)
 class NetworkData:
-    """Observations with what the network makes of them.
+    """Observations with the network's outputs at them.
 
     Attributes:
-        x: inputs, (n, …); None where only batches are at hand.
+        x: inputs, (n, …), or None where the loader's batches are not kept.
         y: targets in the likelihood's inner form, (n, ...).
         f: outputs, (n, C).
-        shape: of the targets as they came.
-        likelihood: that knows the number of classes.
-        gradient: ∇ log p(D | θ) at unit noise, (P,), float64.
-        batches: the same observations, batch by batch.
-        features: what enters the last layer, (n, d), where it is looked at alone.
+        shape: shape of the targets as the user gave them.
+        likelihood: the likelihood, with its number of classes set.
+        gradient: ∇ log p(D | θ) at unit noise variance, (P,), float64.
+        batches: the same observations in batches.
+        features: inputs of the last layer, (n, d), where the curvature is of that layer only; else
+            None.
     """
 
     x: Tensor | None
@@ -75,7 +78,7 @@ class NetworkData:
     features: Tensor | None
 
     def log_likelihood(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """log p(D | θ), and its derivative in log σ²; both float64."""
+        """The log likelihood log p(D | θ) and its derivative in log σ²; both float64."""
         f = self.f.double()
         y, own = self.y.to(f), self.likelihood
         if own.gaussian_noise:
@@ -83,31 +86,39 @@ class NetworkData:
         return own.log_density(y, f).sum(), own.noise_slope(y, f)
 
     def sample(self, batch: int, memory: float) -> Sample | None:
-        """The observations as their curvature at unit noise sees them."""
+        """The inputs with the likelihood's curvature Λ in eigenpairs, at unit noise variance.
+
+        Args:
+            batch: observations per pass.
+            memory: bytes that rows of the Jacobian may take.
+
+        Returns:
+            The `Sample`, or None where the inputs were not kept.
+        """
         if self.x is None:
             return None
         values, vectors = unit(self.likelihood).roots(self.y, self.f)
         return Sample(self.x, values, vectors, batch, memory)
 
     def observed(self, likelihood: Likelihood) -> Observed:
-        """The targets for a posterior."""
+        """The targets as a posterior keeps them."""
         return Observed(self.y[None], self.shape, False, likelihood)
 
     @property
     def rows(self) -> int:
-        """Rows of Λ^½J."""
+        """Number of rows of the scaled Jacobian Λ^½J."""
         n, C = self.f.shape
         return n * self.likelihood.identified(C).shape[1]
 
 
 def unit(likelihood: Likelihood) -> Likelihood:
-    """The likelihood with unit noise, where it has one."""
+    """The likelihood with unit noise variance, where it has a noise variance."""
     noise = likelihood.log_noise
     return with_noise(likelihood, None if noise is None else torch.zeros_like(noise))
 
 
 def inputs(x: Any) -> Tensor:
-    """Inputs (n, …) of at least one row, real and finite."""
+    """Check inputs (n, …): real, finite, with at least one row."""
     x = checks.real("x", x)
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"x must have shape (n, …) with n ≥ 1, got {tuple(x.shape)}")
@@ -117,17 +128,19 @@ def inputs(x: Any) -> Tensor:
 def read(
     weights: Weights, likelihood: Likelihood, x: Any, y: Any, batch: int, gather: bool
 ) -> NetworkData:
-    """Outputs, targets and gradient of some data, in one pass of the network over them.
+    """Read data and compute the network's outputs and gradient, in one pass over the data.
 
     Args:
-        weights: of the network.
-        likelihood: as it was given.
-        x, y: tensors; or a loader and None.
-        batch: observations a pass, for tensors.
-        gather: whether a loader's inputs are to be kept; else its passes must be alike.
+        weights: weights of the network.
+        likelihood: likelihood as the user gave it.
+        x: inputs (n, …), or a loader of batches (x, y).
+        y: targets, or None with a loader.
+        batch: observations per pass, for tensors.
+        gather: True keeps a loader's inputs; False reads the loader again in every pass, and checks
+            that its batches are always the same.
 
     Raises:
-        TypeError, ValueError: see `Laplace.fit`.
+        TypeError, ValueError: as in `Laplace.fit`.
     """
     theta, kept, prints = weights.theta, None, None
     if y is None:
@@ -182,7 +195,10 @@ def read(
 
 
 class _Pass:
-    """One pass of the network: outputs, the gradient, what enters a last layer looked at alone."""
+    """Accumulates the outputs, the gradient and the last layer's inputs of one pass.
+
+    The last layer's inputs are kept only where the weights are those of the last layer.
+    """
 
     def __init__(self, weights: Weights, likelihood: Likelihood) -> None:
         self.weights, self.likelihood = weights, likelihood
@@ -191,7 +207,7 @@ class _Pass:
         self.gradient = torch.zeros_like(weights.theta, dtype=torch.float64)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """A batch, y in its inner form."""
+        """Add one batch, with y in its inner form."""
         weights, seen = self.weights, []
         theta = weights.theta.clone().requires_grad_()
         last = weights.leaves[0].module if weights.partial else None

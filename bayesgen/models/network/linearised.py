@@ -1,4 +1,4 @@
-"""The evidence of a network's linearisation: a linear model in the weights, at its own mode."""
+"""The evidence of a network's linearisation, a linear model in the weights, at its own mode."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bayesgen.models.network.data import NetworkData
 from bayesgen.models.network.posterior import Linear, NetworkFit, NetworkPosterior
 from bayesgen.models.network.prior_precision import PrecisionSetting
 
-# log α moves by so much at a time until its best value is bracketed, and no further than this.
+# Step of log α while its optimum is being bracketed, and largest distance from the start.
 _STRIDE, _REACH = 1.5, 15.0
-# An effective dimension with which the data have taught the model nothing.
+# Effective dimension below which the posterior equals the prior.
 _NOTHING = 1e-6
 
 
 class Passes(NamedTuple):
-    """How the network is read.
+    """Settings of the passes through the network.
 
     Attributes:
-        batch: observations a pass.
+        batch: observations per pass.
         memory: bytes that rows of the Jacobian may take.
         progress: called as progress(done, expected, what).
     """
@@ -53,26 +53,27 @@ def fit(
     passes: Passes,
     moved: Tensor | None,
 ) -> NetworkPosterior:
-    """The posterior of the linear model f₀ + Jδ, δ ~ N(0, diag(α)⁻¹), in function space.
+    """The posterior of the linear model f₀ + Jδ with δ ~ N(0, S), S = diag(α)⁻¹, in function space.
 
-    Its outputs are f₀ + Hg: f₀ = f* − Jδ* or zero, H a basis of what the likelihood sees (the C − 1
-    contrasts of a softmax), g ~ N(0, HᵀJSJᵀH). Newton finds the mode of g; the evidence is
-    Laplace's there (exact for a Gaussian), and its gradient in log α, the mode's own motion
-    included, has one root.
+    The outputs are f₀ + Hg. Here f₀ is f* − Jδ* or zero, H is a basis of the outputs that change
+    the likelihood (the C − 1 contrasts of a softmax), and g ~ N(0, HᵀJSJᵀH). Newton's method finds
+    the mode of g. The evidence is Laplace's approximation at the mode, which is exact for a
+    Gaussian likelihood. The search over log α finds the root of its gradient, which includes the
+    motion of the mode.
 
     Args:
-        weights: of the network, θ*.
-        data: observations, gathered.
-        start: the precision to start from, and the noise.
-        prior: the layout, of one group.
-        structure: what that layout is called.
-        free: hyperparameters to learn.
-        passes: how the network is read.
-        moved: δ* = θ* − θ₀, how far the weights are from their prior mean, (P,); None where f₀ is
-            zero, and θ₀ too.
+        weights: weights θ* of the network.
+        data: observations, whose inputs are kept.
+        start: prior precision to start from, and the noise variance.
+        prior: layout of the prior precisions, with one group.
+        structure: name of the layout that the user asked for.
+        free: names of the hyperparameters to learn.
+        passes: settings of the passes through the network.
+        moved: displacement δ* = θ* − θ₀ of the weights from their prior mean, (P,); None where f₀
+            and θ₀ are zero.
 
     Raises:
-        ValueError: too many rows for a matrix of them.
+        ValueError: the data give too many rows n·(C − 1) for a dense matrix.
     """
     if data.x is None or data.rows > LARGEST_DUAL:
         raise ValueError(
@@ -121,17 +122,28 @@ def fit(
 
 
 def _basis(data: NetworkData) -> Tensor:
-    """What the likelihood sees of C outputs, (C, K): all but their mean, for a softmax."""
+    """Basis of the directions of the C outputs that change the likelihood, (C, K).
+
+    For a softmax it excludes the mean of the outputs.
+    """
     return data.likelihood.identified(data.f.shape[1]).to(data.f.device)
 
 
 def _rounding(
     mode: Mode, gram: Tensor, precision: Tensor, rounded: Measured | None, slope: Tensor
 ) -> Tensor:
-    """What rounding of the Gram matrix may do to log Z, nats, ().
+    """Effect of rounding in the Gram matrix on log Z, in nats, ().
 
-    δ log Z = ½ tr (aaᵀ − M)δK with M = (W⁻¹ + K)⁻¹: as measured, where the rows are float32. In
-    float64 ‖δK‖_F bounds it, with ‖M‖_F² ≤ ‖W‖ tr M.
+    To first order, δ log Z = ½ tr (aaᵀ − M)δK with M = (W⁻¹ + K)⁻¹. Where the rows of the Jacobian
+    are float32, δK was measured. In float64 the effect is bounded by ‖δK‖_F, with
+    ‖M‖_F² ≤ ‖W‖ tr M.
+
+    Args:
+        mode: the mode, with its curvature.
+        gram: Gram matrix at unit prior precision.
+        precision: prior precision α, (1,).
+        rounded: measured rounding errors, or None in float64.
+        slope: upper bound of ‖W‖, ().
     """
     if rounded is not None:
 
@@ -148,12 +160,12 @@ def _rounding(
 
 
 def _slope(values: Tensor, vectors: Tensor) -> Tensor:
-    """The largest trace of a row's curvature Λ, which its eigenvalues stay below, ()."""
+    """Largest trace of the curvature Λ of a row, an upper bound of its eigenvalues, ()."""
     return (values * vectors.square().sum(1)).sum(1).max()
 
 
 def _evidence(mode: Mode, n: int, rounding: Tensor) -> Evidence:
-    """Laplace's at the mode, its error counting that of the Gram matrix as it was summed."""
+    """The mode's Evidence, with the rounding error of the Gram matrix added to its error."""
     e = mode.evidence
     return Evidence(
         e.fit,
@@ -167,7 +179,7 @@ def _evidence(mode: Mode, n: int, rounding: Tensor) -> Evidence:
 
 
 class _Climb:
-    """The mode at each precision, each search starting from the last."""
+    """The mode at each prior precision; each search starts from the previous mode."""
 
     def __init__(self, gram: Tensor, problem: CoupledProblem) -> None:
         self.gram, self.problem = gram, problem
@@ -176,21 +188,26 @@ class _Climb:
         self._last: tuple[float, Mode] | None = None
 
     def mode(self, log_scale: float) -> Mode:
-        """At covariance e^log_scale times the Gram matrix."""
+        """The mode at prior covariance e^log_scale times the Gram matrix."""
         if self._last is None or self._last[0] != log_scale:
-            self._last = None  # its factor's memory
+            self._last = None  # frees the memory of its factor
             found = find(self.gram * math.exp(log_scale), self.problem, self.a)
             self.a, self._last = found.a, (log_scale, found)
         return self._last[1]
 
     def slope(self, log_scale: float) -> float:
-        """∂ log Z/∂ log s = ½ aᵀg − ½ N_eff + uᵀg, u how the determinant pulls at the mode."""
+        """Derivative ∂ log Z/∂ log s = ½ aᵀg − ½ N_eff + uᵀg, with u = `Mode.pulled`."""
         m = self.mode(log_scale)
         dof = m.evidence.effective_dimension
         return float(0.5 * ((m.a * m.f).sum() - dof) + (m.pulled * m.f).sum())
 
     def best(self, precision: Tensor, learn: bool) -> tuple[Tensor, Mode]:
-        """The precision (1,) of most evidence, or the given one, and the mode there."""
+        """The prior precision, (1,), and the mode at it.
+
+        Args:
+            precision: prior precision to keep or to start from, (1,).
+            learn: whether to search the precision of largest evidence.
+        """
         start = -float(precision[0].log())
         at = self._root(start) if learn else start
         mode = self.mode(at)

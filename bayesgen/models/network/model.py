@@ -31,60 +31,68 @@ from bayesgen.models.network.prior_precision import (
 
 MODES = ("weights", "linearised", "tangent")
 _NAMES = ("prior_precision", "noise")
-# A step to the mode that could gain so many nats an observation is worth a warning.
+# Gain of a Newton step, in nats per observation, above which fit warns.
 _WORTH = 0.01
 
 
 class Laplace:
-    """Laplace's approximation to the posterior of a network's weights, about where they stand.
+    """Laplace's approximation to the posterior of a network's weights, at their current values θ*.
 
         log p(D) ≈ log p(D | θ*) − ½ Σ αᵢθᵢ*² − ½ log|I + H diag(α)⁻¹|
 
-    for the prior N(0, diag(α)⁻¹), H the curvature of −log p(D | θ) at θ*. As fit − complexity:
-    fit = log p(D | θ*) − ½ N_eff, complexity = ½ [log|I + Hα⁻¹| − N_eff + Σ αᵢθᵢ*²], N_eff =
-    tr H(H + α)⁻¹. The network is not trained here; it is copied, put into evaluation mode
-    (BatchNorm's statistics are frozen as they stand, dropout is off), and left as it was.
+    for the prior N(0, diag(α)⁻¹) and the curvature H of −log p(D | θ) at θ*. As fit − complexity:
 
-    A caution: where weights can be rescaled without any change of the function, as in front of a
-    BatchNorm, a prior on them is a prior on nothing, and the evidence follows their arbitrary
-    scale. Networks without such layers (`bayesgen.networks.PreResNet20(norm="none")`), or one
-    precision for each layer, are the cure.
+        fit        = log p(D | θ*) − ½ N_eff,  N_eff = tr H(H + diag α)⁻¹
+        complexity = ½ [log|I + H diag(α)⁻¹| − N_eff + Σ αᵢθᵢ*²]
+
+    The network is not trained here. A copy of it is put into evaluation mode: BatchNorm uses its
+    stored statistics, and dropout is off. The network itself is not changed.
+
+    Caution: where weights can be rescaled without any change of the function, as in front of a
+    BatchNorm, the evidence depends on their arbitrary scale, because the prior on them does not
+    restrict the function. Use a network without such layers
+    (`bayesgen.networks.PreResNet20(norm="none")`), or one prior precision for each layer.
 
     Args:
         net: a trained module from inputs (n, …) to outputs (n, C).
-        likelihood: "categorical", "bernoulli", "poisson" or "gaussian" of its outputs, or a
-            `bayesgen.likelihoods.Likelihood`.
-        prior_precision: α > 0, an inverse variance: one number; "layer" or "parameter" for one
-            each, starting at 1; or tensors (L,), one for each module with parameters of its own,
-            or (P,). Training with weight decay w on the mean loss is α = n·w.
-        noise: σ², a variance, of the Gaussian likelihood; None learns it.
-        curvature: "ggn" (exact, through function space or weight space, whichever is smaller;
-            by Lanczos quadrature with an error bar beyond 20,000 rows), "hessian" (likewise;
-            negative eigenvalues are counted, warned of, and set to zero), "kron", "diag", or
-            "last_layer" (the other weights are features that nothing pays for:
-            `Evidence.complexity_excludes` says so).
-        hyperparameters: "evidence" (prior precision, and noise where it was not given, maximise
-            the evidence), "fixed", or some of the names "prior_precision", "noise".
-        mode: "weights", about the weights as they are; or about the mode of a linear model that
-            stands for the network, wherever its training stopped: "linearised", f* + J(θ − θ*),
-            or "tangent", Jθ, a Gaussian process under the network's tangent kernel JJᵀ and a
-            prior mean of zero. (The linearisation's prior mean f* − Jθ* is (1 − L)f* for L layers
-            without biases: its prior speaks against the network.) A trained network's J was
-            learnt from the same labels, which nothing pays for: `Evidence.complexity_excludes` says
-            "linearisation". One that has seen no label owes them nothing.
-            For curvature "ggn" and up to 20,000 rows n·(C − 1); a prior precision for each layer
-            or parameter is a tensor, of which one factor is learnt.
-        prior_mean: θ₀, where the prior N(θ₀, diag(α)⁻¹) is centred: a network of the same
-            architecture, say a copy made before training; None for zero. With it the
-            linearisation's prior mean f* − J(θ* − θ₀) is about f(θ₀). Not for "tangent".
-        dtype: of the curvature; None takes the network's own. float32 halves the time and carries
-            its rounding in `Evidence.error`.
-        batch: observations a pass.
+        likelihood: likelihood of the outputs: "categorical", "bernoulli", "poisson", "gaussian",
+            or a `bayesgen.likelihoods.Likelihood`.
+        prior_precision: prior precision α > 0, an inverse variance: one number; "layer" or
+            "parameter" for one each, starting at 1; a tensor (L,), one for each module that has
+            parameters of its own; or a tensor (P,). Training with weight decay w on the mean loss
+            corresponds to α = n·w.
+        noise: noise variance σ² of the Gaussian likelihood; None learns it.
+        curvature: "ggn" is the exact GGN, in function space or weight space, whichever is smaller.
+            Above 20,000 rows n·(C − 1), Lanczos quadrature with an error bar replaces it.
+            "hessian" is the Hessian by the same methods; its negative eigenvalues are set to zero,
+            with a warning that counts them. "kron" and "diag" are approximations of the GGN.
+            "last_layer" is the GGN of the last layer; the other weights define features, which the
+            complexity does not include, so that `Evidence.complexity_excludes` holds "features".
+        hyperparameters: "evidence" (the prior precision, and the noise variance where it is not
+            given, maximise the evidence), "fixed", or some of the names "prior_precision" and
+            "noise".
+        mode: the point of the approximation. "weights" takes the weights as they are. The others
+            replace the network by a linear model and take that model's own mode, so that training
+            need not have converged. "linearised" is f* + J(θ − θ*). "tangent" is Jθ, a Gaussian
+            process with the network's tangent kernel JJᵀ and a prior mean of zero. (For a network
+            of L layers without biases, the prior mean f* − Jθ* of "linearised" is (1 − L)f*, which
+            contradicts the network's predictions.) The Jacobian of a trained network depends on the
+            same labels, and the complexity does not include this: `Evidence.complexity_excludes`
+            holds "linearisation". At weights that do not depend on the labels nothing is excluded
+            in fact. Both need curvature "ggn" and at most 20,000 rows n·(C − 1). A prior precision
+            for each layer or parameter must be a tensor, of which one common factor is learnt.
+        prior_mean: a network of the same architecture whose weights θ₀ are the prior mean, such as
+            a copy made before training; None for zero. With it, the prior mean of "linearised",
+            f* − J(θ* − θ₀), is approximately f(θ₀). It must be None for "tangent".
+        dtype: dtype of the curvature; None takes the network's own. float32 halves the time, and
+            its rounding error is included in `Evidence.error`.
+        batch: observations per pass.
         memory: bytes that rows of the Jacobian may take at a time.
-        probes, steps, seed: of Lanczos quadrature, see `Spectrum.lanczos`.
+        probes, steps, seed: settings of the Lanczos quadrature; see `Spectrum.lanczos`.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range; the message names
+            it.
 
     Source: MacKay (1992); Immer et al. (2021); Daxberger et al. (2021); for the linearised mode
         Immer, Korzepa & Bauer (2021), section 3.3, and Antorán et al. (2022), section 4.
@@ -164,26 +172,29 @@ class Laplace:
 
     @tf32(False)
     def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
-        """The evidence of data under the network, and the posterior of its weights.
+        """Compute the evidence of the data and the posterior of the weights.
 
         Args:
-            x: inputs (n, …), or a loader of batches (x, y). Only where the curvature is known by
-                its products alone are a loader's batches not gathered; they must then be the same
-                at every pass, which is checked.
-            y: targets, as the likelihood wants them: labels (n,), or real (n,) or (n, C).
+            x: inputs (n, …), or a loader of batches (x, y). The batches of a loader are gathered,
+                unless the curvature is used only through its products. Then the loader is read in
+                every pass and must give the same batches each time, which is checked.
+            y: targets in the form that the likelihood needs: labels (n,), or real numbers (n,) or
+                (n, C). None with a loader.
             progress: called as progress(done, expected, what).
 
         Raises:
-            TypeError, ValueError: inputs on another device; outputs of the wrong width or not
-                finite; labels out of range; a loader that shuffles.
+            TypeError, ValueError: the inputs are on another device than the network; the outputs
+                have the wrong width or are not finite; a label is out of range; the loader's
+                batches change between passes.
 
         Warns:
-            NotAtModeWarning: a step to the mode could gain much; with the gradient's norm.
+            NotAtModeWarning: a Newton step would gain more than 0.01 nats per observation; the
+                Hessian has negative eigenvalues.
         """
         only = [last_linear(self.net)] if self.curvature == "last_layer" else None
         weights = Weights(self.net, self.dtype, only)
         moved = weights.theta.double() - self._centre(weights)
-        # How many rows there are is not known before the outputs are: gather what may be gathered.
+        # The number of rows is unknown before the outputs are, so a small loader is gathered.
         gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
         data = read(weights, self.likelihood, x, y, self.batch, gather)
         if self.mode != "weights":
@@ -248,7 +259,7 @@ class Laplace:
             self.free,
         )
         worth = _WORTH * len(data.f)
-        # Bounds from above and below, and only between them what takes eigenvectors.
+        # Cheap upper and lower bounds of the gain come first; the exact gain needs eigenvectors.
         if float(0.5 * (gradient.square() / alpha).sum()) > worth:
             scaled = best.precision * best.noise
             least = float(best.noise) * curvature.least_gain(gradient, scaled)
@@ -265,15 +276,18 @@ class Laplace:
         return posterior
 
     def _centre(self, weights: Weights) -> Tensor:
-        """θ₀, (P,) float64."""
+        """The prior mean θ₀ of the weights, (P,), float64."""
         if self.prior_mean is None:
             return torch.zeros_like(weights.theta, dtype=torch.float64)
         return weights.packed(checks.twin("prior_mean", self.prior_mean, self.net))
 
     def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
-        """The layout of the prior precisions, where they start, and its name.
+        """The layout of the prior precisions, their starting values, and the layout's name.
 
-        Not grouped, they are as given up to one factor.
+        Args:
+            weights: weights of the network.
+            grouped: whether the precision of each group is learnt. Otherwise the layout has one
+                group, a common factor of the given precisions.
         """
         P, L, given = weights.count, len(weights.leaves), self.prior_precision
         ones = torch.ones_like(weights.theta, dtype=torch.float64)
@@ -316,13 +330,13 @@ class Laplace:
 
 
 def _noise(likelihood: Likelihood, like: Tensor) -> Tensor:
-    """σ², one where the likelihood has none."""
+    """The likelihood's noise variance σ², or 1 where it has none."""
     log_noise = likelihood.log_noise
     return like.new_ones(()) if log_noise is None else log_noise.to(like).exp()
 
 
 def _many(x: Any) -> int:
-    """Observations of a loader, at least; one without a length is taken for a small one."""
+    """Number of observations of a loader, or 0 where the loader does not tell it."""
     data = getattr(x, "dataset", None)
     return len(data) if data is not None and hasattr(data, "__len__") else 0
 

@@ -1,4 +1,4 @@
-"""What is known of a network's weights after seeing data, by Laplace's approximation."""
+"""The posterior of a network's weights by Laplace's approximation."""
 
 from __future__ import annotations
 
@@ -23,24 +23,30 @@ from bayesgen.models.reporting import Reporting
 from bayesgen.posterior.posterior import Observed
 
 METHODS = ("mc", "probit", "weights")
-# Draws of all weights at a time.
+# Number of draws of the weights that are held at a time.
 _DRAWS = 8
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A network's linearisation f₀ + Jθ at its weights, as a model of its own.
+    """The linear model f₀ + Jθ that linearises a network at its weights θ*.
 
     Attributes:
-        mode: θ, (P,).
-        offset: whether f₀ = f* − Jθ*, the network's own, or zero.
+        mode: mode of its weights θ, (P,).
+        offset: True for f₀ = f* − Jθ*, False for f₀ = 0.
     """
 
     mode: Tensor
     offset: bool
 
     def outputs(self, weights: Weights, x: Tensor, theta: Tensor) -> Tensor:
-        """(m, C) at weights θ of its own."""
+        """Outputs f₀ + Jθ at inputs x, (m, C).
+
+        Args:
+            weights: weights θ* of the network.
+            x: inputs, (m, …).
+            theta: weights θ of the linear model, (P,).
+        """
         if not self.offset:
             return weights.jvp(x, theta)
         return weights.outputs(x, 256) + weights.jvp(x, theta - weights.theta)
@@ -48,16 +54,16 @@ class Linear:
 
 @dataclass(frozen=True)
 class NetworkFit:
-    """What `Laplace.fit` found.
+    """The result of `Laplace.fit`.
 
     Attributes:
-        likelihood: with its learnt noise.
-        x: training inputs, (n, …); None where they were not kept.
-        f: outputs there at the mode, (n, C).
-        curvature: at unit noise.
-        setting: prior precisions and noise.
-        structure: "scalar", "layer" or "parameter".
-        linear: the linearisation whose posterior it is; None for the network's own.
+        likelihood: the likelihood with its learnt noise variance.
+        x: training inputs, (n, …), or None where they were not kept.
+        f: outputs at the training inputs at the mode, (n, C).
+        curvature: the curvature at unit noise variance.
+        setting: prior precisions and noise variance.
+        structure: layout of the prior precisions: "scalar", "layer" or "parameter".
+        linear: the linear model whose posterior it is, or None for the network itself.
     """
 
     likelihood: Likelihood
@@ -70,12 +76,13 @@ class NetworkFit:
 
 
 class NetworkPosterior(Reporting):
-    """N(θ*, (H + diag α)⁻¹) of a network's weights. Made by `Laplace.fit`.
+    """The posterior N(θ*, (H + diag α)⁻¹) of a network's weights; made by `Laplace.fit`.
 
     Attributes:
-        evidence: the `Evidence`.
-        likelihood: with its noise.
-        negative_eigenvalues: those of a Hessian that were set to zero.
+        evidence: the `Evidence`, batch shape ().
+        likelihood: the likelihood with its noise variance.
+        curvature: the curvature H at unit noise variance.
+        negative_eigenvalues: number of negative eigenvalues of a Hessian, which were set to zero.
         learnt: names of the hyperparameters that were learnt.
     """
 
@@ -96,14 +103,15 @@ class NetworkPosterior(Reporting):
 
     @property
     def gradient_norm(self) -> float:
-        """‖∇ log p(D, θ)‖ at θ*; of a linearisation, in function space."""
+        """Gradient norm ‖∇ log p(D, θ)‖ at θ*; for a linear model, the norm in function space."""
         return float(self._gradient.norm())
 
     @cached_property
     def gain(self) -> float:
-        """Nats that a Newton step to the mode would gain; 0 of a linearisation, which is there.
+        """Gain of a Newton step in log p(D, θ), in nats.
 
-        A bound on them where the curvature is known by its products alone.
+        It is an upper bound where the curvature is used only through its products, and 0 for a
+        linear model, which is at its mode.
         """
         setting = self._fitted.setting
         if self._fitted.linear is not None:
@@ -115,14 +123,15 @@ class NetworkPosterior(Reporting):
     def theta(self) -> Tensor:
         """The weights at the mode, (P,), in the order of `curvature.weights.names`.
 
-        θ*, the network's own; its linearisation's where that is the model (`Laplace(mode=…)`).
+        They are the network's weights θ*, or the mode of the linear model with
+        `Laplace(mode="linearised")` and `Laplace(mode="tangent")`.
         """
         linear = self._fitted.linear
         return self.curvature.weights.theta.double() if linear is None else linear.mode
 
     @property
     def prior_precision(self) -> Tensor:
-        """α, (): or of each layer (L,), or of each parameter (P,), as it was asked for."""
+        """Prior precision α: (), or (L,) for each layer, or (P,) for each parameter."""
         prior, setting = self.curvature.prior, self._fitted.setting
         if self._fitted.structure == "scalar":
             return setting.precision[0] * prior.base[0]
@@ -135,20 +144,20 @@ class NetworkPosterior(Reporting):
 
     @property
     def layers(self) -> list[str]:
-        """Names of the modules that `prior_precision` of each layer speaks of."""
+        """Names of the modules in the order of a `prior_precision` for each layer."""
         return [leaf.name for leaf in self.curvature.weights.leaves]
 
     @property
     def at_bound(self) -> Tensor:
-        """Groups of weights whose precision ended on the edge of what was searched, (G,)."""
+        """Whether each group's precision lies on the edge of the searched range, (G,)."""
         return self._fitted.setting.at_bound
 
     @property
     def noise(self) -> Tensor:
-        """σ² of a Gaussian likelihood.
+        """Noise variance σ² of a Gaussian likelihood, ().
 
         Raises:
-            AttributeError: the likelihood has none.
+            AttributeError: the likelihood has no noise variance.
         """
         if self.likelihood.log_noise is None:
             raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
@@ -157,9 +166,10 @@ class NetworkPosterior(Reporting):
     # ------------------------------------------------------------------ predictions
 
     def mean(self, x_new: Any) -> Tensor:
-        """Outputs at the mode, (m,) or (m, C) as the targets were; labels have (m, C).
+        """Outputs at the mode, (m,) or (m, C) according to the targets; (m, C) for labels.
 
-        The network's at θ*; its linearisation's where that is the model (`Laplace(mode=…)`).
+        They are the outputs of the network at θ*, or of the linear model with
+        `Laplace(mode="linearised")` and `Laplace(mode="tangent")`.
         """
         return self._shaped(self._outputs(self._new(x_new)))
 
@@ -174,22 +184,23 @@ class NetworkPosterior(Reporting):
     ) -> Distribution:
         """Predictive distribution of each new observation.
 
-        "mc" and "probit" are of the linearised network, f ~ N(f(x*), J*ΣJ*ᵀ): the likelihood
-        averaged over f by draws (by quadrature for one latent value, in closed form for a
-        Gaussian), or the probit approximation σ(f/√(1 + πv/8)). "weights" averages the network
-        itself over draws of its weights, which underfits: Laplace's Gaussian is of the linearised
-        network (Immer et al. 2021, "Improving predictions").
+        Methods "mc" and "probit" use the linearised network, f ~ N(f(x*), J*ΣJ*ᵀ). "mc" averages
+        the likelihood over f by draws (by quadrature for one latent value, in closed form for a
+        Gaussian). "probit" is the approximation σ(f/√(1 + πv/8)). "weights" averages the network
+        itself over draws of its weights. It underfits, because the Gaussian is the posterior of the
+        linearised network (Immer et al. 2021, "Improving predictions").
 
         Args:
-            x_new: (m, …), on the network's device; computed in the curvature's dtype.
-            latent: the marginals of the linearised outputs instead, as Normal.
+            x_new: new inputs, (m, …), on the network's device; converted to the curvature's dtype.
+            latent: True gives the marginals of the linearised outputs as a Normal.
             method: "mc", "probit" (labels only) or "weights".
-            samples: draws for "mc" of classes and for "weights".
-            seed: of the draws.
+            samples: number of draws for "mc" with classes and for "weights".
+            seed: seed of the draws.
 
         Raises:
-            ValueError: another method; a curvature without a basis; "weights" where the model is
-                a linearisation, whose weights are not the network's.
+            ValueError: the method is unknown; the curvature has no eigenvectors to draw from; the
+                method is "weights" and the model is a linear one, whose weights are not weights for
+                the network.
 
         Source: Immer, Korzepa & Bauer (2021), section 3; MacKay (1992) and Gibbs (1997) for the
             probit approximation.
@@ -218,16 +229,16 @@ class NetworkPosterior(Reporting):
 
     @tf32(False)
     def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
-        """Draws of θ, (count, P), in the order of `curvature.weights.names`.
+        """Draws of the weights θ, (count, P), in the order of `curvature.weights.names`.
 
-        Of the linear model's weights, where the model is a linearisation.
+        They are the linear model's weights where the model is a linear one.
 
         Args:
-            count: at least 1.
-            seed: of the draws, on the CPU.
+            count: number of draws, at least 1.
+            seed: seed of the draws, which are made on the CPU.
 
         Raises:
-            ValueError: a curvature without a basis.
+            ValueError: the curvature has no eigenvectors to draw from.
         """
         generator = torch.Generator().manual_seed(seed)
         setting, theta = self._fitted.setting, self.curvature.weights.theta
@@ -239,12 +250,15 @@ class NetworkPosterior(Reporting):
         return centre + setting.noise.sqrt().to(around) * around
 
     def network_samples(self, x: Tensor, count: int, *, seed: int = 0) -> Any:
-        """Outputs of networks with weights drawn from the posterior, (m, C) each, float64.
+        """Outputs of networks whose weights are drawn from the posterior, (m, C) each, float64.
 
         Args:
-            x: (m, …).
-            count: how many.
-            seed: of the draws.
+            x: inputs, (m, …).
+            count: number of networks.
+            seed: seed of the draws.
+
+        Raises:
+            ValueError: the model is a linear one, whose weights are not weights for the network.
         """
         weights = self.curvature.weights
         if self._fitted.linear is not None:
@@ -258,7 +272,7 @@ class NetworkPosterior(Reporting):
                 yield weights.outputs_at(theta, x).double()
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`; of the linearised network."""
+        """Draws of the linearised network's outputs; see `Posterior.latent_samples`."""
         x, weights = self._kept(), self.curvature.weights
         found = []
         for start in range(0, count, _DRAWS):
@@ -272,15 +286,15 @@ class NetworkPosterior(Reporting):
         return self
 
     def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         return self.likelihood.observe(f)
 
     def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
-        """See `Posterior.log_likelihood`."""
+        """Log likelihood of each row given f; see `Posterior.log_likelihood`."""
         return self.likelihood.log_density(self.observed.y[0].to(f), f)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`; of the linearised network."""
+        """Marginals of the linearised network's outputs; see `Posterior.marginals`."""
         x = self._kept()
         covariance = self._covariance(x)
         if not self.likelihood.coupled:
@@ -312,17 +326,17 @@ class NetworkPosterior(Reporting):
 
     @property
     def _linear(self) -> Linear:
-        """The linearisation that the posterior of the outputs is of."""
+        """The linear model whose outputs have the Gaussian posterior."""
         return self._fitted.linear or Linear(self.curvature.weights.theta, True)
 
     @tf32(False)
     def _covariance(self, x: Tensor) -> Tensor:
-        """σ²J*(H + σ²α)⁻¹J*ᵀ, (m, C, C)."""
+        """Posterior covariance σ²J*(H + σ²α)⁻¹J*ᵀ of the outputs, (m, C, C)."""
         setting = self._fitted.setting
         return setting.noise * self.curvature.covariance(x, setting.precision * setting.noise)
 
     def _shaped(self, values: Tensor) -> Tensor:
-        """(m, C) in the layout of the targets."""
+        """Values (m, C) in the layout of the targets."""
         flat = len(self.observed.shape) == 1 and values.shape[-1] == 1
         return values[..., 0] if flat else values
 

@@ -1,4 +1,4 @@
-"""Prior precisions and noise of maximum Laplace evidence, at given weights and curvature."""
+"""Maximise a network's Laplace evidence over its prior precisions and noise variance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bayesgen.curvature.curvature import Curvature, CurvatureTerms
 
-# log α is kept within so much of where one precision for all weights would be.
+# Largest distance of log α and log σ² from their starting values.
 _REACH = 15.0
 _FIXED_POINT_STEPS = 3
 
@@ -22,9 +22,9 @@ class PrecisionSetting:
     """Hyperparameters of a network's Laplace evidence.
 
     Attributes:
-        precision: α of each group, (G,).
-        noise: σ², () — one where the likelihood has none.
-        at_bound: groups whose precision ended on the edge of what was searched, (G,).
+        precision: prior precision α of each group, (G,).
+        noise: noise variance σ², (); 1 where the likelihood has none.
+        at_bound: whether each group's precision lies on the edge of the searched range, (G,).
     """
 
     precision: Tensor
@@ -33,17 +33,18 @@ class PrecisionSetting:
 
 
 class NetworkEvidence:
-    """log p(D) of Laplace's approximation as a function of (log α, log σ²), with its gradient.
+    """Laplace's log p(D) as a function of (log α, log σ²), with its gradient.
 
         log p(D) = log p(D | θ*) − ½ Σ_g α_g q_g − ½ log|I + H/(σ²α)|
         ∂/∂ log α_g = ½ (N_g − α_g q_g),   ∂/∂ log σ² = ∂ log p(D | θ*)/∂ log σ² + ½ N_eff
 
-    with q_g = Σ base·θ² over the weights of the group and N_g its share of N_eff: MacKay's balance.
+    where q_g = Σ base·(θ − θ₀)² over the weights of the group, and N_g is the group's share of the
+    effective parameters N_eff. At a maximum, N_g = α_g q_g for every group (MacKay).
 
     Args:
-        curvature: H at unit noise.
-        squares: q, (G,).
-        log_likelihood: σ² → (log p(D | θ*), its derivative in log σ²).
+        curvature: the curvature H at unit noise variance.
+        squares: the sums q, (G,).
+        log_likelihood: function from σ² to log p(D | θ*) and its derivative in log σ².
 
     Source: MacKay (1992); Immer et al. (2021), eq. 5.
     """
@@ -57,11 +58,11 @@ class NetworkEvidence:
         self.curvature, self.squares, self.log_likelihood = curvature, squares, log_likelihood
 
     def terms(self, precision: Tensor, noise: Tensor) -> CurvatureTerms:
-        """Of H/σ² against α."""
+        """Log-determinant and effective parameters of H/σ² under prior precisions α."""
         return self.curvature.terms(precision * noise)
 
     def value(self, precision: Tensor, noise: Tensor) -> tuple[float, Tensor, Tensor]:
-        """log p(D), its gradient in log α (G,) and in log σ² ()."""
+        """The value log p(D) in nats, its gradient in log α, (G,), and in log σ², ()."""
         terms, (fit, slope) = self.terms(precision, noise), self.log_likelihood(noise)
         pull = precision * self.squares
         value = fit - 0.5 * pull.sum() - 0.5 * terms.logdet
@@ -75,11 +76,18 @@ class NetworkEvidence:
 def search_precision(
     evidence: NetworkEvidence, start: PrecisionSetting, *, precision: bool, noise: bool
 ) -> PrecisionSetting:
-    """The setting of maximum evidence; what is not free is kept.
+    """Maximise the evidence over the free hyperparameters; the others are kept.
 
-    One precision and no noise: N_eff(α) = α q has one root, the left side falling and the right
-    side rising, found to rounding. Else L-BFGS on the exact gradient, from that root shared by all
-    groups and a few of MacKay's steps α_g = N_g/q_g.
+    With one precision and a fixed noise variance, the optimum is the one root of N_eff(α) = α q,
+    whose left side decreases and whose right side increases in α. It is found to rounding.
+    Otherwise L-BFGS runs on the exact gradient. It starts from the precisions times their best
+    common factor, after a few of MacKay's steps α_g = N_g/q_g.
+
+    Args:
+        evidence: the function to maximise.
+        start: hyperparameters to start from or to keep.
+        precision: whether the precisions are free.
+        noise: whether the noise variance is free.
     """
     count = len(start.precision)
     if precision:
@@ -94,7 +102,7 @@ def search_precision(
 
 
 def fixed_point(evidence: NetworkEvidence, start: PrecisionSetting, steps: int) -> PrecisionSetting:
-    """So many of MacKay's steps, α_g = N_g/q_g.
+    """Take a number of MacKay's fixed-point steps α_g = N_g/q_g.
 
     Source: MacKay (1992), eq. 4.9; Bishop (2006), eq. 9.67.
     """
@@ -108,7 +116,7 @@ def fixed_point(evidence: NetworkEvidence, start: PrecisionSetting, steps: int) 
 
 
 def _shared(evidence: NetworkEvidence, start: PrecisionSetting) -> PrecisionSetting:
-    """All precisions scaled by one factor, the best."""
+    """All precisions times the one common factor of largest evidence."""
     import scipy.optimize
 
     centre = start.precision.log()

@@ -1,7 +1,7 @@
-"""Thousands of small Gaussian processes at once: every problem has inputs and settings of its own.
+"""Fit thousands of small Gaussian processes at once, each with its own inputs and hyperparameters.
 
-One batched Cholesky factorisation a step for all of them, and Fisher scoring on the exact gradient,
-each problem with a damping of its own.
+Each step takes one batched Cholesky factorisation for all problems. The search is Fisher scoring on
+the exact gradient, with a separate damping for each problem.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from bayesgen.models.hyperparameters import Free
 from bayesgen.models.reporting import Certified
 from bayesgen.posterior.posterior import Observed, Posterior
 
-# Numbers of K that are worked on at a time: what a processor's cache and a card's memory like.
+# Largest number of entries of K in one chunk, chosen for a processor's cache and a GPU's memory.
 _CPU, _GPU = 2**21, 2**28
+# Largest number of steps.
 _STEPS = 100
-# log ℓ, log s and log σ² move by at most so much a step, and no further than this from the start.
+# Largest change of log ℓ, log s and log σ² in one step, and their largest distance from the start.
 _STRIDE, _REACH = 1.5, 14.0
 
 
 class BatchPosterior(Certified, Posterior):
-    """Posteriors of B data sets, each with inputs, targets and hyperparameters of its own.
+    """Posteriors of B data sets, each with its own inputs, targets and hyperparameters.
 
-    Made by `GaussianProcess.fit_batch`. What concerns one data set alone is asked of `task(b)`, a
-    `GPPosterior`.
+    It is made by `GaussianProcess.fit_batch`. `task(b)` is the `GPPosterior` of data set b.
 
     Attributes:
         evidence: the `Evidence`, batch shape (B,).
-        lengthscale, scale, noise: ℓ, s and σ² of each data set, (B,); scale and noise are
-            variances.
+        lengthscale: length-scale ℓ of each data set, (B,).
+        scale: outputscale s of each data set, a variance, (B,).
+        noise: noise variance σ² of each data set, (B,).
         converged: whether the search ended at a maximum, (B,).
     """
 
@@ -64,9 +65,9 @@ class BatchPosterior(Certified, Posterior):
         self._last: tuple[int, GPPosterior] | None = None
 
     def task(self, task: int) -> GPPosterior:
-        """The posterior of one data set, as `GaussianProcess.fit` would give it; see `Posterior`.
+        """The posterior of one data set, as by `GaussianProcess.fit`; see `Posterior.task`.
 
-        The last one is kept.
+        The last posterior is cached.
         """
         b = self._index(task)
         if self._last is None or self._last[0] != b:
@@ -80,36 +81,39 @@ class BatchPosterior(Certified, Posterior):
         return self._last[1]
 
     def fitted(self) -> Tensor:
-        """Posterior means at the training inputs, of the targets' shape."""
+        """Posterior mean at the training inputs, of the targets' shape."""
         return self._plain(self.observed.y - self.noise[:, None, None] * self._alpha)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`."""
+        """Marginals at the training inputs; see `Posterior.marginals`."""
         return self.task(task).marginals()
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`."""
+        """Draws of the latent functions; see `Posterior.latent_samples`."""
         return self.task(task).latent_samples(count, seed=seed)
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         return Normal(f, self.noise[self._index(task)].sqrt())
 
     def mean(self, x_new: Any) -> Tensor:
-        """Posterior means at new points of each problem, (B, m) or (B, m, C).
+        """Posterior mean at new points of each data set, (B, m) or (B, m, C).
 
         Args:
-            x_new: (B, m, d).
+            x_new: new inputs, (B, m, d).
         """
         cross = self._cross(self._new(x_new))
         return self._plain(self.scale[:, None, None] * (cross @ self._alpha))
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
-        """Predictive distribution of each new observation, batch shape (B, m) or (B, m, C).
+        """Marginal predictive distribution of each new observation.
 
         Args:
-            x_new: (B, m, d).
-            latent: the function's value instead of an observation of it.
+            x_new: new inputs, (B, m, d).
+            latent: True gives the distribution of the function value, without the noise variance.
+
+        Returns:
+            `torch.distributions.Normal` of batch shape (B, m) or (B, m, C).
 
         Source: Rasmussen & Williams (2006), eq. 2.25–2.26.
         """
@@ -133,7 +137,7 @@ class BatchPosterior(Certified, Posterior):
         return x_new
 
     def _cross(self, x_new: Tensor) -> Tensor:
-        """k(x_new, x), (B, m, n)."""
+        """Cross-covariances k(x_new, x) of unit outputscale, (B, m, n)."""
         return self._profile.value(_scaled(x_new, self.lengthscale, self._x))
 
     def __repr__(self) -> str:
@@ -143,12 +147,12 @@ class BatchPosterior(Certified, Posterior):
 
 @dataclass(frozen=True)
 class BatchFound:
-    """Hyperparameters of B data sets, and what was computed there.
+    """Hyperparameters of B data sets, with the evidence and the solve at them.
 
     Attributes:
         settings: log ℓ, log s and log σ², (B, 3).
         alpha: (sK + σ²I)⁻¹y, (B, n, C).
-        parts: of the evidence, batch shape (B,).
+        parts: the `EvidenceParts`, batch shape (B,).
         converged: whether the search ended at a maximum, (B,).
     """
 
@@ -168,19 +172,22 @@ def fit(
     learnt: frozenset[str],
     progress: Progress | None,
 ) -> BatchPosterior:
-    """Each problem's hyperparameters of maximum evidence, and its posterior.
+    """Find the hyperparameters of largest evidence for each problem, and its posterior.
 
     Args:
-        kernel: of unit outputscale, radial, with one length-scale.
+        kernel: a radial kernel of unit outputscale with one length-scale.
         x: inputs, (B, n, d).
         y: targets, (B, n) or (B, n, C).
-        scale, noise: to keep, or to start from.
-        free: what is to be learnt.
-        learnt: its names, for the posterior.
+        scale: outputscale to keep where it is not learnt, ().
+        noise: noise variance to keep where it is not learnt, ().
+        free: which hyperparameters are learnt.
+        learnt: names of the learnt hyperparameters, for the posterior.
         progress: called as progress(done, expected, what) after each chunk of problems.
 
     Raises:
-        TypeError, ValueError: y does not match; a kernel that is not radial.
+        TypeError: y does not hold real numbers or differs from x in dtype.
+        ValueError: the shape of y does not match; the kernel is not radial; targets are all zero
+            and the outputscale is learnt.
     """
     profile = profile_of(kernel)
     if profile is None:
@@ -215,12 +222,12 @@ def fit(
 
 @dataclass
 class _At:
-    """All that is known of a chunk of problems at one setting.
+    """The log marginal likelihood of a chunk of problems at one setting, with derivatives.
 
     Attributes:
-        value: log p(D), (b,).
-        gradient: in (log ℓ, log s, log σ²), (b, 3).
-        fisher: expected information there, (b, 3, 3).
+        value: log p(D) in nats, (b,).
+        gradient: gradient in (log ℓ, log s, log σ²), (b, 3).
+        fisher: Fisher information in the same coordinates, (b, 3, 3).
     """
 
     value: Tensor
@@ -252,7 +259,12 @@ class _Chunk:
         self.free = torch.tensor([free.kernel, free.scale, free.noise], device=x.device)
 
     def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Settings (b, 3), weights α, the parts of the evidence (b, 4), who has converged."""
+        """Solve all problems of the chunk.
+
+        Returns:
+            The settings, (b, 3); the solves α, (b, n, C); fit, complexity, effective dimension and
+            error, (b, 4); and whether each problem converged, (b,).
+        """
         z = self.start.clone()
         done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
         if self.free.any():
@@ -262,7 +274,7 @@ class _Chunk:
         return z, *self._parts(z), done
 
     def _search(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Fisher scoring, damped (Levenberg–Marquardt), only the problems still on the way."""
+        """Damped Fisher scoring (Levenberg–Marquardt) on the problems that have not converged."""
         best = self.look(z, slice(None))
         damping = z.new_full((len(z),), 1e-2)
         live = torch.ones(len(z), dtype=torch.bool, device=z.device)
@@ -294,7 +306,12 @@ class _Chunk:
         return z, ~live
 
     def look(self, z: Tensor, of: Any) -> _At:
-        """Value, gradient and Fisher information of some problems."""
+        """Value, gradient and Fisher information of selected problems.
+
+        Args:
+            z: settings, (b, 3).
+            of: index of the problems.
+        """
         y, squares = self.y[of], self.squares[of]
         inverse_square = (-2 * z[:, 0]).exp()[:, None, None]
         s, noise = z[:, 1].exp(), z[:, 2].exp()
@@ -314,7 +331,7 @@ class _Chunk:
         quadratic = (alpha * y).sum((1, 2))
         value = -0.5 * (quadratic + C * (logdet + n * math.log(2 * math.pi)))
         value = value.masked_fill(bad, -math.inf)
-        # B_j = A⁻¹ ∂A/∂z_j for the length-scale and, by K = A − σ²I, the scale and the noise.
+        # A⁻¹ ∂A/∂z_j for the length-scale; K = A − σ²I gives those of the scale and the noise.
         shrunk = noise[:, None, None] * inverse
         longer = inverse @ slope
         pulls = torch.stack(
@@ -336,7 +353,7 @@ class _Chunk:
         return _At(value, gradient, 0.5 * C * torch.stack(rows, -2))
 
     def _parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """α, and fit, complexity, N_eff and rounding of each problem."""
+        """The solves α, (b, n, C), and fit, complexity, N_eff and rounding error, (b, 4)."""
         s, noise = z[:, 1].exp(), z[:, 2].exp()
         q = self.squares * (-2 * z[:, 0]).exp()[:, None, None]
         A = self.profile.value(q) * s[:, None, None]
@@ -366,7 +383,10 @@ class _Chunk:
 
 
 def _scaled(x: Tensor, lengthscale: Tensor, other: Tensor | None = None) -> Tensor:
-    """‖x − x'‖²/ℓ² of each problem, (b, m, n), by products about each problem's centre."""
+    """Scaled squared distances ‖x − x'‖²/ℓ² of each problem, (b, m, n).
+
+    They are computed by matrix products of inputs that are centred for each problem.
+    """
     centre = x.mean(1, keepdim=True)
     a = (x - centre) / lengthscale[:, None, None]
     b = a if other is None else (other - centre) / lengthscale[:, None, None]

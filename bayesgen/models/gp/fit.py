@@ -1,6 +1,6 @@
-"""The ways to fit a Gaussian process to one set of inputs.
+"""The methods that fit a Gaussian process to one set of inputs.
 
-Each way takes a `Problem` and returns what it `Found`.
+Each function takes a `Problem` and returns a `Found`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 def fixed(problem: Problem) -> Found:
-    """The posterior at the given hyperparameters, by one Cholesky factorisation a noise."""
+    """The evidence at the given hyperparameters, by one Cholesky factorisation per noise."""
     given, B = problem.given, len(problem.y)
     parts, alpha = evidence_at(problem.gram, given, problem.y)
     scale, noise = given.scale.expand(B), given.noise
@@ -38,7 +38,7 @@ def fixed(problem: Problem) -> Found:
 
 
 def by_spectrum(problem: Problem) -> Found:
-    """Outputscale and noise of maximum evidence, from one dense spectrum."""
+    """Outputscale and noise variance of largest evidence, from one dense spectrum."""
     theta, y = problem.given.theta, problem.y
     spectrum = Spectrum.of_matrix(problem.gram.matrix(theta), y)
     top = maximise(spectrum, problem.kept_scale, problem.kept_noise)
@@ -57,12 +57,12 @@ def by_spectrum(problem: Problem) -> Found:
 def by_lengthscale(
     problem: Problem, tolerance: float, most: int, progress: Progress | None
 ) -> Found:
-    """Length-scale, outputscale and noise of maximum evidence, from a few dense spectra.
+    """Length-scale, outputscale and noise variance of largest evidence, from a few dense spectra.
 
     Args:
-        problem: whose kernel has one length-scale, all that there is to learn of it.
-        tolerance: nats that a task may still stand to gain.
-        most: spectra at most.
+        problem: a problem whose kernel has one length-scale as its only free parameter.
+        tolerance: gain of a task, in nats, below which the search stops.
+        most: largest number of spectra.
         progress: called as progress(done, expected, what).
     """
     assert isinstance(problem.gram, LengthscaleGram)
@@ -87,7 +87,10 @@ def by_lengthscale(
 
 
 def by_gradient(problem: Problem, progress: Progress | None) -> Found:
-    """Any hyperparameters of maximum evidence near two starts, by L-BFGS, task by task."""
+    """Hyperparameters of locally largest evidence for any kernel, by L-BFGS for each task.
+
+    Each task starts from the better of two starting points; see `gradient_search.starts`.
+    """
     matrices, B = problem.gram, len(problem.y)
     found = []
     for b, (y, start) in enumerate(zip(problem.y, gradient_search.starts(problem), strict=True)):
@@ -114,7 +117,7 @@ def by_gradient(problem: Problem, progress: Progress | None) -> Found:
 
 
 def by_krylov(problem: Problem, search: krylov.Search) -> Found:
-    """Hyperparameters of maximum evidence for many points, by block Lanczos."""
+    """Hyperparameters of largest evidence for many points, by block Lanczos."""
     B, given = len(problem.y), problem.given
     noise = given.noise.reshape(()).expand(B)
     best = krylov.fit(problem.gram, problem.y, problem.free, given.scale.expand(B), noise, search)
@@ -136,9 +139,13 @@ def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: 
 
 
 def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
-    """Check that a kernel of the user's own is symmetric, finite and PSD on all inputs.
+    """Check that a user's kernel is symmetric, finite and PSD on all inputs.
 
-    One Cholesky factorisation where all is well; eigenvalues only to say what is wrong.
+    A valid kernel costs one Cholesky factorisation. Eigenvalues are computed only for the error
+    message.
+
+    Raises:
+        ValueError: the kernel's matrix is not square, finite, symmetric or PSD up to rounding.
     """
     if _is_known(matrices.base):
         return
@@ -155,7 +162,7 @@ def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
 
 
 def _is_known(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether every part of the kernel is gpytorch's own."""
+    """Whether every part of the kernel is defined by gpytorch."""
     return all(
         type(part).__module__.startswith("gpytorch.")
         for part in kernel.modules()

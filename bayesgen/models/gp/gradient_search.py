@@ -1,4 +1,4 @@
-"""Evidence maximisation over any kernel's parameters: L-BFGS on the exact gradient."""
+"""Maximise the evidence over the parameters of any kernel, by L-BFGS on the exact gradient."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 def starts(problem: Problem) -> list[GPSetting]:
-    """Where to start from, for each task, (B,).
+    """Starting hyperparameters of each task.
 
-    The kernel as the user has it, or with its length-scales at the typical distance between
-    points: the one that has more evidence at its own best (s, σ²), by one spectrum each for all
-    tasks. With a noise for each point no one spectrum serves; the typical distance is taken.
+    The candidates are the kernel as the user gave it, and the kernel with its length-scales at the
+    typical distance between points. Each task takes the one with more evidence at its best
+    (s, σ²), from one spectrum per candidate for all tasks. With noise variances per point there is
+    no such spectrum, and the typical distance is taken.
     """
     matrices, y, given, free = problem.gram, problem.y, problem.given, problem.free
     typical = matrices.parameters(kernels.with_typical_lengthscales(matrices.base, matrices.x))
@@ -52,10 +53,17 @@ def starts(problem: Problem) -> list[GPSetting]:
 def search_gradient(
     gram: Gram, y: Tensor, start: GPSetting, free: Free, *, progress: Progress | None = None
 ) -> GPSetting:
-    """The setting of largest evidence near `start`, for one task y (n, C).
+    """Hyperparameters of locally largest evidence near a start, for one task.
 
-    L-BFGS-B (SciPy) over (θ, log s, log σ²), those that are free, on the exact gradient; the last
-    two bounded to what the targets' variance makes conceivable.
+    L-BFGS-B (SciPy) runs over the free ones of (θ, log s, log σ²) on the exact gradient. The bounds
+    of log s and log σ² are wide intervals around the log mean square of the targets.
+
+    Args:
+        gram: kernel on the inputs.
+        y: targets, (n, C).
+        start: hyperparameters to start from or to keep.
+        free: which hyperparameters are learnt.
+        progress: called as progress(done, expected, what) after each evaluation.
     """
     objective = LogMarginalLikelihood(gram, y)
     p = len(start.theta)

@@ -1,4 +1,4 @@
-"""Gaussian processes on more points than a dense spectrum can take, by block Lanczos."""
+"""Fit Gaussian processes to more points than a dense spectrum allows, by block Lanczos."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ from bayesgen.solvers import Plan
 from bayesgen.spectrum.evidence import logdet_error, quadratic
 from bayesgen.spectrum.spectrum import Spectrum
 
-# Points of the subset on which a length-scale is looked for first, and the step from there.
+# Number of points in the subset on which the length-scale is searched first.
 _SUBSET = 4000
+# Step of log ℓ in the search on all points.
 _STEP = 0.5 * math.log(2.0)
+# Number of random probes, and largest number of products with the operator.
 _PROBES, _PRODUCTS = 48, 16
-# Of what is kept on disk.
+# Version of the files' layout.
 _LAYOUT = 3
-# Nats of error of the evidence, for each of a task's n·C targets, that are small enough.
+# Error of a task's evidence, in nats for each of its n·C targets, at which block Lanczos stops.
 _TOLERANCE = 5e-5
 
 
 @dataclass(frozen=True)
 class Search:
-    """How a large fit is to go.
+    """Settings of a large fit.
 
     Attributes:
         plan: engine, storage and dtype of the Gram matrix.
-        most: length-scales at most.
-        folder: where tiles and blocks are kept as they are done; None keeps none.
+        most: largest number of length-scales.
+        folder: folder for finished tiles and blocks, or None to write nothing.
         progress: called as progress(done, expected, what).
     """
 
@@ -55,18 +57,19 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """The best of every task.
+    """Hyperparameters of each task, with the evidence and the solve at them.
 
     Attributes:
         theta: kernel parameters, (B, p).
-        scale, noise: (B,).
+        scale: outputscale s, (B,).
+        noise: noise variance σ², (B,).
         alpha: (sK + σ²I)⁻¹y, (B, n, C).
-        evidence: of batch shape (B,).
-        at_bound: (B,).
-        spectra: how many were computed.
-        quadratic: yᵀ(sK + σ²I)⁻¹y as the evidence has it, (B,).
-        logdet_error: what of the evidence's error is the log-determinants', (B,).
-        off: a bound on the Frobenius norm of what of (sK + σ²I)⁻¹ is not on its diagonal, (B,).
+        evidence: the `Evidence`, batch shape (B,).
+        at_bound: whether the optimum lies on the edge of the searched range, (B,).
+        spectra: number of spectra that were computed.
+        quadratic: the value of yᵀ(sK + σ²I)⁻¹y in the evidence, (B,).
+        logdet_error: the part of the evidence's error due to the log-determinant, (B,).
+        off: bound on the Frobenius norm of the off-diagonal part of (sK + σ²I)⁻¹, (B,).
     """
 
     theta: Tensor
@@ -89,24 +92,30 @@ def fit(
     noise: Tensor,
     search: Search,
 ) -> Found:
-    """Hyperparameters of maximum evidence, task by task, from a few Krylov spectra.
+    """Find the hyperparameters of largest evidence for each task, from a few Krylov spectra.
 
-    A length-scale that is free is found exactly on 4,000 of the points; all of them are then asked
-    at the median task's value and at steps of √2 from there, outwards while some task
-    gains. Where the Gram matrix is in float32, quadratic forms are those of float64 at the end, by
-    the residuals of the solves, and how far the matrix is from its float64 self bounds what that
-    does to the log-determinant. Where the plan has it, the evidence is then made exact: see
-    `bayesgen.models.gp.tiled_cholesky`.
+    A free length-scale is first searched by dense spectra on 4,000 of the points. On all points, it
+    is then tried at the median over tasks and at steps of √2 outwards, as long as some task gains.
+
+    Where the Gram matrix is float32, the quadratic forms are corrected at the end to those of the
+    float64 matrix by the residuals of the solves. The distance between the two matrices bounds the
+    effect on the log-determinant. With engine "cholesky", the exact evidence is then computed at
+    the hyperparameters found (see `bayesgen.models.gp.tiled_cholesky`).
 
     Args:
         matrices: kernel on the inputs.
         y: targets less the prior mean, (B, n, C).
-        free: what is to be learnt.
-        scale, noise: to keep, where they are not free.
-        search: how.
+        free: which hyperparameters are learnt.
+        scale: outputscale to keep where it is not learnt, (B,).
+        noise: noise variance to keep where it is not learnt, (B,).
+        search: settings of the fit.
+
+    Raises:
+        ValueError: a kernel parameter other than one length-scale is to be learnt.
     """
     theta = matrices.start()
-    if distributed.active():  # a process that finds its work done would leave the others waiting
+    # A process that finds its work on disk would skip the steps that the others wait for.
+    if distributed.active():
         search = replace(search, folder=None)
     mark = fingerprint(
         matrices.x, y, matrices.base, theta.tolist(), free, float(scale[0]), float(noise[0]),
@@ -153,7 +162,15 @@ def fit(
 def _along(
     at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor, enough: float
 ) -> Found:
-    """The best over length-scales, outwards from the centre while some task gains enough."""
+    """The best length-scale of each task, searched outwards from a centre.
+
+    Args:
+        at: function from kernel parameters to the `Found` at them.
+        centre: first value of log ℓ.
+        most: largest number of length-scales.
+        like: tensor whose dtype and device the parameters take.
+        enough: gain of a task, in nats, that lets the search continue in one direction.
+    """
     best = at(like.new_tensor([centre]))
     for direction in (1, -1):
         for step in range(1, most):
@@ -186,7 +203,7 @@ def _better(old: Found, new: Found) -> Found:
 def _on_subset(
     matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
 ) -> Tensor:
-    """log ℓ of the median task on some of the points, ()."""
+    """Median over tasks of the best log ℓ on a subset of the points, ()."""
     n = len(matrices.x)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
     small = gram(matrices.base, matrices.x[some])
@@ -212,7 +229,7 @@ def _at(
     search: Search,
     data: str,
 ) -> dict[str, Tensor]:
-    """What `Found` is made of, at one setting of the kernel."""
+    """The fields of `Found` at one setting of the kernel, as a dictionary that can be saved."""
     report, where = search.progress, _where(theta)
     mark = f"{where} {data} {inner.x.dtype}"
 
@@ -273,9 +290,12 @@ def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
 
 
 def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
-    """√(‖A⁻¹‖²_F − (tr A⁻¹)²/n), (B,): the diagonal has at least that share of the norm."""
+    """Bound √(‖A⁻¹‖²_F − (tr A⁻¹)²/n) on the norm of the off-diagonal part of A⁻¹, (B,).
+
+    It holds because the diagonal has a squared norm of at least (tr A⁻¹)²/n.
+    """
     mean = spectrum.density.integrate(lambda v: 1 / (scale * v + noise)) / spectrum.n
-    # About the mean, lest the difference cancel.
+    # The sum of squares about the mean avoids cancellation.
     return (
         spectrum.density.integrate(lambda v: (1 / (scale * v + noise) - mean[:, None]).square())
         .clamp(min=0)
@@ -286,7 +306,17 @@ def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
 def _checked(
     matrices: KernelGram, inner: KernelGram, y: Tensor, found: Found, progress: Progress | None
 ) -> Found:
-    """Quadratic forms of the matrix in y's dtype, by tiles made in both; errors that count both."""
+    """Correct the quadratic forms to those of the matrix in y's dtype, and add to the errors.
+
+    The matrix is computed once more in tiles, in both dtypes.
+
+    Args:
+        matrices: kernel on the inputs in y's dtype.
+        inner: kernel on the inputs in the dtype of the fit.
+        y: targets less the prior mean, (B, n, C).
+        found: result of the fit.
+        progress: called as progress(done, expected, what).
+    """
     quadratic, error = torch.zeros_like(found.scale), found.logdet_error.clone()
     distinct, which = torch.unique(found.theta, dim=0, return_inverse=True)
     n, C = y.shape[1:]
@@ -310,10 +340,10 @@ def _checked(
         s, noise = found.scale[of, None, None], found.noise[of, None, None]
         spread = s * product.reshape(n, len(of), C).movedim(1, 0) + noise * alpha
         residual = y[of] - spread
-        # yᵀA⁻¹y = yᵀα + rᵀα + rᵀA⁻¹r, whatever α is, and 0 ≤ rᵀA⁻¹r ≤ ‖r‖²/σ²: the middle of it.
+        # For any α, yᵀA⁻¹y = yᵀα + rᵀα + rᵀA⁻¹r with 0 ≤ rᵀA⁻¹r ≤ ‖r‖²/σ²; take the middle.
         half = 0.5 * (residual.square() / noise).sum((1, 2))
         quadratic[of] = ((y[of] + residual) * alpha).sum((1, 2)) + half
-        # |tr A⁻¹δK|, on and off the diagonal, where a kernel's own is as good as exact.
+        # Bound on |tr A⁻¹δK|: the off-diagonal part, then the diagonal, where δK is nearly 0.
         there = found.off[of] * max(gap, 0.0) ** 0.5 + n**0.5 / found.noise[of] * own**0.5
         error[of] += 0.5 * (half + C * found.scale[of] * there)
     e = found.evidence
@@ -326,13 +356,13 @@ def _where(theta: Tensor) -> str:
 
 
 class _Shelf:
-    """What is finished, in files of a folder; in none, nothing is kept."""
+    """Finished results in files of a folder; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, mark: str) -> None:
         self.folder, self.mark = folder, mark
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
-        """What was kept under this name, or what is made, and kept."""
+        """The result kept under a name, or else the result of make(), which is then kept."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name} {self.mark}.pt"

@@ -1,4 +1,4 @@
-"""The best (length-scale, outputscale, noise) of many tasks from a few shared spectra."""
+"""Search length-scale, outputscale and noise variance of many tasks with a few shared spectra."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bayesgen.models import profile_search
 from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.spectrum.spectrum import Spectrum
 
-# One step outwards while the best length-scale of some task lies beyond the grid.
+# Step of log ℓ between the first spectra, and outwards where a task gains beyond them.
 _STEP = math.log(2.0)
-# The search gives up at this many times the typical distance.
+# Largest length-scale, as a multiple of the typical distance between points.
 _LONGEST = 1e3
-# It goes no shorter than this share of the median distance to a nearest neighbour: below, most
-# points are uncorrelated with every other, the kernel is white noise in all but name, and s and σ²
-# cannot be told apart, so that fit and complexity would mean nothing.
+# Smallest length-scale, as a share of the median distance to a nearest neighbour. Below it most
+# points are uncorrelated with all others, so that the kernel is close to white noise. Then s and σ²
+# cannot be distinguished, and the split into fit and complexity has no meaning.
 _SHORTEST = 0.5
 
 
 class _Lengthscales:
-    """The kernel's Gram matrices along t = log ℓ, a `profile.Family`."""
+    """Gram matrices as a function of t = log ℓ; implements `profile_search.Family`."""
 
     def __init__(self, gram: LengthscaleGram, y: Tensor) -> None:
         self.gram, self.y = gram, y
@@ -37,9 +37,11 @@ class _Lengthscales:
     def slope(
         self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor
     ) -> Tensor:
-        """½ s [Σ_c α_cᵀ dK α_c − C Σᵢ (uᵢᵀ dK uᵢ)/(sλᵢ + σ²)], dK = ∂K/∂ log ℓ.
+        """Derivative of the log marginal likelihood in log ℓ, (B,).
 
-        Rasmussen & Williams (2006), eq. 5.9.
+            ½ s [Σ_c α_cᵀ dK α_c − C Σᵢ (uᵢᵀ dK uᵢ)/(sλᵢ + σ²)],  dK = ∂K/∂ log ℓ
+
+        Source: Rasmussen & Williams (2006), eq. 5.9.
         """
         dK = self.gram.slope(self.y.new_tensor([t]))
         B, n, C = alpha.shape
@@ -64,16 +66,16 @@ def search_lengthscale(
     most: int,
     progress: Progress | None,
 ) -> ProfileMaximum:
-    """Maximise the evidence of every task over log ℓ; see `profile.maximise`.
+    """Maximise the evidence of every task over log ℓ; see `profile_search.search_profile`.
 
-    The first spectra are at half, once and twice the typical distance between points. The range is
-    from half the median nearest-neighbour distance to a thousand times the typical distance; a
-    constraint on the kernel's length-scale with finite ends replaces them.
+    The first spectra are at 0.5, 1 and 2 times the typical distance between points. The range is
+    from half the median nearest-neighbour distance to a thousand times the typical distance. Finite
+    ends of a constraint on the kernel's length-scale replace these limits.
 
     Args:
         gram: kernel on the inputs.
         y: targets, (B, n, C).
-        scale, noise, tolerance, most, progress: as for `profile.maximise`.
+        scale, noise, tolerance, most, progress: as in `profile_search.search_profile`.
     """
     typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
     low, high = _range(gram, typical)
@@ -93,7 +95,7 @@ def search_lengthscale(
 
 
 def _range(gram: LengthscaleGram, typical: float) -> tuple[float, float]:
-    """Searched range of log ℓ."""
+    """Lower and upper end of the searched range of log ℓ."""
     inside = 1e-9  # gpytorch's constraints are open intervals
     floor, ceiling = kernels.lengthscale_bounds(gram.base)
     low = (
@@ -104,10 +106,15 @@ def _range(gram: LengthscaleGram, typical: float) -> tuple[float, float]:
 
 
 def _neighbour(x: Tensor, otherwise: float) -> float:
-    """Median distance of a point (of 500, evenly spread) to the nearest other at all apart."""
+    """Median distance to the nearest distinct point, over at least 500 evenly chosen points.
+
+    Args:
+        x: inputs, (n, d).
+        otherwise: the result where all points coincide.
+    """
     some = x[:: max(1, len(x) // 500)]
     distances = squared_distances(some, x)
-    # What rounding leaves of coinciding points is no distance.
+    # Coinciding points have distances at the rounding level, which are ignored.
     apart = distances > 1e3 * torch.finfo(x.dtype).eps * distances.max()
     nearest = torch.where(apart, distances, math.inf).amin(1)
     nearest = nearest[nearest < math.inf]

@@ -1,4 +1,4 @@
-"""Gaussian process regression whose hyperparameters maximise the exact evidence."""
+"""Gaussian process regression with hyperparameters that maximise the exact evidence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bayesgen.solvers import Plan
 from bayesgen.solvers.planning import ENGINES
 
 _NAMES = ("kernel", "scale", "noise")
-# Up to so many points there is nothing to plan: the dense spectrum takes minutes.
+# Largest number of points for which the dense spectrum is always used; it takes minutes.
 _LARGE = 8000
 
 
@@ -44,33 +44,36 @@ class GaussianProcess(Generic[P]):
     """A Gaussian process prior with Gaussian noise: y = m(x) + f(x) + ε, f ~ GP(0, s·k).
 
     Args:
-        kernel: a `gpytorch.kernels.Kernel` (copied, never changed), or a plain function
-            k(x1, x2) → (n1, n2) tensor; `bayesgen.kernels.stationary` gives such a function a
-            length-scale. The outputscale of an outermost `ScaleKernel` is s; without one s
-            starts at 1. Parameters whose `requires_grad` is off are kept. Priors registered on
-            the kernel play no part in the evidence.
-        noise: σ², a variance: a number, or a tensor of shape (n,), (n, C) or (B, n, C) for a known
-            noise at each point. A number is kept only where "noise" is not among the
-            hyperparameters to learn; noise per point is always kept.
-        mean: prior mean: a number, a tensor (C,), or a function x → (n,) or (n, C). Targets are
-            taken as given: nothing is centred or scaled.
-        hyperparameters: "evidence" (kernel, scale and noise maximise the evidence), "fixed"
-            (all kept as given), or some of the names "kernel", "scale", "noise", those to learn:
-            ("kernel", "scale") keeps a small noise for interpolation.
-        tolerance: what a length-scale search may leave ungained, in nats per observation.
-        max_spectra: eigendecompositions that search may take at most.
-        engine: "spectrum" (dense and exact), "krylov" (block Lanczos, with an error: see
-            `bayesgen.models.gp.krylov`), "cholesky" (hyperparameters by block Lanczos, evidence
-            exact), or None for the engine that `bayesgen.solvers.plan` prefers on this machine for
-            more than 8,000 points, and for "spectrum" up to there.
-        work: a folder in which "krylov" keeps its Gram matrix (n² numbers) and its blocks as they
-            are done, so that a fit that was cut off goes on; None keeps nothing.
-        likelihood: "gaussian", or "bernoulli", "softmax", "poisson", "student-t" or a
-            `bayesgen.likelihoods.Likelihood`: then the evidence is Laplace's, found by Newton with
-            its exact gradient, and the likelihood's own noise, if it has one, is learnt.
+        kernel: a `gpytorch.kernels.Kernel` (copied, never changed), or a plain function from x1 and
+            x2 to a tensor (n1, n2); `bayesgen.kernels.stationary` gives such a function a
+            length-scale. The outputscale of an outermost `ScaleKernel` is s; without one, s starts
+            at 1. Parameters whose `requires_grad` is False are kept. Priors registered on the
+            kernel do not enter the evidence.
+        noise: noise variance σ²: a number, or a tensor of shape (n,), (n, C) or (B, n, C) for a
+            known noise variance at each point. A number is a value to keep, unless "noise" is among
+            the hyperparameters to learn. Noise variances per point are always kept.
+        mean: prior mean: a number, a tensor (C,), or a function from x to (n,) or (n, C). Targets
+            are used as given; they are not centred or scaled.
+        hyperparameters: "evidence" (kernel, scale and noise maximise the evidence), "fixed" (all
+            are kept as given), or some of the names "kernel", "scale" and "noise", which are then
+            learnt. For example, ("kernel", "scale") keeps a small noise variance for interpolation.
+        tolerance: gain in evidence, in nats per observation, below which the length-scale search
+            stops.
+        max_spectra: largest number of eigendecompositions in that search.
+        engine: "spectrum" is dense and exact. "krylov" is block Lanczos, with an error (see
+            `bayesgen.models.gp.krylov`). "cholesky" finds hyperparameters by block Lanczos and
+            computes the exact evidence at them. None takes "spectrum" for up to 8,000 points, and
+            above it the engine that `bayesgen.solvers.plan` chooses for this machine.
+        work: folder in which "krylov" writes its Gram matrix (n² numbers) and its finished blocks,
+            so that an interrupted fit can continue; None writes nothing.
+        likelihood: "gaussian", "bernoulli", "softmax", "poisson", "student-t", or a
+            `bayesgen.likelihoods.Likelihood`. For all but "gaussian", the evidence is Laplace's
+            approximation, maximised on its exact gradient; the likelihood's own noise variance, if
+            it has one, is learnt.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range, by name.
+        TypeError, ValueError: an argument has the wrong type or is out of range; the message names
+            it.
 
     Source: Rasmussen & Williams (2006), chapters 2 and 5.
 
@@ -157,21 +160,23 @@ class GaussianProcess(Generic[P]):
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
     ) -> P:
-        """Condition on data, learning the hyperparameters that are free by maximum evidence.
+        """Condition on data and learn the free hyperparameters by maximising the evidence.
 
-        K does not depend on the targets. A kernel with one scalar length-scale to learn takes one
-        eigendecomposition a length-scale for all outputs and tasks together (see
-        `bayesgen.models.gp.lengthscale_search`). A kernel with nothing to learn takes one. Any
-        other kernel is fitted by L-BFGS on the exact gradient, task by task, with one Cholesky
-        factorisation a step for all outputs. With everything fixed one Cholesky factorisation is
-        enough.
+        K does not depend on the targets, so all outputs and tasks share its decompositions:
+
+        - With no free kernel parameter, one eigendecomposition gives the best scale and noise.
+        - With one scalar length-scale to learn, each length-scale takes one eigendecomposition (see
+          `bayesgen.models.gp.lengthscale_search`).
+        - Other kernels are fitted by L-BFGS on the exact gradient for each task; each step takes
+          one Cholesky factorisation for all outputs.
+        - With all hyperparameters fixed, one Cholesky factorisation is enough.
 
         Args:
-            x: inputs (n, d) or (n,), float64 or float32; everything follows its dtype and device.
+            x: inputs (n, d) or (n,), float64 or float32; all results have its dtype and device.
                 A batch of data sets, (B, n, d), is for `fit_batch`.
-            y: targets, (n,), (n, C) with C outputs that share the hyperparameters, or (B, n, C)
-                with B tasks on the same inputs, each with hyperparameters of its own.
-            hyperparameters: as for the constructor; overrides it for this fit.
+            y: targets: (n,); (n, C) with C outputs that share the hyperparameters; or (B, n, C)
+                with B tasks on the same inputs, each with its own hyperparameters.
+            hyperparameters: as in the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
@@ -179,10 +184,11 @@ class GaussianProcess(Generic[P]):
             `evidence` has batch shape () or (B,).
 
         Raises:
-            TypeError: x or y does not hold real numbers, or they differ in dtype.
-            ValueError: NaN or infinite values, lengths that do not match, or no data; a kernel
-                whose matrix is not square, symmetric or PSD up to rounding; no noise was given
-                where none is learnt.
+            TypeError: x or y does not hold real numbers; x and y differ in dtype.
+            ValueError: a value is NaN or infinite; the lengths of x and y differ; there are no
+                data; the kernel's matrix is not square, symmetric or PSD up to rounding; the noise
+                is neither given nor learnt.
+            NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
         if getattr(x, "ndim", 2) == 3:
             deprecation.warn_renamed("fit(x, y) with x (B, n, d)", "fit_batch(x, y)")
@@ -213,23 +219,24 @@ class GaussianProcess(Generic[P]):
         hyperparameters: str | Iterable[str] | None = None,
         progress: Progress | None = None,
     ) -> BatchPosterior:
-        """Fit one process to each of B data sets, with hyperparameters of its own, all at once.
+        """Fit a Gaussian process to each of B data sets at once, each with its own hyperparameters.
 
-        See `bayesgen.models.gp.batched`: the likelihood is Gaussian, the prior mean 0, the kernel
-        radial with one length-scale.
+        The likelihood must be Gaussian, the prior mean 0, and the kernel radial with one
+        length-scale. See `bayesgen.models.gp.batched` for the method.
 
         Args:
             x: inputs, (B, n, d).
             y: targets, (B, n) or (B, n, C).
-            hyperparameters: as for the constructor; overrides it for this fit.
+            hyperparameters: as in the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
             A `BatchPosterior`, whose `evidence` has batch shape (B,).
 
         Raises:
-            TypeError: x or y does not hold real numbers, or they differ in dtype.
-            ValueError: shapes that do not match, or a model that no batch can be fitted with.
+            TypeError: x or y does not hold real numbers; x and y differ in dtype.
+            ValueError: the shapes do not match; the likelihood, mean, kernel, noise or engine is
+                not supported for a batch.
 
         Example:
             >>> import gpytorch
@@ -256,7 +263,7 @@ class GaussianProcess(Generic[P]):
         return batched.fit(kernel, x, y, scale, noise, free, free.names(), progress)
 
     def _problem(self, x: Tensor, y: Any, free: Free) -> Problem:
-        """The fit as data; everything that the user passed is checked here."""
+        """Check all that the user passed and collect it in a `Problem`."""
         y = checks.targets("y", y, len(x), like=x)
         noise = self._noise(free, y.shape, x)
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
@@ -276,12 +283,18 @@ class GaussianProcess(Generic[P]):
     def _way(
         self, problem: Problem, plan: Plan | None, progress: Progress | None
     ) -> Callable[[], Found]:
-        """The way to fit a problem."""
+        """Choose the function of `fit` that solves the problem.
+
+        Args:
+            problem: the problem to solve.
+            plan: plan of a large fit, or None.
+            progress: called as progress(done, expected, what).
+        """
         matrices, free = problem.gram, problem.free
         if plan is not None and plan.engine != "spectrum":
             few = gram(matrices.base, matrices.x[:: len(matrices.x) // 2000 or 1])
             fit.check_kernel(few, few.start())
-            # Each length-scale of the search costs a spectrum of all points, hence few of them.
+            # Each length-scale costs a spectrum of all points, so only a few are tried.
             search = krylov.Search(plan, min(5, self.max_spectra), self.work, progress)
             return partial(fit.by_krylov, problem, search)
         fit.check_kernel(matrices, problem.given.theta)
@@ -298,7 +311,7 @@ class GaussianProcess(Generic[P]):
     def _smaller(
         self, problem: Problem, error: Exception, progress: Progress | None
     ) -> Callable[[], Found]:
-        """The way that is left where the dense spectrum runs out of memory: block Lanczos."""
+        """Choose block Lanczos, with a warning, where the dense spectrum runs out of memory."""
         if is_per_point(problem.given.noise):
             raise error
         plan = self._plan(problem, "krylov")
@@ -313,7 +326,7 @@ class GaussianProcess(Generic[P]):
         return self._way(problem, plan, progress)
 
     def _plan(self, problem: Problem, engine: str | None = None) -> Plan | None:
-        """The plan for a large fit; None where there is nothing to choose."""
+        """The plan of a large fit, or None for a dense spectrum."""
         x, y = problem.gram.x, problem.y
         engine, per_point = engine or self.engine, is_per_point(problem.given.noise)
         if per_point and engine in ("krylov", "cholesky"):
@@ -354,7 +367,7 @@ class GaussianProcess(Generic[P]):
         )
 
     def _noise(self, free: Free, shape: torch.Size, x: Tensor) -> Tensor:
-        """The noise as given, broadcastable with (B, n, C)."""
+        """The given noise variance, checked and broadcastable with (B, n, C)."""
         if self.noise is None:
             if not free.noise:
                 raise ValueError(
@@ -384,7 +397,7 @@ def _free(hyperparameters: str | Iterable[str]) -> Free:
 
 
 def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
-    """The prior mean as a function x → (n, 1) or (n, C)."""
+    """The prior mean as a function from x to (n, 1) or (n, C)."""
     if isinstance(mean, int | float) and mean == 0:
         return zero_mean
     if callable(mean):

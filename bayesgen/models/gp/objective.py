@@ -17,12 +17,12 @@ from bayesgen.models.gp.problem import GPSetting
 
 @dataclass(frozen=True)
 class NoiseGroup:
-    """Outputs and tasks that share one noise, and so one factorisation.
+    """Outputs and tasks that share a noise variance and therefore a factorisation.
 
     Attributes:
-        noise: σ², (1,) or (n,).
-        tasks: which of the B tasks.
-        outputs: which of the C outputs.
+        noise: noise variance σ², (1,) or (n,).
+        tasks: selection of the B tasks.
+        outputs: selection of the C outputs.
     """
 
     noise: Tensor
@@ -31,19 +31,22 @@ class NoiseGroup:
 
 
 def spread(noise: Tensor) -> Tensor:
-    """A noise of shape (), (n,), (n, C) or (B, n, C) as one that broadcasts with (B, n, C)."""
+    """Reshape a noise variance of shape (), (n,), (n, C) or (B, n, C) to three axes.
+
+    The result broadcasts with (B, n, C).
+    """
     if noise.ndim == 1:
         return noise[None, :, None]
     return noise.reshape((1,) * (3 - noise.ndim) + noise.shape)
 
 
 def is_per_point(noise: Tensor) -> bool:
-    """Whether a noise, as `spread` gives it, differs between points or outputs."""
+    """Whether a noise variance, in the shape of `spread`, differs between points or outputs."""
     return noise.shape[1:] != (1, 1)
 
 
 def noise_groups(noise: Tensor) -> list[NoiseGroup]:
-    """The factorisations that a noise, as `spread` gives it, calls for."""
+    """Group outputs and tasks by noise variance, for a noise in the shape of `spread`."""
 
     def part(index: int, size: int) -> slice:
         return slice(None) if size == 1 else slice(index, index + 1)
@@ -60,12 +63,15 @@ def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tenso
 
 
 def evidence_at(gram: Gram, at: GPSetting, y: Tensor) -> tuple[EvidenceParts, Tensor]:
-    """Parts of the evidence, batch shape (B,), and (sK + diag σ²)⁻¹y, at one setting for all.
+    """Parts of the evidence and the solve, at hyperparameters that all tasks share.
 
     Args:
-        gram: the kernel on the inputs.
-        at: its parameters, outputscale () and noise σ², broadcastable with (B, n, C).
+        gram: kernel on the inputs.
+        at: hyperparameters; the noise variance is broadcastable with (B, n, C).
         y: targets, (B, n, C).
+
+    Returns:
+        The parts of the evidence, batch shape (B,), and (sK + diag σ²)⁻¹y, (B, n, C).
     """
     B, n, _ = y.shape
     groups = noise_groups(at.noise)
@@ -95,9 +101,9 @@ class ValueAndGradient:
 
     Attributes:
         value: log p(y), ().
-        kernel: ∂/∂θⱼ for the kernel's parameters (log ℓ, or gpytorch's raw parameters), (p,).
-        log_scale: ∂/∂ log s, ().
-        log_noise: ∂/∂ log σ², all noise variances scaled together, ().
+        kernel: derivatives in the kernel parameters θ (log ℓ, or gpytorch's raw parameters), (p,).
+        log_scale: derivative in log s, ().
+        log_noise: derivative in the logarithm of a common factor of all noise variances, ().
     """
 
     value: Tensor
@@ -107,19 +113,20 @@ class ValueAndGradient:
 
 
 class LogMarginalLikelihood:
-    """log p(y) of one task as a function of (θ, s, σ²), with its exact gradient.
+    """The log marginal likelihood of one task as a function of (θ, s, σ²), with exact gradient.
 
         log p(y) = Σ_c log N(y_c; 0, A),  A = sK(θ) + diag(σ²),
         ∂ log p/∂θ = ⟨½ Σ_c α_c α_cᵀ − ½ C A⁻¹, ∂A/∂θ⟩,  α_c = A⁻¹ y_c.
 
-    One Cholesky factorisation and one inverse, in one (n, n) array, for all outputs together.
+    Each noise variance takes one Cholesky factorisation and one inverse, in one (n, n) array, for
+    all its outputs together.
 
     Args:
-        gram: the kernel on the inputs, as `bayesgen.covariance.gram.gram(kernel, x)` makes it.
+        gram: kernel on the inputs, as made by `bayesgen.covariance.gram.gram(kernel, x)`.
         y: targets, (n, C).
 
     Raises:
-        ValueError: y is not (n, C), or not finite.
+        ValueError: y does not have shape (n, C) or is not finite.
 
     Source: Rasmussen & Williams (2006), eq. 2.30 and 5.9.
 
@@ -144,15 +151,15 @@ class LogMarginalLikelihood:
     def __call__(
         self, theta: Tensor, scale: Tensor | float, noise: Tensor | float
     ) -> ValueAndGradient:
-        """Value and gradient at kernel parameters θ, outputscale s and noise σ².
+        """Value and gradient at kernel parameters θ, outputscale s and noise variance σ².
 
         Args:
-            theta: (p,).
-            scale: s > 0, ().
-            noise: σ² > 0, variances, (), (n,) or (n, C).
+            theta: kernel parameters, (p,).
+            scale: outputscale s > 0, ().
+            noise: noise variances σ² > 0, (), (n,) or (n, C).
 
         Raises:
-            ValueError: a setting is not positive, or the covariance is indefinite there.
+            ValueError: a setting is not positive; the covariance is indefinite.
         """
         scale = checks.positive("scale", scale, like=self.y)
         noise = checks.positive("noise", noise, like=self.y)

@@ -1,4 +1,4 @@
-"""What a JointNormal process knows after seeing data: predictions, and its Evidence."""
+"""The posterior of a Gaussian process with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 class GPPosterior(Certified, ExactPosterior):
-    """Posterior of a JointNormal process, for one task or a batch of B.
+    """Posterior of a Gaussian process, for one task or a batch of B.
 
-    Made by `GaussianProcess.fit`. Shapes follow the targets y that were fitted: with y of shape
-    (n,), (n, C) or (B, n, C), predictions at m points are (m,), (m, C) or (B, m, C), and
-    hyperparameters have the batch shape, () or (B,).
+    It is made by `GaussianProcess.fit`. Shapes follow the targets: for y of shape (n,), (n, C) or
+    (B, n, C), predictions at m points are (m,), (m, C) or (B, m, C), and hyperparameters have the
+    batch shape, () or (B,).
 
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
         scale: outputscale s, a variance.
-        noise: noise variance σ²; of shape (n,), (n, C) or (B, n, C) where it was given per point.
-        at_bound: whether the optimum lies on the edge of what was searched: σ²/s or the
-            length-scale: the evidence still rises beyond the range that was searched.
-        spectra: eigendecompositions the fit took, 0 for a fit by Cholesky.
-        dense: whether its matrices were factorised; block Lanczos does not.
+        noise: noise variance σ², broadcastable with (B, n, C) where it was given per point.
+        at_bound: whether the optimum of each task lies on the edge of the searched range of σ²/s or
+            of the length-scale. The evidence then still increases beyond that range.
+        spectra: number of eigendecompositions that the fit computed; 0 for a fit by Cholesky.
+        dense: whether dense matrices were factorised; False for a fit by block Lanczos.
     """
 
     _gram: KernelGram
@@ -52,7 +52,7 @@ class GPPosterior(Certified, ExactPosterior):
         batched = problem.observed.batched
         self.at_bound = found.at_bound if batched else found.at_bound[0]
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
-        # The last spectrum, with the targets of all tasks, and the kernel's parameters it is of.
+        # The last spectrum, with the targets of all tasks, and the kernel parameters it belongs to.
         self._spectrum = None if found.spectrum is None else (found.theta[0], found.spectrum)
 
     @property
@@ -65,27 +65,27 @@ class GPPosterior(Certified, ExactPosterior):
 
     @property
     def scale(self) -> Tensor:
-        """Outputscale s, a variance; the batch shape."""
+        """Outputscale s, a variance, of the batch shape."""
         return self._scale if self._batched else self._scale[0]
 
     @property
     def noise(self) -> Tensor:
-        """Noise variance σ²; the batch shape, or broadcastable with (B, n, C) where per point."""
+        """Noise variance σ², of the batch shape, or (1 or B, n, 1 or C) where given per point."""
         if is_per_point(self._noise):
             return self._noise
         return self._noise[:, 0, 0] if self._batched else self._noise[0, 0, 0]
 
     @property
     def kernels(self) -> list[gpytorch.kernels.Kernel]:
-        """The kernel of each task, with unit outputscale and its learnt parameters."""
+        """The kernel of each task, of unit outputscale and with its learnt parameters."""
         return [self._gram.kernel(theta) for theta in self._theta]
 
     @property
     def lengthscale(self) -> Tensor:
-        """Length-scale of each task, the batch shape; (..., 1, d) where there are d of them.
+        """Length-scale of each task, of the batch shape, or (..., 1, d) for d length-scales.
 
         Raises:
-            AttributeError: the kernel has none.
+            AttributeError: the kernel has no length-scale.
         """
         if not self._gram.base.has_lengthscale:
             raise AttributeError(
@@ -98,7 +98,7 @@ class GPPosterior(Certified, ExactPosterior):
         return values if self._batched else values[0]
 
     def fitted(self) -> Tensor:
-        """Posterior mean at the training inputs, of the targets' shape: y − σ²α, no new solve."""
+        """Posterior mean y − σ²α at the training inputs, of the targets' shape; needs no solve."""
         return self._shaped(self._y - self._noise * self._alpha, self._gram.x)
 
     def mean(self, x_new: Any) -> Tensor:
@@ -106,10 +106,10 @@ class GPPosterior(Certified, ExactPosterior):
 
             m(x*) = s k(x*, X) (sK + σ²I)⁻¹ y
 
-        Tasks that share their kernel's parameters share its cross-covariance.
+        Tasks with the same kernel parameters share the cross-covariance.
 
         Args:
-            x_new: (m, d), of the training inputs' dtype and on their device.
+            x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
 
         Source: Rasmussen & Williams (2006), eq. 2.25.
         """
@@ -129,21 +129,21 @@ class GPPosterior(Certified, ExactPosterior):
         return self._shaped(result, x_new)
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
-        """Predictive distribution of each new observation on its own.
+        """Marginal predictive distribution of each new observation.
 
             v(x*) = s k(x*, x*) − s² k(x*, X) (sK + σ²I)⁻¹ k(X, x*)  [+ σ²]
 
         Args:
-            x_new: (m, d), of the training inputs' dtype and on their device.
-            latent: the function's value f(x*) instead of an observation of it: without the noise.
+            x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
+            latent: True gives the distribution of f(x*), without the noise variance.
 
         Returns:
-            `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C); its `stddev` is
-            a standard deviation, its `variance` the square.
+            `torch.distributions.Normal` of batch shape (m,), (m, C) or (B, m, C), with the standard
+            deviation in `stddev` and its square in `variance`.
 
         Raises:
-            ValueError: x_new has another number of columns than x; a noise that was given per
-                point and no `latent=True`, since new points have no noise then.
+            ValueError: x_new and x differ in their number of columns; the noise was given per point
+                and `latent` is False, because new points then have no noise variance.
 
         Source: Rasmussen & Williams (2006), eq. 2.25–2.26.
 
@@ -165,7 +165,7 @@ class GPPosterior(Certified, ExactPosterior):
                 prior = self._scale[b] * self._gram.diagonal(self._theta[b], x_new[rows])
                 reduced = (prior - half.square().sum(0)).clamp(min=0)
                 variance[b, rows, of] = reduced[:, None] + extra[b]
-        # The marginals of points that coincide with noiseless data have no spread but rounding.
+        # At a point of noiseless data the variance is 0 up to rounding, but Normal needs it > 0.
         floor = torch.finfo(variance.dtype).tiny
         std = variance.clamp(min=floor).sqrt()
         return Normal(self.mean(x_new), self._plain(std))
@@ -174,15 +174,15 @@ class GPPosterior(Certified, ExactPosterior):
         """Joint predictive distribution of all new points, for each output and task.
 
         Args:
-            x_new: (m, d).
+            x_new: new inputs, (m, d).
             latent: as in `predict`.
 
         Returns:
             `MultivariateNormal` over m points, batch shape (), (C,) or (B, C).
 
         Raises:
-            ValueError: as `predict`; the covariance is singular to rounding (points that
-                coincide, with `latent=True`).
+            ValueError: as in `predict`; the covariance is singular to rounding, as for coinciding
+                points with `latent=True`.
         """
         x_new = self._new(x_new)
         extra = self._observation_noise(latent)
@@ -200,8 +200,8 @@ class GPPosterior(Certified, ExactPosterior):
         return MultivariateNormal(mean, full if self._batched else full[0])
 
     def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
-        """The different θ among the tasks, and which of them each has."""
-        if self._theta.shape[1] == 0:  # nothing to differ by
+        """The distinct kernel parameters of the tasks, and the index of each task's parameters."""
+        if self._theta.shape[1] == 0:  # a kernel without parameters
             return self._theta[:1], torch.zeros_like(self._scale, dtype=torch.int64)
         distinct, which = torch.unique(self._theta, dim=0, return_inverse=True)
         return distinct, which
@@ -225,7 +225,7 @@ class GPPosterior(Certified, ExactPosterior):
         return self._noise[:, 0, 0]
 
     def _half_solves(self, x_new: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
-        """For each task b and outputs of one noise: L⁻¹ s k(X, x_new), (n, m)."""
+        """Solves L⁻¹ s k(X, x_new), (n, m), with the task and the outputs they belong to."""
         cross = self._gram.cross(x_new)
         for b, theta in enumerate(self._theta):
             right = self._scale[b] * cross(theta).mT
@@ -234,7 +234,7 @@ class GPPosterior(Certified, ExactPosterior):
                 yield b, group.outputs, torch.linalg.solve_triangular(lower, right, upper=False)
 
     def _noise_of(self, b: int) -> Tensor:
-        """σ² of one task, broadcastable with (1, n, C)."""
+        """Noise variance of one task, broadcastable with (1, n, C)."""
         return self._noise if len(self._noise) == 1 else self._noise[b : b + 1]
 
     def _factorised(self, b: int, group: NoiseGroup) -> solvers.Factor:
@@ -243,7 +243,7 @@ class GPPosterior(Certified, ExactPosterior):
         return solvers.cholesky(lambda: covariance(self._gram, theta, scale, group.noise))
 
     def _lower(self, b: int, group: NoiseGroup) -> Tensor:
-        """The factor of one task's covariance; the last one is kept for the next chunk."""
+        """Cholesky factor of one task's covariance; the last one is cached for the next chunk."""
         key = (b, group.outputs.start)
         if self._factor is None or self._factor[0] != key:
             factor = self._factorised(b, group)
@@ -251,13 +251,14 @@ class GPPosterior(Certified, ExactPosterior):
         return self._factor[1]
 
     def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
-        """(B, m, C) with the prior mean added, in the shape the targets had."""
+        """Values (B, m, C) plus the prior mean, in the layout of the targets."""
         return self._plain(values + self._mean(x))
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """See `Posterior.latent_samples`.
+        """Draws of the latent functions; see `Posterior.latent_samples`.
 
-        cov(f) = Λ − ΛA⁻¹Λ with Λ = diag(σ²), by a symmetric square root for each noise.
+        The posterior covariance is Λ − ΛA⁻¹Λ with Λ = diag(σ²). Its symmetric square root is
+        computed once for each noise variance.
         """
         generator = torch.Generator().manual_seed(seed)
         n, C = self._y.shape[1:]
@@ -275,7 +276,7 @@ class GPPosterior(Certified, ExactPosterior):
         return mean + z
 
     def gaussians(self, task: int) -> Iterator[JointNormal]:
-        """See `ExactPosterior.gaussians`."""
+        """Joint distribution of the targets; see `ExactPosterior.gaussians`."""
         noise = self._noise_of(task)
         theta, scale = self._theta[task], self._scale[task]
         for group in noise_groups(noise):
@@ -284,13 +285,19 @@ class GPPosterior(Certified, ExactPosterior):
             yield JointNormal(matrix, group.noise.expand(len(y)), y)
 
     def spectrum(self, task: int = 0) -> Spectrum:
-        """See `ExactPosterior.spectrum`; the last one is kept."""
+        """Spectrum of K with one task's targets; see `ExactPosterior.spectrum`.
+
+        The last spectrum is cached.
+        """
         if is_per_point(self._noise):
             raise ValueError("a noise given for each point leaves no spectrum that serves all")
         return self._spectrum_at(self._theta[task]).task(task)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """See `Posterior.marginals`: σ² − σ⁴ (A⁻¹)ᵢᵢ, or from the spectrum where it is known."""
+        """Marginals at the training inputs, with variances σ² − σ⁴ (A⁻¹)ᵢᵢ.
+
+        They come from the spectrum where it is known. See `Posterior.marginals`.
+        """
         noise = self._noise_of(task)
         known = self._spectrum
         if known is not None and torch.equal(known[0], self._theta[task]):
@@ -307,7 +314,7 @@ class GPPosterior(Certified, ExactPosterior):
         return mean, torch.stack(columns, -1)
 
     def prior_mean(self) -> Tensor:
-        """See `ExactPosterior.prior_mean`."""
+        """Prior mean at the training inputs; see `ExactPosterior.prior_mean`."""
         return self._mean(self._gram.x).expand(self._y.shape[1:])
 
     def _problem_of(self, task: int) -> Problem:
@@ -315,7 +322,7 @@ class GPPosterior(Certified, ExactPosterior):
         return replace(self._problem, y=y, observed=observed)
 
     def task(self, task: int) -> GPPosterior:
-        """See `Posterior.task`."""
+        """The posterior of one task; see `Posterior.task`."""
         one = slice(self._index(task), task + 1)
         if not self._batched:
             return self
@@ -344,7 +351,15 @@ class GPPosterior(Certified, ExactPosterior):
     ) -> GPPosterior:
         """The posterior of one task at other hyperparameters; those not given are kept.
 
-        A length-scale only of a kernel where it is all there is to learn; no noise per point.
+        Args:
+            task: number of the task in a batch.
+            lengthscale: length-scale of a kernel that has no other free parameter.
+            scale: outputscale s.
+            noise: noise variance σ².
+
+        Raises:
+            ValueError: a setting is not positive; a length-scale is given and the kernel has other
+                parameters; the noise variance was given per point.
         """
         theta = self._theta[task]
         if lengthscale is not None:
@@ -377,14 +392,14 @@ class GPPosterior(Certified, ExactPosterior):
         return result
 
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
-        """See `ExactPosterior.as_prior`."""
+        """This posterior as a prior for new data; see `ExactPosterior.as_prior`."""
         x_new = self._new(x_new)
         mean = self.mean(x_new).reshape(y_new.shape)
         covariance = self.covariance(x_new, x_new)
         return Spectrum.dense(0.5 * (covariance + covariance.mT), y_new - mean), mean
 
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """See `ExactPosterior.covariance`."""
+        """Posterior covariance of f(x1) and f(x2); see `ExactPosterior.covariance`."""
         same, x1, x2 = x2 is x1, self._new(x1), self._new(x2)
         (_, _, left) = next(self._half_solves(x1))
         right = left if same else next(self._half_solves(x2))[2]
@@ -401,7 +416,7 @@ class GPPosterior(Certified, ExactPosterior):
         return self._spectrum[1]
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
-        """See `Posterior.observe`."""
+        """Distribution of targets given f; see `Posterior.observe`."""
         noise = self._noise_of(task)
         return Normal(f, noise[0].sqrt())
 

@@ -1,4 +1,4 @@
-"""One fit of a Gaussian process as data: what is given, what is learnt, what was found."""
+"""Values that describe one fit of a Gaussian process: the problem and its solution."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ MeanFunction = Callable[[Tensor], Tensor]
 
 
 def zero_mean(x: Tensor) -> Tensor:
-    """A prior mean of zero, (m, 1)."""
+    """The prior mean function that is zero, (m, 1)."""
     return x.new_zeros(len(x), 1)
 
 
 @dataclass(frozen=True)
 class GPSetting:
-    """Kernel parameters θ (p,), outputscale s () and noise σ², (1, 1), (n, 1) or (n, C)."""
+    """Hyperparameters of a Gaussian process.
+
+    Attributes:
+        theta: kernel parameters θ, (p,).
+        scale: outputscale s, ().
+        noise: noise variance σ², broadcastable with the targets.
+    """
 
     theta: Tensor
     scale: Tensor
@@ -36,13 +42,13 @@ class Problem:
     """The data and the model of one fit, with the hyperparameters as the user gave them.
 
     Attributes:
-        gram: the kernel on the inputs.
-        observed: the targets as the user gave them.
-        y: the targets less the prior mean, (B, n, C).
-        mean: the prior mean.
-        given: the kernel's parameters, outputscale and noise to keep or to start from; the noise
-            is broadcastable with (B, n, C).
-        free: which of them are learnt.
+        gram: kernel on the inputs.
+        observed: targets as the user gave them.
+        y: targets less the prior mean, (B, n, C).
+        mean: prior mean function.
+        given: hyperparameters to keep or to start from; the noise variance is broadcastable with
+            (B, n, C).
+        free: which hyperparameters are learnt.
     """
 
     gram: KernelGram
@@ -65,18 +71,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """Hyperparameters of each task, and what was computed there.
+    """Hyperparameters of each task, with the evidence and the solve at them.
 
     Attributes:
-        theta: the kernel's parameters, (B, p).
+        theta: kernel parameters, (B, p).
         scale: outputscales, (B,).
         noise: noise variances, broadcastable with (B, n, C).
         alpha: (sK + σ²I)⁻¹y, (B, n, C).
-        parts: of the evidence, batch shape (B,).
-        at_bound: whether the optimum lies on the edge of what was searched, (B,).
-        spectra: the number of spectra that were computed.
-        spectrum: that of the first task's kernel with the targets of all tasks, where it is known.
-        dense: whether matrices were factorised.
+        parts: the `EvidenceParts`, batch shape (B,).
+        at_bound: whether the optimum lies on the edge of the searched range, (B,).
+        spectra: number of spectra that were computed.
+        spectrum: spectrum of the first task's kernel with the targets of all tasks, or None where
+            it was not computed.
+        dense: whether dense matrices were factorised.
     """
 
     theta: Tensor

@@ -1,4 +1,4 @@
-"""The exact evidence of tasks at hyperparameters found otherwise, one Cholesky for each."""
+"""The exact evidence of tasks at given hyperparameters, by Cholesky of a tiled matrix."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ def evidence(
     keep: Callable[[str, Callable[[], Any]], Any],
     progress: Progress | None,
 ) -> tuple[Evidence, Tensor] | None:
-    """Evidence, batch shape (B,), and (sK + σ²I)⁻¹y, (B, n, C), in y's dtype, or None.
+    """The exact evidence and the solve at the hyperparameters of each task.
 
-    Each covariance is made in tiles, with no matrix of distances beside it, and factored in its
-    own memory. Tasks of the same hyperparameters share one.
+    Each covariance is computed in tiles, without a matrix of distances, and factorised in place.
+    Tasks with the same hyperparameters share a factorisation.
 
     Args:
         matrices: kernel on the inputs.
         y: targets, (B, n, C).
-        theta, scale, noise: of each task, (B, p), (B,) and (B,).
-        keep: (name, make) → what make() made, now or in a run that was cut off.
+        theta: kernel parameters of each task, (B, p).
+        scale: outputscale of each task, (B,).
+        noise: noise variance of each task, (B,).
+        keep: called as keep(name, make); returns the result of make(), from this run or from an
+            earlier run that was interrupted.
         progress: called as progress(done, expected, what).
 
     Returns:
-        None where memory does not hold a factor, with a warning that says so.
+        The Evidence, batch shape (B,), and (sK + σ²I)⁻¹y, (B, n, C), in y's dtype; or None, with a
+        warning, where the factorisation runs out of memory.
     """
     settings = torch.cat([theta, scale[:, None], noise[:, None]], 1).to(y)
     distinct, which = torch.unique(settings, dim=0, return_inverse=True)

@@ -1,6 +1,6 @@
 """The log marginal likelihood of a model and its parts, as plain numbers.
 
-`Evidence` is the central type of the package; this module imports nothing else of it.
+`Evidence` is the central type of the package. This module imports no other module of the package.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ _UNKNOWN = torch.zeros((), dtype=torch.int64)
 
 
 class EvidenceParts(NamedTuple):
-    """What an `Evidence` is made of, unchecked, while a search computes and compares it.
+    """The parts of an `Evidence` without checks, for use inside a search.
 
     Attributes:
-        fit, complexity, effective_dimension, error, jitter: as of `Evidence`, of one batch shape.
-        n, method: as of `Evidence`.
+        fit, complexity, effective_dimension, error, jitter: as in `Evidence`, with one common batch
+            shape.
+        n, method: as in `Evidence`.
     """
 
     fit: Tensor
@@ -39,7 +40,7 @@ class EvidenceParts(NamedTuple):
         return self.fit - self.complexity
 
     def map(self, function: Callable[..., Tensor], *others: EvidenceParts) -> EvidenceParts:
-        """The parts whose every tensor is `function` of the same tensor of these and others."""
+        """Apply a function to each tensor of these parts and the same tensor of the others."""
         every = (self, *others)
         return EvidenceParts(
             function(*[parts.fit for parts in every]),
@@ -64,7 +65,11 @@ class EvidenceParts(NamedTuple):
         )
 
     def evidence(self, fingerprint: Tensor | None = None) -> Evidence:
-        """The checked `Evidence` of these parts."""
+        """The `Evidence` of these parts, which checks them.
+
+        Args:
+            fingerprint: hash of the targets, of the batch shape; None for unknown.
+        """
         fit, complexity, dimension, error, jitter, n, method = self
         mark = _UNKNOWN if fingerprint is None else fingerprint
         return Evidence(fit, complexity, n, dimension, error, method, jitter, mark)
@@ -82,30 +87,31 @@ class Evidence:
 
         log p(D) = E_Q[log p(D | θ)] − KL(Q ‖ P),
 
-    exactly when Q is the posterior (conjugate models) and, for a Laplace approximation, when the
-    likelihood is taken as quadratic about the mode. One object may hold a batch of tasks of
-    the same inputs: every tensor has the batch shape (...), usually () or (B,). An Evidence holds
-    numbers only: it can be pickled, and keeping one keeps no data and no matrices.
+    where Q is the exact posterior (conjugate models) or, for a Laplace approximation, where the log
+    likelihood is replaced by its quadratic expansion about the mode. One object may hold a batch of
+    tasks: every tensor has the batch shape (...), usually () or (B,). An Evidence holds numbers
+    only. It can be pickled, and it keeps no data and no matrices in memory.
 
     Attributes:
-        fit: E_Q[log p(D | θ)], the expected log likelihood under the posterior, in nats.
+        fit: expected log likelihood under the posterior, E_Q[log p(D | θ)], in nats.
         complexity: KL(Q ‖ P), in nats, at least 0.
         n: number of observations (rows, not rows × outputs).
-        effective_dimension: Σ λᵢ/(λᵢ + α) summed over the outputs, hence at most n·C
-            (Maddox et al. 2020).
-        error: a bound or standard error of the log marginal likelihood, in nats: first-order
+        effective_dimension: Σ λᵢ/(λᵢ + α) summed over the outputs, at most n·C (Maddox et al.
+            2020).
+        error: a bound or a standard error of the log marginal likelihood, in nats: first-order
             rounding for exact methods, sampling error for stochastic ones.
-        method: how it was computed, in words.
-        jitter: variance that had to be added to the diagonal of the covariance for a
-            factorisation to exist, 0 where none was. Never added silently: it is printed.
-        fingerprint: a hash of the targets, int64 of the batch shape, 0 where it is not known;
-            evidences are compared on the same data only.
-        complexity_excludes: what was fitted to the same data and is not paid for, in words, such
-            as "features": the log marginal likelihood is too high by it.
+        method: description of how it was computed.
+        jitter: variance that was added to the diagonal of the covariance because a factorisation
+            failed without it; 0 where none was added. The printed form shows it.
+        fingerprint: a hash of the targets, int64 of the batch shape; 0 where it is unknown. Only
+            evidences of the same targets can be compared.
+        complexity_excludes: names of the parts of the model that were fitted to the same data and
+            are not included in the complexity, such as "features". The log marginal likelihood is
+            then too high.
 
     Raises:
-        ValueError: a part is not finite, the complexity is negative, shapes do not broadcast, or
-            n < 1.
+        ValueError: a part is not finite; the complexity is negative; the shapes do not broadcast;
+            n is less than 1.
 
     Source: the decomposition is the equality case of the evidence lower bound; Germain et al.
     (2016), section 3, for its reading as a PAC-Bayes bound.
@@ -146,7 +152,7 @@ class Evidence:
         parts["fingerprint"] = torch.as_tensor(self.fingerprint, device=like.device)
         for name, part in parts.items():
             object.__setattr__(self, name, part if part.shape == shape else part.expand(shape))
-        # Rounding leaves a KL of 0 at −1e-13 or so; anything beyond that is a wrong number.
+        # Rounding can make a KL of 0 slightly negative; a value below that level is an error.
         slack = 1e3 * torch.finfo(like.dtype).eps * (1 + self.fit.detach().abs())
         if (self.complexity.detach() < -slack).any():
             raise ValueError(
@@ -156,30 +162,32 @@ class Evidence:
 
     @property
     def log_marginal_likelihood(self) -> Tensor:
-        """log p(D) = fit − complexity, in nats; shape: the batch shape."""
+        """The log marginal likelihood log p(D) = fit − complexity in nats, of the batch shape."""
         return self.fit - self.complexity
 
     @property
     def per_observation(self) -> Tensor:
-        """log p(D) / n, in nats per observation (all C outputs of a row together)."""
+        """The value log p(D) / n, in nats per observation (all C outputs of a row together)."""
         return self.log_marginal_likelihood / self.n
 
     @property
     def bits(self) -> Tensor:
-        """log₂ p(D), in bits; its negative is the length of the ideal code for D."""
+        """The value log₂ p(D) in bits; its negative is the length of the ideal code for D."""
         return self.log_marginal_likelihood / math.log(2.0)
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Shape of the batch of tasks, () for one."""
+        """Shape of the batch of tasks; () for one task."""
         return self.fit.shape
 
     def log_bayes_factor(self, other: Evidence) -> Tensor:
-        """log p(D | this) − log p(D | other), in nats: positive where this model is preferred.
+        """Log Bayes factor log p(D | this) − log p(D | other) in nats.
+
+        It is positive where this model has more evidence.
 
         Raises:
             TypeError: `other` is not an Evidence.
-            ValueError: the two speak of different data.
+            ValueError: the two evidences are of different data.
 
         Source: Kass & Raftery (1995), eq. 1.
 
@@ -196,14 +204,14 @@ class Evidence:
 
     @property
     def parts(self) -> EvidenceParts:
-        """The parts of this Evidence, without its fingerprint."""
+        """The `EvidenceParts` of this Evidence, without its fingerprint."""
         return EvidenceParts(*(getattr(self, name) for name in EvidenceParts._fields))
 
     def conditional(self, *_: Any, **__: Any) -> Evidence:
-        """Refuse: an Evidence is numbers only; see `posterior.conditional_evidence`.
+        """Raise an error that names its replacement, `posterior.conditional_evidence`.
 
         Raises:
-            AttributeError: always; the message names the method of the posterior.
+            AttributeError: always.
         """
         raise AttributeError(
             "an Evidence holds numbers only and cannot be split by observations: call "
@@ -215,7 +223,7 @@ class Evidence:
         return combine(lambda values: values[index], self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A view would bring the whole tensor that it is a part of.
+        # Pickling a view would store the whole tensor that it views.
         state = {field.name: getattr(self, field.name) for field in fields(self)}
         return {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
 
@@ -241,16 +249,22 @@ class Evidence:
 
     @property
     def _error_matters(self) -> bool:
-        # Six significant digits are printed: an error below the last of them says nothing more.
+        # Six significant digits are printed; an error below the last one is not shown.
         size = self.log_marginal_likelihood.detach().abs()
         return bool((self.error > 1e-6 * torch.clamp(size, min=1.0)).any())
 
 
 def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> None:
-    """Raise where two evidences are known to speak of different data.
+    """Check that two evidences are not known to be of different data.
+
+    Args:
+        name: name of the first evidence, for the message.
+        one: the first evidence.
+        other_name: name of the second evidence.
+        other: the second evidence.
 
     Raises:
-        ValueError: other numbers of observations, or other targets by their fingerprints.
+        ValueError: the numbers of observations differ; the fingerprints of the targets differ.
     """
     if one.n != other.n:
         raise ValueError(
@@ -269,9 +283,10 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
 def better(
     old: Evidence | EvidenceParts, new: Evidence | EvidenceParts
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function (a, b) → a for tasks where `old` has at least as much evidence, else b.
+    """A function that selects, for each task, between values of an old and a new setting.
 
-    It takes tensors whose first axes are the batch shape (B,).
+    The function takes a and b, whose first axis is the batch (B,). It returns a for tasks where
+    `old` has at least as much evidence as `new`, and b for the others.
     """
     won = new.log_marginal_likelihood > old.log_marginal_likelihood
 
@@ -282,13 +297,13 @@ def better(
 
 
 def combine(function: Callable[..., Tensor], *evidences: Evidence) -> Evidence:
-    """The Evidence whose every part is `function` of the same part of the given ones.
+    """Apply a function to the same part of several evidences, for each part in turn.
 
-    Indexing, joining and choosing between batches of tasks of one data set.
+    It serves to index, join and choose between batches of tasks of one data set.
 
     Args:
-        function: takes as many tensors as there are evidences, each of its batch shape.
-        evidences: at least one; n and method are the first one's.
+        function: function of one tensor for each evidence, each of its evidence's batch shape.
+        evidences: at least one evidence; the result takes n and method from the first.
 
     Example:
         >>> a = Evidence(fit=-10.0, complexity=2.5, n=5, effective_dimension=1.2)

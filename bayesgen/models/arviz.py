@@ -1,4 +1,4 @@
-"""Posteriors as ArviZ objects, on ArviZ 0.x and 1.x."""
+"""Export of posteriors to ArviZ 0.x and 1.x."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHAINS = 4
 
 
 def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> Any:
-    """See `Posterior.to_arviz`."""
+    """Export a posterior to ArviZ; see `Reporting.to_arviz`."""
     import xarray as xr
 
     with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> 
         replicated = posterior.observe(f, task=b).sample()
     finally:
         torch.random.set_rng_state(generator_state)
-    # Counts and labels are integers: what is continuous is drawn as a density.
+    # A likelihood that is a density has real targets; counts and labels are integers.
     kept = np.float64 if posterior.observed.likelihood.density else np.int64
     groups = {
         "posterior": {name: _chains(value) for name, value in parameters.items()},
@@ -73,7 +73,7 @@ def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> 
 
 
 def _chains(draws: Tensor) -> np.ndarray:
-    """(S, ...) as (chain, draw, ...), a last axis of one left out."""
+    """Reshape draws (S, ...) to (chain, draw, ...), without a last axis of length 1."""
     values = draws.detach().double().cpu().numpy()
     values = values.reshape(_CHAINS, -1, *values.shape[1:])
     return values[..., 0] if values.ndim > 3 and values.shape[-1] == 1 else values
@@ -86,7 +86,7 @@ def _dataset(values: dict[str, np.ndarray]) -> xr.Dataset:
 
 
 def _array(values: np.ndarray, leading: tuple[str, ...], name: str = "y") -> xr.DataArray:
-    """With coordinates: rows are shared by all variables but the weights."""
+    """An array with named axes and coordinates; all variables but the weights share the rows."""
     import xarray as xr
 
     row = "feature" if name == "w" else "row"

@@ -1,4 +1,4 @@
-"""Ascent of a log marginal likelihood on its exact gradient, by L-BFGS-B."""
+"""Maximise a log marginal likelihood on its exact gradient, by L-BFGS-B."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ def ascend(
     *,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """The maximum near `start` of a log marginal likelihood with exact gradient, by L-BFGS-B.
+    """Find the local maximum near a start, by L-BFGS-B (SciPy).
 
     Args:
-        evaluate: all parameters → value and gradient; raises ValueError or NotConvergedError
-            where there is none.
-        start: all parameters, (p,).
-        learn: which of them move, booleans (p,).
-        bounds: of all of them.
+        evaluate: function from all parameters, (p,), to the value and its gradient, (p,). It raises
+            ValueError or NotConvergedError where the value does not exist.
+        start: parameters to start from, (p,).
+        learn: which parameters are learnt, booleans (p,); the others are kept.
+        bounds: lower and upper bounds of all parameters.
         progress: called as progress(done, expected, what) after each evaluation.
+
+    Returns:
+        All parameters at the maximum, (p,).
+
+    Warns:
+        RuntimeWarning: the search ran out of iterations.
     """
     import scipy.optimize
 
@@ -49,13 +55,13 @@ def ascend(
             progress(evaluations, max(30, evaluations + 1), f"L-BFGS evaluation {evaluations}")
         try:
             value, gradient = evaluate(full(values))
-        except (ValueError, NotConvergedError):  # no place for the line search to go
+        except (ValueError, NotConvergedError):  # the penalty makes the line search turn back
             return worst + 1e6 * (1 + abs(worst)), np.zeros(learn.sum())
         worst = max(worst, -value)
         return -value, -gradient[learn]
 
     with warnings.catch_warnings():
-        # On the way a jitter may be needed; only the one at the optimum is part of the result.
+        # Intermediate steps may need a jitter; only that at the optimum is reported.
         warnings.filterwarnings("ignore", message="the covariance is singular")
         found = scipy.optimize.minimize(
             negative,
@@ -65,7 +71,8 @@ def ascend(
             bounds=[b for b, move in zip(bounds, learn, strict=True) if move],
             options={"maxiter": 200, "ftol": 1e-10, "gtol": 1e-5},
         )
-    if found.status == 1:  # out of iterations; an abnormal line search is the end of the digits
+    # Status 1 means out of iterations. Status 2, a failed line search, is a limit of rounding.
+    if found.status == 1:
         warnings.warn(
             f"the hyperparameter search stopped after {found.nit} iterations, largest gradient "
             f"{np.abs(found.jac).max():.2g} nats",

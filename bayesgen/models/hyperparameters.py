@@ -1,4 +1,4 @@
-"""Which hyperparameters a fit is to learn."""
+"""The choice of the hyperparameters that a fit learns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bayesgen.kernels import free_parameters
 def to_learn(
     hyperparameters: str | Iterable[str], names: tuple[str, ...], default: frozenset[str]
 ) -> frozenset[str]:
-    """The names that are free: those of "evidence", none for "fixed", or those given.
+    """The names of the hyperparameters to learn.
 
     Args:
-        hyperparameters: what the user passed.
-        names: all that the model knows.
-        default: those that "evidence" stands for.
+        hyperparameters: "evidence" for the default, "fixed" for none, or a name or names.
+        names: the names of all hyperparameters of the model.
+        default: the names that "evidence" means.
 
     Raises:
-        ValueError: a name that the model does not know.
+        ValueError: a name is not among the names of the model.
 
     Example:
         >>> sorted(to_learn("evidence", ("scale", "noise"), frozenset({"scale", "noise"})))
@@ -43,7 +43,13 @@ def to_learn(
 
 @dataclass(frozen=True)
 class Free:
-    """Which hyperparameters of a covariance and its likelihood are learnt."""
+    """Which hyperparameters of a covariance and its likelihood are learnt.
+
+    Attributes:
+        kernel: whether the kernel's parameters are learnt.
+        scale: whether the outputscale is learnt.
+        noise: whether the noise variance is learnt.
+    """
 
     kernel: bool
     scale: bool
@@ -54,12 +60,12 @@ class Free:
         return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
 
     def within(self, kernel: gpytorch.kernels.Kernel, scale: bool, noise_given: bool) -> Free:
-        """What is learnt of a kernel whose parameters or outputscale may be fixed.
+        """The same choice, without what is fixed by the kernel or the noise.
 
         Args:
-            kernel: of unit outputscale.
+            kernel: kernel of unit outputscale, whose parameters may all be fixed.
             scale: whether the outputscale may be learnt.
-            noise_given: whether the noise is known at each point.
+            noise_given: whether the noise variance is given for each point.
         """
         has_parameters = self.kernel and bool(free_parameters(kernel))
         return Free(has_parameters, self.scale and scale, self.noise and not noise_given)

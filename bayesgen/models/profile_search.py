@@ -1,4 +1,4 @@
-"""The best setting of many tasks along one parameter of K, from a few shared spectra."""
+"""Maximise the evidence of many tasks over one parameter of K, with a few shared spectra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bayesgen.spectrum.spectrum import Spectrum
 
 
 class Family(Protocol):
-    """Covariances K(t) on fixed inputs along one real parameter t."""
+    """Covariances K(t) on fixed inputs as a function of one real parameter t."""
 
     def spectrum(self, t: float) -> Spectrum:
         """The spectrum of K(t) with the targets, (B, n, C)."""
@@ -27,27 +27,36 @@ class Family(Protocol):
     def slope(
         self, t: float, spectrum: Spectrum, scale: Tensor, noise: Tensor, alpha: Tensor
     ) -> Tensor:
-        """∂ log p/∂t of each task at its (s, σ²), (B,); α = (sK + σ²I)⁻¹y, (B, n, C).
+        """Derivative ∂ log p/∂t of each task, (B,).
 
-        By the envelope theorem it is the slope of the profile over (s, σ²) too.
+        At the best (s, σ²) of a task it is also the derivative of the profile evidence, by the
+        envelope theorem.
+
+        Args:
+            t: the parameter.
+            spectrum: spectrum of K(t) with the targets.
+            scale: outputscale s of each task, (B,).
+            noise: noise variance σ² of each task, (B,).
+            alpha: (sK + σ²I)⁻¹y, (B, n, C).
         """
 
     def describe(self, t: float) -> str:
-        """The parameter there, in words."""
+        """Description of the parameter's value, for progress reports and warnings."""
 
 
 @dataclass
 class ProfileMaximum:
-    """Best settings for each task.
+    """Setting of largest evidence for each task, with the evidence and the solve at it.
 
     Attributes:
-        parameter: t, (B,).
-        scale, noise: (B,).
-        alpha: (sK + σ²I)⁻¹ y there, (B, n, C).
-        parts: of the evidence there, batch shape (B,).
-        slope: ∂ log p/∂t there, (B,).
-        at_bound: (B,), whether σ²/s or t ended on the edge of what was searched.
-        spectra: how many spectra it took.
+        parameter: the parameter t, (B,).
+        scale: outputscale s, (B,).
+        noise: noise variance σ², (B,).
+        alpha: (sK + σ²I)⁻¹y, (B, n, C).
+        parts: the `EvidenceParts`, batch shape (B,).
+        slope: derivative ∂ log p/∂t, (B,).
+        at_bound: whether σ²/s or t lies on the edge of the searched range, (B,).
+        spectra: number of spectra that were computed.
     """
 
     parameter: Tensor
@@ -61,7 +70,7 @@ class ProfileMaximum:
 
 
 class _Search:
-    """The profile evidence at the parameters tried so far, and each task's best."""
+    """The profile evidence at the parameters tried so far, and the best setting of each task."""
 
     def __init__(self, family: Family, scale: Tensor | None, noise: Tensor | None) -> None:
         self.family, self.scale, self.noise = family, scale, noise
@@ -99,12 +108,12 @@ class _Search:
         )
 
     def promising(self, low: float, high: float, step: float, tolerance: float) -> float | None:
-        """The next t to try, or None where no task has more than `tolerance` to gain."""
+        """The next t to try, or None where no task is expected to gain more than `tolerance`."""
         from scipy.interpolate import CubicHermiteSpline
 
         nodes, values, slopes = self.ordered()
         reached = values.max(0)
-        # Beyond the ends a task is expected to gain what its slope there promises.
+        # Beyond the ends, the slope at the end predicts a task's gain.
         for end, direction, limit in ((0, -1.0, low), (-1, 1.0, high)):
             out = min(step, direction * (limit - nodes[end]))
             promise = np.where(values[end] == reached, direction * slopes[end] * out, 0.0)
@@ -118,7 +127,7 @@ class _Search:
         wanted = gains.max(0) > tolerance
         if not wanted.any():
             return None
-        # Of the tasks' own optima, the one that promises most to all of them together.
+        # Among the optima of the tasks, the one with the largest predicted gain over all tasks.
         candidates = np.unique(gains[:, wanted].argmax(0))
         total = np.clip(gains[candidates], 0, None).sum(1)
         return float(fine[candidates[total.argmax()]])
@@ -137,24 +146,27 @@ def search_profile(
     most: int,
     progress: Progress | None,
 ) -> ProfileMaximum:
-    """Maximise the evidence of every task over t and, where they are not given, s and σ².
+    """Maximise the evidence of every task over t and, where they are not given, over s and σ².
 
-    Each spectrum gives every task's best (s, σ²) there, the profile evidence, with its exact
-    slope in t. A cubic Hermite interpolant of each task's profile then says where it would
-    gain, and how much; the next spectrum goes where the tasks gain most together, until none
-    would gain more than the tolerance. What is returned was computed at a spectrum, never
-    interpolated.
+    Each spectrum gives the best (s, σ²) of every task at one t. The evidence there is the profile
+    evidence, and its derivative in t is exact. A cubic Hermite interpolant of each task's profile
+    predicts where the task would gain, and how much. The next spectrum is computed where the total
+    predicted gain is largest, until no task is expected to gain more than the tolerance. All
+    returned values were computed from a spectrum; none is interpolated.
 
     Args:
-        family: covariances and targets.
-        start: where to compute the first spectra, at least one.
-        low, high: the range of t.
-        step: how far outwards to go at once while a task still gains there.
-        scale: outputscale to keep, or None.
-        noise: σ² to keep, or None.
-        tolerance: nats that a task may still stand to gain.
-        most: spectra at most; a warning says when that was not enough.
+        family: covariances with targets.
+        start: values of t for the first spectra, at least one.
+        low, high: range of t.
+        step: step outwards while a task still gains beyond the ends.
+        scale: outputscale to keep, () or (B,), or None to search it.
+        noise: noise variance to keep, () or (B,), or None to search it.
+        tolerance: predicted gain of a task, in nats, below which the search stops.
+        most: largest number of spectra.
         progress: called as progress(done, expected, what) after each spectrum.
+
+    Warns:
+        RuntimeWarning: the search stopped at the largest number of spectra.
     """
     search = _Search(family, scale, noise)
     for t in sorted({min(max(t, low), high) for t in start}):
@@ -183,13 +195,13 @@ def search_profile(
 def _report(progress: Progress | None, search: _Search) -> None:
     if progress is not None:
         done = len(search.nodes)
-        # How many more is not known beforehand; ten is what the studies in benchmarks/ take.
+        # The total is unknown in advance; the studies in benchmarks/ take about ten spectra.
         where = search.family.describe(search.nodes[-1])
         progress(done, max(10, done + 1), f"spectrum {done} at {where}")
 
 
 def _better(old: ProfileMaximum, new: ProfileMaximum) -> ProfileMaximum:
-    """Task by task, whichever has more evidence."""
+    """For each task, the one of two settings with more evidence."""
     pick = better(old.parts, new.parts)
     return ProfileMaximum(
         pick(old.parameter, new.parameter),

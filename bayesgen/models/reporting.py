@@ -1,7 +1,7 @@
-"""Reports on a fitted posterior: its Gibbs risk, its certificate, its export to ArviZ.
+"""Methods of fitted posteriors that report: Gibbs risk, certificate and export to ArviZ.
 
-They are methods of the posteriors in `bayesgen.models`, not of the interface in
-`bayesgen.posterior`, because certificates are computed from that interface.
+They belong to the posteriors in `bayesgen.models` and not to the interface in `bayesgen.posterior`,
+because certificates are computed from that interface.
 """
 
 from __future__ import annotations
@@ -17,42 +17,44 @@ from bayesgen.posterior.posterior import Posterior
 
 
 class Reporting(Posterior):
-    """A posterior that reports its Gibbs risk and its draws."""
+    """A posterior with a Gibbs risk and an export of draws to ArviZ."""
 
     def gibbs_risk(self, tolerance: float = 1.0) -> float | None:
-        """Expected training loss of a function drawn from the posterior, of one task.
+        """Gibbs risk on the training data: the expected loss of a function from the posterior.
 
-        Real targets: 1 − exp(−(y − f)²/2τ²), averaged over rows and outputs, in closed form.
-        Labels: the 0–1 loss. None where no bounded loss is at hand (counts).
+        For real targets, the loss is 1 − exp(−(y − f)²/2τ²), averaged over rows and outputs in
+        closed form. For labels it is the 0–1 loss. For counts there is no bounded loss, and the
+        result is None. The posterior must be of one task.
 
         Args:
-            tolerance: τ, in the targets' units.
+            tolerance: the loss's width τ, a standard deviation in the targets' units.
         """
         return gibbs.gibbs_risk(self, tolerance)
 
     def to_arviz(self, *, draws: int = 1000, task: int | None = None, seed: int = 0) -> Any:
-        """Draws, posterior predictive, observed data, log likelihood and evidence for ArviZ.
+        """Export draws, posterior predictive, observed data and log likelihood to ArviZ.
 
-        The draws are exact and independent, laid out as four chains. The evidence and its parts
-        are in the attributes.
+        The draws are exact and independent, in the layout of four chains. The evidence and its
+        parts are attributes of the result.
 
         Args:
-            draws: how many, over all chains.
-            task: which one, where the posterior is of a batch of tasks.
-            seed: of the draws.
+            draws: number of draws over all chains.
+            task: number of the task, for a posterior of a batch of tasks.
+            seed: seed of the draws.
 
         Returns:
-            `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x: what `az.summary`,
-            `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) take.
+            `arviz.InferenceData` on ArviZ 0.x or `xarray.DataTree` on 1.x, which `az.summary`,
+            `az.loo`, `az.compare` and `az.plot_ppc` (1.x: `az.plot_ppc_dist`) accept.
 
         Raises:
-            ValueError: a batch of tasks and none chosen; fewer than eight draws.
+            ValueError: the posterior is of a batch and no task is given; there are fewer than eight
+                draws.
         """
         return arviz.export(self, draws=draws, task=task, seed=seed)
 
 
 class Certified(Reporting):
-    """A posterior whose risk on new data a PAC-Bayes certificate can bound."""
+    """A posterior with a PAC-Bayes certificate, which bounds its risk on new data."""
 
     def certificate(
         self,
@@ -67,43 +69,46 @@ class Certified(Reporting):
         subgamma: tuple[float, float] | None = None,
         task: int | None = None,
     ) -> Statement:
-        """A PAC-Bayes bound on this posterior's risk on new data, with everything it assumes.
+        """A PAC-Bayes bound on this posterior's risk on new data, with its assumptions.
 
-        KL(Q ‖ P) is the complexity of the Evidence; the Gibbs risk is an integral in closed form
-        or by quadrature. What the data chose is paid for or refused: kernel, decay and order
-        shape the prior, and so does the outputscale unless the loss is the 0–1 loss, which does
-        not know it. The noise only shapes the posterior: where the fit had learnt it, it is tuned
-        again, to this bound, free of charge, and `Certificate.posterior` is the one certified. The
-        KL is then that of the outputs' differences, all that the 0–1 loss knows.
+        KL(Q ‖ P) is the complexity of the Evidence. The Gibbs risk is an integral, in closed form
+        or by quadrature. A hyperparameter that was learnt from the data and shapes the prior must
+        be on a grid, or the certificate is refused. Kernel, decay and order shape the prior. The
+        outputscale does too, except for the 0–1 loss, which does not depend on it. The noise
+        variance shapes only the posterior. Where the fit learnt it, it is tuned again to minimise
+        this bound, at no cost in the bound, and `Certificate.posterior` is the certified posterior.
+        With one-hot targets and the 0–1 loss, the KL is that of the differences between outputs,
+        because the loss depends on them only.
 
         Args:
-            delta: δ in (0, 1): the bound holds for a share of at least 1 − δ of training samples.
-            loss: "zero_one" (one-hot targets, a sign, or class labels), "squared" or "nll".
+            delta: δ in (0, 1); the bound holds with probability at least 1 − δ over training
+                samples.
+            loss: "zero_one" (one-hot targets, signs, or class labels), "squared" or "nll".
             bound: "maurer", "mcallester", "quadratic", "thiemann", "catoni", "catoni_union" or
                 "alquier".
-            predictor: "gibbs", a function drawn anew for each prediction; or "vote", the
-                deterministic classifier, by twice the Gibbs bound or the C-bound, whichever is
-                smaller (both are Maurer's at δ/2).
-            noise: "tune" or "keep"; by default tuned where it was learnt.
-            grid: values stated beforehand, e.g. {"lengthscale": [1.0, 2.0, 4.0]}: the posterior
-                is recomputed at the nearest ones, and the bound pays the logarithm of their number,
-                or −ln of a value's probability where a dict value → probability is given.
-                "geometric", for one or as the whole grid, is all powers of √2, the k-th with a
-                probability falling as 1/(1 + |k|)².
-            clip: where unbounded losses are clipped, chosen without the data: c for "squared",
-                a range (a, b) in nats for "nll".
-            subgamma: (s², c) for the oracle bound on the unclipped "nll"; it returns an
-                `OracleBound`, which is no certificate.
-            task: which one, of a batch.
+            predictor: "gibbs", which draws a new function for each prediction; or "vote", the
+                deterministic classifier, with the smaller of twice the Gibbs bound and the C-bound
+                (both are Maurer's at δ/2).
+            noise: "tune" or "keep"; by default it is tuned where it was learnt.
+            grid: values stated before seeing the data, such as {"lengthscale": [1.0, 2.0, 4.0]}.
+                The posterior is recomputed at the nearest values. The bound increases by the
+                logarithm of the number of values, or by −ln of a value's probability for a dict
+                from values to probabilities. "geometric", for one name or as the whole grid, means
+                all powers of √2, where the k-th has a probability proportional to 1/(1 + |k|)².
+            clip: limits of an unbounded loss, chosen without the data: c for "squared", or a range
+                (a, b) in nats for "nll".
+            subgamma: (s², c) of the oracle bound on the unclipped "nll"; the result is then an
+                `OracleBound`, which is not a certificate.
+            task: number of the task in a batch.
 
         Returns:
-            A `bayesgen.pacbayes.Certificate`: `bound`, `risk`, `complexity`, `delta`, `vacuous`;
-            `print` tells its story.
+            A `bayesgen.pacbayes.Certificate` with `bound`, `risk`, `complexity`, `delta` and
+            `vacuous`; printing it lists how it was obtained.
 
         Raises:
-            ValueError: hyperparameters that were learnt and are not paid for; a loss without a
-                range; targets that are no labels; an argument out of range; an Evidence too
-                uncertain.
+            ValueError: a learnt hyperparameter shapes the prior and is not on the grid; the loss
+                has no finite range; the targets are not labels; an argument is out of range; the
+                error of the Evidence is too large.
 
         Source: Maurer (2004); Germain et al. (2016).
 

@@ -1,4 +1,4 @@
-"""What the posteriors of all models share: the interface that certificates and exports need."""
+"""The interface that the posteriors of all models share; certificates and exports need it."""
 
 from bayesgen.posterior.posterior import ExactPosterior, Observed, Posterior
 

@@ -1,4 +1,4 @@
-"""The chain rule of the evidence: learning curves, and the evidence of what follows m points."""
+"""The chain rule of the evidence: learning curves and the evidence after the first m points."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class JointNormal(NamedTuple):
     """Targets that are jointly normal under the model, y ~ N(0, A).
 
     Attributes:
-        covariance: A, the noise included, (n, n).
-        noise: σ², (n,).
-        y: centred targets, (n, C).
+        covariance: covariance A including the noise variance, (n, n).
+        noise: noise variances σ², (n,).
+        y: targets less their mean under the prior, (n, C).
     """
 
     covariance: Tensor
@@ -29,17 +29,17 @@ class JointNormal(NamedTuple):
 
 
 class Exact(Protocol):
-    """A posterior whose evidence is exact."""
+    """A posterior whose evidence obeys the chain rule exactly."""
 
     def gaussians(self, task: int) -> Iterator[JointNormal]:
-        """Its targets of one task, grouped by covariance."""
+        """The joint normals of one task's targets, grouped by covariance."""
 
 
 def learning_curve(posterior: Exact, task: int, orderings: int, seed: int) -> Tensor:
-    """log p(yᵢ | y_<i), nats, (orderings, n): each row sums to the log marginal likelihood.
+    """The terms log p(yᵢ | y_<i) in nats, (orderings, n); see `ExactPosterior.learning_curve`.
 
-    With LLᵀ the covariance in that order and z = L⁻¹y: −½zᵢ² − log Lᵢᵢ − ½ log 2π. The first
-    ordering is that of the data.
+    Each term is −½zᵢ² − log Lᵢᵢ − ½ log 2π, where LLᵀ is the covariance in that ordering and
+    z = L⁻¹y.
     """
     total: Tensor | None = None
     for part in posterior.gaussians(task):
@@ -59,7 +59,16 @@ def learning_curve(posterior: Exact, task: int, orderings: int, seed: int) -> Te
 def conditional(
     posterior: Exact, evidence: Evidence, task: int, m: int, orderings: int, seed: int
 ) -> Evidence:
-    """`ExactPosterior.conditional_evidence` of one task, whose whole Evidence is given."""
+    """The conditional evidence of one task; see `ExactPosterior.conditional_evidence`.
+
+    Args:
+        posterior: the posterior.
+        evidence: the Evidence of the task on all data.
+        task: number of the task in a batch.
+        m: number of points to condition on.
+        orderings: number of orderings to average over.
+        seed: seed of the random orderings.
+    """
     n = evidence.n
     values = learning_curve(posterior, task, orderings, seed)[:, m:].sum(1)
     fits, dofs = torch.zeros_like(values), torch.zeros_like(values)
@@ -80,7 +89,7 @@ def conditional(
     mark = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little") + 1
     return Evidence(
         fit,
-        # A divergence that rounding may leave at −1e-13.
+        # A divergence, which rounding may make slightly negative.
         fit - values.mean(),
         n - m,
         dofs.mean(),

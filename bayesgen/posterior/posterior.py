@@ -1,7 +1,7 @@
-"""What the posteriors of all models share: the data they were fitted to, and one interface.
+"""The interface that the posteriors of all models share, and the targets they were fitted to.
 
-`Posterior` is all that exports, comparisons and risks need; `ExactPosterior` adds what only a
-posterior under Gaussian noise has, whose evidence obeys the chain rule exactly.
+`Posterior` is the interface that exports, comparisons and risks need. `ExactPosterior` adds methods
+for Gaussian noise, where the evidence obeys the chain rule exactly.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
 from bayesgen.spectrum.spectrum import Spectrum
 
-# New points in one pass, which bounds the memory of a cross-covariance.
+# Number of new points in one pass, which bounds the memory of a cross-covariance.
 CHUNK = 2000
-# How real targets are read; the value of its noise plays no part.
+# Likelihood of real targets; its noise variance is not used.
 _GAUSSIAN = Gaussian()
 
 
@@ -35,10 +35,10 @@ class Observed:
     """The targets of a fit, as the user gave them.
 
     Attributes:
-        y: in the likelihood's inner form, (B, n, C).
-        shape: of what the user passed, (n,), (n, C), (B, n) or (B, n, C).
-        batched: whether its first axis is the batch of tasks.
-        likelihood: how the numbers are read: as reals, counts or labels.
+        y: targets in the likelihood's inner form, (B, n, C).
+        shape: shape that the user passed, (n,), (n, C), (B, n) or (B, n, C).
+        batched: whether the first axis of that shape is the batch of tasks.
+        likelihood: the likelihood, which reads the numbers as reals, counts or labels.
     """
 
     y: Tensor
@@ -53,7 +53,7 @@ class Observed:
         return cls(y.reshape(-1, n, C), y.shape, y.ndim == 3)
 
     def __getitem__(self, task: int) -> Observed:
-        """The data of one task, as if it alone had been fitted."""
+        """The targets of one task, as if that task alone had been fitted."""
         if not self.batched:
             return self
         return replace(self, y=self.y[task][None], shape=self.shape[1:], batched=False)
@@ -64,7 +64,7 @@ class Observed:
         return self.y.shape[1]
 
     def fingerprint(self) -> Tensor:
-        """A hash of each task's targets and of how they are read, (B,), int64, never 0."""
+        """A hash of each task's targets and of the kind of likelihood, (B,), int64, never 0."""
         return torch.tensor([self._hash(y) for y in self.y], dtype=torch.int64)
 
     def _hash(self, y: Tensor) -> int:
@@ -74,13 +74,14 @@ class Observed:
 
 
 class Posterior(ABC):
-    """A model after it has seen data.
+    """A model conditioned on data, for one task or a batch of B.
 
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
-        observed: the data.
+        observed: the targets.
         learnt: names of the hyperparameters that were learnt from the data.
-        data_dependent: what else of the prior was taken from the data, in words; "" for nothing.
+        data_dependent: description of any other part of the prior that was taken from the data; ""
+            where there is none.
     """
 
     evidence: Evidence
@@ -94,12 +95,12 @@ class Posterior(ABC):
 
     @property
     def looked(self) -> str:
-        """The old name of `data_dependent`."""
+        """The deprecated name of `data_dependent`."""
         deprecation.warn_renamed("posterior.looked", "posterior.data_dependent")
         return self.data_dependent
 
     def _observe(self, observed: Observed, found: Evidence | EvidenceParts) -> None:
-        """Keep the data, and the evidence of batch shape (B,) with the data's fingerprint."""
+        """Store the targets, and the evidence of batch shape (B,) with the targets' fingerprint."""
         self.observed = observed
         mark = observed.fingerprint()
         if isinstance(found, EvidenceParts):
@@ -111,17 +112,17 @@ class Posterior(ABC):
             self.evidence = marked if observed.batched else marked[0]
 
     def _plain(self, values: Tensor) -> Tensor:
-        """(B, m, C) in the layout of the targets, without the axes that they did not have."""
+        """Values (B, m, C) in the layout of the targets, without axes that the targets lack."""
         outputs_kept = len(self.observed.shape) - self.observed.batched == 2
         values = values if outputs_kept else values[..., 0]
         return values if self.observed.batched else values[0]
 
     def _each(self, values: Tensor) -> Tensor:
-        """(B, ...) in the batch shape of the targets."""
+        """Values (B, ...) in the batch shape of the targets, (...) for one task."""
         return values if self.observed.batched else values[0]
 
     def _index(self, task: int) -> int:
-        """The number of a task, checked."""
+        """Check the number of a task and return it."""
         count = len(self.observed.y)
         if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < count:
             raise ValueError(f"task must be an integer in 0..{count - 1}, got {task!r}")
@@ -132,7 +133,7 @@ class Posterior(ABC):
         """The posterior of one task of a batch, as if that task alone had been fitted.
 
         Args:
-            task: its number, 0 … B − 1.
+            task: number of the task, 0 … B − 1.
 
         Raises:
             ValueError: there is no such task.
@@ -140,27 +141,43 @@ class Posterior(ABC):
 
     @abstractmethod
     def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
-        """Predictive distribution of each new observation on its own."""
+        """Marginal predictive distribution of each new observation.
+
+        Args:
+            x_new: new inputs.
+            latent: True gives the distribution of the latent function values.
+        """
 
     @abstractmethod
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
-        """Draws of the latent functions at the training inputs, (count, n, C)."""
+        """Draws of the latent functions at the training inputs, (count, n, C).
+
+        Args:
+            count: number of draws, at least 1.
+            task: number of the task in a batch.
+            seed: seed of the draws.
+        """
 
     @abstractmethod
     def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
-        """The distribution of the training targets given latent values f, (..., n, C)."""
+        """Distribution of the training targets given latent values f, (..., n, C)."""
 
     def log_likelihood(self, f: Tensor, *, task: int = 0) -> Tensor:
-        """log p(yᵢ | fᵢ) of each row in nats, (..., n), for f of shape (..., n, C)."""
+        """Log likelihood log p(yᵢ | fᵢ) of each row in nats, (..., n), for f (..., n, C)."""
         values = self.observe(f, task=task).log_prob(self.observed.y[task])
         return values.sum(-1)
 
     @abstractmethod
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
-        """Mean (n, C) and variances, (n, 1), (n, C) or (n, C, C), of f at the training inputs."""
+        """Posterior mean and variances of the latent functions at the training inputs.
+
+        Returns:
+            The mean, (n, C), and the variances: (n, 1) where the outputs share them, (n, C), or
+            covariances (n, C, C) between the outputs.
+        """
 
     def parameters(self, count: int, *, task: int = 0, seed: int = 0) -> dict[str, Tensor]:
-        """Named posterior draws for `to_arviz`, each (count, ...)."""
+        """Named posterior draws for `Reporting.to_arviz`, each (count, ...)."""
         return {"f": self.latent_samples(count, task=task, seed=seed)}
 
 
@@ -168,25 +185,27 @@ class ExactPosterior(Posterior):
     """A posterior under Gaussian noise, whose evidence obeys the chain rule exactly."""
 
     _gram: Gram
-    # The posterior of one task at other hyperparameters; each model has names of its own.
+    # The posterior of one task at other hyperparameters; the arguments depend on the model.
     at: Callable[..., ExactPosterior]
 
     @abstractmethod
     def task(self, task: int) -> ExactPosterior:
-        """See `Posterior.task`."""
+        """The posterior of one task; see `Posterior.task`."""
 
     def learning_curve(self, *, orderings: int = 1, task: int = 0, seed: int = 0) -> Tensor:
-        """log p(yᵢ | y_<i) in nats, (orderings, n): what each point adds to those before it.
-
-        Every row sums to the log marginal likelihood. The first ordering is that of the data.
+        """Log predictive density log p(yᵢ | y_<i) of each point given those before it, in nats.
 
         Args:
-            orderings: the number of orderings, at least 1.
-            task: its number in a batch.
-            seed: of the random orderings.
+            orderings: number of orderings of the data, at least 1. The first is the given order,
+                and the others are random.
+            task: number of the task in a batch.
+            seed: seed of the random orderings.
+
+        Returns:
+            (orderings, n); every row sums to the log marginal likelihood.
 
         Raises:
-            ValueError: there is no such task, or orderings is not a positive integer.
+            ValueError: there is no such task; orderings is not a positive integer.
 
         Source: Lotfi et al. (2022), eq. 3; Dawid (1984).
 
@@ -202,17 +221,18 @@ class ExactPosterior(Posterior):
         return conditional.learning_curve(self, self._index(task), orderings, seed)
 
     def conditional_evidence(self, m: int, *, orderings: int = 20, seed: int = 0) -> Evidence:
-        """The evidence of the data after the first m points: log p(D_{>m} | D_{≤m}).
+        """Evidence of the data after the first m points, log p(D_{>m} | D_{≤m}).
 
         By the chain rule it is Σ_{i>m} log p(yᵢ | y_<i), averaged over orderings of the data, at
-        the hyperparameters that were learnt. It is the evidence under a data-dependent prior, the
-        posterior P_m after m points: fit = E_Q[Σ_{i>m} log p(yᵢ | θ)] and complexity =
-        KL(Q ‖ P_m), averaged too. The error includes the standard error of the average.
+        the learnt hyperparameters. It is the evidence under a data-dependent prior, the posterior
+        P_m after m points. Averaged over the same orderings, its parts are
+        fit = E_Q[Σ_{i>m} log p(yᵢ | θ)] and complexity = KL(Q ‖ P_m). The error includes the
+        standard error of the average.
 
         Args:
-            m: 0 ≤ m < n; 0 gives the evidence itself.
-            orderings: the number of orderings; the first is that of the data, the others random.
-            seed: of the random orderings.
+            m: number of points to condition on, 0 ≤ m < n; 0 gives the evidence itself.
+            orderings: number of orderings; the first is the given order, and the others are random.
+            seed: seed of the random orderings.
 
         Returns:
             An `Evidence` of n − m observations, of the batch shape () or (B,).
@@ -248,28 +268,28 @@ class ExactPosterior(Posterior):
         """Spectrum of K at unit outputscale, with one task's targets less the prior mean.
 
         Raises:
-            ValueError: the noise differs between points, so that no one spectrum serves.
+            ValueError: the noise variance differs between points, so that A is not sK + σ²I.
         """
 
     @abstractmethod
     def prior_mean(self) -> Tensor:
-        """The prior's mean at the training inputs, (n, C)."""
+        """Prior mean of the latent functions at the training inputs, (n, C)."""
 
     def _moved(self, other: ExactPosterior, **given: Any) -> Any:
-        """Another posterior of the same data; a hyperparameter that was given was not learnt."""
+        """Set `learnt` of another posterior of the same data, without the given hyperparameters."""
         other.learnt = self.learnt - {name for name, value in given.items() if value is not None}
         return other
 
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Posterior covariance of f(x1) and f(x2), of one task and any output, (m1, m2)."""
+        """Posterior covariance of f(x1) and f(x2), (m1, m2), for any output of the one task."""
 
     def prior_at(self, x_new: Tensor, weights: Tensor) -> Tensor:
-        """The function k(·, X)α at new points, (m, C), with k of unit outputscale, of one task.
+        """The function k(·, X)α at new points, (m, C), with k of unit outputscale, for one task.
 
         Args:
-            x_new: (m, d).
-            weights: α, (n, C).
+            x_new: new inputs, (m, d).
+            weights: weights α, (n, C).
         """
         gram, theta = self._prior()
         x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=gram.x)
@@ -278,25 +298,25 @@ class ExactPosterior(Posterior):
 
     @abstractmethod
     def _prior(self) -> tuple[Gram, Tensor]:
-        """The first task's prior covariance, and its parameters."""
+        """Prior covariance of the first task, and its parameters."""
 
     @abstractmethod
     def mean(self, x_new: Any) -> Tensor:
-        """Posterior mean at new points, of the targets' layout."""
+        """Posterior mean at new points, in the layout of the targets."""
 
     @abstractmethod
     def as_prior(self, x_new: Tensor, y_new: Tensor) -> tuple[Spectrum, Tensor]:
-        """This posterior, of one task, as a prior for data that are still to come.
+        """This posterior, of one task, as a prior for new data.
 
         Args:
-            x_new: (m, d).
-            y_new: (m, C).
+            x_new: new inputs, (m, d).
+            y_new: new targets, (m, C).
 
         Returns:
-            The spectrum of the covariance of f(x_new), outputscale included, with the targets less
-            the mean; and that mean, (m, C).
+            The spectrum of the covariance of f(x_new), which includes the outputscale, with the
+            targets less their mean; and that mean, (m, C).
         """
 
     @abstractmethod
     def gaussians(self, task: int) -> Iterator[conditional.JointNormal]:
-        """The centred targets of one task with their covariance, grouped by noise."""
+        """Joint distributions of one task's centred targets, one for each noise variance."""

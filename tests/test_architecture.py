@@ -91,6 +91,25 @@ def test_an_old_module_path_imports_with_a_deprecation_warning(old):
     assert [str(w.message) for w in caught if "has moved" in str(w.message)] or module is not new
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models.gp:GaussianProcess",
+        "models.linear:Polynomial",
+        "models.linear:LinearModel",
+        "pacbayes.certificates:certify_posterior",
+        "pacbayes.compression:compress",
+    ],
+)
+def test_a_name_of_a_module_that_became_a_package_works_with_a_deprecation_warning(path):
+    package, name = path.split(":")
+    module = importlib.import_module(f"bayesgen.{package}")
+    with pytest.warns(DeprecationWarning, match="has moved to"):
+        assert callable(getattr(module, name))
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = module.nothing_of_the_kind
+
+
 @pytest.mark.parametrize("old", sorted(moved.RENAMED))
 def test_an_old_public_name_works_with_a_deprecation_warning(old):
     with pytest.warns(DeprecationWarning, match=f"bayesgen.{old} is now"):

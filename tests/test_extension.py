@@ -31,7 +31,7 @@ F64 = torch.float64
 
 def data():
     x = torch.linspace(0, 1, 25, dtype=F64)[:, None]
-    return x, torch.sin(6 * x[:, 0])
+    return x, torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(97 * x[:, 0])
 
 
 def test_a_radial_kernel(monkeypatch):
@@ -41,7 +41,8 @@ def test_a_radial_kernel(monkeypatch):
         has_lengthscale = True
 
         def forward(self, x1, x2, diag=False, **settings):
-            q = self.covar_dist(x1 / self.lengthscale, x2 / self.lengthscale, True, diag=diag)
+            a, b = x1 / self.lengthscale, x2 / self.lengthscale
+            q = self.covar_dist(a, b, diag=diag, square_dist=True)
             return 1 / (1 + q)
 
     x, y = data()
@@ -52,7 +53,7 @@ def test_a_radial_kernel(monkeypatch):
         return radial.Profile(value=lambda q: 1 / (1 + q), slope=lambda q: 2 * q / (1 + q).square())
 
     fast = bg.GaussianProcess(Cauchy()).fit(x, y)
-    assert torch.allclose(fast.lengthscale, plain.lengthscale, rtol=1e-4)
+    assert torch.allclose(fast.lengthscale, plain.lengthscale, rtol=1e-2)
     gap = fast.evidence.log_marginal_likelihood - plain.evidence.log_marginal_likelihood
     assert abs(float(gap)) < 1e-3
 
@@ -121,7 +122,8 @@ def test_a_bound(monkeypatch):
     monkeypatch.setitem(request.THEOREMS, "toy", theorem)
     x, y = data()
     kernel = gpytorch.kernels.RBFKernel()
-    gp = bg.GaussianProcess(kernel, hyperparameters=("scale", "noise")).fit(x, y.sign())
+    labels = torch.where(y > 0, 1.0, -1.0).double()
+    gp = bg.GaussianProcess(kernel, hyperparameters=("scale", "noise")).fit(x, labels)
     certificate = gp.certificate(bound="toy")
     assert certificate.theorem == "A toy"
     assert certificate.bound > certificate.risk
@@ -130,7 +132,7 @@ def test_a_bound(monkeypatch):
 def test_an_experiment(monkeypatch, tmp_path):
     def plot(result):
         figure = Figure()
-        figure.add_subplot().plot(result.values)
+        figure.add_subplot().plot(result["values"])
         return figure
 
     @experiment(plot=plot)

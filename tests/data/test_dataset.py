@@ -1,5 +1,8 @@
 """Tests of `bayesgen.data.dataset`."""
 
+import torch
+from bayesgen.data.dataset import Dataset, subset
+
 import gzip
 import numpy as np
 import pytest
@@ -15,3 +18,42 @@ def test_restrict_keeps_and_renumbers_classes():
     assert len(pair.x_train) == len(pair.y_train) < 300
     with pytest.raises(ValueError, match="two or more different labels"):
         data.restrict(pair, (1, 1))
+
+
+@pytest.fixture
+def small():
+    x = torch.arange(12.0)[:, None]
+    return Dataset("small", x, torch.arange(12) % 4, x[:6], torch.arange(6) % 4, tuple("abcd"))
+
+
+def test_merged_groups_are_relabelled_and_named(small):
+    merged = data.merge(small, [(3, 0), (1,)])
+    assert merged.classes == ("d, a", "b")
+    assert merged.x_train[:, 0].tolist() == [0, 1, 3, 4, 5, 7, 8, 9, 11]
+    assert merged.y_train.tolist() == [0, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert merged.y_test.tolist() == [0, 1, 0, 0, 1]
+
+
+def test_subset_draws_pairs_without_replacement(small):
+    few = subset(small, 5, 2, seed=1)
+    assert len(set(few.x_train[:, 0].tolist())) == 5
+    assert torch.equal(few.x_train[:, 0].long() % 4, few.y_train)
+    assert torch.equal(few.x_test[:, 0].long() % 4, few.y_test)
+    assert subset(small, 5, 2, seed=1).fingerprint == few.fingerprint
+    assert subset(small, 5, 2, seed=2).fingerprint != few.fingerprint
+    assert len(subset(small).x_train) == 12
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: data.merge(d, [(0, 1)]), "two or more different labels"),
+        (lambda d: data.merge(d, [(0,), ()]), "two or more different labels"),
+        (lambda d: data.merge(d, [(0,), (4,)]), r"classes must lie in 0\.\.3"),
+        (lambda d: subset(d, 13), "train must be between 1 and the 12 points"),
+        (lambda d: subset(d, test=True), "test must be between 1 and the 6 points"),
+    ],
+)
+def test_invalid_selections_raise(small, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(small)

@@ -1,10 +1,12 @@
 """Tests of `bayesgen.models.deep.features`."""
 
 import gpytorch
+import pytest
 import torch
+from torch import nn
 
 import bayesgen as bg
-from bayesgen.models.deep.features import Bounded
+from bayesgen.models.deep.features import Bounded, DeepFeatures
 from tests.models.deep.problems import mlp, wave
 
 F64 = torch.float64
@@ -23,3 +25,36 @@ def test_bounded_layer_stays_within_its_norm():
     loose = torch.eye(2, dtype=F64) * 0.5
     torch.testing.assert_close(Bounded(0.9)(loose), loose)
     assert float(net[1].weight.detach().norm()) > 10  # The user's own is as it was.
+
+
+@pytest.mark.parametrize("lipschitz", [None, 0.7])
+def test_features_and_pulled_gradients_match_autograd(lipschitz):
+    x, _ = wave(11)
+    features = DeepFeatures(mlp(), batch=4, lipschitz=lipschitz)
+    phi = features.net(x)
+    torch.testing.assert_close(features(x), phi.detach())
+    weights = torch.randn(phi.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
+    want = torch.autograd.grad((weights * phi).sum(), features.parameters())
+    features.pull(x, weights)
+    for parameter, gradient in zip(features.parameters(), want, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_frozen_network_has_plain_weights_of_the_same_function():
+    x, _ = wave(5)
+    features = DeepFeatures(mlp(), batch=4, lipschitz=0.5)
+    want = features(x)
+    plain = features.frozen()
+    assert set(plain.state_dict()) == set(mlp().state_dict())
+    torch.testing.assert_close(plain(x).detach(), want)
+
+
+def test_bound_holds_for_convolutions_as_matrices():
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    bounded = Bounded(0.8)(weight)
+    assert float(torch.linalg.matrix_norm(bounded.flatten(1), 2)) == pytest.approx(0.8)
+
+
+def test_features_of_wrong_shape_raise():
+    with pytest.raises(ValueError, match=r"features of shape \(5, D\)"):
+        DeepFeatures(nn.Flatten(0), batch=10)(torch.zeros(5, 2))

@@ -1,8 +1,12 @@
 """Tests of `bayesgen.pacbayes.certificates.request`."""
 
 import pytest
+import torch
 
 import bayesgen as bg
+from bayesgen import pacbayes
+from bayesgen.pacbayes.certificates.certificate import Payment
+from bayesgen.pacbayes.certificates.request import THEOREMS, CertificateTerms, terms
 from tests.helpers import rbf_kernel
 
 
@@ -28,3 +32,27 @@ def test_invalid_requests_raise(digits, parity, call, message):
     )
     with pytest.raises(ValueError, match=message):
         call(posterior)
+
+
+@pytest.mark.parametrize("name", list(THEOREMS))
+def test_bound_of_terms_is_the_theorem_with_payments(name):
+    kept = terms(0.1, name, "gibbs")
+    paid = CertificateTerms(0.1, kept.theorem, "gibbs", (Payment("a", 1.5), Payment("b", 0.5)))
+    assert paid.paid == 2.0
+    risk, kl = torch.tensor(0.2, dtype=torch.float64), torch.tensor(3.0, dtype=torch.float64)
+    want = getattr(pacbayes, name)(risk, kl + 2.0, 100, delta=0.1)
+    torch.testing.assert_close(paid.bound(100)(risk, kl), want)
+    assert paid.bound(100)(risk, kl) > kept.bound(100)(risk, kl)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.0, "maurer", "gibbs"), r"delta must lie in \(0, 1\)"),
+        ((0.1, "pinsker", "gibbs"), "bound must be one of"),
+        ((0.1, "maurer", "best"), "predictor must be one of"),
+    ],
+)
+def test_invalid_terms_raise(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        terms(*arguments)

@@ -1,4 +1,4 @@
-"""Tests of `bayesgen.pacbayes.compression.compress`."""
+"""Tests of `bayesgen.pacbayes.compression.compressed_network`."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch import nn
 import bayesgen as bg
 from bayesgen import pacbayes
 from bayesgen.pacbayes.compression.arithmetic_coding import encode
-from bayesgen.pacbayes.compression.compress import Subspace, zero_one_risk
+from bayesgen.pacbayes.compression.compressed_network import Subspace, zero_one_risk
 from bayesgen.pacbayes.compression.projections import PROJECTIONS
 
 

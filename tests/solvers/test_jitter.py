@@ -1,0 +1,73 @@
+"""A covariance that is singular is factorised from its own values at each attempt.
+
+Tests of `bayesgen.solvers.cholesky_factor` and `bayesgen.curvature.function_space`.
+"""
+
+import warnings
+
+import pytest
+import torch
+
+import bayesgen as bg
+from bayesgen import solvers
+from bayesgen.curvature.function_space import DualGGN
+from bayesgen.curvature.jacobian import jacobians
+
+F64 = torch.float64
+
+
+def singular(n=6):
+    root = torch.linspace(1, 2, n, dtype=F64)[:, None]
+    return root @ root.mT
+
+
+def test_a_matrix_is_left_as_it_is():
+    matrix = singular()
+    with pytest.warns(RuntimeWarning, match="jitter"):
+        factor = solvers.cholesky(matrix)
+    assert torch.equal(matrix, singular())
+    again = factor.lower @ factor.lower.mT
+    again.diagonal().sub_(factor.jitter)
+    torch.testing.assert_close(again, matrix, rtol=0, atol=1e-12)
+
+
+def test_a_function_that_hands_out_one_matrix_twice_is_refused():
+    matrix = singular()
+    with pytest.raises(ValueError, match="covariance must be a function that returns a new"):
+        solvers.cholesky(lambda: matrix)
+
+
+def test_a_function_is_factorised_in_its_own_memory():
+    made = []
+
+    def build():
+        made.append(torch.eye(3, dtype=F64))
+        return made[-1]
+
+    factor = solvers.cholesky(build)
+    assert len(made) == 1
+    assert factor.lower.data_ptr() == made[0].data_ptr()
+
+
+def test_a_singular_network_gram_has_its_own_log_determinant(monkeypatch):
+    """A vague prior makes I + Λ^½JSJᵀΛ^½ singular to rounding where inputs repeat."""
+    monkeypatch.setattr("bayesgen.curvature.factory.LARGEST_PRIMAL", 3)
+    torch.manual_seed(0)
+    net = bg.networks.MLP(2, (4,), 1).double()
+    x = torch.randn(4, 2, dtype=F64).repeat(3, 1)
+    y = x[:, :1]
+    tiny = torch.full((2,), 1e-17, dtype=F64)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = bg.Laplace(net, "gaussian", tiny, noise=1.0, hyperparameters="fixed")
+        posterior = model.fit(x, y)
+        terms = posterior.curvature.terms(tiny)
+    assert isinstance(posterior.curvature, DualGGN)
+    assert any("jitter" in str(w.message) for w in caught)
+    J = next(iter(jacobians(posterior.curvature.weights, x, 1, 12)))[:, 0]
+    wanted = (torch.linalg.svdvals(J)[:4].square() / 1e-17).log1p().sum()
+    # Eight of the twelve eigenvalues are 1, which rounding of the others, up to 1e18, hides. The
+    # stated error covers the jitter.
+    gap = abs(float(terms.logdet - wanted))
+    assert 1 < gap < float(terms.error), (gap, float(terms.error))
+    assert float(posterior.evidence.error) > 0.5 * gap

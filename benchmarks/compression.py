@@ -16,7 +16,7 @@ from torch import nn
 
 import bayesgen as bg
 from bayesgen import pacbayes
-from bayesgen.pacbayes.compression.compress import zero_one_risk
+from bayesgen.pacbayes.compression.compressed_network import zero_one_risk
 
 # dimension of the subspace, levels
 SETTINGS = ((500, 5), (500, 7), (800, 7))

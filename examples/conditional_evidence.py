@@ -31,7 +31,7 @@ def main() -> pd.DataFrame:
     rows = {}
     for name, model in models.items():
         posterior = model.fit(x, y, hyperparameters=("noise",))
-        later = posterior.evidence.conditional(10, orderings=50)
+        later = posterior.conditional_evidence(10, orderings=50)
         rows[name] = {
             "log evidence": float(posterior.evidence.log_marginal_likelihood),
             "conditional, m = 10": float(later.log_marginal_likelihood),

@@ -7,8 +7,9 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 # Former path → new path, both relative to `bayesgen`.
 MOVED = {
@@ -54,14 +55,12 @@ MOVED = {
     "models.deep_posterior": "models.deep.posterior",
     "models.exact": "models.gp.tiled_cholesky",
     "models.feature_gram": "covariance.linear",
-    "models.gp": "models.gp.model",
     "models.gp_problem": "models.gp.fit",
     "models.laplace": "models.network.model",
     "models.laplace_fit": "models.latent.fit",
     "models.laplace_posterior": "models.latent.posterior",
     "models.large": "models.gp.krylov",
     "models.lengthscale": "models.gp.lengthscale_search",
-    "models.linear": "models.linear.model",
     "models.linear_posterior": "models.linear.posterior",
     "models.linearised": "models.network.linearised",
     "models.network_data": "models.network.data",
@@ -76,9 +75,7 @@ MOVED = {
     "moments": "spectrum.control_variates",
     "pacbayes.assemble": "pacbayes.certificates.assemble",
     "pacbayes.certificate": "pacbayes.certificates.certificate",
-    "pacbayes.certificates": "pacbayes.certificates.posterior",
     "pacbayes.coding": "pacbayes.compression.arithmetic_coding",
-    "pacbayes.compression": "pacbayes.compression.compress",
     "pacbayes.grid": "pacbayes.certificates.grid",
     "pacbayes.laplace": "pacbayes.certificates.laplace",
     "pacbayes.loss": "pacbayes.certificates.losses",
@@ -105,6 +102,30 @@ MOVED = {
 
 # Former public name → new public name, both in `bayesgen`.
 RENAMED = {"Climb": "MapFit", "climb": "fit_map"}
+
+
+def forwarding(package: str, module: str, names: tuple[str, ...]) -> Callable[[str], Any]:
+    """`__getattr__` of a package that was a module: its old public names, from a module inside.
+
+    Args:
+        package: the package's full name.
+        module: the name, inside it, of the module that holds the names now.
+        names: the old public names.
+    """
+    home = f"{package}.{module}"
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{package}.{name} has moved to {home}.{name}; the old path will be removed in the "
+            "next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(home), name)
+
+    return get
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -12,7 +12,9 @@ from bayesgen.commands.shared import command_line, keep
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="fig1abc, fig5, occam, germain or rotation.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a figure, e.g. occam or fig5; a wrong name lists all.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
         "results/reproduce"
     ),

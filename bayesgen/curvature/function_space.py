@@ -6,6 +6,7 @@ computed for a few layers at a time.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -96,6 +97,10 @@ class DualGGN(Curvature):
             error = norm * inverse.diagonal().sum()
         else:
             error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)
+        if factor.jitter:
+            # A ≥ I, so that log|A + δI| − log|A| ≤ (1 + δ) log(1 + δ) tr (A + δI)⁻¹.
+            shift = (1 + factor.jitter) * math.log1p(factor.jitter)
+            error = error + shift * inverse.diagonal().sum()
         return CurvatureTerms(
             logdet, effective_parameters / precision.to(effective_parameters), error
         )

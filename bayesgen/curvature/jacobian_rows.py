@@ -22,7 +22,9 @@ Handler = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
 _HANDLERS: dict[type, Handler] = {}
 
 
-def _handles(*kinds: type) -> Callable[[Handler], Handler]:
+def handles(*kinds: type) -> Callable[[Handler], Handler]:
+    """Register a function that computes Jacobian rows fast for layers of these types."""
+
     def register(function: Handler) -> Handler:
         _HANDLERS.update(dict.fromkeys(kinds, function))
         return function
@@ -204,7 +206,7 @@ def layer_rows(
     )
 
 
-@_handles(nn.Linear)
+@handles(nn.Linear)
 def _linear(_: nn.Linear, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
     b, K = len(inputs), len(gradients)
     a = inputs.reshape(b, -1, inputs.shape[-1])
@@ -213,7 +215,7 @@ def _linear(_: nn.Linear, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor
     return {"weight": weight.reshape(b, K, -1), "bias": g.sum(2)}
 
 
-@_handles(nn.Conv2d)
+@handles(nn.Conv2d)
 def _conv2d(module: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
     K, b, out = gradients.shape[:3]
     g = gradients.reshape(K, b, out, -1).transpose(0, 1).reshape(b, K * out, -1)
@@ -221,7 +223,7 @@ def _conv2d(module: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> dict[str, T
     return {"weight": weight.reshape(b, K, -1), "bias": g.sum(-1).reshape(b, K, out)}
 
 
-@_handles(nn.BatchNorm1d, nn.BatchNorm2d)
+@handles(nn.BatchNorm1d, nn.BatchNorm2d)
 def _batch_norm(module: nn.BatchNorm2d, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
     if module.running_mean is None or module.running_var is None:
         raise ValueError(

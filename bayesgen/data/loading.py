@@ -29,7 +29,9 @@ Raw = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 _READERS: dict[str, Callable[[Path | None], Raw]] = {}
 
 
-def _reader(name: str) -> Callable[[Callable[[Path | None], Raw]], Callable[[Path | None], Raw]]:
+def reader(name: str) -> Callable[[Callable[[Path | None], Raw]], Callable[[Path | None], Raw]]:
+    """Register the function that reads a data set's raw parts under a name for `load`."""
+
     def register(function: Callable[[Path | None], Raw]) -> Callable[[Path | None], Raw]:
         _READERS[name] = function
         return function
@@ -103,7 +105,7 @@ def _pixels(x: np.ndarray, dtype: torch.dtype, device: str | torch.device) -> Te
 # --------------------------------------------------------------------------- readers
 
 
-@_reader("digits")
+@reader("digits")
 def _digits(data_dir: Path | None) -> Raw:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -146,7 +148,7 @@ FASHION_CLASSES = (
 _IMAGE_BYTES = 3 * 32 * 32
 
 
-@_reader("cifar10")
+@reader("cifar10")
 def _cifar10(data_dir: Path | None) -> Raw:
     folder = _cifar_folder(data_dir, CIFAR10, "cifar-10-batches-bin")
     parts = [_cifar_records(folder / f"data_batch_{i}.bin", 10_000, 1) for i in range(1, 6)]
@@ -155,7 +157,7 @@ def _cifar10(data_dir: Path | None) -> Raw:
     return x, y, x_test, y_test, CIFAR10_CLASSES
 
 
-@_reader("cifar100")
+@reader("cifar100")
 def _cifar100(data_dir: Path | None) -> Raw:
     folder = _cifar_folder(data_dir, CIFAR100, "cifar-100-binary")
     x, y = _cifar_records(folder / "train.bin", 50_000, 2)
@@ -165,7 +167,7 @@ def _cifar100(data_dir: Path | None) -> Raw:
     return x, y, x_test, y_test, classes
 
 
-@_reader("fashion-mnist")
+@reader("fashion-mnist")
 def _fashion_mnist(data_dir: Path | None) -> Raw:
     if data_dir is None:
         fetcher = pooch.create(_cache(), FASHION_MNIST, registry=FASHION_MNIST_FILES)

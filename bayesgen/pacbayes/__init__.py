@@ -28,7 +28,7 @@ from bayesgen.pacbayes.capacity import (
 )
 from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment
 from bayesgen.pacbayes.certificates.search import certify
-from bayesgen.pacbayes.compression.compress import Compressed, compress, decode
+from bayesgen.pacbayes.compression.compressed_network import Compressed, compress, decode
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
 from bayesgen.pacbayes.vote import c_bound
 

@@ -61,7 +61,7 @@ def test_a_singular_network_gram_has_its_own_log_determinant(monkeypatch):
         warnings.simplefilter("always")
         model = bg.Laplace(net, "gaussian", tiny, noise=1.0, hyperparameters="fixed")
         posterior = model.fit(x, y)
-        terms = posterior.curvature.terms(tiny)
+        terms = posterior.curvature.terms(posterior._fitted.setting.precision)
     assert isinstance(posterior.curvature, DualGGN)
     assert any("jitter" in str(w.message) for w in caught)
     J = next(iter(jacobians(posterior.curvature.weights, x, 1, 12)))[:, 0]

@@ -1,1 +1,5 @@
-"""Gaussian processes with Gaussian noise: the model, its searches, its posterior."""
+"""Gaussian processes: the model, its hyperparameter searches and its posteriors."""
+
+from bayesgen._internal import moved as _moved
+
+__getattr__ = _moved.forwarding(__name__, "model", ("GaussianProcess",))

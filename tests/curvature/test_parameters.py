@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 
 import bayesgen as bg
 from bayesgen.curvature.jacobian import jacobians
@@ -67,3 +69,53 @@ def test_layout_follows_width_of_convolutions_and_choice_of_user():
     kept = weights.net[0].weight
     assert kept.is_contiguous(memory_format=torch.channels_last)
     assert not kept.is_contiguous()
+
+
+def convolutional():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2)
+    )
+    return net.double().eval(), torch.randn(5, 2, 4, 4, dtype=torch.float64)
+
+
+def test_packing_and_unpacking_are_inverse_and_name_every_parameter():
+    net, x = convolutional()
+    weights = Weights(net, None)
+    named = {name: p.detach() for name, p in net.named_parameters()}
+    assert weights.count == sum(p.numel() for p in named.values())
+    torch.testing.assert_close(weights.packed(named), weights.theta)
+    back = weights.unpacked(weights.theta)
+    for name, value in named.items():
+        torch.testing.assert_close(back[name], value)
+        torch.testing.assert_close(weights.theta[weights.slices[name]], value.reshape(-1))
+    torch.testing.assert_close(weights.outputs(x, 2), net(x).detach())
+
+
+def test_outputs_at_other_weights_leave_the_network_alone():
+    net, x = convolutional()
+    weights = Weights(net, None)
+    other = weights.theta + 0.1
+    want = functional_call(net, weights.unpacked(other), (x,)).detach()
+    torch.testing.assert_close(weights.outputs_at(other, x, 2), want)
+    torch.testing.assert_close(weights.outputs(x, 2), net(x).detach())
+
+
+def test_products_with_the_jacobian_match_autograd():
+    net, x = convolutional()
+    weights = Weights(net, None)
+    J = torch.autograd.functional.jacobian(
+        lambda t: functional_call(weights.net, weights.unpacked(t), (x,)), weights.theta
+    )
+    g = torch.Generator().manual_seed(0)
+    step = torch.randn(weights.count, generator=g, dtype=torch.float64)
+    v = torch.randn(5, 2, generator=g, dtype=torch.float64)
+    torch.testing.assert_close(weights.jvp(x, step, 2), J @ step)
+    torch.testing.assert_close(weights.vjp(x, v, 2), torch.einsum("nc,ncp->p", v, J))
+
+
+def test_layers_number_the_modules_of_each_weight():
+    net, _ = convolutional()
+    layers = Weights(net, None).layers()
+    counts = torch.bincount(layers).tolist()
+    assert counts == [sum(p.numel() for p in net[i].parameters()) for i in (0, 1, 4)]

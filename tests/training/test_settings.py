@@ -1,10 +1,13 @@
 """Tests of `bayesgen.training.settings`."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import bayesgen as bg
+from bayesgen.training.settings import Settings
 from tests.training.problems import mlp
 
 
@@ -28,3 +31,41 @@ def test_invalid_settings_raise(digits, change, error, message):
     given = {"net": mlp(), "x": digits.x_train, "y": digits.y_train, "epochs": 1} | change
     with pytest.raises(error, match=message):
         bg.train(given.pop("net"), given.pop("x"), given.pop("y"), **given)
+
+
+def settings(**change):
+    given = {
+        "epochs": 10, "batch": 4, "optimiser": "sgd", "learning_rate": None, "momentum": 0.9,
+        "schedule": "cosine", "arithmetic": "native", "seed": 0,
+    }  # fmt: skip
+    return Settings(**given | change)
+
+
+def test_learning_rate_follows_the_schedule():
+    cosine = settings()
+    assert cosine.rate(0) == 0.1
+    assert cosine.rate(5) == pytest.approx(0.05)
+    assert cosine.rate(10) == pytest.approx(0)
+    assert cosine.rate(2) == pytest.approx(0.05 * (1 + math.cos(math.pi / 5)))
+    assert settings(schedule="constant", learning_rate=0.3).rate(7) == 0.3
+    assert settings(optimiser="adam").rate(0) == 1e-3
+
+
+def test_optimiser_is_made_with_its_settings():
+    parameter = nn.Parameter(torch.zeros(2))
+    sgd = settings(learning_rate=0.2, momentum=0.5).make([{"params": [parameter]}])
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.defaults["lr"], sgd.defaults["momentum"]) == (0.2, 0.5)
+    assert isinstance(settings(optimiser="adam").make([parameter]), torch.optim.Adam)
+
+
+def test_order_visits_every_observation_once_and_follows_seed_and_epoch():
+    made = settings()
+    steps = list(made.order(3, 10))
+    assert [len(step) for step in steps] == [4, 4, 2]
+    assert len(steps) == made.steps(10)
+    assert sorted(torch.cat(steps).tolist()) == list(range(10))
+    assert torch.equal(torch.cat(steps), torch.cat(list(settings().order(3, 10))))
+    for other in (made.order(4, 10), settings(seed=1).order(3, 10)):
+        assert not torch.equal(torch.cat(steps), torch.cat(list(other)))
+    assert len(list(settings(batch=None).order(0, 10))) == settings(batch=None).steps(10) == 1

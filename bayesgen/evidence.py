@@ -244,7 +244,7 @@ class Evidence:
         if (self.jitter > 0).any():
             text += f"; jitter {show(self.jitter.max(), '.2g')} was added to the diagonal"
         if self.complexity_excludes:
-            text += f"; {' and '.join(self.complexity_excludes)} not paid for"
+            text += f"; complexity excludes {' and '.join(self.complexity_excludes)}"
         return text + ")"
 
     @property
@@ -275,8 +275,7 @@ def same_data(name: str, one: Evidence, other_name: str, other: Evidence) -> Non
     if ((mark != 0) & (other_mark != 0) & (mark != other_mark)).any():
         raise ValueError(
             f"evidences compare models of the same data: {name} and {other_name} were fitted to "
-            "different targets (or to the same ones coded differently, which the fingerprint of y "
-            "tells apart)"
+            "different targets (the same targets in another coding count as different)"
         )
 
 

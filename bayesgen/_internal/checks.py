@@ -21,8 +21,8 @@ def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
     if like is not None:
         if tensor.dtype != like.dtype:
             raise TypeError(
-                f"{name} has dtype {tensor.dtype} but {like.dtype} is wanted, the dtype of the "
-                f"other inputs; convert one of them explicitly"
+                f"{name} must have the dtype of the other inputs, {like.dtype}, got "
+                f"{tensor.dtype}; convert one of them explicitly"
             )
         if tensor.device != like.device:
             raise ValueError(
@@ -68,7 +68,7 @@ def inputs(name: str, value: Any) -> Tensor:
     if tensor.ndim != 2:
         raise ValueError(f"{name} must have shape (n, d) or (n,), got {tuple(tensor.shape)}")
     if tensor.numel() == 0:
-        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}, want n ≥ 1 and d ≥ 1")
+        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}, needs n ≥ 1 and d ≥ 1")
     return tensor
 
 
@@ -172,7 +172,7 @@ def gram(matrix: Tensor, n: int, who: str) -> Tensor:
     if skew > allowed:
         raise ValueError(
             f"{who} must be symmetric, k(x, x') = k(x', x): the largest difference is "
-            f"{skew.item():.2g}, rounding would allow {allowed.item():.2g}"
+            f"{skew.item():.2g}, but rounding allows {allowed.item():.2g}"
         )
     return matrix
 
@@ -183,7 +183,7 @@ def psd(smallest: float, largest: float, n: int, dtype: torch.dtype, who: str) -
     if smallest < -floor:
         raise ValueError(
             f"{who} must be positive semi-definite: its smallest eigenvalue on these "
-            f"{n} inputs is {smallest:.3g}, rounding would allow −{floor:.2g}"
+            f"{n} inputs is {smallest:.3g}, but rounding allows −{floor:.2g}"
         )
 
 

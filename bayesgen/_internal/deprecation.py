@@ -19,12 +19,12 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
 
     Example:
         >>> @renamed_arguments(labelling="task")
-        ... def double(*, task):
+        ... def f(*, task):
         ...     return 2 * task
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
-        ...     double(labelling=2), str(caught[0].message)
-        (4, 'double(labelling=) is now double(task=); the old name goes with the next release')
+        ...     f(labelling=2), str(caught[0].message)
+        (4, 'f(labelling=) is now f(task=); the old name will be removed in the next release')
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,8 +34,8 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
                 if old in kwargs:
                     name = function.__name__
                     warnings.warn(
-                        f"{name}({old}=) is now {name}({new}=); the old name goes with the next "
-                        "release",
+                        f"{name}({old}=) is now {name}({new}=); the old name will be removed in "
+                        "the next release",
                         DeprecationWarning,
                         stacklevel=2,
                     )
@@ -50,7 +50,7 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
 def warn_renamed(old: str, new: str) -> None:
     """Warn that a public name has changed; the warning points at the caller's caller."""
     warnings.warn(
-        f"{old} is now {new}; the old name goes with the next release",
+        f"{old} is now {new}; the old name will be removed in the next release",
         DeprecationWarning,
         stacklevel=3,
     )

@@ -33,8 +33,8 @@ def attach(
     def get(name: str) -> Any:
         if name in renamed:
             warnings.warn(
-                f"{package}.{name} is now {package}.{renamed[name]}; the old name goes with the "
-                "next release",
+                f"{package}.{name} is now {package}.{renamed[name]}; the old name will "
+                "be removed in the next release",
                 DeprecationWarning,
                 stacklevel=2,
             )

@@ -143,7 +143,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A module with the names of the one at the new path; later imports return the same one."""
         new = "bayesgen." + MOVED[spec.name.removeprefix("bayesgen.")]
         warnings.warn(
-            f"{spec.name} has moved: import {new}. The old path goes with the next release",
+            f"{spec.name} has moved: import {new}. The old path will be removed in the next "
+            "release",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -198,5 +198,5 @@ def _reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as err:
             raise OSError(
-                f"{path} needs {size / 1e9:,.1f} GB, which its disk has not: {err.strerror}"
+                f"{path} needs {size / 1e9:,.1f} GB, but its disk has less free: {err.strerror}"
             ) from err

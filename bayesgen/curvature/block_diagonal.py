@@ -197,8 +197,8 @@ class BlockDiagonal(Curvature):
             base, group = prior.base[block.columns], prior.group[block.columns]
             if not (base == base[0]).all() or not (group == group[0]).all():
                 raise ValueError(
-                    'prior precisions that differ within a layer want curvature "ggn" or "diag": '
-                    "a layer's Kronecker factors share one"
+                    "prior precisions that differ within a layer need curvature "
+                    '"ggn" or "diag": the Kronecker factors of a layer share one precision'
                 )
         if prior.count == 1:
             values = torch.cat([b.values / prior.base[b.columns] for b in blocks])

@@ -184,5 +184,7 @@ def last_linear(net: nn.Module) -> str:
     """
     names = [name for name, module in net.named_modules() if type(module) is nn.Linear]
     if not names:
-        raise ValueError('curvature "last_layer" wants a network that ends in an nn.Linear')
+        raise ValueError(
+            'curvature "last_layer" needs a network that ends in an nn.Linear, got none'
+        )
     return names[-1]

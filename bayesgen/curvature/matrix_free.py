@@ -97,8 +97,8 @@ class MatrixFree(Curvature):
     ) -> None:
         if prior.count != 1:
             raise ValueError(
-                "one prior precision for all weights is wanted where the curvature is known by its "
-                'products alone; per layer take "kron", "diag", or fewer observations'
+                "prior_precision must be one number where the curvature is used only through its "
+                'products; for one per layer use "kron" or "diag", or fewer observations'
             )
         self.weights, self.prior = weights, prior
         root = prior.base.rsqrt().to(weights.theta)
@@ -139,6 +139,6 @@ class MatrixFree(Curvature):
 
 
 _NO_BASIS = (
-    "a curvature known by its products alone gives the evidence but no predictive variances; fit "
+    "a curvature that is used only through its products gives no predictive variances; fit "
     'with curvature "kron", "diag" or "last_layer", or on fewer observations, for predictions'
 )

@@ -194,14 +194,14 @@ def executor(workers: int | None, scheduler: str | None) -> Iterator[Executor | 
         ImportError: a scheduler is given and Dask is not installed.
     """
     if workers is not None and scheduler is not None:
-        raise ValueError("workers and scheduler must not be given together: local or Dask's")
+        raise ValueError(
+            "workers and scheduler must not be given together; choose local workers or Dask"
+        )
     if scheduler is not None:
         try:
             from dask.distributed import Client
         except ImportError as err:
-            raise ImportError(
-                "a scheduler wants Dask: pip install 'bayesgen[distributed]'"
-            ) from err
+            raise ImportError("scheduler needs Dask: pip install 'bayesgen[distributed]'") from err
         with Client(scheduler) as client:
             yield client.get_executor()
     elif workers is not None:

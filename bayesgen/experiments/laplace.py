@@ -143,7 +143,7 @@ def laplace(
     C, side = data.num_classes, x.shape[-1]
     if side < kind.least:
         raise ValueError(
-            f'network="{network}" wants images of {kind.least} pixels a side or more, got {side}'
+            f'network="{network}" needs images of at least {kind.least} pixels a side, got {side}'
         )
     net = seeded(seed, lambda: kind.make(C, x.shape[1], side)).to(x)
     run = train(

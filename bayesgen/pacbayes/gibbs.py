@@ -22,7 +22,8 @@ def gibbs_risk(posterior: Posterior, tolerance: float = 1.0) -> float | None:
     tau = float(checks.positive("tolerance", tolerance))
     if posterior.observed.batched:
         raise ValueError(
-            "gibbs_risk wants one task, got a batch: take posterior.task(0).gibbs_risk()"
+            "gibbs_risk needs a posterior of one task, got a batch: call "
+            "posterior.task(0).gibbs_risk()"
         )
     y, likelihood = posterior.observed.y[0], posterior.observed.likelihood
     if not likelihood.labels and not likelihood.density:

@@ -91,7 +91,9 @@ def compare(
     if not isinstance(models, Mapping) or not models:
         raise ValueError("models must be a non-empty dict of name → posterior or Evidence")
     if NULL in models:
-        raise ValueError(f'the name "{NULL}" is kept for the model that knows nothing')
+        raise ValueError(
+            f'models must not use the name "{NULL}", which is reserved for the null model'
+        )
     evidences = {name: _evidence(name, model) for name, model in models.items()}
     first = next(iter(models))
     for name, evidence in evidences.items():

@@ -27,7 +27,7 @@ def null(observed: Observed) -> Evidence:
     """
     if observed.batched:
         raise ValueError(
-            f"one task is wanted, got a batch of {len(observed.y)}: fit them one by one"
+            f"observed must hold one task, got a batch of {len(observed.y)}: use observed[task]"
         )
     likelihood = observed.likelihood
     if likelihood.labels:

@@ -133,7 +133,7 @@ def optimise(
         raise ValueError(f"trials and initial must be at least 1, got {trials} and {initial}")
     axes = [_axis(name, value) for name, value in space.items()]
     if not axes:
-        raise ValueError("space must name something to choose, got none")
+        raise ValueError("space must name at least one hyperparameter, got none")
     file = None if log is None else Path(log)
     rows = [] if file is None else _resume(file, axes)
     sobol = torch.quasirandom.SobolEngine(len(axes), scramble=True, seed=seed)
@@ -226,9 +226,9 @@ def _resume(file: Path, axes: Sequence[Axis]) -> list[dict[str, Any]]:
             break
         if not isinstance(row, dict) or set(row.get("setting", ())) != {a.name for a in axes}:
             raise ValueError(
-                f"log {file} is of another space: line {number + 1} has "
-                f"{row.get('setting') if isinstance(row, dict) else row!r}, wanted "
-                f"{', '.join(a.name for a in axes)}; choose another file"
+                f"log {file} is of another space: line {number + 1} must have a setting of "
+                f"{', '.join(a.name for a in axes)}, got "
+                f"{row.get('setting') if isinstance(row, dict) else row!r}; choose another file"
             )
         for a in axes:
             value = row["setting"][a.name]

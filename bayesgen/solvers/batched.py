@@ -78,7 +78,7 @@ def batched_evidence(
         which = int(info.nonzero()[0])
         raise ValueError(
             f"A must be positive definite in {str(dtype).removeprefix('torch.')}: matrix {which} "
-            f"has {smallest(A[which])}; a larger noise is wanted"
+            f"has {smallest(A[which])}; add a larger noise variance"
         )
     alpha = torch.cholesky_solve(y.to(dtype), lower).double()
     residual = y - A @ alpha

@@ -148,7 +148,7 @@ def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
             if jitter:
                 warnings.warn(
                     f"the covariance is singular to rounding; a jitter of {jitter:.2g} was added "
-                    "to its diagonal (Evidence.jitter says so too)",
+                    "to its diagonal (see Evidence.jitter)",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -159,7 +159,7 @@ def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
     raise ValueError(
         "the covariance must be positive definite: its Cholesky factorisation fails at pivot "
         f"{pivot} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal{told}; "
-        "a larger noise is wanted, or a kernel that is positive semi-definite"
+        "use a larger noise, or a kernel that is positive semi-definite"
     )
 
 
@@ -170,7 +170,7 @@ def _same_diagonal(matrix: Tensor, first: Tensor | None) -> Tensor:
     if first is not None and not torch.allclose(diagonal, first, rtol=slack, atol=0):
         raise ValueError(
             "covariance must be a function that returns a new matrix of the same values at each "
-            "call, got other values on the diagonal: it hands out a matrix that was factorised in "
+            "call, got other values on the diagonal: it returned a matrix that was factorised in "
             "place; pass the matrix itself, which is copied"
         )
     return diagonal

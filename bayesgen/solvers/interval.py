@@ -161,7 +161,7 @@ def _gradients(
     left = float(0.5 * (r * precondition(r)).sum())
     warnings.warn(
         f"conjugate gradients stopped at {_MOST} steps with {left:.3g} nats between the bounds of "
-        f"the quadratic form, where {tolerance:.3g} were asked for",
+        f"the quadratic form, but at most {tolerance:.3g} are allowed",
         RuntimeWarning,
         stacklevel=3,
     )

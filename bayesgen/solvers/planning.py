@@ -160,12 +160,12 @@ def plan(
         return Plan("spectrum", "memory", kind, dense_bytes, dense_seconds, why)
     if other is None:
         raise ValueError(
-            f"no engine fits: n = {n:,} wants {_gb(4.0 * n * (outputs + _PROBES) * _PRODUCTS)} of "
-            f"memory for a Krylov space of {outputs} outputs, and {_gb(room)} are to be had"
+            f"no engine fits: n = {n:,} needs {_gb(4.0 * n * (outputs + _PROBES) * _PRODUCTS)} of "
+            f"memory for a Krylov space of {outputs} outputs, but only {_gb(room)} are available"
         )
     against = f"{_DENSE_SPECTRA} dense spectra would take {_time(dense_seconds)}"
     if not fits:
-        against = f"a dense spectrum would want {_gb(dense_bytes)}"
+        against = f"a dense spectrum would need {_gb(dense_bytes)}"
     other = replace(other, reason=f"{against}; {other.reason}")
     exact = _cholesky(n, d, count, here, dtype, other)
     within = exact.bytes <= room and exact.seconds <= max(_PATIENCE, other.seconds)
@@ -209,11 +209,11 @@ def _krylov(
             return None
         told = f"K in {name}, {_gb(matrix)}, "
         if storage == "none":
-            each, how = make + product, f"{told}made anew for each product"
+            each, how = make + product, f"{told}recomputed for each product"
             make, held = 0.0, basis
         elif within:
             each, held = product, basis + matrix
-            how = told + ("in a file that memory holds" if storage == "disk" else "held in memory")
+            how = told + ("in a file cached in memory" if storage == "disk" else "held in memory")
         else:
             each, held = max(product, matrix / here.disk_rate), basis
             how = f"{told}read from a file for each product"
@@ -270,8 +270,8 @@ def check_room(n: int, like: Tensor) -> None:
     wanted, there = n**2 * like.dtype.itemsize, free_memory(like.device)
     if wanted > there:
         raise MemoryError(
-            f"variances at n = {n:,} want a Cholesky factor of {_gb(wanted)}, and {_gb(there)} are "
-            "free; mean() and fitted() need none"
+            f"variances at n = {n:,} need a Cholesky factor of {_gb(wanted)}, but only "
+            f"{_gb(there)} are free; mean() and fitted() need no factor"
         )
 
 

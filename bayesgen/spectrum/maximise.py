@@ -133,7 +133,7 @@ def _ratio_range(spectrum: SpectralMeasures) -> tuple[float, float]:
     """Searched range of log(σ²/s), from K's rounding level to 10⁶ times its largest eigenvalue."""
     largest = float(spectrum.largest)
     if largest == 0:
-        raise ValueError("K must not be zero throughout: it has no scale to learn")
+        raise ValueError("K must have a non-zero entry, got a matrix of zeros")
     floor = 10 * spectrum.n * torch.finfo(spectrum.density.nodes.dtype).eps
     return math.log(floor * largest), math.log(1e6 * largest)
 

@@ -88,14 +88,14 @@ class Solves(SpectralMeasures):
     def _whole(self, what: str) -> None:
         if self.spanned:
             raise ValueError(
-                f"a spectrum by block Lanczos knows no {what}: its vectors span its own targets "
-                "and no more"
+                f"a spectrum by block Lanczos cannot give {what}: its vectors span only the "
+                "targets that it was built with; use Spectrum.dense or Spectrum.features"
             )
 
     def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
         """Eigenvectors, projections and targets; a ValueError where there are none."""
         if self.vectors is None or self.projections is None or self.y is None:
-            raise ValueError("this spectrum was built without targets: pass y to its maker")
+            raise ValueError("this spectrum was built without targets: pass y to its constructor")
         return self.vectors, self.projections, self.y
 
     def labelling(self, b: int) -> Self:

@@ -354,7 +354,7 @@ class Spectrum(Solves):
         """
         if self.vectors is None:
             raise ValueError("this spectrum was built without eigenvectors: it cannot take targets")
-        self._whole("other targets")
+        self._whole("solves for other targets")
         y = checks.targets("y", y, self.n, like=self.density.nodes)
         values = self.density.nodes[: self.vectors.shape[1]]
         return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)

@@ -31,7 +31,7 @@ def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] |
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as err:
         raise ValueError(
-            f"checkpoint {path} cannot be read ({type(err).__name__}): delete it to start anew"
+            f"checkpoint {path} cannot be read ({type(err).__name__}): delete it to start again"
         ) from None
     if state.get("fingerprint") != fingerprint:
         raise ValueError(

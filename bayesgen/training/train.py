@@ -138,7 +138,7 @@ def train(
     if evidence_every is not None:
         checks.whole("evidence_every", evidence_every)
     elif keep == "best":
-        raise ValueError('keep="best" wants evidence_every: without it no evidence is computed')
+        raise ValueError('keep="best" needs evidence_every: without it no evidence is computed')
     x, targets, own = observations(net, x, y, likelihood, noise)
     own_layers = layers(net)
     alpha = precisions(prior_precision, len(own_layers))

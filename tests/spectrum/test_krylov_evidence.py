@@ -64,9 +64,9 @@ def test_iteration_stops_at_tolerance():
 def test_unavailable_quantities_raise():
     x = points(100)
     found = Spectrum.krylov(rbf_matrix(x), noisy_waves(x), steps=2)
-    with pytest.raises(ValueError, match="no variances"):
+    with pytest.raises(ValueError, match="cannot give variances"):
         found.marginals(1.0, 0.1)
-    with pytest.raises(ValueError, match="no other targets"):
+    with pytest.raises(ValueError, match="cannot give solves for other targets"):
         found.load(noisy_waves(x))
     with pytest.raises(ValueError, match="probes must be"):
         Spectrum.krylov(rbf_matrix(x), noisy_waves(x), probes=1)

@@ -49,7 +49,7 @@ def test_invalid_input_raises():
         Spectrum.dense(K * math.nan)
     with pytest.raises(ValueError, match="one row for each of the 5 inputs, got 4"):
         Spectrum.dense(K, y[:4])
-    with pytest.raises(TypeError, match="y has dtype torch.float32"):
+    with pytest.raises(TypeError, match="y must have the dtype .* got torch.float32"):
         Spectrum.dense(K, y.float())
     with pytest.raises(ValueError, match="noise must be positive and finite, got 0"):
         Spectrum.dense(K, y).evidence(1.0, 0)

@@ -130,13 +130,13 @@ class DeepKernel:
             checks.positive("prior_precision", prior_precision)
         if prior_precision is not None and objective == "conditional":
             raise ValueError(
-                'prior_precision must be None with objective="conditional": Laplace pays for the '
-                "weights about the mode of the whole evidence"
+                'prior_precision must be None with objective="conditional": the Laplace '
+                "approximation needs weights at the mode of the whole evidence"
             )
         if prior_precision is not None and lipschitz is not None:
             raise ValueError(
-                "prior_precision must be None with lipschitz: weights whose norm is cut off have "
-                "directions that change nothing, and a prior on them is a prior on nothing"
+                "prior_precision must be None with lipschitz: a bounded norm makes the function "
+                "independent of some directions of the weights, on which a prior has no meaning"
             )
         self.lipschitz, self.prior_precision = lipschitz, prior_precision
         self.steps = checks.whole("steps", steps, 0)
@@ -176,8 +176,8 @@ class DeepKernel:
         y = checks.targets("y", torch.as_tensor(y).to(phi), len(x), like=phi)
         if y.ndim > 2:
             raise ValueError(
-                f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: every task has "
-                "features of its own; fit one after the other"
+                f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: each task "
+                "needs its own features; fit the tasks one by one"
             )
         columns = y.reshape(len(x), -1)
         head = self._head(phi, columns)

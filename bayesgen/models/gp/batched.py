@@ -192,7 +192,7 @@ def fit(
     profile = profile_of(kernel)
     if profile is None:
         raise ValueError(
-            "a batch of data sets wants a radial kernel with one length-scale (RBF, Matérn, "
+            "fit_batch needs a radial kernel with one length-scale (RBF, Matérn, "
             f"rational quadratic), got {type(kernel).__name__}"
         )
     y = checks.real("y", y, like=x)
@@ -202,7 +202,9 @@ def fit(
     observed = Observed(y.reshape(B, n, -1), y.shape, True)
     y = observed.y
     if free.scale and (y == 0).all(-1).all(-1).any():
-        raise ValueError("y must not be zero throughout: the evidence of zero targets has no top")
+        raise ValueError(
+            "y must not be zero throughout: the evidence of all-zero targets has no maximum"
+        )
     budget = _CPU if x.device.type == "cpu" else _GPU
     chunk = max(1, budget // (n * n))
     parts = []
@@ -363,8 +365,8 @@ class _Chunk:
             lower = torch.linalg.cholesky(A)
         except torch.linalg.LinAlgError as err:
             raise ValueError(
-                "some problem's covariance is singular to rounding at these settings: a larger "
-                f"noise is wanted ({err})"
+                "the covariance of a data set is singular to rounding at these settings: use a "
+                f"larger noise ({err})"
             ) from err
         inverse = torch.cholesky_inverse(lower)
         alpha = inverse @ self.y

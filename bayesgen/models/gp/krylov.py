@@ -125,8 +125,9 @@ def fit(
     learn = free.kernel and len(theta) > 0
     if learn and not isinstance(matrices, LengthscaleGram):
         raise ValueError(
-            "on so many points only a kernel's one length-scale can be learnt, not the parameters "
-            f"of {type(matrices.base).__name__}: fix them, or learn them on a subset"
+            f"on {len(matrices.x):,} points the kernel must have one length-scale as its only free "
+            f"parameter, got {type(matrices.base).__name__}: fix its parameters, or learn them on "
+            "a subset"
         )
     keep_scale, keep_noise = (
         None if f else v for f, v in ((free.scale, scale), (free.noise, noise))

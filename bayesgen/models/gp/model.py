@@ -254,8 +254,8 @@ class GaussianProcess(Generic[P]):
         one_noise = self.noise is None or self.noise.ndim == 0
         if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
             raise ValueError(
-                "a batch of data sets (B, n, d) wants a Gaussian likelihood, a prior mean of 0, "
-                "one noise and no engine"
+                "fit_batch needs a Gaussian likelihood, a prior mean of 0, one noise for all "
+                "points and engine=None"
             )
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         free = free.within(kernel, scale_is_free, False)
@@ -330,7 +330,9 @@ class GaussianProcess(Generic[P]):
         x, y = problem.gram.x, problem.y
         engine, per_point = engine or self.engine, is_per_point(problem.given.noise)
         if per_point and engine in ("krylov", "cholesky"):
-            raise ValueError(f'engine="{engine}" wants one noise for all points')
+            raise ValueError(
+                f'engine="{engine}" needs one noise for all points, got a noise per point'
+            )
         if per_point or engine == "spectrum" or (engine is None and len(x) <= _LARGE):
             return None
         plan: Plan = distributed.agreed(

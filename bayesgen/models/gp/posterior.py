@@ -219,8 +219,8 @@ class GPPosterior(Certified, ExactPosterior):
             return torch.zeros_like(self._scale)
         if is_per_point(self._noise):
             raise ValueError(
-                "new points have no noise where the noise was given per training point: "
-                "ask for the function's value with latent=True"
+                "latent must be True where the noise was given per training point, because new "
+                "points then have no noise"
             )
         return self._noise[:, 0, 0]
 
@@ -290,7 +290,7 @@ class GPPosterior(Certified, ExactPosterior):
         The last spectrum is cached.
         """
         if is_per_point(self._noise):
-            raise ValueError("a noise given for each point leaves no spectrum that serves all")
+            raise ValueError("spectrum needs one noise for all points, got a noise per point")
         return self._spectrum_at(self._theta[task]).task(task)
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
@@ -365,12 +365,12 @@ class GPPosterior(Certified, ExactPosterior):
         if lengthscale is not None:
             if not isinstance(self._gram, LengthscaleGram):
                 raise ValueError(
-                    "lengthscale can be set where it is all there is to learn of a kernel; "
-                    f"{type(self._gram.base).__name__} has other parameters"
+                    "lengthscale needs a kernel with one length-scale as its only free parameter, "
+                    f"got {type(self._gram.base).__name__}"
                 )
             theta = checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
         if is_per_point(self._noise):
-            raise ValueError("a posterior with a noise for each point cannot be moved")
+            raise ValueError("at() needs one noise for all points, got a noise per point")
         spectrum = self._spectrum_at(theta).task(task)
         now = {"scale": self._scale[task], "noise": self._noise[task, 0, 0]}
         scales, noises = (

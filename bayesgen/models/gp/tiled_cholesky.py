@@ -73,7 +73,7 @@ def evidence(
                 raise
             warnings.warn(
                 f"an exact Cholesky factorisation of order {n:,} ran out of memory "
-                f"({str(err).splitlines()[0][:120]}): the evidence is block Lanczos's",
+                f"({str(err).splitlines()[0][:120]}): the evidence is that of block Lanczos",
                 RuntimeWarning,
                 stacklevel=4,
             )

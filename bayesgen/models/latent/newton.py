@@ -217,8 +217,8 @@ def _mode(
     if not complexity >= -1e-6 * (1 + abs(float(fit))):  # a divergence; NaN included
         raise NotConvergedError(
             "the prior covariance is too ill-conditioned for this likelihood: rounding leaves the "
-            f"complexity at {float(complexity):.3g} nats, gradient norm {gradient_norm:.3g}; a "
-            "smaller outputscale or a larger noise is wanted"
+            f"complexity at {float(complexity):.3g} nats, gradient norm {gradient_norm:.3g}; use a "
+            "smaller outputscale or a larger noise"
         )
     slope = curvature.determinant_slope()
     spread = K @ slope

@@ -140,8 +140,8 @@ class LaplacePosterior(Certified, Posterior):
         own = self._with_noise(0) if len(self._modes) == 1 else self.likelihood
         if own.log_noise is not None and len(self._modes) > 1:
             raise ValueError(
-                "predict of a batch whose noises differ: fit the tasks one by one, or pass "
-                "latent=True"
+                "predict needs latent=True where the tasks of a batch have different noises; or "
+                "use posterior.task(b).predict"
             )
         return own.predictive(self._outputs(mean), self._outputs(covariance))
 
@@ -252,7 +252,7 @@ class LaplaceLinearPosterior(LaplacePosterior):
         """
         pairs = self._linear()
         if pairs[0][0].prior.decay is None:
-            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay to speak of")
+            raise AttributeError(f"the prior ({pairs[0][0].prior.name}) has no decay")
         return self._each(torch.stack([g.prior.natural(s.theta[0]) for g, s in pairs]))
 
     @property

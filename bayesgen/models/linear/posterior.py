@@ -137,7 +137,7 @@ class LinearPosterior(Certified, ExactPosterior):
             AttributeError: the prior has no decay.
         """
         if self._gram.prior.decay is None:
-            raise AttributeError(f"the prior ({self._gram.prior.name}) has no decay to speak of")
+            raise AttributeError(f"the prior ({self._gram.prior.name}) has no decay")
         return self._each(self._gram.prior.natural(self._found.theta[:, 0]))
 
     @property

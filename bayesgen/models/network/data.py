@@ -177,9 +177,9 @@ def read(
     for some, target in batches:
         if prints is not None and (not prints or prints.pop(0) != fingerprint(some)):
             raise ValueError(
-                "the loader must give the same batches at every pass, its second pass differs from "
-                "the first: set shuffle=False, and no random augmentation, for a curvature known "
-                "by its products alone"
+                "the loader must give the same batches in every pass, but its second pass differs "
+                "from the first: a curvature that is used only through its products needs "
+                "shuffle=False and no random augmentation"
             )
         passed.add(some, target)
     return NetworkData(
@@ -229,7 +229,7 @@ class _Pass:
             if len(seen) != 1 or not torch.equal(seen[0][1], f):
                 raise ValueError(
                     f"the last linear layer, {weights.leaves[0].name!r}, must give the network's "
-                    "outputs as they are"
+                    "outputs without further layers"
                 )
             self.features.append(seen[0][0])
 

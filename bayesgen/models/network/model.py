@@ -160,15 +160,15 @@ class Laplace:
 
     def _check_linearised(self) -> None:
         if self.curvature != "ggn":
-            raise ValueError(f'mode="{self.mode}" wants curvature="ggn", got "{self.curvature}"')
+            raise ValueError(f'mode="{self.mode}" needs curvature="ggn", got "{self.curvature}"')
         if isinstance(self.prior_precision, str):
             raise ValueError(
-                f'mode="{self.mode}" wants prior_precision as a number or a tensor, of which one '
+                f'mode="{self.mode}" needs prior_precision as a number or a tensor, of which one '
                 f'factor is learnt, got "{self.prior_precision}"; the precisions of another fit, '
                 'with curvature="kron", are such a tensor'
             )
         if "noise" in self.free:
-            raise ValueError(f'mode="{self.mode}" wants the noise given, a variance')
+            raise ValueError(f'mode="{self.mode}" needs noise, a variance, got None')
 
     @tf32(False)
     def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
@@ -241,8 +241,8 @@ class Laplace:
         if curvature.negative:
             warnings.warn(
                 f"the Hessian has {curvature.negative} negative eigenvalue(s) of "
-                f"{weights.count}: the weights are no minimum, and those directions were given no "
-                "curvature",
+                f"{weights.count}: the weights are not a minimum; these eigenvalues were set to "
+                "zero",
                 NotAtModeWarning,
                 stacklevel=2,
             )

@@ -263,8 +263,8 @@ class NetworkPosterior(Reporting):
         weights = self.curvature.weights
         if self._fitted.linear is not None:
             raise ValueError(
-                "these weights are of the network's linearisation, a linear model: they are not "
-                'weights for the network; take predict(method="mc") or latent_samples'
+                "the posterior is of the network's linearisation, whose weights are not weights "
+                'for the network; use predict(method="mc") or latent_samples'
             )
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
@@ -305,7 +305,9 @@ class NetworkPosterior(Reporting):
 
     def _kept(self) -> Tensor:
         if self._fitted.x is None:
-            raise ValueError("the training inputs were not kept: the loader was read in passes")
+            raise ValueError(
+                "the training inputs are not available, because the loader was read in passes"
+            )
         return self._fitted.x
 
     def _new(self, x_new: Any) -> Tensor:

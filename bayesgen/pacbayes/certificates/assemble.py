@@ -86,14 +86,14 @@ def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tup
         return kl + error, delta, ()
     if error > _TOO_UNCERTAIN * kl:
         raise ValueError(
-            f"evidence must be surer: its error of {error:.3g} nats is more than a tenth of "
-            f"KL = {kl:.4g} nats; compute it exactly, in float64 or with more probes"
+            f"the error of the evidence must be at most a tenth of KL = {kl:.4g} nats, got "
+            f"{error:.3g} nats; compute the evidence exactly, in float64 or with more probes"
         )
     share = 0.1 * delta
     reach = -float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))
     note = (
-        f"The KL is an estimate with a standard error of {error:.2g} nats: its upper end at "
-        f"confidence {1 - share:g} went in, paid with that share of δ."
+        f"The KL is an estimate with a standard error of {error:.2g} nats: the bound uses its "
+        f"upper end at confidence {1 - share:g}, which takes {share:g} of δ."
     )
     return kl + reach * error, delta - share, (note,)
 
@@ -103,7 +103,7 @@ def _shared(variance: Tensor) -> Tensor:
     first = variance[:, :1]
     if not torch.allclose(variance, first.expand_as(variance), rtol=1e-9, atol=0.0):
         raise ValueError(
-            "the 0–1 loss of outputs whose noises differ has no one-dimensional integral; code "
-            "the labels as one_hot, with one noise for all"
+            "the 0–1 loss needs one noise for all outputs, got different variances; code the "
+            "labels with one_hot and fit with one noise"
         )
     return first

@@ -84,7 +84,7 @@ class Statement:
             "vote": "the classifier that takes the posterior's majority vote",
             "network": "the network",
         }[self.predictor]
-        cost = [f"KL(Q‖P) = {self.complexity:,.1f} nats for what the posterior learnt"]
+        cost = [f"KL(Q‖P) = {self.complexity:,.1f} nats for the posterior"]
         cost += [f"{p.nats:.1f} nats for {p.reason}" for p in self.payments]
         free = f" {self.free}" if self.free else ""
         settings = ", ".join(f"{name} {value:.4g}" for name, value in self.settings.items())
@@ -93,8 +93,8 @@ class Statement:
         return (
             f"{self.kind}: with probability at least {1 - self.delta:g} over the draw of "
             f"{self.n:,} observations, the {self.loss} of {who} is at most {self.bound:.4f} in "
-            f"expectation over new data. It pays {', and '.join(cost)}.{free} On the sample the "
-            f"Gibbs risk is {self.risk:.4f}. {self.theorem}.{settings}{notes}{self._verdict()}"
+            f"expectation over new data. The bound includes {', and '.join(cost)}.{free} On the "
+            f"sample the Gibbs risk is {self.risk:.4f}. {self.theorem}.{settings}{notes}{self._verdict()}"
         )
 
 

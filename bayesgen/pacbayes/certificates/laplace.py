@@ -20,12 +20,12 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         )
     likelihood = posterior.observed.likelihood
     if not likelihood.labels:
-        raise ValueError(f'loss="zero_one" wants class labels, got a {likelihood.name} likelihood')
+        raise ValueError(f'loss="zero_one" needs class labels, got a {likelihood.name} likelihood')
     owed = set(posterior.learnt) - {"scale", "noise"}
     if owed:
         raise ValueError(
-            f"a certificate wants a prior chosen before the data, but {', '.join(sorted(owed))} "
-            'had been learnt on them; fit with hyperparameters="fixed" or ("scale",) at values '
+            f"a certificate needs a prior chosen before the data, but {', '.join(sorted(owed))} "
+            'was learnt from the data; fit with hyperparameters="fixed" or ("scale",) at values '
             "stated beforehand"
         )
     y = posterior.observed.y[0]
@@ -42,7 +42,7 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         )
     if asked.predictor == "vote":
         raise ValueError(
-            'predictor="vote" wants outputs that are independent; softmax couples them'
+            'predictor="vote" needs independent outputs, got a softmax, which couples them'
         )
     # Half of δ is used for the sampling error of the risk, which comes from independent draws.
     half = asked.delta / 2
@@ -60,8 +60,8 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         theorem=asked.theorem.words,
         guessing=1 - 1 / C,
         notes=(
-            f"The Gibbs risk is the upper end of an estimate from {DRAWS:,} draws a point, paid "
-            "with half of δ.",
+            f"The Gibbs risk is the upper end of an estimate from {DRAWS:,} draws per point, "
+            "which holds with probability 1 − δ/2.",
             *notes,
         ),
         posterior=posterior,

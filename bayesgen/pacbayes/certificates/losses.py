@@ -98,10 +98,10 @@ def nll(y: Tensor, noise: Tensor, clip: object) -> Loss:
         raise ValueError(
             'loss="nll" is unbounded for a Gaussian likelihood, and no PAC-Bayes bound for bounded '
             "losses holds for it. Pass clip=(a, b), in nats and chosen without the data, to bound "
-            "the negative log-likelihood clipped to [a, b] (whose Gibbs risk is computed anew: a "
-            "clipped likelihood's evidence is not the Gaussian evidence), or subgamma=(s2, c) for "
-            "the oracle bound of Germain et al. (2016), corollary 5, which takes the true weights "
-            "and noise to know"
+            "the negative log-likelihood clipped to [a, b] (its Gibbs risk is computed "
+            "separately, because the evidence holds the unclipped loss), or subgamma=(s2, c) for "
+            "the oracle bound of Germain et al. (2016), corollary 5, whose constants only the true "
+            "weights and noise determine"
         )
     if not isinstance(clip, tuple | list) or len(clip) != 2:
         raise ValueError(f"clip must be a range (a, b) in nats for the nll, got {clip!r}")
@@ -130,7 +130,7 @@ def classes(y: Tensor) -> Tensor:
         ValueError: a row has no unique largest entry; a single output does not have two signs.
     """
     wanted = (
-        'loss="zero_one" wants class labels as targets: one-hot rows (n, C), see '
+        'loss="zero_one" needs class labels as targets: one-hot rows (n, C), see '
         "bayesgen.likelihoods.one_hot, or one output of two values of different sign, such as ±1"
     )
     if y.shape[-1] == 1:
@@ -162,7 +162,9 @@ def of(observed: Observed, task: int, name: str, clip: object, noise: Tensor | N
     if name == "squared":
         return squared(y, clip)
     if noise is None or noise.ndim:
-        raise ValueError('loss="nll" wants one noise for all points, as part of the loss')
+        raise ValueError(
+            'loss="nll" needs one noise for all points, because it is part of the loss'
+        )
     return nll(y, noise, clip)
 
 

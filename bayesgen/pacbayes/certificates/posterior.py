@@ -65,7 +65,9 @@ def certify_posterior(
     kind = losses.of(posterior.observed, b, loss, clip, one_noise(posterior, b))
     tuned = "noise" in posterior.learnt if noise is None else noise == "tune"
     if tuned and noise == "tune" and not kind.noise_free:
-        raise ValueError('noise="tune" is for losses without the noise in them, not for the nll')
+        raise ValueError(
+            'noise="tune" needs a loss that does not depend on the noise, got loss="nll"'
+        )
     owed = _owed(posterior, kind)
     if grid is not None:
         posterior, payment = _rounded(posterior, b, grid, owed)
@@ -93,7 +95,7 @@ def refuse_a_look(posterior: Posterior) -> None:
     """Raise a ValueError if the prior used the data in a way that no payment covers."""
     if posterior.data_dependent:
         raise ValueError(
-            "a certificate wants a prior chosen before the data, but the basis took from them "
+            "a certificate needs a prior chosen before the data, but the prior depends on "
             f"{posterior.data_dependent}"
         )
 
@@ -109,11 +111,14 @@ def tuned_certificate(
     scale, noise = (problem.offset.new_tensor(v) for v in (best.scale, best.noise))
     mean, variance = problem.marginals(scale, noise)
     settings = {"scale": best.scale, "noise": best.noise}
-    free = "The noise only shapes the posterior: it was tuned to this bound, free of charge."
+    free = (
+        "The noise affects only the posterior, so tuning it to minimise this bound adds nothing to "
+        "the bound."
+    )
     if problem.scale is None:
         free = (
-            "The noise only shapes the posterior, and the 0–1 loss knows no outputscale: both were "
-            "tuned to this bound, free of charge."
+            "The noise affects only the posterior, and the 0–1 loss does not depend on the "
+            "outputscale, so tuning both to minimise this bound adds nothing to the bound."
         )
     return certificate(
         mean,
@@ -194,13 +199,14 @@ def _owed(posterior: ExactPosterior, kind: Loss) -> set[str]:
 def _refusal(owed: set[str], kind: Loss) -> str:
     names = ", ".join(sorted(owed))
     entries = ", ".join(f'"{key}": [...]' for key, of in _GRIDS.items() if of in owed)
-    free = "the noise" if kind.noise_free else "nothing"
+    free = " (only the noise may be learnt here)" if kind.noise_free else ""
     return (
-        f"a certificate wants a prior and a loss chosen before the data, but {names} had been "
-        f"learnt on them (of the hyperparameters {free} is free here). Pass grid={{{entries}}} or "
-        'grid="geometric", values stated beforehand: the posterior is recomputed at the nearest, '
-        "and the bound pays ln(#grid); or fit with them fixed; or search stated priors with "
-        "bayesgen.pacbayes.certify, which can also learn them on a share of the data (split=)"
+        f"a certificate needs a prior and a loss chosen before the data, but {names} was learnt "
+        f"from the data{free}. Pass grid={{{entries}}} or grid="
+        '"geometric", values stated beforehand: the posterior is recomputed at the nearest values, '
+        "and the bound increases by ln(#grid); or fit with fixed hyperparameters; or search stated "
+        "priors with bayesgen.pacbayes.certify, which can also learn them on a share of the data "
+        "(split=)"
     )
 
 
@@ -211,7 +217,7 @@ def _rounded(
     if grid == "geometric":
         grid = {name: "geometric" for name, of in _GRIDS.items() if of in owed}
         if not grid:
-            raise ValueError('grid="geometric" is for hyperparameters that were learnt: none were')
+            raise ValueError('grid="geometric" needs a learnt hyperparameter, but all were fixed')
     if not isinstance(grid, Mapping) or not grid:
         raise ValueError(
             'grid must be "geometric" or map hyperparameters to values stated beforehand, e.g. '
@@ -223,8 +229,8 @@ def _rounded(
         now = _setting(posterior, name, b)
         if now is None:
             raise ValueError(
-                f"grid names {name!r}, which is no single number of this posterior; search models "
-                "with fixed priors with bayesgen.pacbayes.certify"
+                f"grid names {name!r}, which is not a single number for this posterior; search "
+                "models with fixed priors with bayesgen.pacbayes.certify"
             )
         point = nearest(name, values, float(now))
         moves[name] = int(point.value) if name == "order" else point.value
@@ -233,7 +239,8 @@ def _rounded(
     left = owed - {_GRIDS[name] for name in grid}
     if left:
         raise ValueError(
-            f"grid must also name what stands for {', '.join(sorted(left))}, which were learnt"
+            f"grid must hold an entry for every learnt hyperparameter: {', '.join(sorted(left))} "
+            "is missing"
         )
     payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
     return posterior.at(task=b, **moves), payment
@@ -258,8 +265,8 @@ def _oracle(
         raise ValueError(f"subgamma must be the constants (s2, c), got {constants!r}") from None
     if posterior.learnt:
         raise ValueError(
-            "subgamma wants everything fixed before the data, got "
-            f"{', '.join(sorted(posterior.learnt))} learnt on them"
+            "subgamma needs every hyperparameter fixed before the data, but "
+            f"{', '.join(sorted(posterior.learnt))} was learnt from the data"
         )
     evidence = _evidence(posterior, b)
     mean, variance = posterior.marginals(b)
@@ -276,8 +283,8 @@ def _oracle(
         theorem="Sub-gamma losses, Germain et al. (2016), corollary 5",
         settings={"s2": s2, "c": c, "noise": float(noise)},
         notes=(
-            "The constants s² and c are those of the data's distribution: they take the true "
-            "weights and noise to know.",
+            "The constants s² and c depend on the distribution of the data: only the true weights "
+            "and noise determine them.",
             *notes,
         ),
         posterior=posterior,

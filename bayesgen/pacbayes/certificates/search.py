@@ -266,7 +266,7 @@ def _finish_free(
         losses.zero_one(y),
         asked,
         settings={"scale": setting.scale, "noise": setting.noise},
-        free="Q's mean was fitted to this bound, free of charge: it only shapes Q.",
+        free="Q's mean affects only Q, so fitting it to this bound adds nothing to the bound.",
         posterior=FittedPredictor(near, found.weights)
         if isinstance(near, ExactPosterior)
         else None,

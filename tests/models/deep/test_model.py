@@ -27,7 +27,7 @@ def test_training_raises_evidence_and_reports_unpaid_features():
     x, y = wave()
     before, after = (bg.DeepKernel(mlp(), RBF(), steps=s, batch=7).fit(x, y) for s in (0, 60))
     assert after.evidence.per_observation > before.evidence.per_observation
-    assert "features not paid for" in str(after.evidence)
+    assert "complexity excludes features" in str(after.evidence)
     assert after.history.objective.iloc[-1] > after.history.objective.iloc[0]
     table = bg.compare({"deep": after, "GP": bg.GaussianProcess(RBF()).fit(x, y)})
     assert table.loc["deep", "excludes"] == "features"

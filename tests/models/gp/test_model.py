@@ -195,7 +195,7 @@ class TestInvalidInput:
         posterior = GaussianProcess(scaled_rbf(), 0.1, hyperparameters="fixed").fit(self.x, self.y)
         with pytest.raises(ValueError, match="x_new must have 2 columns, as x had, got 1"):
             posterior.predict(self.x[:, :1])
-        with pytest.raises(TypeError, match="x_new has dtype torch.float32"):
+        with pytest.raises(TypeError, match="x_new must have the dtype .* got torch.float32"):
             posterior.mean(self.x.float())
 
 

@@ -233,7 +233,7 @@ def test_invalid_arguments_raise():
     net, x, y = small()
     with pytest.raises(ValueError, match="mode must be"):
         bg.Laplace(net, mode="affine")
-    with pytest.raises(ValueError, match='"tangent" wants curvature="ggn", got "kron"'):
+    with pytest.raises(ValueError, match='"tangent" needs curvature="ggn", got "kron"'):
         bg.Laplace(net, mode="tangent", curvature="kron")
     with pytest.raises(ValueError, match="prior_precision as a number or a tensor"):
         bg.Laplace(net, mode="tangent", prior_precision="layer")

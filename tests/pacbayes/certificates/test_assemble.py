@@ -45,5 +45,5 @@ def test_uncertain_evidence_enters_at_upper_end_or_raises():
     assert kl == pytest.approx(5.0 + 0.2 * 2.5758, abs=1e-3)
     assert delta == pytest.approx(0.045)
     assert "upper end" in notes[0]
-    with pytest.raises(ValueError, match="evidence must be surer"):
+    with pytest.raises(ValueError, match="error of the evidence must be at most"):
         sure_complexity(Evidence(-10.0, 5.0, 100, 1.0, error=1.0), 0.05)

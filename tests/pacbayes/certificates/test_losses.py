@@ -19,13 +19,13 @@ def test_one_hot_of_two_classes_costs_as_much_as_signs(digits, parity):
 def test_squared_loss_requires_clip_and_paid_scale(regression):
     x, y = regression
     learnt = bg.GaussianProcess(rbf_kernel(0.5), hyperparameters=("scale", "noise")).fit(x, y[0])
-    with pytest.raises(ValueError, match='take loss="squared"|wants class labels'):
+    with pytest.raises(ValueError, match='take loss="squared"|needs class labels'):
         bg.GaussianProcess(rbf_kernel(0.5), 0.1, hyperparameters="fixed").fit(
             x, y[0, :, 0]
         ).certificate()
     with pytest.raises(ValueError, match="pass clip=c"):
         learnt.certificate(loss="squared")
-    with pytest.raises(ValueError, match="scale had been learnt"):
+    with pytest.raises(ValueError, match="scale was learnt from the data"):
         learnt.certificate(loss="squared", clip=4.0)
     made = learnt.certificate(loss="squared", clip=4.0, grid={"scale": [0.1, 1.0, 10.0]})
     assert 0 < made.risk < made.bound < 4
@@ -46,7 +46,7 @@ def test_nll_requires_clip_and_gives_oracle_bound_for_subgamma(regression):
     learnt = bg.GaussianProcess(rbf_kernel(0.5), hyperparameters=("noise",)).fit(x, y[0])
     with pytest.raises(ValueError, match="clipped likelihood's evidence is not the Gaussian"):
         learnt.certificate(loss="nll")
-    with pytest.raises(ValueError, match="noise had been learnt"):
+    with pytest.raises(ValueError, match="noise was learnt from the data"):
         learnt.certificate(loss="nll", clip=(-1.0, 5.0))
     fixed = bg.GaussianProcess(rbf_kernel(0.5), 0.2, hyperparameters="fixed").fit(x, y[0])
     made = fixed.certificate(loss="nll", clip=(0.0, 5.0))

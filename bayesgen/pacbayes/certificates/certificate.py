@@ -94,7 +94,8 @@ class Statement:
             f"{self.kind}: with probability at least {1 - self.delta:g} over the draw of "
             f"{self.n:,} observations, the {self.loss} of {who} is at most {self.bound:.4f} in "
             f"expectation over new data. The bound includes {', and '.join(cost)}.{free} On the "
-            f"sample the Gibbs risk is {self.risk:.4f}. {self.theorem}.{settings}{notes}{self._verdict()}"
+            f"sample the Gibbs risk is {self.risk:.4f}. {self.theorem}.{settings}{notes}"
+            f"{self._verdict()}"
         )
 
 

@@ -1,6 +1,6 @@
 """One interface for all posteriors, and evidences that are plain values.
 
-Tests of `bayesgen.posterior.posterior`, `bayesgen.models.reporting` and `bayesgen.evidence`.
+Tests of `bayesgen.posterior.posterior`.
 """
 
 import gc

@@ -1,6 +1,6 @@
 """A covariance that is singular is factorised from its own values at each attempt.
 
-Tests of `bayesgen.solvers.cholesky_factor` and `bayesgen.curvature.function_space`.
+Tests of `bayesgen.solvers.cholesky_factor`.
 """
 
 import warnings

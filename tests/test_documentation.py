@@ -62,6 +62,8 @@ def test_python_block_runs_without_warning(page, code, line, monkeypatch, tmp_pa
 def test_command_line_is_parsed(words):
     group = typer.main.get_command(cli.app)
     name, *rest = words
+    if name == "--help":
+        return
     assert name in group.commands
     if rest:  # A name alone refers to the command and need not be a whole command line.
         group.commands[name].make_context(name, rest)

@@ -76,5 +76,5 @@ def test_full_disk_raises_before_computation(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tiled.os, "posix_fallocate", full)
     matrices = gram(gpytorch.kernels.RBFKernel().double(), points(20))
-    with pytest.raises(OSError, match="which its disk has not: No space left"):
+    with pytest.raises(OSError, match="but its disk has less free: No space left"):
         TiledGram(matrices, matrices.start(), "disk", folder=tmp_path)

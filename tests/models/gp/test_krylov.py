@@ -82,7 +82,7 @@ def test_quadratic_forms_after_check_match_float64(problem, monkeypatch):
 def test_parameters_beyond_lengthscale_raise(problem):
     x, y = problem
     kernel = gpytorch.kernels.RBFKernel(ard_num_dims=3)
-    with pytest.raises(ValueError, match="only a kernel's one length-scale"):
+    with pytest.raises(ValueError, match="must have one length-scale as its only free"):
         bg.GaussianProcess(kernel, engine="krylov").fit(x, y)
     with pytest.raises(ValueError, match="engine must be"):
         bg.GaussianProcess(kernel, engine="lu")
@@ -96,7 +96,7 @@ def test_variances_beyond_memory_raise(problem, monkeypatch):
     assert large.predict(x[:3]).mean.shape == (2, 3, 3)
     monkeypatch.setattr("bayesgen.solvers.planning.free_memory", lambda _: 1e3)
     large._factor = None
-    with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need none"):
+    with pytest.raises(MemoryError, match="mean\\(\\) and fitted\\(\\) need no factor"):
         large.predict(x[:3])
 
 

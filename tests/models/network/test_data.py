@@ -24,7 +24,7 @@ def test_loader_equals_its_tensors(curvature):
 def test_shuffling_loader_raises_when_read_again(largest_sizes):
     net, x, y = network_problem()
     largest_sizes(5, 5)
-    with pytest.raises(ValueError, match="same batches at every pass"):
+    with pytest.raises(ValueError, match="same batches in every pass"):
         fixed_laplace(net).fit(loader(x, y, shuffle=True))
     steady = fixed_laplace(net).fit(loader(x, y)).evidence
     torch.testing.assert_close(

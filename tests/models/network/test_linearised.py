@@ -237,7 +237,7 @@ def test_invalid_arguments_raise():
         bg.Laplace(net, mode="tangent", curvature="kron")
     with pytest.raises(ValueError, match="prior_precision as a number or a tensor"):
         bg.Laplace(net, mode="tangent", prior_precision="layer")
-    with pytest.raises(ValueError, match="noise given"):
+    with pytest.raises(ValueError, match="needs noise, a variance"):
         bg.Laplace(net, "gaussian", mode="linearised")
     posterior = bg.Laplace(net, mode="tangent").fit(x, y)
     with pytest.raises(ValueError, match="not weights for the network"):

@@ -19,5 +19,5 @@ def test_laplace_posteriors_have_certificates(digits):
         ).certificate()
     soft = bg.GaussianProcess(rbf_kernel(2.0), likelihood="softmax", hyperparameters="fixed")
     made = soft.fit(digits.x_train[:60], digits.y_train[:60]).certificate()
-    assert "half of δ" in str(made)
+    assert "probability 1 − δ/2" in str(made)
     assert made.risk < made.bound

@@ -91,7 +91,7 @@ def _dkl(**cure: Any) -> Callable[[Dataset, Tensor, int], Cell]:
 MODELS = {
     "gp": Model("Gaussian process, RBF, exact", DENSITY, _gp),
     "polynomial": Model("additive polynomial of degree 3, exact", DENSITY, _polynomial),
-    "dkl": Model("deep kernel, features not paid for", DENSITY, _dkl()),
+    "dkl": Model("deep kernel, complexity excludes the features", DENSITY, _dkl()),
     "dkl-conditional": Model(
         "deep kernel, trained on log p(y_{>m} | y_{≤m})", DENSITY, _dkl(objective="conditional")
     ),
@@ -99,7 +99,7 @@ MODELS = {
         "deep kernel, layers of spectral norm ≤ 1", DENSITY, _dkl(lipschitz=1.0)
     ),
     "dkl-prior": Model(
-        "deep kernel, its weights' prior (α = 10) paid for by Laplace, σ² = 0.01",
+        "deep kernel, prior on the weights (α = 10) by Laplace, σ² = 0.01",
         DENSITY,
         # A learnt noise variance would go to zero, and with it the complexity under a prior would
         # diverge.

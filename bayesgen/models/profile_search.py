@@ -107,15 +107,15 @@ class _Search:
             np.stack(self.slopes)[order],
         )
 
-    def promising(self, low: float, high: float, step: float, tolerance: float) -> float | None:
+    def promising(self, line: Line, tolerance: float) -> float | None:
         """The next t to try, or None where no task is expected to gain more than `tolerance`."""
         from scipy.interpolate import CubicHermiteSpline
 
         nodes, values, slopes = self.ordered()
         reached = values.max(0)
         # Beyond the ends, the slope at the end predicts a task's gain.
-        for end, direction, limit in ((0, -1.0, low), (-1, 1.0, high)):
-            out = min(step, direction * (limit - nodes[end]))
+        for end, direction, limit in ((0, -1.0, line.low), (-1, 1.0, line.high)):
+            out = min(line.step, direction * (limit - nodes[end]))
             promise = np.where(values[end] == reached, direction * slopes[end] * out, 0.0)
             if out > 0 and promise.max() > tolerance:
                 return float(nodes[end] + direction * out)
@@ -133,13 +133,26 @@ class _Search:
         return float(fine[candidates[total.argmax()]])
 
 
+@dataclass(frozen=True)
+class Line:
+    """The part of the parameter's axis that is searched.
+
+    Attributes:
+        start: values of t for the first spectra, at least one.
+        low, high: range of t.
+        step: step outwards while a task still gains beyond the ends.
+    """
+
+    start: Sequence[float]
+    low: float
+    high: float
+    step: float
+
+
 def search_profile(
     family: Family,
-    start: Sequence[float],
+    line: Line,
     *,
-    low: float,
-    high: float,
-    step: float,
     scale: Tensor | None,
     noise: Tensor | None,
     tolerance: float,
@@ -156,9 +169,7 @@ def search_profile(
 
     Args:
         family: covariances with targets.
-        start: values of t for the first spectra, at least one.
-        low, high: range of t.
-        step: step outwards while a task still gains beyond the ends.
+        line: where t is searched.
         scale: outputscale to keep, () or (B,), or None to search it.
         noise: noise variance to keep, () or (B,), or None to search it.
         tolerance: predicted gain of a task, in nats, below which the search stops.
@@ -168,11 +179,12 @@ def search_profile(
     Warns:
         RuntimeWarning: the search stopped at the largest number of spectra.
     """
+    low, high = line.low, line.high
     search = _Search(family, scale, noise)
-    for t in sorted({min(max(t, low), high) for t in start}):
+    for t in sorted({min(max(t, low), high) for t in line.start}):
         search.evaluate(t)
         _report(progress, search)
-    while (point := search.promising(low, high, step, tolerance)) is not None:
+    while (point := search.promising(line, tolerance)) is not None:
         if len(search.nodes) >= most:
             warnings.warn(
                 f"the search, at {family.describe(point)}, stopped at {most} spectra with more "

@@ -12,7 +12,7 @@ from typing import Any
 from bayesgen.models import arviz
 from bayesgen.pacbayes import gibbs
 from bayesgen.pacbayes.certificates.certificate import Statement
-from bayesgen.pacbayes.certificates.posterior import certify_posterior
+from bayesgen.pacbayes.certificates.posterior import CertificateOptions, certify_posterior
 from bayesgen.posterior.posterior import Posterior
 
 
@@ -122,15 +122,5 @@ class Certified(Reporting):
             >>> certificate.risk < certificate.bound < 0.2
             True
         """
-        return certify_posterior(
-            self,
-            delta=delta,
-            loss=loss,
-            bound=bound,
-            predictor=predictor,
-            noise=noise,
-            grid=grid,
-            clip=clip,
-            subgamma=subgamma,
-            task=task,
-        )
+        options = CertificateOptions(delta, loss, bound, predictor, noise, grid, clip, subgamma)
+        return certify_posterior(self, options, task)

@@ -94,8 +94,12 @@ class Solves(SpectralMeasures):
 
     def _basis(self) -> tuple[Tensor, Tensor, Tensor]:
         """Eigenvectors, projections and targets; a ValueError where there are none."""
+        self.target_measure()
         if self.vectors is None or self.projections is None or self.y is None:
-            raise ValueError("this spectrum was built without targets: pass y to its constructor")
+            raise ValueError(
+                "this spectrum has no eigenvectors, which solves and marginals need: use "
+                "Spectrum.dense or Spectrum.features"
+            )
         return self.vectors, self.projections, self.y
 
     def labelling(self, b: int) -> Self:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bayesgen import Spectrum
-from bayesgen.models.profile_search import search_profile
+from bayesgen.models.profile_search import Line, search_profile
 
 F64 = torch.float64
 
@@ -47,7 +47,9 @@ def search(family, **settings):
         "low": -4.0, "high": 2.0, "step": 1.0, "scale": None, "noise": None, "tolerance": 1e-5,
         "most": 60, "progress": None,
     }  # fmt: skip
-    return search_profile(family, [-1.0], **{**given, **settings})
+    given |= settings
+    line = Line([-1.0], given.pop("low"), given.pop("high"), given.pop("step"))
+    return search_profile(family, line, **given)
 
 
 def test_every_task_reaches_the_best_of_a_fine_grid(family):

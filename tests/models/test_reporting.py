@@ -7,7 +7,7 @@ import torch
 import bayesgen as bg
 from bayesgen.models.reporting import Certified, Reporting
 from bayesgen.pacbayes import gibbs
-from bayesgen.pacbayes.certificates.posterior import certify_posterior
+from bayesgen.pacbayes.certificates.posterior import CertificateOptions, certify_posterior
 
 X = torch.linspace(-1, 1, 30, dtype=torch.float64)
 LABELS = (torch.sin(3 * X) > 0).long()
@@ -33,10 +33,8 @@ def test_reports_equal_the_functions_they_call(posterior):
     found = posterior.certificate(0.1)
     assert found.delta <= 0.1
     assert found.risk < found.bound
-    again = certify_posterior(
-        posterior, delta=0.1, loss="zero_one", bound="maurer", predictor="gibbs", noise=None,
-        grid=None, clip=None, subgamma=None, task=None,
-    )  # fmt: skip
+    options = CertificateOptions(0.1, "zero_one", "maurer", "gibbs", None, None, None, None)
+    again = certify_posterior(posterior, options, None)
     assert again.bound == found.bound
 
 

@@ -77,5 +77,8 @@ class DeepFeatures:
         net = copy.deepcopy(self.net)
         for module in net.modules():
             if parametrize.is_parametrized(module):
+                # torch deletes a property of the module's class, which a copy shares.
+                kind = type(module)
+                module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
                 parametrize.remove_parametrizations(module, "weight")
         return net

@@ -169,7 +169,6 @@ def fit(
     scale: Tensor,
     noise: Tensor,
     free: Free,
-    learnt: frozenset[str],
     progress: Progress | None,
 ) -> BatchPosterior:
     """Find the hyperparameters of largest evidence for each problem, and its posterior.
@@ -181,7 +180,6 @@ def fit(
         scale: outputscale to keep where it is not learnt, ().
         noise: noise variance to keep where it is not learnt, ().
         free: which hyperparameters are learnt.
-        learnt: names of the learnt hyperparameters, for the posterior.
         progress: called as progress(done, expected, what) after each chunk of problems.
 
     Raises:
@@ -219,7 +217,7 @@ def fit(
     jitter, method = numbers.new_zeros(B), "exact, by batched Cholesky"
     evidence = EvidenceParts(expected, complexity, dof, error, jitter, n, method)
     found = BatchFound(z, alpha, evidence, done)
-    return BatchPosterior(x, observed, kernel, profile, found, learnt)
+    return BatchPosterior(x, observed, kernel, profile, found, free.names())
 
 
 @dataclass

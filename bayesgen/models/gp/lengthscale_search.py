@@ -12,7 +12,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import LengthscaleGram
 from bayesgen.covariance.radial import squared_distances
 from bayesgen.models import profile_search
-from bayesgen.models.profile_search import ProfileMaximum
+from bayesgen.models.profile_search import Line, ProfileMaximum
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Step of log ℓ between the first spectra, and outwards where a task gains beyond them.
@@ -82,10 +82,7 @@ def search_lengthscale(
     centre = min(max(math.log(typical), low), high)
     return profile_search.search_profile(
         _Lengthscales(gram, y),
-        [centre + k * _STEP for k in (-1, 0, 1)],
-        low=low,
-        high=high,
-        step=_STEP,
+        Line([centre + k * _STEP for k in (-1, 0, 1)], low, high, _STEP),
         scale=scale,
         noise=noise,
         tolerance=tolerance,

@@ -260,7 +260,7 @@ class GaussianProcess(Generic[P]):
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         free = free.within(kernel, scale_is_free, False)
         noise = self._noise(free, x.shape[1:2], x).reshape(())
-        return batched.fit(kernel, x, y, scale, noise, free, free.names(), progress)
+        return batched.fit(kernel, x, y, scale, noise, free, progress)
 
     def _problem(self, x: Tensor, y: Any, free: Free) -> Problem:
         """Check all that the user passed and collect it in a `Problem`."""

@@ -221,10 +221,7 @@ class LinearModel(Generic[P]):
         points = [self.prior.coordinate(value) for value in self.prior.search]
         best = profile_search.search_profile(
             _Decays(gram, y, self.prior),
-            points,
-            low=points[0],
-            high=points[-1],
-            step=1.0,
+            profile_search.Line(points, points[0], points[-1], 1.0),
             scale=scale,
             noise=noise,
             tolerance=self.tolerance * len(gram.x),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -31,21 +31,27 @@ _GRIDS = {
 }
 
 
+@dataclass(frozen=True)
+class CertificateOptions:
+    """The options of a certificate; `bayesgen.models.reporting.Certified` explains each."""
+
+    delta: float
+    loss: str
+    bound: str
+    predictor: str
+    noise: str | None
+    grid: Grid | None
+    clip: Any
+    subgamma: tuple[float, float] | None
+
+
 def certify_posterior(
-    posterior: Posterior,
-    *,
-    delta: float,
-    loss: str,
-    bound: str,
-    predictor: str,
-    noise: str | None,
-    grid: Grid | None,
-    clip: Any,
-    subgamma: tuple[float, float] | None,
-    task: int | None,
+    posterior: Posterior, options: CertificateOptions, task: int | None
 ) -> Statement:
-    """Compute the certificate of a posterior; see `Posterior.certificate` for the arguments."""
-    asked = terms(delta, bound, predictor)
+    """Compute the certificate of a posterior, or of one task of a batch."""
+    loss, noise, grid = options.loss, options.noise, options.grid
+    clip, subgamma = options.clip, options.subgamma
+    asked = terms(options.delta, options.bound, options.predictor)
     if noise is not None:
         checks.one_of("noise", noise, ("tune", "keep"))
     batch = len(posterior.observed.y)

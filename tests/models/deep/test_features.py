@@ -58,3 +58,13 @@ def test_bound_holds_for_convolutions_as_matrices():
 def test_features_of_wrong_shape_raise():
     with pytest.raises(ValueError, match=r"features of shape \(5, D\)"):
         DeepFeatures(nn.Flatten(0), batch=10)(torch.zeros(5, 2))
+
+
+def test_freezing_leaves_the_features_as_they_are():
+    features = DeepFeatures(nn.Sequential(nn.Linear(1, 2)).double(), 4, lipschitz=0.5)
+    x = torch.linspace(-1, 1, 5, dtype=F64)[:, None]
+    before = features(x)
+    frozen = features.frozen()
+    torch.testing.assert_close(features(x), before)
+    torch.testing.assert_close(frozen(x).double(), before.double())
+    assert {name for name, _ in frozen.named_parameters()} == {"0.bias", "0.weight"}

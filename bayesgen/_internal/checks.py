@@ -12,7 +12,7 @@ from torch import Tensor
 
 def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
     """Check for a finite floating-point tensor; with `like`, of its dtype and on its device."""
-    tensor = as_tensor(name, value)
+    tensor = value if isinstance(value, Tensor) else as_tensor(name, value)
     if not tensor.is_floating_point():
         raise TypeError(
             f"{name} must hold real numbers (float64 or float32), got dtype {tensor.dtype}; "
@@ -74,7 +74,7 @@ def inputs(name: str, value: Any) -> Tensor:
 
 def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
     """Check targets of shape (n,), (n, C) or (B, n, C); they are returned in their own shape."""
-    tensor = as_tensor(name, value)
+    tensor = value if isinstance(value, Tensor) else as_tensor(name, value)
     if not tensor.is_floating_point():
         raise TypeError(
             f"{name} must hold real numbers, got dtype {tensor.dtype}; for class labels see "

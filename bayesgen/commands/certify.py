@@ -1,4 +1,4 @@
-"""The command `bayesgen certify`."""
+"""The command `bayesgen certify`: certificates against label corruption."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ def certify(
     test: Test = None,
     groups: Annotated[
         str | None,
-        typer.Option(help="Classes to tell apart: 0/1, or 0,1,2,3,4/5,6,7,8,9; all by default."),
+        typer.Option(
+            help="Groups of classes, e.g. 0/1 or 0,1,2,3,4/5,6,7,8,9. Default: every class."
+        ),
     ] = None,
     levels: Levels = "0:1:0.2",
     seeds: Seeds = 1,
     kernel: Annotated[
         str, typer.Option(help="rbf, matern12, matern32, matern52, or convolutional (images).")
     ] = "rbf",
-    delta: Annotated[float, typer.Option(help="Each bound may fail with this probability.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Probability that a bound fails.")] = 0.05,
     bound: Annotated[
         str, typer.Option(help="maurer, mcallester, quadratic, catoni, catoni_union or alquier.")
     ] = "maurer",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for certify.nc and certify.png.")] = Path(
         "results/certify"
     ),

@@ -1,4 +1,4 @@
-"""What the command line prints: tables, and the words that belong to them."""
+"""The tables and notes that the command line prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_corruption(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
-    """The table, how exact it is, and where the files are."""
+    """Print a corruption study: the table, its accuracy, and the paths of the files."""
     attrs, tasks = result.attrs, result.level.size * result.seed.size
     console = Console(highlight=False, soft_wrap=True)
     title = f"{attrs['data']}, n = {attrs['n']:,}: evidence in nats, means over seeds"
@@ -37,12 +37,13 @@ def print_corruption(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> N
         notes += f"; {attrs['spectra']} spectra served all {tasks} tasks"
     ended = int(result.at_bound.sum())
     if ended:
-        notes += f".\n{ended} of {tasks} want no noise at all, or nothing but noise (at_bound)"
+        notes += f".\n{ended} of {tasks} tasks have an optimum without noise or without signal"
+        notes += " (at_bound)"
     console.print(f"{notes}.\nWrote {folder / 'corruption.png'} and {folder / 'corruption.nc'}")
 
 
 def print_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> None:
-    """Evidence of each model, and what it is the evidence of."""
+    """Print the evidence of each model of a study, and of which data it is the evidence."""
     from bayesgen.experiments.corruption_models import summary
 
     attrs = result.attrs
@@ -52,7 +53,7 @@ def print_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> 
     for name in result.model.values:
         one = result.sel(model=name)
         note = f"{name}: {one.says.item()}; of {one.kind.item()}"
-        console.print(note + (", unpaid: features" if one.excludes.item() else ""))
+        console.print(note + (" (complexity excludes features)" if one.excludes.item() else ""))
     console.print(
         "Labels and densities of their codes are different data: compare within a kind.\n"
         f"Wrote {folder / f'{stem}.png'} and {folder / f'{stem}.nc'}"
@@ -60,7 +61,7 @@ def print_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> 
 
 
 def print_plan(plan: Plan, machine: Machine) -> None:
-    """What would be done, with what, and why."""
+    """Print a plan: the engine, its memory and time, and the reason for it."""
     shown = Table(show_header=False, box=None)
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in machine.flops.items())
     shown.add_row("engine", plan.engine)
@@ -76,7 +77,7 @@ def print_plan(plan: Plan, machine: Machine) -> None:
 
 
 def table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
-    """A frame as a table, its index first."""
+    """A data frame as a table for the console, its index first."""
     made = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     words = frame.index.dtype.kind not in "if"
     made.add_column(str(frame.index.name), justify="left" if words else "right")
@@ -92,5 +93,5 @@ def table(frame: pd.DataFrame, title: str, formats: dict[str, str]) -> Table:
 
 
 def plain(message: object) -> str:
-    """Text that rich does not read as markup."""
+    """A message with its brackets escaped, so that rich does not read them as markup."""
     return str(message).replace("[", r"\[")

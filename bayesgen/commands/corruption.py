@@ -1,4 +1,4 @@
-"""The command `bayesgen corruption`."""
+"""The command `bayesgen corruption`: evidence against label corruption."""
 
 from __future__ import annotations
 
@@ -31,43 +31,47 @@ def corruption(
     test: Test = None,
     levels: Levels = "0:1:0.1",
     model: Annotated[
-        str, typer.Option(help="gp, or several of gp,polynomial,dkl,gp-laplace,mlp,resnet.")
+        str,
+        typer.Option(
+            help="One or several, with commas, of gp, polynomial, dkl, gp-laplace, mlp, resnet."
+        ),
     ] = "gp",
     seeds: Seeds = 3,
-    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
     targets: Annotated[str, typer.Option(help="one-hot or dirichlet.")] = "one-hot",
     noise: Annotated[
-        float | None, typer.Option(help="Noise variance to keep; learnt by default.")
+        float | None, typer.Option(help="Noise variance to keep. Default: learnt.")
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="uniform redraws a label, flip moves it on.")
+        str, typer.Option(help="uniform draws a label anew, flip replaces it by the next class.")
     ] = "uniform",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads; as the libraries choose by default.")
+        int | None, typer.Option(help="Number of CPU threads. Default: the libraries' choice.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Local processes for several models' cells.")
+        int | None, typer.Option(help="Number of local processes, for several models.")
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler for them instead.")
+        str | None, typer.Option(help="Address of a Dask scheduler, in place of local processes.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="spectrum, cholesky or krylov; by size and memory.")
+        str | None,
+        typer.Option(help="spectrum, cholesky or krylov. Default: chosen by size and memory."),
     ] = None,
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for what a large run can go on from: n² numbers; by default in --out."
+            help="Folder with what a large run resumes from (n² numbers). Default: in --out."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for corruption.nc and corruption.png.")] = Path(
         "results/corruption"
     ),
 ) -> None:
-    """Evidence, fit, complexity and errors of a Gaussian process as labels are corrupted."""
+    """Compute the evidence, its parts and the errors of models as labels are corrupted."""
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.covariance import distributed

@@ -1,4 +1,4 @@
-"""The command `bayesgen dkl`."""
+"""The command `bayesgen dkl`: deep kernels beside a fixed kernel."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def dkl(
     test: Test = None,
     levels: Levels = "0,0.5,1",
     seeds: Seeds = 1,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for dkl.nc and dkl.png.")] = Path("results/dkl"),
 ) -> None:
-    """Deep kernels: evidence that does not pay for its features, the cures, and a fixed kernel."""
+    """Compare deep kernels, remedies against their overfitting, and a fixed kernel."""
     from bayesgen import experiments
     from bayesgen._internal import files
 

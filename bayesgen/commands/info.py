@@ -1,4 +1,4 @@
-"""The command `bayesgen info`."""
+"""The command `bayesgen info`: versions, devices, and plans for large problems."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from bayesgen.commands.options import dtype_named, on_device, parse_sizes
 
 def info(
     sizes: Annotated[
-        list[str] | None, typer.Argument(help="More of --plan: d=3072 outputs=110.", hidden=True)
+        list[str] | None,
+        typer.Argument(help="Further sizes of --plan: d=3072 outputs=110.", hidden=True),
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(help="n=50000 d=3072 outputs=110 tasks=11: which engine, and why."),
+        typer.Option(
+            help="Sizes, e.g. n=50000 d=3072 outputs=110 tasks=11: print the engine and the reason."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps; of the plan.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float64 or float32; of the plan.")] = "float64",
+    device: Annotated[str, typer.Option(help="Device of the plan: cpu, cuda or mps.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="Precision of the plan: float64 or float32.")
+    ] = "float64",
     work: Annotated[
-        Path | None, typer.Option(help="Folder for the Gram matrix; its disk is timed.")
+        Path | None,
+        typer.Option(help="Folder for the Gram matrix; the speed of its disk is measured."),
     ] = None,
 ) -> None:
-    """Versions, devices and threads, as bayesgen sees them; or a plan for a problem's size."""
+    """Print versions, devices and threads, or a plan for a problem of a given size."""
     import torch
 
     from bayesgen import solvers

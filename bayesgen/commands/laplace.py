@@ -1,4 +1,4 @@
-"""The command `bayesgen laplace`."""
+"""The command `bayesgen laplace`: one network by several curvatures."""
 
 from __future__ import annotations
 
@@ -32,23 +32,27 @@ def laplace(
         str, typer.Option(help="mlp, convnet, lenet, preresnet20 or resnet18.")
     ] = "mlp",
     curvature: Annotated[
-        str, typer.Option(help="Some of ggn,hessian,kron,diag,last_layer.")
+        str, typer.Option(help="Several, with commas, of ggn, hessian, kron, diag, last_layer.")
     ] = "ggn,kron,diag,last_layer",
-    level: Annotated[float, typer.Option(help="Share of labels to redraw.")] = 0.0,
+    level: Annotated[float, typer.Option(help="Share of labels that are drawn anew.")] = 0.0,
     prior_precision: Annotated[
-        float | None, typer.Option(help="Of every weight; learnt by default, one a layer.")
+        float | None,
+        typer.Option(help="Prior precision of every weight. Default: one learnt for each layer."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Of Adam.")] = 100,
-    steps: Annotated[int, typer.Option(help="Of L-BFGS to a mode, at most.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of corruption, weights and order.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Epochs of Adam.")] = 100,
+    steps: Annotated[int, typer.Option(help="Largest number of L-BFGS steps to a mode.")] = 300,
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of the corruption, the first weights and the order of the data."),
+    ] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for laplace.nc and laplace.png.")] = Path(
         "results/laplace"
     ),
 ) -> None:
-    """Train a network; its Laplace evidence and predictions by every curvature."""
+    """Train a network and compute its Laplace evidence and predictions by each curvature."""
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.experiments.laplace import summary

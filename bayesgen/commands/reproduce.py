@@ -1,4 +1,4 @@
-"""The command `bayesgen reproduce`."""
+"""The command `bayesgen reproduce`: figures of the literature."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from bayesgen.commands.shared import command_line, keep
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="Name of a figure, e.g. occam or fig5; a wrong name lists all.")
+        str,
+        typer.Argument(
+            help="Name of the figure, e.g. occam or fig5. A wrong name lists all names."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for NAME.nc and NAME.png.")] = Path(
         "results/reproduce"
     ),
 ) -> None:
-    """One figure of the literature, computed anew: NAME.png and NAME.nc."""
+    """Compute a figure of the literature and write it to NAME.png and NAME.nc."""
     from bayesgen._internal import checks, files
     from bayesgen.experiments import REPRODUCTIONS
 

@@ -1,4 +1,4 @@
-"""The command `bayesgen select`."""
+"""The command `bayesgen select`: models of a table ranked by their evidence."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from bayesgen.commands.shared import on_threads, progress_bar
 
 
 def select(
-    csv: Annotated[Path | None, typer.Option(help="A table with a header line.")] = None,
-    target: Annotated[str | None, typer.Option(help="The column to explain.")] = None,
-    demo: Annotated[str | None, typer.Option(help="bishop: x + cos πx and noise.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file with a header line.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column with the targets.")] = None,
+    demo: Annotated[
+        str | None,
+        typer.Option(help="Example data in place of a table: bishop (x + cos πx and noise)."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for ranking.csv, ranking.png and fits.png.")
     ] = Path("results/select"),
 ) -> None:
-    """Polynomials, Fourier series and Gaussian processes on a table, ranked by their evidence."""
+    """Rank polynomials, Fourier series and Gaussian processes on a table by their evidence."""
     from bayesgen import plots
     from bayesgen._internal import checks, files
     from bayesgen.select import figure, table as tables

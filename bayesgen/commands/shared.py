@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Options that several commands share.
-Data = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or fashion-mnist.")]
+Data = Annotated[str, typer.Option(help="Data set: digits, cifar10, cifar100 or fashion-mnist.")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Folder with the data's official files; else a download.")
+    Path | None,
+    typer.Option(help="Folder with the data set's official files. Default: they are downloaded."),
 ]
-Train = Annotated[int | None, typer.Option(help="Training points; all by default.")]
-Test = Annotated[int | None, typer.Option(help="Test points; all by default.")]
-Seeds = Annotated[int, typer.Option(help="Corruptions of each level.")]
-Levels = Annotated[str, typer.Option(help="Shares of labels to redraw: START:STOP:STEP, or a,b,c.")]
+Train = Annotated[int | None, typer.Option(help="Number of training points. Default: all.")]
+Test = Annotated[int | None, typer.Option(help="Number of test points. Default: all.")]
+Seeds = Annotated[int, typer.Option(help="Number of corruptions at each level.")]
+Levels = Annotated[
+    str, typer.Option(help="Shares of labels that are corrupted: START:STOP:STEP, or a,b,c.")
+]
 
 
 @contextmanager
 def on_threads(count: int | None) -> Iterator[None]:
-    """The whole process on so many CPU threads; torch and the BLAS under SciPy both."""
+    """Run with a number of CPU threads, in torch and in the BLAS that SciPy uses."""
     if count is None:
         yield
         return
@@ -73,12 +76,12 @@ def progress_bar() -> Iterator[Any]:
 
 
 def command_line() -> str:
-    """The command as it was given, for a result to remember."""
+    """The command line as it was given, which results record."""
     return shlex.join(["bayesgen", *sys.argv[1:]])
 
 
 def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
-    """NAME.nc and NAME.png."""
+    """Write a result to NAME.nc and its figure to NAME.png in a folder."""
     from bayesgen._internal import files
 
     files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))

@@ -86,16 +86,13 @@ def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
     )
 
 
-def is_radial(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether the kernel is of a registered type and uses all columns of the inputs."""
-    return kernel.active_dims is None and type(kernel) in _RADIAL
-
-
 def profile_of(kernel: gpytorch.kernels.Kernel) -> Profile | None:
-    """Profile of a registered radial kernel with one length-scale, or None for any other."""
-    if is_radial(kernel) and has_one_lengthscale(kernel):
-        return _RADIAL[type(kernel)](kernel)
-    return None
+    """Profile of a registered radial kernel with one length-scale, or None for any other.
+
+    The kernel must use all columns of the inputs.
+    """
+    make = _RADIAL.get(type(kernel)) if kernel.active_dims is None else None
+    return None if make is None or not has_one_lengthscale(kernel) else make(kernel)
 
 
 def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:

@@ -35,7 +35,7 @@ class Maximum(NamedTuple):
     at_bound: Tensor
 
 
-class Optimum(NamedTuple):
+class BestSettings(NamedTuple):
     """Outputscale and noise variance at which the evidence is largest, with its parts unchecked.
 
     Attributes:
@@ -53,7 +53,7 @@ class Optimum(NamedTuple):
 
 def maximise(
     spectrum: SpectralMeasures, scale: Tensor | None = None, noise: Tensor | None = None
-) -> Optimum:
+) -> BestSettings:
     """Compute `Spectrum.maximise` from the spectral measures alone, without checks.
 
     Args:
@@ -77,7 +77,9 @@ def maximise(
     given_noise = None if noise is None else noise.expand(shape)
     if given_scale is not None and given_noise is not None:
         never = torch.zeros(shape, dtype=torch.bool, device=like.device)
-        return Optimum(given_scale, given_noise, _parts(spectrum, given_scale, given_noise), never)
+        return BestSettings(
+            given_scale, given_noise, _parts(spectrum, given_scale, given_noise), never
+        )
 
     cells = spectrum.n * spectrum.outputs
 
@@ -122,7 +124,7 @@ def maximise(
     log_ratio = _newton(slopes, grid[best], lower, upper)
     at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
     scale, noise = settings(log_ratio)
-    return Optimum(scale, noise, _parts(spectrum, scale, noise), at_bound)
+    return BestSettings(scale, noise, _parts(spectrum, scale, noise), at_bound)
 
 
 def _parts(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> EvidenceParts:

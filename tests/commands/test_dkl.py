@@ -10,7 +10,7 @@ def test_dkl_command_writes_figure_and_data(monkeypatch, tmp_path, capsys):
     assert not run_command(monkeypatch, "dkl", *words)
     out = capsys.readouterr().out
     assert "dkl-prior" in out
-    assert "unpaid: features" in out
+    assert "(complexity excludes features)" in out
     assert (tmp_path / "dkl.png").stat().st_size > 10_000
     with xr.open_dataset(tmp_path / "dkl.nc", engine="h5netcdf") as stored:
         unpaid = dict(zip(stored.model.values, stored.excludes.values, strict=True))

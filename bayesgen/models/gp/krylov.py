@@ -56,7 +56,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class KrylovFound:
     """Hyperparameters of each task, with the evidence and the solve at them.
 
     Attributes:
@@ -91,7 +91,7 @@ def fit(
     scale: Tensor,
     noise: Tensor,
     search: Search,
-) -> Found:
+) -> KrylovFound:
     """Find the hyperparameters of largest evidence for each task, from a few Krylov spectra.
 
     A free length-scale is first searched by dense spectra on 4,000 of the points. On all points, it
@@ -136,7 +136,7 @@ def fit(
     inner = gram(copy.deepcopy(matrices.base).to(dtype), matrices.x.to(dtype))
     targets = y.to(dtype)
 
-    def at(t: Tensor) -> Found:
+    def at(t: Tensor) -> KrylovFound:
         def make() -> dict[str, Tensor]:
             return _at(inner, targets, t.to(dtype), keep_scale, keep_noise, search, shelf.mark)
 
@@ -161,12 +161,12 @@ def fit(
 
 
 def _along(
-    at: Callable[[Tensor], Found], centre: float, most: int, like: Tensor, enough: float
-) -> Found:
+    at: Callable[[Tensor], KrylovFound], centre: float, most: int, like: Tensor, enough: float
+) -> KrylovFound:
     """The best length-scale of each task, searched outwards from a centre.
 
     Args:
-        at: function from kernel parameters to the `Found` at them.
+        at: function from kernel parameters to the `KrylovFound` at them.
         centre: first value of log ℓ.
         most: largest number of length-scales.
         like: tensor whose dtype and device the parameters take.
@@ -185,9 +185,9 @@ def _along(
     return best
 
 
-def _better(old: Found, new: Found) -> Found:
+def _better(old: KrylovFound, new: KrylovFound) -> KrylovFound:
     pick = better(old.evidence, new.evidence)
-    return Found(
+    return KrylovFound(
         pick(old.theta, new.theta),
         pick(old.scale, new.scale),
         pick(old.noise, new.noise),
@@ -230,7 +230,7 @@ def _at(
     search: Search,
     data: str,
 ) -> dict[str, Tensor]:
-    """The fields of `Found` at one setting of the kernel, as a dictionary that can be saved."""
+    """The fields of `KrylovFound` at one setting of the kernel, as a dictionary to save."""
     report, where = search.progress, _where(theta)
     mark = f"{where} {data} {inner.x.dtype}"
 
@@ -273,10 +273,10 @@ def _at(
     }
 
 
-def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> Found:
+def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> KrylovFound:
     fit_part, complexity, dof, error = parts["evidence"]
     method = bytes(parts["method"].tolist()).decode()
-    return Found(
+    return KrylovFound(
         theta.to(y).expand(len(y), -1),
         parts["scale"],
         parts["noise"],
@@ -305,8 +305,12 @@ def _off_diagonal(spectrum: Spectrum, scale: Tensor, noise: Tensor) -> Tensor:
 
 
 def _checked(
-    matrices: KernelGram, inner: KernelGram, y: Tensor, found: Found, progress: Progress | None
-) -> Found:
+    matrices: KernelGram,
+    inner: KernelGram,
+    y: Tensor,
+    found: KrylovFound,
+    progress: Progress | None,
+) -> KrylovFound:
     """Correct the quadratic forms to those of the matrix in y's dtype, and add to the errors.
 
     The matrix is computed once more in tiles, in both dtypes.

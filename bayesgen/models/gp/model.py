@@ -328,12 +328,15 @@ class GaussianProcess(Generic[P]):
     def _plan(self, problem: Problem, engine: str | None = None) -> Plan | None:
         """The plan of a large fit, or None for a dense spectrum."""
         x, y = problem.gram.x, problem.y
-        engine, per_point = engine or self.engine, is_per_point(problem.given.noise)
+        engine = engine or self.engine
+        if engine is None and len(x) <= _LARGE:
+            return None
+        per_point = is_per_point(problem.given.noise)
         if per_point and engine in ("krylov", "cholesky"):
             raise ValueError(
                 f'engine="{engine}" needs one noise for all points, got a noise per point'
             )
-        if per_point or engine == "spectrum" or (engine is None and len(x) <= _LARGE):
+        if per_point or engine == "spectrum":
             return None
         plan: Plan = distributed.agreed(
             solvers.plan(

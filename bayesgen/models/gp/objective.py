@@ -47,12 +47,11 @@ def is_per_point(noise: Tensor) -> bool:
 
 def noise_groups(noise: Tensor) -> list[NoiseGroup]:
     """Group outputs and tasks by noise variance, for a noise in the shape of `spread`."""
-
-    def part(index: int, size: int) -> slice:
-        return slice(None) if size == 1 else slice(index, index + 1)
-
     B, _, C = noise.shape
-    return [NoiseGroup(noise[b, :, c], part(b, B), part(c, C)) for b in range(B) for c in range(C)]
+    tasks, outputs = (
+        [slice(None)] if size == 1 else [slice(i, i + 1) for i in range(size)] for size in (B, C)
+    )
+    return [NoiseGroup(noise[b, :, c], tasks[b], outputs[c]) for b in range(B) for c in range(C)]
 
 
 def covariance(gram: Gram, theta: Tensor, scale: Tensor, noise: Tensor) -> Tensor:

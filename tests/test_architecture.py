@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -115,3 +116,18 @@ def test_an_old_public_name_works_with_a_deprecation_warning(old):
     with pytest.warns(DeprecationWarning, match=f"bayesgen.{old} is now"):
         value = getattr(bayesgen, old)
     assert value is getattr(bayesgen, moved.RENAMED[old])
+
+
+def test_git_ignores_no_source_file():
+    command = ["git", "status", "--porcelain", "--ignored", "--", "bayesgen", "tests", "docs"]
+    try:
+        done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    ignored = [line for line in done.stdout.splitlines() if line.startswith("!!")]
+    assert [line for line in ignored if "__pycache__" not in line] == []
+
+
+def test_every_folder_of_modules_is_a_package():
+    folders = {path.parent for path in ROOT.rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []

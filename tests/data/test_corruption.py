@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from bayesgen import corrupt_labels, likelihoods
+from hypothesis import given, strategies as st
 
+from bayesgen import corrupt_labels
 
 LABELS = torch.arange(10).repeat(500)
 

@@ -1,14 +1,10 @@
 """Tests of `bayesgen.data.dataset`."""
 
-import torch
-from bayesgen.data.dataset import Dataset, subset
-
-import gzip
-import numpy as np
 import pytest
 import torch
+
 from bayesgen import data
-from bayesgen.data import loading
+from bayesgen.data.dataset import Dataset, subset
 
 
 def test_restrict_keeps_and_renumbers_classes():

@@ -1,9 +1,11 @@
 """Tests of `bayesgen.data.loading`."""
 
 import gzip
+
 import numpy as np
 import pytest
 import torch
+
 from bayesgen import data
 from bayesgen.data import loading
 

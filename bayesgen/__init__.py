@@ -1,5 +1,9 @@
 """bayesgen: models judged by their marginal likelihood.
 
+`GaussianProcess`, `LinearModel`, `Polynomial`, `Laplace` and `DeepKernel` are models. Their `fit`
+returns a posterior with an `evidence`; `compare` ranks posteriors, `pacbayes` turns them into
+certificates, and `experiments` measures how the evidence changes as labels are corrupted.
+
 A public name is imported when it is first used, so that `import bayesgen` and the help of the
 command line need neither torch nor matplotlib. The names are those of `__init__.pyi`.
 """

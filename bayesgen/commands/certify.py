@@ -42,7 +42,10 @@ def certify(
     ] = "rbf",
     delta: Annotated[float, typer.Option(help="Probability that a bound fails.")] = 0.05,
     bound: Annotated[
-        str, typer.Option(help="maurer, mcallester, quadratic, catoni, catoni_union or alquier.")
+        str,
+        typer.Option(
+            help="maurer, mcallester, quadratic, thiemann, catoni, catoni_union or alquier."
+        ),
     ] = "maurer",
     threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for certify.nc and certify.png.")] = Path(
@@ -50,11 +53,12 @@ def certify(
     ),
 ) -> None:
     """PAC-Bayes certificates of Gaussian processes, and their evidence, as labels are corrupted."""
+    chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
+
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.experiments.certify import summary
 
-    chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
     folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.certify(
@@ -77,11 +81,11 @@ def certify(
     title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
     console.print(table(summary(result), title, {"KL": ",.1f"}))
     guessing = 1 - 1 / attrs["classes"]
-    choice = "one prior, stated beforehand"
+    choice = "The prior was stated beforehand"
     if attrs["priors"] > 1:
-        choice = f"ln {attrs['priors']} nats paid for the choice of prior"
+        choice = f"The bound includes ln {attrs['priors']} nats for the choice of prior"
     console.print(
-        f"{attrs['bound_name']}; {choice}; the noise tuned for free. Guessing has a risk of "
+        f"{attrs['bound_name']}. {choice}, and nothing for the noise. Guessing has a risk of "
         f"{guessing:.3g}.\n"
         f"Wrote {folder / 'certify.png'} and {folder / 'certify.nc'}"
     )

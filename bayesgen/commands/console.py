@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from bayesgen.solvers import Machine, Plan
 
 
+# What an evidence of each kind of targets is about.
+_KINDS = {"labels": "labels", "density": "real-valued codes"}
+
+
 def print_corruption(result: xr.Dataset, frame: pd.DataFrame, folder: Path) -> None:
     """Print a corruption study: the table, its accuracy, and the paths of the files."""
     attrs, tasks = result.attrs, result.level.size * result.seed.size
@@ -52,10 +56,10 @@ def print_models(result: xr.Dataset, folder: Path, stem: str = "corruption") -> 
     console.print(table(summary(result), title, {}))
     for name in result.model.values:
         one = result.sel(model=name)
-        note = f"{name}: {one.says.item()}; of {one.kind.item()}"
+        note = f"{name}: {one.says.item()}; evidence of the {_KINDS[one.kind.item()]}"
         console.print(note + (" (complexity excludes features)" if one.excludes.item() else ""))
     console.print(
-        "Labels and densities of their codes are different data: compare within a kind.\n"
+        "Evidences of labels and of their real-valued codes cannot be compared with each other.\n"
         f"Wrote {folder / f'{stem}.png'} and {folder / f'{stem}.nc'}"
     )
 

@@ -72,15 +72,16 @@ def corruption(
     ),
 ) -> None:
     """Compute the evidence, its parts and the errors of models as labels are corrupted."""
+    chosen = parse_levels(levels)
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.covariance import distributed
     from bayesgen.experiments import executor as sweeps
     from bayesgen.experiments.corruption import summary
 
-    chosen = parse_levels(levels)
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
     arithmetic = dtype_named(dtype)
     place = on_device(device, dtype)
     folder = files.writable(out)

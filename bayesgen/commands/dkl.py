@@ -36,10 +36,12 @@ def dkl(
     out: Annotated[Path, typer.Option(help="Folder for dkl.nc and dkl.png.")] = Path("results/dkl"),
 ) -> None:
     """Compare deep kernels, remedies against their overfitting, and a fixed kernel."""
+    chosen = parse_levels(levels)
+
     from bayesgen import experiments
     from bayesgen._internal import files
 
-    chosen, folder = parse_levels(levels), files.writable(out)
+    folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.corruption_models(
             data,

@@ -90,10 +90,14 @@ def laplace(
     console.print(f"Prior precision of each layer ({how}): {learnt}.")
     for name, excluded in zip(result.curvature.values, result.excludes.values, strict=True):
         if excluded:
-            console.print(f"{name}: {excluded} not paid for; not to be compared with the others.")
+            console.print(
+                f"{name}: the complexity excludes the {excluded}; not comparable with the others."
+            )
     console.print(
-        f"Evidence in nats an observation; guessing has {-math.log(attrs['classes']):.3f}. Gain: "
-        "what a Newton step to the mode would still gain; above some 0.2 an observation the "
-        "evidence is not of a mode. Error, NLL and ECE of clean test labels.\n"
+        "The evidence is in nats per observation; uniform guessing has "
+        f"{-math.log(attrs['classes']):.3f}. Gain is what a Newton step to the mode would gain; "
+        "above about 0.2 nats per observation the weights are not at a mode. Error, negative "
+        "log-likelihood (NLL) and expected calibration error (ECE) are those of clean test "
+        "labels.\n"
         f"Wrote {folder / 'laplace.png'} and {folder / 'laplace.nc'}"
     )

@@ -28,7 +28,7 @@ def parse_sizes(parts: list[str]) -> dict[str, int]:
         found["tasks"] = found.pop("labellings")
     if not wanted <= set(found) <= wanted | {"tasks"}:
         raise ValueError(
-            "plan must be n=… d=… outputs=… and tasks=… or not, e.g. n=50000 d=3072 "
+            "plan must be n=… d=… outputs=… and optionally tasks=…, e.g. n=50000 d=3072 "
             f"outputs=110 tasks=11, got {' '.join(parts)!r}"
         )
     return found

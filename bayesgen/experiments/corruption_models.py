@@ -106,9 +106,9 @@ MODELS = {
         _dkl(prior_precision=10.0, noise=0.01, steps=200, learning_rate=1e-2),
     ),
     "gp-laplace": Model("Gaussian process, softmax, Laplace", LABELS, _gp_laplace),
-    "mlp": Model("MLP, Laplace (KFAC, a precision a layer)", LABELS, NETWORKS["mlp"].alone),
+    "mlp": Model("MLP, Laplace (KFAC, one precision per layer)", LABELS, NETWORKS["mlp"].alone),
     "resnet": Model(
-        "PreResNet-20 at a training loss of 0.001, Laplace (KFAC, a precision a layer)",
+        "PreResNet-20 at a training loss of 0.001, Laplace (KFAC, one precision per layer)",
         LABELS,
         NETWORKS["resnet"].alone,
     ),

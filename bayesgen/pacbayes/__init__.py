@@ -26,7 +26,7 @@ from bayesgen.pacbayes.capacity import (
     rademacher_trace,
     vc,
 )
-from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment
+from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
 from bayesgen.pacbayes.certificates.search import certify
 from bayesgen.pacbayes.compression.compressed_network import Compressed, compress, decode
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
@@ -37,6 +37,7 @@ __all__ = [
     "Compressed",
     "OracleBound",
     "Payment",
+    "Statement",
     "alquier",
     "c_bound",
     "catoni",

@@ -14,7 +14,7 @@ def test_laplace_command_writes_figure_and_data(monkeypatch, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "convnet (" in out
     assert "Prior precision of each layer (learnt)" in out
-    assert "last_layer: features not paid for" in out
+    assert "last_layer: the complexity excludes the features" in out
     shown = [line.split() for line in out.splitlines() if line.startswith((" kron", " diag"))]
     assert all(len(row) == 9 and not any("…" in cell for cell in row) for row in shown)
     assert len(shown) == 2

@@ -243,7 +243,7 @@ class DeepKernel:
                     }
                 )
                 if progress is not None:
-                    said = f"{self.objective} {value / n:.3f} nats an observation"
+                    said = f"{self.objective} {value / n:.3f} nats per observation"
                     progress(number + 1, self.steps, said)
         return pd.DataFrame(rows).rename_axis("step")
 

@@ -180,7 +180,7 @@ class GaussianProcess(Generic[P]):
             progress: called as progress(done, expected, what) after each step.
 
         Returns:
-            A `GPPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian; its
+            A `GPPosterior`, or a `LaplaceGPPosterior` for a likelihood that is not Gaussian; its
             `evidence` has batch shape () or (B,).
 
         Raises:

@@ -160,7 +160,7 @@ def best(
         candidates = []
         for gram in grams:
             starts = [gram.start(), *(thetas if free.kernel else ())]
-            candidates += [_climb(gram, likelihood, task, t, scale, free) for t in starts]
+            candidates += [_ascend_from(gram, likelihood, task, t, scale, free) for t in starts]
         reached = [c for c in candidates if not isinstance(c, NotConvergedError)]
         if not reached:
             failed = candidates[0]
@@ -182,7 +182,7 @@ def _log_evidence(found: Found) -> float:
     return sum(float(m.evidence.log_marginal_likelihood) for m in found[1])
 
 
-def _climb(
+def _ascend_from(
     gram: Gram, likelihood: Likelihood, y: Tensor, theta: Tensor, scale: float, free: Free
 ) -> Found | NotConvergedError:
     """The best setting near one start with its modes, or the error where no mode was found."""

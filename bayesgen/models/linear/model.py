@@ -149,7 +149,8 @@ class LinearModel(Generic[P]):
             progress: called as progress(done, expected, what).
 
         Returns:
-            A `LinearPosterior`, or a `LaplacePosterior` for a likelihood that is not Gaussian.
+            A `LinearPosterior`, or a `LaplaceLinearPosterior` for another likelihood than the
+            Gaussian.
 
         Raises:
             TypeError: x or y does not hold numbers; x and y differ in dtype.

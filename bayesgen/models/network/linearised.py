@@ -93,8 +93,8 @@ def fit(
     rounded = measured(weights, sample, prior)
     f = torch.zeros_like(data.f) if moved is None else data.f - weights.jvp(data.x, moved)
     problem = CoupledProblem(data.likelihood, data.y.double(), f.double(), basis)
-    climb = _Climb(gram, problem)
-    precision, mode = climb.best(start.precision, "prior_precision" in free)
+    search = _PrecisionSearch(gram, problem)
+    precision, mode = search.best(start.precision, "prior_precision" in free)
     curvature, outputs = mode.curvature, problem.outputs(mode.f)
     assert isinstance(curvature, CoupledCurvature)
     likelihood = data.likelihood
@@ -108,7 +108,7 @@ def fit(
     )
     unit = curvature.whitened().mul_(precision[0] * start.noise)
     dual = DualGGN(weights, seen, prior, [unit], decomposed=False)
-    setting = PrecisionSetting(precision, start.noise, climb.at_bound)
+    setting = PrecisionSetting(precision, start.noise, search.at_bound)
     back = weights.vjp(data.x, mode.a.reshape(n, K) @ basis.mT)
     step = back / prior.precision(precision)
     linear = Linear(step if moved is None else theta.double() - moved + step, moved is not None)
@@ -178,7 +178,7 @@ def _evidence(mode: Mode, n: int, rounding: Tensor) -> Evidence:
     )
 
 
-class _Climb:
+class _PrecisionSearch:
     """The mode at each prior precision; each search starts from the previous mode."""
 
     def __init__(self, gram: Tensor, problem: CoupledProblem) -> None:

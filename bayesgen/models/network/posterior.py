@@ -350,6 +350,6 @@ class NetworkPosterior(Reporting):
         if float(self.evidence.per_observation) < guess:
             text += (
                 f"; below guessing uniformly: {float(self.evidence.per_observation):.2f} against "
-                f"{guess:.2f} nats an observation"
+                f"{guess:.2f} nats per observation"
             )
         return text + ")"

@@ -58,7 +58,7 @@ def certify_posterior(
     if posterior.observed.batched and task is None:
         raise ValueError(f"task must be given, 0..{batch - 1}: the posterior is of a batch")
     posterior, b = posterior.task(task or 0), 0
-    refuse_a_look(posterior)
+    require_data_independence(posterior)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":
             raise ValueError(
@@ -97,7 +97,7 @@ def certify_posterior(
     return tuned_certificate(problem, best, asked, moved)
 
 
-def refuse_a_look(posterior: Posterior) -> None:
+def require_data_independence(posterior: Posterior) -> None:
     """Raise a ValueError if the prior used the data in a way that no payment covers."""
     if posterior.data_dependent:
         raise ValueError(

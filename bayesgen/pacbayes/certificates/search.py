@@ -19,7 +19,7 @@ from bayesgen.pacbayes.certificates.assemble import certificate
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.certificates.free_mean import sharpen
 from bayesgen.pacbayes.certificates.losses import Loss
-from bayesgen.pacbayes.certificates.posterior import refuse_a_look, tuned_certificate
+from bayesgen.pacbayes.certificates.posterior import require_data_independence, tuned_certificate
 from bayesgen.pacbayes.certificates.predictors import FittedPredictor, Updated
 from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
@@ -285,7 +285,7 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
         count = len(y) if y.ndim == 3 else 1
         return [_Candidate(name, spectrum.task(b), offset, None, cost, None) for b in range(count)]
     posterior = _fitted(name, model, x, y, ("scale", "noise"))
-    refuse_a_look(posterior)
+    require_data_independence(posterior)
     offset = posterior.prior_mean()
     free = losses.is_trivial(offset)
     if not free:  # with a mean, the given outputscale is part of the prior

@@ -99,8 +99,8 @@ def test_corruption_command_compares_models(monkeypatch, tmp_path, capsys):
         monkeypatch, "corruption", *words, "--seeds", "1", "--out", str(tmp_path)
     )
     out = capsys.readouterr().out
-    assert "of density" in out
-    assert "of labels" in out
+    assert "evidence of the real-valued codes" in out
+    assert "evidence of the labels" in out
     assert (tmp_path / "corruption.png").stat().st_size > 10_000
     with xr.open_dataset(tmp_path / "corruption.nc", engine="h5netcdf") as stored:
         assert list(stored.model.values) == ["gp", "mlp"]

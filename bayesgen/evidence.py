@@ -214,8 +214,8 @@ class Evidence:
             AttributeError: always.
         """
         raise AttributeError(
-            "an Evidence holds numbers only and cannot be split by observations: call "
-            "posterior.conditional_evidence(m) on the posterior that it came from"
+            "an Evidence holds numbers only and cannot be split by observations: a posterior "
+            "under Gaussian noise has posterior.conditional_evidence(m)"
         )
 
     def __getitem__(self, index: Any) -> Evidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,18 @@ def network(name: str, value: Any) -> torch.nn.Module:
     if not any(p.requires_grad for p in value.parameters()):
         raise ValueError(f"{name} must have trainable parameters, got a module without any")
     return value
+
+
+def index(name: str, value: Any, count: int) -> int:
+    """An index in 0..count − 1; integers of numpy and torch are accepted.
+
+    Raises:
+        ValueError: the value is not an integer, or out of range.
+    """
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < count:
+        raise ValueError(f"{name} must be an integer in 0..{count - 1}, got {value!r}")
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +34,8 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
             for old, new in renamed.items():
                 if old in kwargs:
                     name = function.__name__
+                    if new in kwargs:
+                        raise TypeError(f"{name} got both {new}= and its former name {old}=")
                     warnings.warn(
                         f"{name}({old}=) is now {name}({new}=); the old name will be removed in "
                         "the next release",
@@ -59,10 +62,12 @@ def warn_renamed(old: str, new: str) -> None:
 def old_task_argument(cls: type[Any]) -> None:
     """Let the methods that a class defines accept `labelling=` in place of `task=`."""
     for name, method in list(vars(cls).items()):
-        if callable(method) and not name.startswith("_") and "task" in _arguments(method):
+        if callable(method) and not name.startswith("_") and "task" in arguments(method):
             setattr(cls, name, renamed_arguments(labelling="task")(method))
 
 
-def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
+def arguments(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the arguments of a function, in order; of a wrapped one, those of the inner one."""
+    function = inspect.unwrap(function)
     code = getattr(function, "__code__", None)
     return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+_LOCK = threading.RLock()
 
 
 def attach(
@@ -39,16 +42,27 @@ def attach(
                 stacklevel=2,
             )
             name = renamed[name]
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = homes[name]
-        if home == package:
-            return import_module(f"{package}.{name}")
-        value = getattr(import_module(home), name)
-        setattr(sys.modules[package], name, value)
-        return value
+        # One thread at a time: modules that import each other's packages must not meet half made.
+        with _LOCK:
+            home = homes.get(name, package)
+            if home == package:
+                return _submodule(package, name)
+            value = getattr(import_module(home), name)
+            setattr(sys.modules[package], name, value)
+            return value
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes})
 
     return get, names, sorted(homes)
+
+
+def _submodule(package: str, name: str) -> Any:
+    """A submodule of the package, or an AttributeError where there is none."""
+    path = f"{package}.{name}"
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as err:
+        if err.name != path:
+            raise
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -128,8 +128,108 @@ def forwarding(package: str, module: str, names: tuple[str, ...]) -> Callable[[s
     return get
 
 
+def former_submodules(package: str) -> Callable[[str], Any]:
+    """`__getattr__` of a package: its former submodules and names, imported on first use."""
+
+    def get(name: str) -> Any:
+        path = f"{package}.{name}"
+        if path.removeprefix("bayesgen.") in MOVED:
+            return importlib.import_module(path)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
+
+
+# Former path → further modules that hold some of its names now.
+_ALSO = {
+    "gram": ("covariance.radial",),
+    "solvers.dense": ("solvers.eigen",),
+    "models.linear": ("models.linear.presets",),
+    "models.base": ("models.reporting",),
+    "mode": ("errors",),
+    "models.optimise": ("models.ascent", "models.hyperparameters", "models.gp.problem"),
+    "models.gp_problem": ("models.gp.problem",),
+    "models.posterior": ("models.gp.problem",),
+}
+
+# Former path → former name → new name.
+_NAMES = {
+    "curvature.base": {"Terms": "CurvatureTerms"},
+    "curvature.rows": {"_handles": "handles"},
+    "deep.features": {"Features": "DeepFeatures"},
+    "derivatives": {"Derivatives": "EvidenceDerivatives"},
+    "experiments.sweep": {"Task": "Job"},
+    "mode": {"Problem": "LatentProblem"},
+    "mode.newton": {"Problem": "LatentProblem", "Curvature": "LatentCurvature"},
+    "models.conditional": {"Gaussian": "JointNormal"},
+    "models.laplace_posterior": {"Setting": "LatentSetting"},
+    "models.laplace_fit": {"Learn": "Free"},
+    "models.lengthscale": {"maximise": "search_lengthscale"},
+    "models.linear_posterior": {"Weights": "WeightPosterior"},
+    "models.network_posterior": {"Fitted": "NetworkFit"},
+    "models.optimise": {"Setting": "GPSetting", "maximise": "search_gradient"},
+    "models.precision": {"Setting": "PrecisionSetting", "maximise": "search_precision"},
+    "models.profile": {"maximise": "search_profile"},
+    "pacbayes.predictors": {"Fitted": "FittedPredictor"},
+    "pacbayes.terms": {"Terms": "CertificateTerms"},
+    "pacbayes.tuning": {"Problem": "TuningProblem", "Setting": "TunedSetting"},
+    "training.climb": {"Climb": "MapFit", "climb": "fit_map"},
+}
+
+
+class _FormerModule(ModuleType):
+    """A module at its former path, whose names are those of the modules that hold them now.
+
+    Reading and setting a name acts on the module that holds it. A package may have exported a
+    function under the module's own name; the import system puts this module in its place, which
+    passes calls on to the function.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        path = name.removeprefix("bayesgen.")
+        vars(self)["_homes"] = [f"bayesgen.{home}" for home in (MOVED[path], *_ALSO.get(path, ()))]
+        vars(self)["_names"] = _NAMES.get(path, {})
+        vars(self)["_before"] = {}
+        vars(self)["__doc__"] = f"Moved to {vars(self)['_homes'][0]}."
+
+    def _home_of(self, name: str) -> tuple[ModuleType, str]:
+        new = vars(self)["_names"].get(name, name)
+        for home in vars(self)["_homes"]:
+            module = importlib.import_module(home)
+            if hasattr(module, new):
+                return module, new
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(*self._home_of(name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = isinstance(value, ModuleType)  # the import system binds a submodule
+        if own or (name.startswith("__") and name.endswith("__")):
+            super().__setattr__(name, value)
+        else:
+            module, new = self._home_of(name)
+            vars(self)["_before"].setdefault(name, getattr(module, new))
+            setattr(module, new, value)
+
+    def __delattr__(self, name: str) -> None:
+        # A name that was set is set back, which is how a temporary change of it ends.
+        module, new = self._home_of(name)
+        if name not in vars(self)["_before"]:
+            raise AttributeError(f"{name!r} of {self.__name__!r} can only be changed")
+        setattr(module, new, vars(self)["_before"].pop(name))
+
+    def __dir__(self) -> list[str]:
+        homes = [importlib.import_module(home) for home in vars(self)["_homes"]]
+        return sorted({*vars(self)["_names"], *(name for home in homes for name in dir(home))})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Import hook that finds a module by its former path and returns the module at the new one."""
+    """Import hook that finds a module by its former path."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -140,7 +240,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """A module with the names of the one at the new path; later imports return the same one."""
+        """A module that forwards every name to the module at the new path, after a warning."""
         new = "bayesgen." + MOVED[spec.name.removeprefix("bayesgen.")]
         warnings.warn(
             f"{spec.name} has moved: import {new}. The old path will be removed in the next "
@@ -148,21 +248,18 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             DeprecationWarning,
             stacklevel=2,
         )
-        module = ModuleType(spec.name, f"Moved to {new}.")
-        module.__dict__.update(
-            {
-                name: value
-                for name, value in vars(importlib.import_module(new)).items()
-                if not (name.startswith("__") and name.endswith("__"))
-            }
-        )
-        return module
+        importlib.import_module(new)
+        return _FormerModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing, because the module at the new path has already run."""
 
 
 def install() -> None:
-    """Add the import hook after every ordinary finder, if it is not there yet."""
+    """Add the import hook before every ordinary finder, if it is not there yet.
+
+    It comes first because a folder that an earlier version left behind would be found as an empty
+    package.
+    """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.insert(0, _Finder())

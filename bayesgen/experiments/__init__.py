@@ -1,5 +1,6 @@
 """Experiments that return an `xarray.Dataset`, each with a method `plot` for its figure."""
 
+from bayesgen._internal import moved as _moved
 from bayesgen.experiments.certify import certify
 from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
@@ -32,3 +33,5 @@ __all__ = [
     "rotation",
     "soft_against_hard",
 ]
+
+__getattr__ = _moved.former_submodules(__name__)

@@ -124,7 +124,9 @@ class Likelihood(ABC):
         Raises:
             ValueError: the targets of this likelihood are not class labels.
         """
-        raise ValueError(f"a {self.name} likelihood has no classes")
+        if not self.labels:
+            raise ValueError(f"a {self.name} likelihood has no classes")
+        return outputs if self.coupled else 2
 
     def errors(self, y: Tensor, f: Tensor) -> Tensor:
         """Whether each row is misclassified by latent values f (..., n, C), booleans (..., n).
@@ -132,7 +134,11 @@ class Likelihood(ABC):
         Raises:
             ValueError: the targets of this likelihood are not class labels.
         """
-        raise ValueError(f"a {self.name} likelihood has no 0–1 loss: its targets are no labels")
+        if not self.labels:
+            raise ValueError(f"a {self.name} likelihood has no 0–1 loss: its targets are no labels")
+        if self.coupled:
+            return f.argmax(-1) != y.argmax(-1)
+        return ((f > 0) != (y > 0.5))[..., 0]
 
     def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
         """The probit approximation to `predictive`, for class labels.

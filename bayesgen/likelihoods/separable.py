@@ -131,14 +131,6 @@ class Bernoulli(Separable):
         f, w = _hermite(mean, covariance)
         return BernoulliDistribution(probs=(torch.sigmoid(f) @ w).clamp(0, 1))
 
-    def num_guesses(self, outputs: int) -> int:
-        """Number of classes, which is two."""
-        return 2
-
-    def errors(self, y: Tensor, f: Tensor) -> Tensor:
-        """Whether the sign of f differs from that of the label."""
-        return ((f > 0) != (y > 0.5))[..., 0]
-
     def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
         """Bernoulli distribution by the probit approximation; see `Likelihood.probit`."""
         return BernoulliDistribution(logits=_probit_scaled(mean, variance))

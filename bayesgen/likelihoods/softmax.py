@@ -88,14 +88,6 @@ class Softmax(Likelihood):
         steps = torch.einsum("...ij,sj->s...i", root, torch.cat([z, -z]))
         return Categorical(probs=torch.softmax(mean + steps, -1).mean(0))
 
-    def num_guesses(self, outputs: int) -> int:
-        """Number of classes, which is the number of outputs."""
-        return outputs
-
-    def errors(self, y: Tensor, f: Tensor) -> Tensor:
-        """Whether the largest latent value belongs to another class than the label's."""
-        return f.argmax(-1) != y.argmax(-1)
-
     def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
         """Categorical distribution by the probit approximation; see `Likelihood.probit`."""
         return Categorical(logits=mean / (1 + math.pi / 8 * variance).sqrt())

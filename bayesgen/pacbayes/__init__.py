@@ -3,6 +3,7 @@
 `bounds` and `capacity` hold the inequalities; `certify` and `compress` build certificates.
 """
 
+from bayesgen._internal import moved as _moved
 from bayesgen.pacbayes.bounds import (
     alquier,
     catoni,
@@ -65,3 +66,5 @@ __all__ = [
     "upper_risk",
     "vc",
 ]
+
+__getattr__ = _moved.former_submodules(__name__)

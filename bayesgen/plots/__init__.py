@@ -1,5 +1,6 @@
 """Figures of experiments: functions from a result Dataset to a matplotlib Figure."""
 
+from bayesgen._internal import moved as _moved
 from bayesgen.plots.bounds import certify, germain
 from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
@@ -18,3 +19,5 @@ __all__ = [
     "rotation",
     "soft_against_hard",
 ]
+
+__getattr__ = _moved.former_submodules(__name__)

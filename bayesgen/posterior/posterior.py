@@ -6,11 +6,12 @@ for Gaussian noise, where the evidence obeys the chain rule exactly.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
 from bayesgen.spectrum.spectrum import Spectrum
+
+A = ParamSpec("A")
+R = TypeVar("R")
 
 # Number of new points in one pass, which bounds the memory of a cross-covariance.
 CHUNK = 2000
@@ -73,6 +77,20 @@ class Observed:
         return int.from_bytes(digest.digest()[:7], "little") + 1
 
 
+def _with_checked_task(method: Callable[A, R]) -> Callable[A, R]:
+    """A method of a posterior whose argument `task` is checked to be the number of a task."""
+    place = deprecation.arguments(method).index("task")
+
+    @functools.wraps(method)
+    def call(*args: A.args, **kwargs: A.kwargs) -> R:
+        task = kwargs.get("task", args[place] if place < len(args) else None)
+        if task is not None:
+            args[0]._index(task)  # type: ignore[attr-defined]
+        return method(*args, **kwargs)
+
+    return call
+
+
 class Posterior(ABC):
     """A model conditioned on data, for one task or a batch of B.
 
@@ -91,6 +109,10 @@ class Posterior(ABC):
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
+        for name, method in list(vars(cls).items()):
+            public = callable(method) and not name.startswith("_")
+            if public and "task" in deprecation.arguments(method):
+                setattr(cls, name, _with_checked_task(method))
         deprecation.old_task_argument(cls)
 
     @property
@@ -123,12 +145,8 @@ class Posterior(ABC):
 
     def _index(self, task: int) -> int:
         """Check the number of a task and return it."""
-        count = len(self.observed.y)
-        if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < count:
-            raise ValueError(f"task must be an integer in 0..{count - 1}, got {task!r}")
-        return task
+        return checks.index("task", task, len(self.observed.y))
 
-    @abstractmethod
     def task(self, task: int) -> Posterior:
         """The posterior of one task of a batch, as if that task alone had been fitted.
 
@@ -138,6 +156,10 @@ class Posterior(ABC):
         Raises:
             ValueError: there is no such task.
         """
+        self._index(task)
+        if self.observed.batched:
+            raise ValueError(f"a {type(self).__name__} of a batch cannot be split by task")
+        return self
 
     @abstractmethod
     def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:

@@ -102,6 +102,8 @@ def compare(
         known = [model.observed for model in models.values() if isinstance(model, Posterior)]
         null = null_evidence(known[0]) if known else None
     if null is not None:
+        if not isinstance(null, Evidence):
+            raise TypeError(f"null must be an Evidence or None, got {type(null).__name__}")
         same_data(first, evidences[first], NULL, null)
     chances = _probabilities(evidences, prior)
     share = delta / len(models)

@@ -3,6 +3,7 @@
 The package also chooses the engine for a problem of a given size (`plan`).
 """
 
+from bayesgen._internal import moved as _moved
 from bayesgen.solvers.batched import Batched, batched_evidence
 from bayesgen.solvers.cholesky_factor import (
     Factor,
@@ -50,3 +51,5 @@ __all__ = [
     "rounding_norm",
     "sensitivity",
 ]
+
+__getattr__ = _moved.former_submodules(__name__)

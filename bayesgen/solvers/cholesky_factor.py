@@ -123,17 +123,25 @@ def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
         covariance: symmetric, (n, n), or a function that returns a new such matrix at each call.
 
     Raises:
-        ValueError: the matrix is indefinite beyond rounding; the function returned different
-            values at a later call, as when it returns the same matrix twice.
+        TypeError: neither a floating-point tensor nor a function that returns one.
+        ValueError: the matrix is not square, or indefinite beyond rounding; the function returned
+            different values at a later call, as when it returns the same matrix twice.
 
     Example:
         >>> cholesky(torch.eye(2, dtype=torch.float64)).jitter
         0.0
     """
     build = covariance.clone if isinstance(covariance, Tensor) else covariance
+    if not callable(build):
+        raise TypeError(
+            "covariance must be a tensor (n, n) or a function that returns one, got "
+            f"{type(covariance).__name__}"
+        )
     jitter, first = 0.0, None
     for attempt in range(5):
         matrix = build()
+        if first is None:
+            _check_square(matrix)
         first = _same_diagonal(matrix, first)
         floor = matrix.shape[-1] * torch.finfo(matrix.dtype).eps * float(matrix.diagonal().mean())
         if attempt:
@@ -161,6 +169,14 @@ def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
         f"{pivot} of {matrix.shape[-1]} even with {jitter:.2g} added to the diagonal{told}; "
         "use a larger noise, or a kernel that is positive semi-definite"
     )
+
+
+def _check_square(matrix: Tensor) -> None:
+    if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
+        kind = matrix.dtype if isinstance(matrix, Tensor) else type(matrix).__name__
+        raise TypeError(f"covariance must be a floating-point tensor, got {kind}")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        raise ValueError(f"covariance must have shape (n, n), n ≥ 1, got {tuple(matrix.shape)}")
 
 
 def _same_diagonal(matrix: Tensor, first: Tensor | None) -> Tensor:

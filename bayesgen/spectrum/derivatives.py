@@ -39,10 +39,12 @@ def slopes_and_bends(
     outputs = spectrum.outputs
     t = _moments(spectrum.target_measure(), scale, noise, 1)
     c = _moments(spectrum.density, scale, noise, 0)
-    first, second = 0.5 * (t[:2] - outputs * c[:2]), 0.5 * (2 * t[2:] - outputs * c[2:])
+    # Integrals over the density have no batch axis where (s, σ²) have none.
+    first = [0.5 * (t[j] - outputs * c[j]) for j in range(2)]
+    second = [0.5 * (2 * t[j] - outputs * c[j]) for j in range(2, 5)]
     rows = (first[0] - second[0], -second[1], -second[1], first[1] - second[2])
     hessian = torch.stack(rows, -1)
-    return first.movedim(0, -1), hessian.reshape(*hessian.shape[:-1], 2, 2)
+    return torch.stack(first, -1), hessian.reshape(*hessian.shape[:-1], 2, 2)
 
 
 def _moments(measure: Measure, scale: Tensor, noise: Tensor, power: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from bayesgen._internal import checks
+from bayesgen._internal import checks, deprecation
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.decomposition import Rounding
 from bayesgen.spectrum.quadrature_bracket import Bracket
@@ -68,6 +68,11 @@ class SpectralMeasures:
         if self.targets is None:
             raise ValueError("this spectrum was built without targets: pass y to its constructor")
         return self.targets
+
+    def loaded(self) -> Measure:
+        """Former name of `target_measure`; deprecated."""
+        deprecation.warn_renamed("spectrum.loaded()", "spectrum.target_measure()")
+        return self.target_measure()
 
     def settings(self, scale: object, noise: object) -> tuple[Tensor, Tensor]:
         """Outputscale and noise, checked to be positive, with one trailing axis for the nodes."""

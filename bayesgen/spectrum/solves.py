@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bayesgen._internal import deprecation
+from bayesgen._internal import checks, deprecation
 from bayesgen.solvers.quadrature import Measure, SquaredProduct
 from bayesgen.spectrum.measures import SpectralMeasures
 
@@ -110,6 +110,7 @@ class Solves(SpectralMeasures):
     def task(self, b: int) -> Self:
         """The same spectrum with the targets of task b alone."""
         _, projections, y = self._basis()
+        b = checks.index("b", b, len(y))
         weights = self.target_measure().weights.reshape(len(y), -1)[b]
         targets = Measure(self.target_measure().nodes, weights)
         return replace(self, targets=targets, projections=projections[b : b + 1], y=y[b : b + 1])

@@ -189,3 +189,16 @@ def test_conditional_of_an_evidence_names_the_method_of_the_posterior():
     x, y = inputs()
     with pytest.raises(AttributeError, match=r"posterior\.conditional_evidence\(m\)"):
         bg.Polynomial(3).fit(x, y).evidence.conditional(10)
+
+
+@pytest.mark.parametrize("name", ["marginals", "latent_samples", "spectrum", "at"])
+def test_a_task_out_of_range_is_refused_everywhere(name):
+    x, y = tasks()
+    batch = bg.GaussianProcess(rbf(), noise=0.01, hyperparameters="fixed").fit(x, y)
+    first = (2,) if name == "latent_samples" else ()
+    for wrong in (3, -1, True, 0.5):
+        with pytest.raises(ValueError, match=r"task must be an integer in 0\.\.2"):
+            getattr(batch, name)(*first, task=wrong)
+    getattr(batch, name)(*first, task=torch.tensor(1))
+    with pytest.raises(TypeError, match="former name"):
+        batch.latent_samples(2, task=0, labelling=1)

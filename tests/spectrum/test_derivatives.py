@@ -24,3 +24,13 @@ def test_gradient_and_hessian_match_autograd():
     torch.testing.assert_close(at.gradient, gradient, rtol=1e-10, atol=1e-10)
     hessian = torch.autograd.functional.hessian(value, logs.detach())
     torch.testing.assert_close(at.hessian, hessian, rtol=1e-9, atol=1e-9)
+
+
+def test_a_batch_of_tasks_takes_one_scale_and_noise():
+    x = torch.linspace(0, 1, 12, dtype=torch.float64)[:, None]
+    K, y = torch.exp(-8 * (x - x.T) ** 2), torch.stack([torch.sin(k * x) for k in (1, 2, 3)])
+    batch = Spectrum.dense(K, y).derivatives(0.7, 0.2)
+    for b in range(3):
+        one = Spectrum.dense(K, y[b]).derivatives(0.7, 0.2)
+        for part, wanted in zip(batch, one, strict=True):
+            torch.testing.assert_close(part[b], wanted)

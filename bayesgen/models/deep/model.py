@@ -14,7 +14,6 @@ from bayesgen import kernels
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen._internal.progress import Progress
-from bayesgen.covariance.gram import gram
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
@@ -22,13 +21,9 @@ from bayesgen.models.deep import weight_prior
 from bayesgen.models.deep.features import DeepFeatures
 from bayesgen.models.deep.objective import Head, Objective, conditional, evidence, step
 from bayesgen.models.deep.posterior import DeepKernelPosterior
-from bayesgen.models.gp import gradient_search
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
-from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
-from bayesgen.models.hyperparameters import Free
 from bayesgen.models.network.data import inputs
-from bayesgen.posterior.posterior import Observed
 
 _OBJECTIVES = ("evidence", "conditional")
 # Smallest noise variance in training, as a share of the targets' mean square.
@@ -189,18 +184,16 @@ class DeepKernel:
     def _head(self, phi: Tensor, y: Tensor) -> Head:
         """The Gaussian process with hyperparameters of largest evidence on the initial features."""
         kernel, scale, free_scale = kernels.resolve(self.kernel, phi)
-        matrices = gram(kernel, phi)
         noise = phi.new_ones(1, 1) if self.noise is None else self.noise.to(phi).reshape(1, 1)
-        free = Free(bool(kernels.free_parameters(kernel)), free_scale, self.noise is None)
-        given = GPSetting(matrices.start(), scale, noise[None])
-        problem = Problem(matrices, Observed.real(y), y[None], zero_mean, given, free)
-        start = gradient_search.starts(problem)[0]
+        if kernels.free_parameters(kernel):
+            kernel = kernels.with_typical_lengthscales(kernel, phi)
+        size = y.square().mean().clamp(min=torch.finfo(y.dtype).tiny)
         head = Head(
-            matrices.kernel(start.theta),
-            start.scale,
-            start.noise.reshape(()),
+            kernel,
+            size if free_scale else scale,
+            noise.reshape(()),
             learn_noise=self.noise is None,
-            floor=_NOISE_FLOOR * max(float(y.square().mean()), torch.finfo(y.dtype).tiny),
+            floor=_NOISE_FLOOR * float(size),
         )
         head.log_scale.requires_grad_(free_scale)
         return head

@@ -105,11 +105,6 @@ class DeepKernelPosterior(Reporting):
         """Draws of the latent functions; see `Posterior.latent_samples`."""
         return self.gp.latent_samples(count, task=task, seed=seed)
 
-    def task(self, task: int) -> DeepKernelPosterior:
-        """The posterior itself, as there is one task; see `Posterior.task`."""
-        self._index(task)
-        return self
-
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """Distribution of targets given f; see `Posterior.observe`."""
         return self.gp.observe(f, task=task)

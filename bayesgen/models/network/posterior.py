@@ -280,11 +280,6 @@ class NetworkPosterior(Reporting):
             found += [self._linear.outputs(weights, x, each).double() for each in some]
         return torch.stack(found)
 
-    def task(self, task: int) -> NetworkPosterior:
-        """See `Posterior.task`; a network has one task."""
-        self._index(task)
-        return self
-
     def observe(self, f: Tensor, *, task: int = 0) -> Distribution:
         """Distribution of targets given f; see `Posterior.observe`."""
         return self.likelihood.observe(f)

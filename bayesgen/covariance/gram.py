@@ -134,8 +134,7 @@ class RadialGram(LengthscaleGram):
     """
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor, profile: Profile) -> None:
-        super().__init__(kernel, x)
-        self.profile = profile
+        self.base, self.x, self.profile = kernel, x, profile
 
     @cached_property
     def distances(self) -> Tensor:
@@ -214,6 +213,8 @@ def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
 
 def _sweep(function: Callable[[Tensor], Tensor], distances: Tensor, theta: Tensor) -> Tensor:
     inverse_square = float((-2 * theta).exp())
+    if len(distances) <= BLOCK:
+        return function(distances * inverse_square)
     result = torch.empty_like(distances)
     for start, rows in _row_blocks(distances):
         result[start : start + BLOCK] = function(rows * inverse_square)

@@ -147,7 +147,8 @@ def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
     Raises:
         ValueError: the kernel's matrix is not square, finite, symmetric or PSD up to rounding.
     """
-    if _is_known(matrices.base):
+    parts = [p for p in matrices.base.modules() if isinstance(p, gpytorch.kernels.Kernel)]
+    if all(type(part).__module__.startswith("gpytorch.") for part in parts):
         return
     base, matrix = matrices.base, matrices.matrix(theta)
     name = base.name() if isinstance(base, kernels.FunctionKernel) else type(base).__name__
@@ -159,12 +160,3 @@ def check_kernel(matrices: KernelGram, theta: Tensor) -> None:
     if int(torch.linalg.cholesky_ex(shifted)[1]):
         values = torch.linalg.eigvalsh(matrix)
         checks.psd(float(values[0]), float(values[-1]), n, matrix.dtype, who)
-
-
-def _is_known(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether every part of the kernel is defined by gpytorch."""
-    return all(
-        type(part).__module__.startswith("gpytorch.")
-        for part in kernel.modules()
-        if isinstance(part, gpytorch.kernels.Kernel)
-    )

@@ -381,7 +381,7 @@ class GaussianProcess(Generic[P]):
             return x.new_ones(1, 1, 1)  # a placeholder: the search starts from the spectrum
         noise = self.noise
         if noise.ndim == 0:
-            noise = noise.to(dtype=x.dtype, device=x.device)
+            return noise.to(dtype=x.dtype, device=x.device).reshape(1, 1, 1)
         noise = checks.real("noise", noise, like=x)
         n, C = len(x), 1 if len(shape) == 1 else shape[-1]
         allowed = {(), (n,), (n, C), (shape[0] if len(shape) == 3 else 1, n, C)}

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -168,5 +169,28 @@ def test_public_names_can_be_imported_from_many_threads_at_once():
         "    except Exception as err:\n        failed.append((name, err))\n"
         "threads = [threading.Thread(target=get, args=(n,)) for n in bg.__all__ * 2]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]\nassert not failed, failed\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nested_changes_through_an_old_path_end_one_by_one():
+    sys.modules.pop("bayesgen.lanczos", None)
+    with pytest.warns(DeprecationWarning, match="has moved"):
+        old = importlib.import_module("bayesgen.lanczos")
+    first = old.probes
+    with mock.patch.object(old, "probes") as outer:
+        with mock.patch.object(old, "probes"):
+            pass
+        assert old.probes is outer
+    assert old.probes is first
+
+
+def test_an_import_in_one_thread_and_an_attribute_in_another_do_not_wait_for_each_other():
+    code = (
+        "import threading\nimport bayesgen as bg\n"
+        "def a():\n    import bayesgen.experiments\n"
+        "threads = [threading.Thread(target=f, daemon=True) for f in (a, lambda: bg.experiments)]\n"
+        "[t.start() for t in threads]; [t.join(60) for t in threads]\n"
+        "assert not any(t.is_alive() for t in threads)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

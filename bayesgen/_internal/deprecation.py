@@ -62,8 +62,24 @@ def warn_renamed(old: str, new: str) -> None:
 def old_task_argument(cls: type[Any]) -> None:
     """Let the methods that a class defines accept `labelling=` in place of `task=`."""
     for name, method in list(vars(cls).items()):
-        if callable(method) and not name.startswith("_") and "task" in arguments(method):
+        if not callable(method) or name.startswith("_"):
+            continue
+        if "task" in arguments(method):
             setattr(cls, name, renamed_arguments(labelling="task")(method))
+        elif "labelling" in arguments(method):
+            setattr(cls, name, _called_by_task(method))
+
+
+def _called_by_task(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that was written with `labelling`, callable with `task=` too."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "task" in kwargs:
+            kwargs["labelling"] = kwargs.pop("task")
+        return method(*args, **kwargs)
+
+    return call
 
 
 def arguments(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _LOCK = threading.RLock()
+# Seconds that a thread waits for its turn before it imports beside the others.
+_PATIENCE = 5.0
 
 
 def attach(
@@ -42,14 +44,19 @@ def attach(
                 stacklevel=2,
             )
             name = renamed[name]
-        # One thread at a time: modules that import each other's packages must not meet half made.
-        with _LOCK:
-            home = homes.get(name, package)
-            if home == package:
-                return _submodule(package, name)
+        home = homes.get(name, package)
+        if home == package:
+            return _submodule(package, name)
+        # Threads that import several names at once take turns, lest they meet half-imported
+        # modules. The wait is bounded: a thread inside an import holds that module's own lock.
+        turn = _LOCK.acquire(timeout=_PATIENCE)
+        try:
             value = getattr(import_module(home), name)
-            setattr(sys.modules[package], name, value)
-            return value
+        finally:
+            if turn:
+                _LOCK.release()
+        setattr(sys.modules[package], name, value)
+        return value
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes})
@@ -63,6 +70,6 @@ def _submodule(package: str, name: str) -> Any:
     try:
         return import_module(path)
     except ModuleNotFoundError as err:
-        if err.name != path:
+        if err.name is None or not path.startswith(err.name):
             raise
     raise AttributeError(f"module {package!r} has no attribute {name!r}")

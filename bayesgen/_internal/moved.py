@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -104,26 +105,27 @@ MOVED = {
 RENAMED = {"Climb": "MapFit", "climb": "fit_map"}
 
 
-def forwarding(package: str, module: str, names: tuple[str, ...]) -> Callable[[str], Any]:
-    """`__getattr__` of a package that was a module: its old public names, from a module inside.
+def forwarding(package: str, *modules: str) -> Callable[[str], Any]:
+    """`__getattr__` of a package that was a module: its former names, from modules inside it.
 
     Args:
-        package: the package's full name.
-        module: the name, inside it, of the module that holds the names now.
-        names: the old public names.
+        package: full name of the package.
+        modules: names, inside it, of the modules that hold the names now.
     """
-    home = f"{package}.{module}"
 
     def get(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        warnings.warn(
-            f"{package}.{name} has moved to {home}.{name}; the old path will be removed in the "
-            "next release",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return getattr(importlib.import_module(home), name)
+        own = name.startswith("_") or importlib.util.find_spec(f"{package}.{name}") is not None
+        for home in () if own else modules:
+            module = importlib.import_module(f"{package}.{home}")
+            if hasattr(module, name):
+                warnings.warn(
+                    f"{package}.{name} has moved to {package}.{home}.{name}; the old path will be "
+                    "removed in the next release",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get
 
@@ -163,7 +165,9 @@ _NAMES = {
     "mode.newton": {"Problem": "LatentProblem", "Curvature": "LatentCurvature"},
     "models.conditional": {"Gaussian": "JointNormal"},
     "models.laplace_posterior": {"Setting": "LatentSetting"},
+    "models.base": {"Posterior": "Reporting"},
     "models.laplace_fit": {"Learn": "Free"},
+    "models.large": {"Found": "KrylovFound"},
     "models.lengthscale": {"maximise": "search_lengthscale"},
     "models.linear_posterior": {"Weights": "WeightPosterior"},
     "models.network_posterior": {"Fitted": "NetworkFit"},
@@ -205,20 +209,22 @@ class _FormerModule(ModuleType):
         return getattr(*self._home_of(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = isinstance(value, ModuleType)  # the import system binds a submodule
+        # The import system binds submodules.
+        own = isinstance(value, ModuleType) and value.__name__ == f"{self.__name__}.{name}"
         if own or (name.startswith("__") and name.endswith("__")):
             super().__setattr__(name, value)
         else:
             module, new = self._home_of(name)
-            vars(self)["_before"].setdefault(name, getattr(module, new))
+            vars(self)["_before"].setdefault(name, []).append(getattr(module, new))
             setattr(module, new, value)
 
     def __delattr__(self, name: str) -> None:
         # A name that was set is set back, which is how a temporary change of it ends.
         module, new = self._home_of(name)
-        if name not in vars(self)["_before"]:
+        before = vars(self)["_before"].get(name)
+        if not before:
             raise AttributeError(f"{name!r} of {self.__name__!r} can only be changed")
-        setattr(module, new, vars(self)["_before"].pop(name))
+        setattr(module, new, before.pop())
 
     def __dir__(self) -> list[str]:
         homes = [importlib.import_module(home) for home in vars(self)["_homes"]]

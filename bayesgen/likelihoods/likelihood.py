@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesgen._internal import checks
+from bayesgen._internal import checks, deprecation
 
 _NAMED: dict[str, Callable[[], Likelihood]] = {}
 
@@ -164,8 +164,12 @@ class Likelihood(ABC):
         Raises:
             ValueError: the number of outputs does not fit the targets.
         """
+        if self.coupled and outputs < 2:
+            raise ValueError(
+                f"net must have at least 2 outputs for a {self.name} likelihood, got {outputs}"
+            )
         wanted = 1 if self.one_output or len(shape) < 2 else shape[-1]
-        if wanted != outputs:
+        if wanted != outputs and not self.coupled:
             raise ValueError(
                 f"net must have {wanted} output(s) for a {self.name} likelihood of targets of "
                 f"shape {tuple(shape)}, got {outputs}"
@@ -268,3 +272,10 @@ class Separable(Likelihood):
                 f"got {tuple(tensor.shape)}"
             )
         return tensor.reshape(-1, len(like), 1)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Derivatives":
+        deprecation.warn_renamed("likelihoods.Derivatives", "LikelihoodDerivatives")
+        return LikelihoodDerivatives
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -99,7 +100,9 @@ class Softmax(Likelihood):
                 f"net must have {self.num_classes or 'at least 2'} outputs for a "
                 f"categorical likelihood, got {outputs}"
             )
-        return Softmax(outputs, samples=self.samples, seed=self.seed)
+        own = copy.copy(self)
+        own.num_classes = outputs
+        return own
 
     def identified(self, outputs: int) -> Tensor:
         """Orthonormal directions orthogonal to (1, …, 1), on which p(y | f) depends, (C, C − 1)."""
@@ -108,7 +111,9 @@ class Softmax(Likelihood):
 
     def drawing(self, outputs: int, samples: int, seed: int) -> Likelihood:
         """A softmax likelihood whose predictions average over this number of draws."""
-        return Softmax(outputs, samples=samples, seed=seed)
+        own = copy.copy(self)
+        own.num_classes, own.samples, own.seed = outputs, samples, seed
+        return own
 
     def averaged(self, draws: Tensor) -> Distribution:
         """Categorical distribution with probabilities averaged over the draws."""

@@ -203,6 +203,9 @@ class Posterior(ABC):
         return {"f": self.latent_samples(count, task=task, seed=seed)}
 
 
+deprecation.old_task_argument(Posterior)
+
+
 class ExactPosterior(Posterior):
     """A posterior under Gaussian noise, whose evidence obeys the chain rule exactly."""
 

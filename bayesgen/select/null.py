@@ -37,7 +37,7 @@ def null(observed: Observed) -> Evidence:
         guess = Evidence(fit, zero, observed.n, zero, method="uniform guessing")
     else:
         y = observed.y[0]
-        y = y[:, 0] if likelihood.one_output else y
+        y = y[:, 0] if len(observed.shape) == 1 else y
         constant = torch.ones(observed.n, 1).to(observed.y)
         model = LinearModel(
             None, likelihood="gaussian" if likelihood.gaussian_noise else likelihood

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import bayesgen as bg
-from bayesgen.posterior import ExactPosterior, Posterior
+from bayesgen.posterior import ExactPosterior, Observed, Posterior
 
 F64 = torch.float64
 
@@ -202,3 +202,26 @@ def test_a_task_out_of_range_is_refused_everywhere(name):
     getattr(batch, name)(*first, task=torch.tensor(1))
     with pytest.raises(TypeError, match="former name"):
         batch.latent_samples(2, task=0, labelling=1)
+
+
+def test_a_posterior_written_with_the_former_argument_name_works():
+    class Old(bg.models.Posterior):
+        def __init__(self):
+            self.observed = Observed(torch.zeros(1, 5, 1, dtype=F64), torch.Size([5]), False)
+
+        def predict(self, x_new, *, latent=False):
+            raise NotImplementedError
+
+        def latent_samples(self, count, *, labelling=0, seed=0):
+            return torch.zeros(count, 5, 1, dtype=F64)
+
+        def observe(self, f, *, labelling=0):
+            return torch.distributions.Normal(f, 1.0)
+
+        def marginals(self, labelling=0):
+            return torch.zeros(5, 1, dtype=F64), torch.ones(5, 1, dtype=F64)
+
+    old = Old()
+    assert old.log_likelihood(torch.zeros(5, 1, dtype=F64)).shape == (5,)
+    assert old.parameters(3)["f"].shape == (3, 5, 1)
+    assert old.task(0) is old

@@ -2,6 +2,4 @@
 
 from bayesgen._internal import moved as _moved
 
-__getattr__ = _moved.forwarding(
-    __name__, "presets", ("Fourier", "LinearModel", "Polynomial", "RandomFeatures")
-)
+__getattr__ = _moved.forwarding(__name__, "presets", "model")

@@ -2,4 +2,4 @@
 
 from bayesgen._internal import moved as _moved
 
-__getattr__ = _moved.forwarding(__name__, "posterior", ("certify_posterior",))
+__getattr__ = _moved.forwarding(__name__, "posterior")

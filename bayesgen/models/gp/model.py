@@ -200,14 +200,14 @@ class GaussianProcess(Generic[P]):
             return cast(P, self._by_laplace(self.likelihood, x, y, free, progress))
         problem = self._problem(x, y, free)
         plan = self._plan(problem)
-        way = self._way(problem, plan, progress)
         try:
-            found = way()
+            found = self._way(problem, plan, progress)()
         except (MemoryError, RuntimeError) as err:
-            if plan is not None or self.engine is not None or not solvers.out_of_memory(err):
+            dense = plan is None or plan.engine == "spectrum"
+            kept = self.engine is not None or is_per_point(problem.given.noise)
+            if not dense or kept or not solvers.out_of_memory(err):
                 raise
-            way = self._smaller(problem, err, progress)
-            found = way()
+            found = self._way(problem, self._smaller_plan(problem, err), progress)()
         posterior: Any = GPPosterior(problem, found, problem.free.names())
         return posterior
 
@@ -308,12 +308,8 @@ class GaussianProcess(Generic[P]):
             return partial(fit.by_lengthscale, problem, tolerance, self.max_spectra, progress)
         return partial(fit.by_gradient, problem, progress)
 
-    def _smaller(
-        self, problem: Problem, error: Exception, progress: Progress | None
-    ) -> Callable[[], Found]:
-        """Choose block Lanczos, with a warning, where the dense spectrum runs out of memory."""
-        if is_per_point(problem.given.noise):
-            raise error
+    def _smaller_plan(self, problem: Problem, error: Exception) -> Plan | None:
+        """The plan for block Lanczos, with a warning that the dense spectrum needs more memory."""
         plan = self._plan(problem, "krylov")
         assert plan is not None
         why = str(error).splitlines()[0]
@@ -323,7 +319,7 @@ class GaussianProcess(Generic[P]):
             RuntimeWarning,
             stacklevel=3,
         )
-        return self._way(problem, plan, progress)
+        return plan
 
     def _plan(self, problem: Problem, engine: str | None = None) -> Plan | None:
         """The plan of a large fit, or None for a dense spectrum."""

@@ -100,8 +100,11 @@ def test_variances_beyond_memory_raise(problem, monkeypatch):
         large.predict(x[:3])
 
 
-def test_out_of_memory_warns_and_uses_next_engine(problem, monkeypatch):
+@pytest.mark.parametrize("planned", [False, True])
+def test_out_of_memory_warns_and_uses_next_engine(problem, monkeypatch, planned):
     x, y = problem
+    if planned:  # The plan of a large fit chooses the dense spectrum.
+        monkeypatch.setattr("bayesgen.models.gp.model._LARGE", 10)
 
     def fails(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")

@@ -36,12 +36,7 @@ def renamed_arguments(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, 
                     name = function.__name__
                     if new in kwargs:
                         raise TypeError(f"{name} got both {new}= and its former name {old}=")
-                    warnings.warn(
-                        f"{name}({old}=) is now {name}({new}=); the old name will be removed in "
-                        "the next release",
-                        DeprecationWarning,
-                        stacklevel=2,
-                    )
+                    warn_renamed(f"{name}({old}=)", f"{name}({new}=)")
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from bayesgen._internal.deprecation import warn_renamed
 
 _LOCK = threading.RLock()
 # Seconds that a thread waits for its turn before it imports beside the others.
@@ -37,12 +38,7 @@ def attach(
 
     def get(name: str) -> Any:
         if name in renamed:
-            warnings.warn(
-                f"{package}.{name} is now {package}.{renamed[name]}; the old name will "
-                "be removed in the next release",
-                DeprecationWarning,
-                stacklevel=2,
-            )
+            warn_renamed(f"{package}.{name}", f"{package}.{renamed[name]}")
             name = renamed[name]
         home = homes.get(name, package)
         if home == package:
@@ -70,6 +66,6 @@ def _submodule(package: str, name: str) -> Any:
     try:
         return import_module(path)
     except ModuleNotFoundError as err:
-        if err.name is None or not path.startswith(err.name):
+        if err.name is None or not f"{path}.".startswith(f"{err.name}."):
             raise
     raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -78,17 +78,29 @@ class Observed:
 
 
 def _with_checked_task(method: Callable[A, R]) -> Callable[A, R]:
-    """A method of a posterior whose argument `task` is checked to be the number of a task."""
+    """A method of a posterior whose argument `task` is checked and becomes a Python integer."""
     place = deprecation.arguments(method).index("task")
 
     @functools.wraps(method)
     def call(*args: A.args, **kwargs: A.kwargs) -> R:
-        task = kwargs.get("task", args[place] if place < len(args) else None)
-        if task is not None:
-            args[0]._index(task)  # type: ignore[attr-defined]
-        return method(*args, **kwargs)
+        given: list[Any] = list(args)
+        count = len(given[0].observed.y)
+        if kwargs.get("task") is not None:
+            kwargs["task"] = checks.index("task", kwargs["task"], count)
+        elif place < len(given) and given[place] is not None:
+            given[place] = checks.index("task", given[place], count)
+        return method(*given, **kwargs)
 
     return call
+
+
+def _accept_tasks(cls: type[Any]) -> None:
+    """Check the argument `task` in the public methods of a class, and accept its former name."""
+    for name, method in list(vars(cls).items()):
+        public = callable(method) and not name.startswith("_")
+        if public and "task" in deprecation.arguments(method):
+            setattr(cls, name, _with_checked_task(method))
+    deprecation.old_task_argument(cls)
 
 
 class Posterior(ABC):
@@ -109,11 +121,7 @@ class Posterior(ABC):
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        for name, method in list(vars(cls).items()):
-            public = callable(method) and not name.startswith("_")
-            if public and "task" in deprecation.arguments(method):
-                setattr(cls, name, _with_checked_task(method))
-        deprecation.old_task_argument(cls)
+        _accept_tasks(cls)
 
     @property
     def looked(self) -> str:
@@ -143,10 +151,6 @@ class Posterior(ABC):
         """Values (B, ...) in the batch shape of the targets, (...) for one task."""
         return values if self.observed.batched else values[0]
 
-    def _index(self, task: int) -> int:
-        """Check the number of a task and return it."""
-        return checks.index("task", task, len(self.observed.y))
-
     def task(self, task: int) -> Posterior:
         """The posterior of one task of a batch, as if that task alone had been fitted.
 
@@ -156,7 +160,6 @@ class Posterior(ABC):
         Raises:
             ValueError: there is no such task.
         """
-        self._index(task)
         if self.observed.batched:
             raise ValueError(f"a {type(self).__name__} of a batch cannot be split by task")
         return self
@@ -203,7 +206,7 @@ class Posterior(ABC):
         return {"f": self.latent_samples(count, task=task, seed=seed)}
 
 
-deprecation.old_task_argument(Posterior)
+_accept_tasks(Posterior)
 
 
 class ExactPosterior(Posterior):
@@ -243,7 +246,7 @@ class ExactPosterior(Posterior):
             True
         """
         orderings = checks.whole("orderings", orderings)
-        return conditional.learning_curve(self, self._index(task), orderings, seed)
+        return conditional.learning_curve(self, task, orderings, seed)
 
     def conditional_evidence(self, m: int, *, orderings: int = 20, seed: int = 0) -> Evidence:
         """Evidence of the data after the first m points, log p(D_{>m} | D_{≤m}).

@@ -69,15 +69,14 @@ class BatchPosterior(Certified, Posterior):
 
         The last posterior is cached.
         """
-        b = self._index(task)
-        if self._last is None or self._last[0] != b:
-            kernel = with_lengthscale(self._kernel, self.lengthscale[b])
-            matrices = gram(kernel, self._x[b])
-            given = GPSetting(matrices.start(), self.scale[b], self.noise[b].reshape(1, 1, 1))
-            observed = self.observed[b]
+        if self._last is None or self._last[0] != task:
+            kernel = with_lengthscale(self._kernel, self.lengthscale[task])
+            matrices = gram(kernel, self._x[task])
+            given = GPSetting(matrices.start(), self.scale[task], self.noise[task].reshape(1, 1, 1))
+            observed = self.observed[task]
             free = Free(False, False, False)
             problem = Problem(matrices, observed, observed.y, zero_mean, given, free)
-            self._last = (b, GPPosterior(problem, fixed(problem), self.learnt))
+            self._last = (task, GPPosterior(problem, fixed(problem), self.learnt))
         return self._last[1]
 
     def fitted(self) -> Tensor:
@@ -94,7 +93,7 @@ class BatchPosterior(Certified, Posterior):
 
     def observe(self, f: Tensor, *, task: int = 0) -> Normal:
         """Distribution of targets given f; see `Posterior.observe`."""
-        return Normal(f, self.noise[self._index(task)].sqrt())
+        return Normal(f, self.noise[task].sqrt())
 
     def mean(self, x_new: Any) -> Tensor:
         """Posterior mean at new points of each data set, (B, m) or (B, m, C).

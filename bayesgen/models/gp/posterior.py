@@ -323,7 +323,7 @@ class GPPosterior(Certified, ExactPosterior):
 
     def task(self, task: int) -> GPPosterior:
         """The posterior of one task; see `Posterior.task`."""
-        one = slice(self._index(task), task + 1)
+        one = slice(task, task + 1)
         if not self._batched:
             return self
         found, spectrum = self._found, self._spectrum

@@ -87,11 +87,10 @@ class LaplacePosterior(Certified, Posterior):
 
     def task(self, task: int) -> Self:
         """The posterior of one task; see `Posterior.task`."""
-        b = self._index(task)
         if not self.observed.batched:
             return self
-        settings, modes = [self._settings[b]], [self._modes[b]]
-        return type(self)(self.observed[b], self.likelihood, settings, modes, self.learnt)
+        settings, modes = [self._settings[task]], [self._modes[task]]
+        return type(self)(self.observed[task], self.likelihood, settings, modes, self.learnt)
 
     def mode(self) -> Tensor:
         """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""

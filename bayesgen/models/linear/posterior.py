@@ -290,9 +290,8 @@ class LinearPosterior(Certified, ExactPosterior):
     def task(self, task: int) -> LinearPosterior:
         """The posterior of one task; see `Posterior.task`."""
         if not self.observed.batched:
-            self._index(task)
             return self
-        found, one = self._found, slice(self._index(task), task + 1)
+        found, one = self._found, slice(task, task + 1)
         part = WeightPosterior(
             found.theta[one],
             found.scale[one],

@@ -147,14 +147,14 @@ def classes(y: Tensor) -> Tensor:
     return top.indices[..., 0]
 
 
-def of(observed: Observed, task: int, name: str, clip: object, noise: Tensor | None) -> Loss:
-    """A loss by name, for the data of a posterior with Gaussian noise.
+def of(observed: Observed, name: str, clip: object, noise: Tensor | None) -> Loss:
+    """A loss by name, for the one task of a posterior with Gaussian noise.
 
     Raises:
         ValueError: the name is unknown; the targets or the range do not suit the loss.
     """
     checks.one_of("loss", name, LOSSES)
-    y = observed.y[task]
+    y = observed.y[0]
     if name == "zero_one":
         if clip is not None:
             raise ValueError('clip is for the losses "squared" and "nll"; the 0–1 loss has none')

@@ -9,9 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from bayesgen._internal import checks
-from bayesgen.evidence import Evidence
 from bayesgen.pacbayes import bounds
-from bayesgen.pacbayes.certificates import losses as losses
+from bayesgen.pacbayes.certificates import losses
 from bayesgen.pacbayes.certificates.assemble import certificate, sure_complexity
 from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
 from bayesgen.pacbayes.certificates.grid import Grid, nearest
@@ -57,7 +56,7 @@ def certify_posterior(
     batch = len(posterior.observed.y)
     if posterior.observed.batched and task is None:
         raise ValueError(f"task must be given, 0..{batch - 1}: the posterior is of a batch")
-    posterior, b = posterior.task(task or 0), 0
+    posterior = posterior.task(task or 0)
     require_data_independence(posterior)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":
@@ -67,8 +66,8 @@ def certify_posterior(
             )
         return of_laplace(posterior, asked, loss)
     if subgamma is not None:
-        return _oracle(posterior, b, asked, loss, subgamma)
-    kind = losses.of(posterior.observed, b, loss, clip, one_noise(posterior, b))
+        return _oracle(posterior, asked, loss, subgamma)
+    kind = losses.of(posterior.observed, loss, clip, one_noise(posterior))
     tuned = "noise" in posterior.learnt if noise is None else noise == "tune"
     if tuned and noise == "tune" and not kind.noise_free:
         raise ValueError(
@@ -76,24 +75,24 @@ def certify_posterior(
         )
     owed = _owed(posterior, kind)
     if grid is not None:
-        posterior, payment = _rounded(posterior, b, grid, owed)
-        b, asked = 0, replace(asked, payments=(payment,))
-        kind = losses.of(posterior.observed, b, loss, clip, one_noise(posterior, b))
+        posterior, payment = _rounded(posterior, grid, owed)
+        asked = replace(asked, payments=(payment,))
+        kind = losses.of(posterior.observed, loss, clip, one_noise(posterior))
     elif owed:
         raise ValueError(_refusal(owed, kind))
     if not tuned or not kind.noise_free:
-        return statement(posterior, b, kind, asked)
+        return statement(posterior, kind, asked)
     free_scale = kind.scale_free and losses.is_trivial(posterior.prior_mean())
-    kept = None if free_scale else float(_part(posterior, "scale", b))
+    kept = None if free_scale else float(posterior.scale)  # type: ignore[attr-defined]
     problem = TuningProblem.of(
-        posterior.spectrum(b),
+        posterior.spectrum(),
         posterior.prior_mean(),
         kind,
         asked.bound(posterior.observed.n),
         kept,
     )
     best = refine(problem, coarse(problem))
-    moved = posterior.at(task=b, scale=best.scale, noise=best.noise)
+    moved = posterior.at(scale=best.scale, noise=best.noise)
     return tuned_certificate(problem, best, asked, moved)
 
 
@@ -132,63 +131,46 @@ def tuned_certificate(
         problem.evidence(scale, noise),
         problem.loss,
         asked,
-        settings=_settings(posterior, 0) if isinstance(posterior, ExactPosterior) else settings,
+        settings=_settings(posterior) if isinstance(posterior, ExactPosterior) else settings,
         free=free,
         posterior=posterior,
         notes=notes,
     )
 
 
-def statement(
-    posterior: ExactPosterior, b: int, kind: Loss, asked: CertificateTerms
-) -> Certificate:
+def statement(posterior: ExactPosterior, kind: Loss, asked: CertificateTerms) -> Certificate:
     """The certificate of one task's posterior as it is, with the KL from its Evidence."""
-    mean, variance = posterior.marginals(b)
+    mean, variance = posterior.marginals()
     return certificate(
         mean,
         variance,
-        _evidence(posterior, b),
+        posterior.evidence,
         kind,
         asked,
-        settings=_settings(posterior, b),
+        settings=_settings(posterior),
         posterior=posterior,
     )
 
 
-def one_noise(posterior: ExactPosterior, b: int) -> Tensor | None:
-    """Noise variance σ² of one task, or None where it differs between points."""
+def one_noise(posterior: ExactPosterior) -> Tensor | None:
+    """Noise variance σ² of the one task, (), or None where it differs between points."""
     noise: Tensor = posterior.noise  # type: ignore[attr-defined]
-    batch = posterior.evidence.batch_shape
-    if noise.shape != batch:
-        return None
-    return noise[b] if batch else noise
+    return None if noise.ndim else noise
 
 
 # --------------------------------------------------------------------------- helpers
 
 
-def _evidence(posterior: ExactPosterior, b: int) -> Evidence:
-    return posterior.evidence[b] if posterior.observed.batched else posterior.evidence
+def _setting(posterior: ExactPosterior, name: str) -> Tensor | None:
+    """A hyperparameter of the one task if it exists and is one number, else None."""
+    value: Tensor | None = getattr(posterior, name, None)
+    return value if value is not None and value.numel() == 1 else None
 
 
-def _part(posterior: ExactPosterior, name: str, b: int) -> Tensor:
-    value: Tensor = getattr(posterior, name)
-    return value[b] if posterior.observed.batched else value
-
-
-def _setting(posterior: ExactPosterior, name: str, b: int) -> Tensor | None:
-    """A hyperparameter of one task if it exists and is one number, else None."""
-    try:
-        value = _part(posterior, name, b)
-    except (AttributeError, IndexError):
-        return None
-    return value if value.numel() == 1 else None
-
-
-def _settings(posterior: ExactPosterior, b: int) -> dict[str, float]:
-    """The scalar hyperparameters of one task, by name."""
+def _settings(posterior: ExactPosterior) -> dict[str, float]:
+    """The scalar hyperparameters of the one task, by name."""
     names = ("lengthscale", "decay", "order", "scale", "noise")
-    found = {name: _setting(posterior, name, b) for name in names}
+    found = {name: _setting(posterior, name) for name in names}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -217,7 +199,7 @@ def _refusal(owed: set[str], kind: Loss) -> str:
 
 
 def _rounded(
-    posterior: ExactPosterior, b: int, grid: Grid, owed: set[str]
+    posterior: ExactPosterior, grid: Grid, owed: set[str]
 ) -> tuple[ExactPosterior, Payment]:
     """The posterior at the grid points nearest to the learnt values, and the grid's payment."""
     if grid == "geometric":
@@ -232,7 +214,7 @@ def _rounded(
     moves, nats, words = {}, 0.0, []
     for name, values in grid.items():
         checks.one_of("grid", name, tuple(_GRIDS))
-        now = _setting(posterior, name, b)
+        now = _setting(posterior, name)
         if now is None:
             raise ValueError(
                 f"grid names {name!r}, which is not a single number for this posterior; search "
@@ -249,18 +231,17 @@ def _rounded(
             "is missing"
         )
     payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
-    return posterior.at(task=b, **moves), payment
+    return posterior.at(**moves), payment
 
 
 def _oracle(
     posterior: ExactPosterior,
-    b: int,
     asked: CertificateTerms,
     loss: str,
     constants: tuple[float, float],
 ) -> OracleBound:
     """The sub-gamma bound on the expected negative log-likelihood."""
-    noise = one_noise(posterior, b)
+    noise = one_noise(posterior)
     if loss != "nll" or noise is None:
         raise ValueError('subgamma is for loss="nll" with one noise for all points')
     if asked.predictor != "gibbs":
@@ -274,9 +255,9 @@ def _oracle(
             "subgamma needs every hyperparameter fixed before the data, but "
             f"{', '.join(sorted(posterior.learnt))} was learnt from the data"
         )
-    evidence = _evidence(posterior, b)
-    mean, variance = posterior.marginals(b)
-    risk = losses.expected_nll(mean, variance, posterior.observed.y[b], noise)
+    evidence = posterior.evidence
+    mean, variance = posterior.marginals()
+    risk = losses.expected_nll(mean, variance, posterior.observed.y[0], noise)
     kl, delta, notes = sure_complexity(evidence, asked.delta)
     return OracleBound(
         bound=float(bounds.subgamma(risk, kl, evidence.n, s2, c, delta)),

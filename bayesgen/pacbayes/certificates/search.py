@@ -14,7 +14,7 @@ from torch import Tensor
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.evidence import Evidence
-from bayesgen.pacbayes.certificates import losses as losses
+from bayesgen.pacbayes.certificates import losses
 from bayesgen.pacbayes.certificates.assemble import certificate
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.certificates.free_mean import sharpen

@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen.covariance.radial import BLOCK, Profile, profile_of, squared_distances
-from bayesgen.kernels import (
-    evaluate,
-    free_parameters,
-    has_only_a_lengthscale,
-    with_lengthscale,
-)
+from bayesgen.covariance.distances import BLOCK, squared_distances
+from bayesgen.covariance.expression import Expression, Opaque, expression
+from bayesgen.covariance.pairs import Pairs
+from bayesgen.covariance.radial import Profile, profile_of
+from bayesgen.kernels import evaluate, has_only_a_lengthscale, with_lengthscale
+from bayesgen.kernels.parameters import Coordinates
+from bayesgen.kernels.structure import within
+
+# Number of points on which a translated kernel is compared with gpytorch's evaluation.
+_PROOF = 12
 
 
 class Gram(ABC):
@@ -53,12 +56,42 @@ class Gram(ABC):
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
         """Inner products ⟨weights, ∂K/∂θⱼ⟩ for each j, (p,)."""
 
+    def with_pull(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """K(θ), a new tensor, and the function weights → ⟨weights, ∂K/∂θⱼ⟩, to be called once."""
+        return self.matrix(theta), partial(self.pull, theta)
+
+    def tangents(self, theta: Tensor) -> Tensor:
+        """Derivatives ∂K/∂θⱼ for each j, (p, n, n), by central differences."""
+        step = torch.finfo(self.x.dtype).eps ** (1 / 3)
+        low, high = self.limits()
+        each = []
+        for j in range(len(theta)):
+            up, down = theta.clone(), theta.clone()
+            up[j] = min(float(theta[j]) + step, max(float(high[j]), float(theta[j])))
+            down[j] = max(float(theta[j]) - step, min(float(low[j]), float(theta[j])))
+            each.append((self.matrix(up) - self.matrix(down)).div_(float(up[j] - down[j])))
+        return torch.stack(each) if each else self.x.new_zeros(0, len(self.x), len(self.x))
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Ends of the range of each θⱼ, (p,); infinite where there is none."""
+        wide = torch.full_like(self.start(), torch.inf)
+        return -wide, wide
+
 
 class KernelGram(Gram):
     """A Gram matrix whose θ are parameters of a gpytorch kernel."""
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor) -> None:
         self.base, self.x = kernel, x
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """Search coordinates of the kernel's free parameters."""
+        return Coordinates(self.base, self.x.shape[1])
+
+    def on(self, x: Tensor) -> KernelGram:
+        """The same kernel on other inputs."""
+        return gram(copy.deepcopy(self.base).to(x), x)
 
     def start(self) -> Tensor:
         """Initial parameters θ of the user's kernel, (p,)."""
@@ -117,6 +150,12 @@ class LengthscaleGram(KernelGram):
         """A copy of the kernel with this length-scale."""
         return with_lengthscale(self.base, theta.exp())
 
+    def active(self, x: Tensor) -> Tensor:
+        """The columns of inputs that the kernel uses, (m, d')."""
+        if self.base.active_dims is None:
+            return x
+        return x[:, list(within(self.base, tuple(range(x.shape[1]))))]
+
     def slope(self, theta: Tensor) -> Tensor:
         """Derivative ∂K/∂ log ℓ, (n, n), by central differences."""
         step = torch.finfo(self.x.dtype).eps ** (1 / 3)
@@ -139,12 +178,12 @@ class RadialGram(LengthscaleGram):
     @cached_property
     def distances(self) -> Tensor:
         """Squared distances ‖xᵢ − xⱼ‖², (n, n)."""
-        return squared_distances(self.x)
+        return squared_distances(self.active(self.x))
 
     def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
         """Covariance matrix k_ℓ(x1, x2), (n1, n2), a new tensor."""
         inverse_square = float((-2 * theta).exp())
-        result = squared_distances(x1, x2)
+        result = squared_distances(self.active(x1), self.active(x2))
         for _, rows in _row_blocks(result):
             rows.copy_(self.profile.value(rows.mul_(inverse_square)))
         return result
@@ -155,7 +194,7 @@ class RadialGram(LengthscaleGram):
 
     def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
         """Function θ → k_ℓ(x_new, x), (m, n)."""
-        distances = squared_distances(x_new, self.x)
+        distances = squared_distances(self.active(x_new), self.active(self.x))
         return lambda theta: _sweep(self.profile.value, distances, theta)
 
     def slope(self, theta: Tensor) -> Tensor:
@@ -173,34 +212,110 @@ class RadialGram(LengthscaleGram):
 
 
 class ParameterGram(KernelGram):
-    """Gram matrix whose θ are the raw (unconstrained) parameters of any gpytorch kernel.
+    """Gram matrix whose θ are the search coordinates of a kernel's free parameters.
 
-    Derivatives come from autograd.
+    The coordinate of a positive parameter is its logarithm; see `bayesgen.kernels.parameters`. The
+    kernel is translated into an expression that keeps the distances of the inputs. The expression
+    is compared with gpytorch's evaluation on a few of the inputs; where they differ, gpytorch
+    evaluates the kernel.
     """
 
+    @cached_property
+    def pairs(self) -> Pairs:
+        """All pairs of the inputs."""
+        return Pairs(self.x)
+
+    @cached_property
+    def expression(self) -> Expression:
+        """The kernel as an expression of θ."""
+        made = expression(self.base, self.coordinates, self.x.shape[1])
+        return made if isinstance(made, Opaque) or self._proven(made) else self._opaque()
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Ends of the range that the kernel's constraints give each θⱼ, (p,)."""
+        return self.coordinates.low, self.coordinates.high
+
+    def with_pull(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As `Gram.with_pull`; few points are evaluated once for value and derivatives."""
+        if len(self.x) > BLOCK:
+            return super().with_pull(theta)
+        with torch.enable_grad():
+            at = theta.detach().requires_grad_()
+            K = self.expression(at, self.pairs)
+
+        def pull(weights: Tensor) -> Tensor:
+            (gradient,) = torch.autograd.grad(K, at, weights, materialize_grads=True)
+            return gradient
+
+        if not K.requires_grad:
+            return K.clone(), partial(self.pull, theta)
+        return K.detach().clone(), pull
+
+    def _opaque(self) -> Opaque:
+        return Opaque(self.base, self.coordinates, tuple(range(self.x.shape[1])))
+
+    def _proven(self, made: Expression) -> bool:
+        """Whether an expression agrees with gpytorch's evaluation on a few inputs."""
+        some = self.x[:: max(1, len(self.x) // _PROOF)]
+        pairs, theta = Pairs(some, some.clone()), self.start()
+        with torch.no_grad():
+            right, own = self._opaque()(theta, pairs), made(theta, pairs)
+        slack = torch.finfo(own.dtype).eps ** 0.5 * float(right.abs().amax())
+        return bool(((own - right).abs() <= slack).all())
+
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
-        """The kernel's raw free parameters, joined into one vector, (p,)."""
-        free = (p.detach().reshape(-1) for p in free_parameters(kernel))
-        return torch.cat([self.x.new_zeros(0), *free])
+        """Search coordinates of the kernel's free parameters, (p,)."""
+        return self.coordinates.read(kernel).to(self.x)
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """A copy of the kernel with these raw parameters."""
+        """A copy of the kernel with these search coordinates."""
         kernel = copy.deepcopy(self.base)
-        free = free_parameters(kernel)
-        with torch.no_grad():
-            for p, part in zip(free, theta.split([p.numel() for p in free]), strict=True):
-                p.copy_(part.view_as(p))
+        self.coordinates.write(kernel, theta)
         return kernel
 
+    def matrix(self, theta: Tensor) -> Tensor:
+        """Gram matrix K(θ), a new (n, n) tensor."""
+        return self._evaluate(theta, self.pairs)
+
+    def cross(self, x_new: Tensor) -> Callable[[Tensor], Tensor]:
+        """Function θ → k_θ(x_new, x), (m, n)."""
+        pairs = Pairs(x_new, self.x)
+        return lambda theta: self._evaluate(theta, pairs)
+
+    def between(self, theta: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance matrix k_θ(x1, x2), (n1, n2), a new tensor."""
+        return self._evaluate(theta, Pairs(x1, x2))
+
+    def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
+        """Covariance matrix k_θ(x_new, x_new), (m, m)."""
+        return self._evaluate(theta, Pairs(x_new))
+
+    def _evaluate(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        m, n = len(pairs.x1), len(pairs.x2)
+        with torch.no_grad():
+            if m <= BLOCK or not self.expression.by_rows:
+                return self.expression(theta, pairs).clone()
+            result = self.x.new_empty(m, n)
+            for start in range(0, m, BLOCK):
+                rows = slice(start, start + BLOCK)
+                result[rows] = self.expression(theta, pairs.block(rows))
+        return result
+
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by one backward pass through the kernel."""
-        kernel = self.kernel(theta)
-        parameters = free_parameters(kernel)
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(
-                evaluate(kernel, self.x), parameters, grad_outputs=weights, materialize_grads=True
-            )
-        return torch.cat([g.reshape(-1) for g in gradients])
+        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by backward passes over blocks of rows."""
+        n, total = len(self.x), torch.zeros_like(theta)
+        step = BLOCK if self.expression.by_rows else n
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            pairs = self.pairs if step >= n else self.pairs.block(rows)
+            with torch.enable_grad():
+                at = theta.detach().requires_grad_()
+                K = self.expression(at, pairs)
+                if not K.requires_grad:  # no free parameter
+                    return total
+                (gradient,) = torch.autograd.grad(K, at, weights[rows], materialize_grads=True)
+            total += gradient
+        return total
 
 
 def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import gpytorch
-import torch
 from torch import Tensor
 
+from bayesgen.covariance.distances import decay_
 from bayesgen.kernels import has_one_lengthscale
-
-# Rows processed at a time; keeps the temporaries of an elementwise sweep over (n, n) small.
-BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ def radial(kernel_type: type) -> Callable[[Callable[[Any], Profile]], Callable[[
 def _rbf(_: gpytorch.kernels.RBFKernel) -> Profile:
     """Squared exponential kernel, k = exp(−q/2)."""
     return Profile(
-        value=lambda q: q.mul_(-0.5).exp_(),
-        slope=lambda q: (q * -0.5).exp_().mul_(q),
+        value=lambda q: decay_(q.mul_(-0.5)),
+        slope=lambda q: decay_(q * -0.5).mul_(q),
     )
 
 
@@ -59,7 +56,7 @@ def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
 
     def split(q: Tensor) -> tuple[Tensor, Tensor]:
         a = q.sqrt_().mul_(root)
-        return a, (-a).exp_()
+        return a, decay_(-a)
 
     def value(q: Tensor) -> Tensor:
         a, decay = split(q)
@@ -87,36 +84,6 @@ def _rational_quadratic(kernel: gpytorch.kernels.RQKernel) -> Profile:
 
 
 def profile_of(kernel: gpytorch.kernels.Kernel) -> Profile | None:
-    """Profile of a registered radial kernel with one length-scale, or None for any other.
-
-    The kernel must use all columns of the inputs.
-    """
-    make = _RADIAL.get(type(kernel)) if kernel.active_dims is None else None
+    """Profile of a registered radial kernel with one length-scale, or None for any other."""
+    make = _RADIAL.get(type(kernel))
     return None if make is None or not has_one_lengthscale(kernel) else make(kernel)
-
-
-def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """Squared distances ‖x1ᵢ − x2ⱼ‖², (n1, n2), by matrix products of centred inputs.
-
-    x2 = None means x2 = x1.
-    """
-    centre = x1.mean(0)
-    a = x1 - centre
-    norms = a.square().sum(1)
-    if x2 is not None:
-        b = x2 - centre
-        result = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.mT, alpha=-2)
-        return result.add_(norms[:, None]).clamp_(min=0)
-    n = len(a)
-    result = a.new_empty(n, n)
-    for start in range(0, n, 2 * BLOCK):  # compute the upper triangle and mirror it
-        stop = min(n, start + 2 * BLOCK)
-        part = a[start:stop]
-        rows = torch.addmm(norms[start:].expand(len(part), -1), part, a[start:].mT, alpha=-2)
-        rows.add_(norms[start:stop, None]).clamp_(min=0)
-        corner = rows[:, : stop - start]
-        corner.copy_(0.5 * (corner + corner.mT))
-        result[start:stop, start:] = rows
-        result[start:, start:stop] = rows.mT
-    result.fill_diagonal_(0)
-    return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gpytorch
 
-from bayesgen.kernels import free_parameters
+from bayesgen.kernels import free_parameters, has_limited_scale
 
 
 def to_learn(
@@ -63,9 +63,16 @@ class Free:
         """The same choice, without what is fixed by the kernel or the noise.
 
         Args:
-            kernel: kernel of unit outputscale, whose parameters may all be fixed.
+            kernel: the resolved kernel, whose parameters may all be fixed. If it is a ScaleKernel
+                with a limited outputscale, what is not learnt is fixed in it.
             scale: whether the outputscale may be learnt.
             noise_given: whether the noise variance is given for each point.
         """
+        if has_limited_scale(kernel):
+            # The outputscale is one of the kernel's parameters, and learnt where "scale" is.
+            for p in kernel.parameters():
+                own = p is kernel.raw_outputscale
+                p.requires_grad_(p.requires_grad and (self.scale if own else self.kernel))
+            return Free(bool(free_parameters(kernel)), False, self.noise and not noise_given)
         has_parameters = self.kernel and bool(free_parameters(kernel))
         return Free(has_parameters, self.scale and scale, self.noise and not noise_given)

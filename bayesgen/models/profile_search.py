@@ -119,6 +119,8 @@ class _Search:
             promise = np.where(values[end] == reached, direction * slopes[end] * out, 0.0)
             if out > 0 and promise.max() > tolerance:
                 return float(nodes[end] + direction * out)
+        if len(nodes) == 1:
+            return None
         spline = CubicHermiteSpline(nodes, values, slopes)
         fine = np.concatenate(
             [np.linspace(a, b, 100, endpoint=False)[1:] for a, b in pairwise(nodes)]

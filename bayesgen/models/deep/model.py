@@ -106,11 +106,7 @@ class DeepKernel:
         seed: int = 0,
     ) -> None:
         checks.network("net", net)
-        if not callable(kernel):
-            raise TypeError(
-                "kernel must be a gpytorch.kernels.Kernel or a function k(x1, x2) → (n1, n2) "
-                f"tensor, got {type(kernel).__name__}"
-            )
+        kernels.check_kernel(kernel)
         self.net, self.kernel = net, kernel
         self.noise = None if noise is None else checks.positive("noise", noise).double()
         if self.noise is not None and self.noise.ndim:

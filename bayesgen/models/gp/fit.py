@@ -5,8 +5,6 @@ Each function takes a `Problem` and returns a `Found`.
 
 from __future__ import annotations
 
-from functools import partial
-
 import gpytorch
 import torch
 from torch import Tensor
@@ -16,7 +14,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram
 from bayesgen.models.gp import gradient_search, krylov, lengthscale_search
-from bayesgen.models.gp.objective import evidence_at
+from bayesgen.models.gp.objective import evidence_at, is_per_point
 from bayesgen.models.gp.problem import Found, GPSetting, Problem
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
@@ -55,7 +53,12 @@ def by_spectrum(problem: Problem) -> Found:
 
 
 def by_lengthscale(
-    problem: Problem, tolerance: float, most: int, progress: Progress | None
+    problem: Problem,
+    tolerance: float,
+    most: int,
+    starts: int,
+    seed: int,
+    progress: Progress | None,
 ) -> Found:
     """Length-scale, outputscale and noise variance of largest evidence, from a few dense spectra.
 
@@ -63,6 +66,8 @@ def by_lengthscale(
         problem: a problem whose kernel has one length-scale as its only free parameter.
         tolerance: gain of a task, in nats, below which the search stops.
         most: largest number of spectra.
+        starts: with 1, the search starts at the kernel's own length-scale only.
+        seed: seed of the choice of points for the first spectra.
         progress: called as progress(done, expected, what).
     """
     assert isinstance(problem.gram, LengthscaleGram)
@@ -74,6 +79,8 @@ def by_lengthscale(
         tolerance=tolerance,
         most=most,
         progress=progress,
+        starts=starts,
+        seed=seed,
     )
     return Found(
         best.parameter[:, None],
@@ -86,33 +93,39 @@ def by_lengthscale(
     )
 
 
-def by_gradient(problem: Problem, progress: Progress | None) -> Found:
-    """Hyperparameters of locally largest evidence for any kernel, by L-BFGS for each task.
+def by_gradient(
+    problem: Problem, starts: int, seed: int, progress: Progress | None
+) -> Found:
+    """Hyperparameters of largest evidence for any kernel, by a search from many starts.
 
-    Each task starts from the better of two starting points; see `gradient_search.starts`.
+    Args:
+        problem: the problem to solve.
+        starts: number of starts; see `gradient_search.search`.
+        seed: seed of the starts.
+        progress: called as progress(done, expected, what).
     """
-    matrices, B = problem.gram, len(problem.y)
-    found = []
-    for b, (y, start) in enumerate(zip(problem.y, gradient_search.starts(problem), strict=True)):
-        report = progress and partial(_within, progress, b, B)
-        found.append(
-            gradient_search.search_gradient(matrices, y, start, problem.free, progress=report)
-        )
-    for setting in found:
+    matrices, y = problem.gram, problem.y
+    landscapes = gradient_search.search(problem, starts=starts, seed=seed, progress=progress)
+    each = [gradient_search.setting(problem, modes[0]) for modes in landscapes.modes]
+    if is_per_point(problem.given.noise):
+        noise = problem.given.noise
+        own = [noise[min(b, len(noise) - 1)][None] for b in range(len(y))]
+    else:
+        own = [setting.noise[None] for setting in each]
+    pairs = []
+    for b, setting in enumerate(each):
         check_kernel(matrices, setting.theta)
-    pairs = [
-        evidence_at(matrices, GPSetting(s.theta, s.scale, s.noise[None]), problem.y[b : b + 1])
-        for b, s in enumerate(found)
-    ]
+        at = GPSetting(setting.theta, setting.scale, own[b])
+        pairs.append(evidence_at(matrices, at, y[b : b + 1]))
     first, *others = (parts for parts, _ in pairs)
-    scale = torch.stack([s.scale for s in found])
     return Found(
-        torch.stack([s.theta for s in found]),
-        scale,
-        torch.stack([s.noise for s in found]),
+        torch.stack([setting.theta for setting in each]),
+        torch.stack([setting.scale for setting in each]),
+        torch.cat(own),
         torch.cat([alpha for _, alpha in pairs]),
         first.map(lambda *values: torch.cat(values), *others),
-        torch.zeros_like(scale, dtype=torch.bool),
+        landscapes.at_bound().to(y.device),
+        modes=landscapes,
     )
 
 
@@ -131,11 +144,6 @@ def by_krylov(problem: Problem, search: krylov.Search) -> Found:
         best.spectra,
         dense=False,
     )
-
-
-def _within(progress: Progress, b: int, B: int, done: int, expected: int, what: str) -> None:
-    """Report the progress of one task as a part of the progress of all."""
-    progress(b * expected + done, B * expected, f"task {b + 1} of {B}: {what}")
 
 
 def check_kernel(matrices: KernelGram, theta: Tensor) -> None:

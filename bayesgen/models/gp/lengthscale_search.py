@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import LengthscaleGram
-from bayesgen.covariance.radial import squared_distances
 from bayesgen.models import profile_search
 from bayesgen.models.profile_search import Line, ProfileMaximum
+from bayesgen.models.search.inputs import InputScales, nearest_distance
+from bayesgen.models.search.subset import subset
+from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Step of log ℓ between the first spectra, and outwards where a task gains beyond them.
 _STEP = math.log(2.0)
 # Largest length-scale, as a multiple of the typical distance between points.
 _LONGEST = 1e3
+# Largest length-scale that the first spectra cover, as a multiple of the range of the inputs.
+_COVERED = 10.0
+# Step of log ℓ between them, the number of points that they use, and the largest number of starts.
+_COARSE, _FEW, _MOST = 0.5 * math.log(2.0), 120, 6
+# Loss against the best, in nats on these points, up to which a local maximum is a start.
+_MARGIN = 15.0
 # Smallest length-scale, as a share of the median distance to a nearest neighbour. Below it most
 # points are uncorrelated with all others, so that the kernel is close to white noise. Then s and σ²
 # cannot be distinguished, and the split into fit and complexity has no meaning.
@@ -65,24 +74,34 @@ def search_lengthscale(
     tolerance: float,
     most: int,
     progress: Progress | None,
+    starts: int = 6,
+    seed: int = 0,
 ) -> ProfileMaximum:
     """Maximise the evidence of every task over log ℓ; see `profile_search.search_profile`.
 
-    The first spectra are at 0.5, 1 and 2 times the typical distance between points. The range is
-    from half the median nearest-neighbour distance to a thousand times the typical distance. Finite
-    ends of a constraint on the kernel's length-scale replace these limits.
+    The range is from half the median nearest-neighbour distance to a thousand times the typical
+    distance between points. Finite ends of a constraint on the kernel's length-scale replace these
+    limits. Spectra of at most 120 of the points first cover the whole range and the kernel's own
+    length-scale. The spectra of all points then start at the local maxima that they show.
 
     Args:
         gram: kernel on the inputs.
         y: targets, (B, n, C).
         scale, noise, tolerance, most, progress: as in `profile_search.search_profile`.
+        starts: with 1, the spectra start at the kernel's own length-scale only.
+        seed: seed of the choice of the points.
     """
-    typical = kernels.typical_distance(gram.x) or float(gram.start().exp())
-    low, high = _range(gram, typical)
-    centre = min(max(math.log(typical), low), high)
+    x = gram.active(gram.x)
+    own = float(gram.start())
+    typical = kernels.typical_distance(x) or math.exp(own)
+    low, high = _range(gram, x, typical)
+    if starts == 1:
+        first = [min(max(own, low), high)]
+    else:
+        first = _promising(gram, y, scale, noise, low, high, InputScales(x), seed)
     return profile_search.search_profile(
         _Lengthscales(gram, y),
-        Line([centre + k * _STEP for k in (-1, 0, 1)], low, high, _STEP),
+        Line(first, low, high, _STEP),
         scale=scale,
         noise=noise,
         tolerance=tolerance,
@@ -91,28 +110,60 @@ def search_lengthscale(
     )
 
 
-def _range(gram: LengthscaleGram, typical: float) -> tuple[float, float]:
-    """Lower and upper end of the searched range of log ℓ."""
-    inside = 1e-9  # gpytorch's constraints are open intervals
-    floor, ceiling = kernels.lengthscale_bounds(gram.base)
-    low = (
-        math.log(floor) + inside if floor > 0 else math.log(_SHORTEST * _neighbour(gram.x, typical))
-    )
-    high = math.log(ceiling) - inside if ceiling < math.inf else math.log(_LONGEST * typical)
-    return low, max(low, high)
+def _promising(
+    gram: LengthscaleGram,
+    y: Tensor,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    low: float,
+    high: float,
+    inputs: InputScales,
+    seed: int,
+) -> list[float]:
+    """Values of log ℓ near the local maxima that the evidence of some of the points has."""
+    rows = subset(gram.x, _FEW, np.random.default_rng(seed))
+    few = gram if rows is None else gram.on(gram.x[rows])
+    assert isinstance(few, LengthscaleGram)
+    targets = y if rows is None else y[:, rows]
+    columns = tuple(range(inputs.x.shape[1]))
+    end = min(high, max(low, math.log(_COVERED * inputs.diameter(columns))))
+    count = max(2, math.ceil((end - low) / _COARSE) + 1)
+    own = min(max(float(gram.start()), low), high)
+    grid = sorted({*np.linspace(low, end, count).tolist(), own})
+    values = np.stack([_profile(few, targets, scale, noise, t) for t in grid])  # (T, B)
+    edge = np.full((1, values.shape[1]), -np.inf)
+    padded = np.concatenate([edge, values, edge])
+    peak = (values >= padded[:-2]) & (values >= padded[2:])
+    # A start costs a spectrum of all points, so that each serves all maxima within a step.
+    chosen: list[float] = []
+    tops = np.where(peak & (values > values.max(0) - _MARGIN), values - values.max(0), -np.inf)
+    for k in np.argsort(-tops.max(1), kind="stable"):
+        if np.isfinite(tops[k].max()) and all(abs(grid[k] - t) > _STEP for t in chosen):
+            chosen.append(grid[k])
+    return chosen[:_MOST] or [own]
 
 
-def _neighbour(x: Tensor, otherwise: float) -> float:
-    """Median distance to the nearest distinct point, over at least 500 evenly chosen points.
+def _profile(
+    gram: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None, t: float
+) -> np.ndarray:
+    """Evidence of each task at log ℓ = t and its best scale and noise, (B,)."""
+    spectrum = Spectrum.dense(gram.matrix(y.new_tensor([t])), y)
+    top = maximise(spectrum, scale, noise)
+    values = top.parts.log_marginal_likelihood.double().cpu().numpy()
+    return np.where(np.isfinite(values), values, -np.inf)
+
+
+def _range(gram: LengthscaleGram, x: Tensor, typical: float) -> tuple[float, float]:
+    """Lower and upper end of the searched range of log ℓ.
 
     Args:
-        x: inputs, (n, d).
-        otherwise: the result where all points coincide.
+        gram: kernel on the inputs.
+        x: the columns of the inputs that the kernel uses, (n, d').
+        typical: typical distance between points.
     """
-    some = x[:: max(1, len(x) // 500)]
-    distances = squared_distances(some, x)
-    # Coinciding points have distances at the rounding level, which are ignored.
-    apart = distances > 1e3 * torch.finfo(x.dtype).eps * distances.max()
-    nearest = torch.where(apart, distances, math.inf).amin(1)
-    nearest = nearest[nearest < math.inf]
-    return float(nearest.median().sqrt()) if nearest.numel() else otherwise
+    inside = 8 * torch.finfo(x.dtype).eps  # gpytorch's constraints are open intervals
+    floor, ceiling = kernels.lengthscale_bounds(gram.base)
+    shortest = _SHORTEST * nearest_distance(x, typical)
+    low = math.log(floor) + inside if floor > 0 else math.log(shortest)
+    high = math.log(ceiling) - inside if ceiling < math.inf else math.log(_LONGEST * typical)
+    return min(low, high), max(low, high)

@@ -99,6 +99,8 @@ class GaussianProcess(Generic[P]):
         engine: str | None = None,
         work: str | os.PathLike[str] | None = None,
         likelihood: Literal["gaussian"] = "gaussian",
+        starts: int = 6,
+        seed: int = 0,
     ) -> None: ...
 
     @overload
@@ -114,6 +116,8 @@ class GaussianProcess(Generic[P]):
         engine: str | None = None,
         work: str | os.PathLike[str] | None = None,
         likelihood: str | Likelihood,
+        starts: int = 6,
+        seed: int = 0,
     ) -> None: ...
 
     def __init__(
@@ -128,12 +132,10 @@ class GaussianProcess(Generic[P]):
         engine: str | None = None,
         work: str | os.PathLike[str] | None = None,
         likelihood: str | Likelihood = "gaussian",
+        starts: int = 6,
+        seed: int = 0,
     ) -> None:
-        if not callable(kernel):
-            raise TypeError(
-                "kernel must be a gpytorch.kernels.Kernel or a function k(x1, x2) → (n1, n2) "
-                f"tensor, got {type(kernel).__name__}"
-            )
+        kernels.check_kernel(kernel)
         self.kernel = kernel
         self.noise = None if noise is None else checks.positive("noise", noise)
         self.mean = mean
@@ -144,6 +146,8 @@ class GaussianProcess(Generic[P]):
         self.max_spectra = max_spectra
         self.engine = None if engine is None else checks.one_of("engine", engine, ENGINES)
         self.work = None if work is None else Path(work)
+        self.starts = checks.whole("starts", starts)
+        self.seed = checks.whole("seed", seed, 0)
         self.likelihood = resolve_likelihood(likelihood)
         if self.likelihood is not None and noise is not None:
             raise ValueError(
@@ -267,17 +271,17 @@ class GaussianProcess(Generic[P]):
         y = checks.targets("y", y, len(x), like=x)
         noise = self._noise(free, y.shape, x)
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        free = free.within(kernel, scale_is_free, is_per_point(noise))
         matrices = gram(kernel, x)
         mean, observed = _mean_function(self.mean, like=x), Observed.real(y)
         given = GPSetting(matrices.start(), scale, noise)
-        per_point = is_per_point(noise)
         return Problem(
             matrices,
             observed,
             observed.y if mean is zero_mean else observed.y - mean(x),
             mean,
             given,
-            free.within(kernel, scale_is_free, per_point),
+            free,
         )
 
     def _way(
@@ -305,8 +309,9 @@ class GaussianProcess(Generic[P]):
             return partial(fit.by_spectrum, problem)
         if isinstance(matrices, LengthscaleGram) and not per_point:
             tolerance = self.tolerance * len(matrices.x)
-            return partial(fit.by_lengthscale, problem, tolerance, self.max_spectra, progress)
-        return partial(fit.by_gradient, problem, progress)
+            most, starts, seed = self.max_spectra, self.starts, self.seed
+            return partial(fit.by_lengthscale, problem, tolerance, most, starts, seed, progress)
+        return partial(fit.by_gradient, problem, self.starts, self.seed, progress)
 
     def _smaller_plan(self, problem: Problem, error: Exception) -> Plan | None:
         """The plan for block Lanczos, with a warning that the dense spectrum needs more memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +15,9 @@ from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram
 from bayesgen.evidence import EvidenceParts
 from bayesgen.models.gp.problem import GPSetting
+
+# Largest number of points for which a Gram matrix is kept beside the covariance.
+_KEPT = 2000
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,9 @@ class LogMarginalLikelihood:
         noise = checks.positive("noise", noise, like=self.y)
         value, log_scale, log_noise = self.y.new_zeros(3)
         weights: Tensor | None = None
+        build, pull = self._prepared(theta, scale)
         for group in noise_groups(spread(noise)):
-            factor = solvers.cholesky(partial(covariance, self.gram, theta, scale, group.noise))
+            factor = solvers.cholesky(partial(build, group.noise))
             part = solvers.sensitivity(factor, self.y[:, group.outputs])
             along_noise = (part.gradient.diagonal() * group.noise).sum()
             value = value + part.value
@@ -173,5 +179,64 @@ class LogMarginalLikelihood:
             log_scale = log_scale + part.data_term - along_noise
             weights = part.gradient if weights is None else weights.add_(part.gradient)
         assert weights is not None
-        kernel = scale * self.gram.pull(theta, weights)
-        return ValueAndGradient(value, kernel, log_scale, log_noise)
+        return ValueAndGradient(value, scale * pull(weights), log_scale, log_noise)
+
+    def _prepared(
+        self, theta: Tensor, scale: Tensor
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Functions noise → A, a new matrix, and weights → ⟨weights, ∂K/∂θ⟩.
+
+        A large Gram matrix is computed again for each noise, so that no second one is kept.
+        """
+        if len(self.gram.x) > _KEPT:
+            build = partial(covariance, self.gram, theta, scale)
+            return build, partial(self.gram.pull, theta)
+        matrix, pull = self.gram.with_pull(theta)
+        return partial(_shifted, matrix, scale), pull
+
+    def value(self, theta: Tensor, scale: Tensor | float, noise: Tensor | float) -> float:
+        """The value alone, in nats; see `__call__` for arguments and errors."""
+        scale = checks.positive("scale", scale, like=self.y)
+        noise = checks.positive("noise", noise, like=self.y)
+        build, total = self._prepared(theta, scale)[0], 0.0
+        for group in noise_groups(spread(noise)):
+            factor = solvers.cholesky(partial(build, group.noise))
+            y = self.y[:, group.outputs]
+            n, outputs = y.shape
+            quadratic = (y * factor.solve(y)).sum()
+            rest = outputs * (factor.logdet() + n * math.log(2 * math.pi))
+            total += -0.5 * float(quadratic + rest)
+        return total
+
+    def fisher(self, theta: Tensor, scale: Tensor | float, noise: Tensor | float) -> Tensor:
+        """Fisher information in (θ, log s, log σ²), (p + 2, p + 2), positive semi-definite.
+
+            F_ij = ½ C tr(A⁻¹ ∂ᵢA A⁻¹ ∂ⱼA)
+
+        Noise variances that differ between points share one factor, whose logarithm is the last
+        coordinate. Arguments and errors are those of `__call__`.
+
+        Source: Rasmussen & Williams (2006), section 5.4.1; Mardia & Marshall (1984).
+        """
+        scale = checks.positive("scale", scale, like=self.y)
+        noise = checks.positive("noise", noise, like=self.y)
+        p = len(theta)
+        matrix, tangents = self.gram.matrix(theta), self.gram.tangents(theta)
+        result = self.y.new_zeros(p + 2, p + 2)
+        for group in noise_groups(spread(noise)):
+            factor = solvers.cholesky(partial(_shifted, matrix, scale, group.noise))
+            inverse = factor.into_inverse()
+            each = [*(scale * (inverse @ t) for t in tangents), scale * (inverse @ matrix)]
+            each.append(inverse * group.noise)
+            rows = torch.stack([m.reshape(-1) for m in each])
+            columns = torch.stack([m.mT.reshape(-1) for m in each])
+            outputs = self.y[:, group.outputs].shape[1]
+            result += 0.5 * outputs * (rows @ columns.mT)
+        return 0.5 * (result + result.mT)
+
+
+def _shifted(matrix: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
+    """The covariance sK + diag(σ²) of a Gram matrix K, a new (n, n) matrix."""
+    result = matrix * scale
+    result.diagonal().add_(noise)
+    return result

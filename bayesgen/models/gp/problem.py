@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -84,6 +85,7 @@ class Found:
         spectrum: spectrum of the first task's kernel with the targets of all tasks, or None where
             it was not computed.
         dense: whether dense matrices were factorised.
+        modes: the local maxima that a search from many starts found, or None.
     """
 
     theta: Tensor
@@ -95,3 +97,4 @@ class Found:
     spectra: int = 0
     spectrum: Spectrum | None = None
     dense: bool = True
+    modes: Any = None

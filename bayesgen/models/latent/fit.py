@@ -15,7 +15,6 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
 from bayesgen.models import latent
-from bayesgen.models.ascent import Bounds, ascend
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.latent import Mode
 from bayesgen.models.latent.posterior import (
@@ -24,6 +23,7 @@ from bayesgen.models.latent.posterior import (
     LaplacePosterior,
     LatentSetting,
 )
+from bayesgen.models.search.ascent import Stop, ascend
 from bayesgen.posterior.posterior import Observed
 
 Arguments = tuple[Tensor, Tensor, Tensor | None]
@@ -190,14 +190,14 @@ def _ascend_from(
     noise, p = likelihood.log_noise, len(theta)
     start = np.array([*theta.tolist(), np.log(scale), *([] if noise is None else [float(noise)])])
     flags = np.array([free.kernel] * p + [free.scale] + [free.noise] * (noise is not None))
-    bounds: Bounds = [(None, None)] * p + [(-18.0, 18.0)] * (len(start) - p)
+    high = np.array([np.inf] * p + [18.0] * (len(start) - p))
 
     def split(values: np.ndarray) -> Arguments:
         log_noise = None if noise is None else y.new_tensor(values[p + 1])
         return y.new_tensor(values[:p]), y.new_tensor(values[p]).exp(), log_noise
 
     try:
-        ascend(lambda v: objective(*split(v)), start, flags, bounds)
+        ascend(lambda v: objective(*split(v)), start, flags, -high, high, stop=Stop(evaluations=200))
         if objective.best is not None:
             _, at, found = objective.best
             return LatentSetting(gram, *at), found

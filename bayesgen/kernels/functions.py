@@ -1,8 +1,7 @@
-"""Kernels from gpytorch or from a plain function, and their length-scales and parameters."""
+"""Kernels from plain functions and random features, and kernels by name."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -132,105 +131,3 @@ _NAMED: dict[str, Callable[[], gpytorch.kernels.Kernel]] = {
 
 # The names that `named` accepts.
 NAMES = tuple(_NAMED)
-
-
-def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor, bool]:
-    """Separate a kernel from its outputscale, in the dtype and on the device of `like`.
-
-    The user's object is copied and not changed. A plain function becomes a `FunctionKernel`. The
-    outputscale of an outermost `ScaleKernel` is split off.
-
-    Returns:
-        The kernel with unit outputscale, the outputscale, and whether the outputscale is free.
-
-    Raises:
-        TypeError: the argument is neither a gpytorch kernel nor a function.
-        ValueError: the kernel has a batch shape.
-    """
-    if isinstance(kernel, gpytorch.kernels.Kernel):
-        kernel = copy.deepcopy(kernel)
-    elif callable(kernel):
-        kernel = FunctionKernel(kernel)
-    else:
-        raise TypeError(
-            "kernel must be a gpytorch.kernels.Kernel or a function k(x1, x2) → (n1, n2) tensor, "
-            f"got {type(kernel).__name__}"
-        )
-    if kernel.batch_shape:
-        raise ValueError(
-            f"kernel must have no batch shape, got {tuple(kernel.batch_shape)}: tasks are "
-            "batched in y, shape (B, n, C)"
-        )
-    kernel = kernel.to(dtype=like.dtype, device=like.device)
-    scale = torch.ones((), dtype=like.dtype, device=like.device)
-    if isinstance(kernel, gpytorch.kernels.ScaleKernel) and kernel.active_dims is None:
-        scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
-        return kernel.base_kernel, scale, free
-    return kernel, scale, True
-
-
-def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]:
-    """The parameters to learn, which are those with `requires_grad`, as in gpytorch."""
-    return [p for p in kernel.parameters() if p.requires_grad]
-
-
-def has_one_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether the kernel has a length-scale of its own that is a scalar."""
-    return bool(kernel.has_lengthscale) and kernel.raw_lengthscale.numel() == 1
-
-
-def has_only_a_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
-    """Whether one scalar length-scale is the only parameter to learn."""
-    free = free_parameters(kernel)
-    return has_one_lengthscale(kernel) and len(free) == 1 and free[0] is kernel.raw_lengthscale
-
-
-def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> Any:
-    """A copy of the kernel with this length-scale, ().
-
-    The length-scale is a tensor because gpytorch rounds a Python float to torch's default dtype.
-    """
-    kernel = copy.deepcopy(kernel)
-    kernel.lengthscale = lengthscale
-    return kernel
-
-
-def evaluate(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """Covariance matrix k(x1, x2) as a dense (n1, n2) tensor; x2 = None means x2 = x1.
-
-    Differentiable.
-    """
-    result: Tensor = (kernel(x1) if x2 is None else kernel(x1, x2)).to_dense()
-    return result
-
-
-def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:
-    """Median distance between distinct points of x, or None if all coincide.
-
-    It uses at most `most` points, evenly spaced in x.
-    """
-    some = x[:: max(1, -(-len(x) // most))]
-    distances = torch.pdist(some)
-    distances = distances[distances > 0]
-    return float(distances.median()) if distances.numel() else None
-
-
-def with_typical_lengthscales(kernel: gpytorch.kernels.Kernel, x: Tensor) -> Any:
-    """A copy of the kernel whose free length-scales are the typical distance, to start a search."""
-    kernel, typical = copy.deepcopy(kernel), typical_distance(x)
-    for part in kernel.modules():
-        if (
-            typical is not None
-            and isinstance(part, gpytorch.kernels.Kernel)
-            and part.has_lengthscale
-            and part.raw_lengthscale.requires_grad
-        ):
-            low, high = lengthscale_bounds(part)
-            part.lengthscale = x.new_tensor(min(max(typical, low), high))
-    return kernel
-
-
-def lengthscale_bounds(kernel: gpytorch.kernels.Kernel) -> tuple[float, float]:
-    """Bounds of the open interval that the kernel's constraint allows, (0, ∞) by default."""
-    constraint = kernel.raw_lengthscale_constraint
-    return float(constraint.lower_bound.min()), float(constraint.upper_bound.max())

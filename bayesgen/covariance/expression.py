@@ -1,0 +1,348 @@
+"""Composed kernels as expressions that are evaluated on pairs of inputs.
+
+A kernel of gpytorch is translated into sums, products, scales and leaves. The leaves of registered
+types share distances (`Pairs`) and are differentiable by autograd. Any other kernel is a leaf that
+gpytorch itself evaluates.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gpytorch
+import torch
+from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
+from torch import Tensor
+
+from bayesgen.covariance.distances import decay
+from bayesgen.covariance.pairs import Pairs
+from bayesgen.kernels.parameters import Coordinates, constraint_of
+from bayesgen.kernels.structure import children
+
+# Gives the value of a kernel's parameter, such as "lengthscale", from θ.
+Getter = Callable[[Tensor], Tensor]
+# Covariances of all pairs as a function of θ and the pairs.
+Values = Callable[[Tensor, Pairs], Tensor]
+
+
+class Leaf:
+    """A kernel of a registered type, with access to its parameters as functions of θ.
+
+    Attributes:
+        kernel: the kernel.
+        columns: columns of the inputs that it uses.
+    """
+
+    def __init__(self, kernel: Kernel, coordinates: Coordinates) -> None:
+        self.kernel, self._coordinates = kernel, coordinates
+        part = next(p for p in coordinates.parts if p.kernel is kernel)
+        self.columns = part.columns
+
+    def parameter(self, name: str) -> Getter:
+        """The value of the parameter `raw_<name>` as a function of θ, in its own shape."""
+        attribute = f"raw_{name}"
+        raw = self.kernel._parameters[attribute]
+        assert raw is not None
+        for p in self._coordinates.parameters:
+            owner = self._coordinates.kernel.get_submodule(p.module)
+            if owner._parameters[p.attribute] is raw:
+                return p.natural
+        constraint = constraint_of(self.kernel, attribute)
+        value = raw.detach() if constraint is None else constraint.transform(raw.detach())
+        return lambda theta: value
+
+
+_LEAVES: dict[type, Callable[[Leaf], Values | None]] = {}
+
+
+def leaf(
+    kernel_type: type,
+) -> Callable[[Callable[[Leaf], Values | None]], Callable[[Leaf], Values | None]]:
+    """Register a fast evaluation of a kernel type.
+
+    The registered function takes a `Leaf` and returns the covariances as a function of θ and
+    `Pairs`, differentiable in θ, or None where this kernel needs gpytorch's evaluation.
+    """
+
+    def register(make: Callable[[Leaf], Values | None]) -> Callable[[Leaf], Values | None]:
+        _LEAVES[kernel_type] = make
+        return make
+
+    return register
+
+
+class Expression(ABC):
+    """Covariances as a function of θ and pairs of inputs.
+
+    Attributes:
+        by_rows: whether a block of rows can be evaluated alone.
+    """
+
+    by_rows: bool
+
+    @abstractmethod
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        """Covariances of all pairs, (m, n). Differentiable in θ."""
+
+
+class _Known(Expression):
+    by_rows = True
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        return self.values(theta, pairs)
+
+
+class _Sum(Expression):
+    def __init__(self, parts: Sequence[Expression]) -> None:
+        self.parts, self.by_rows = parts, all(p.by_rows for p in parts)
+
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        total = self.parts[0](theta, pairs)
+        for part in self.parts[1:]:
+            total = total + part(theta, pairs)
+        return total
+
+
+class _Product(Expression):
+    def __init__(self, parts: Sequence[Expression]) -> None:
+        self.parts, self.by_rows = parts, all(p.by_rows for p in parts)
+
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        total = self.parts[0](theta, pairs)
+        for part in self.parts[1:]:
+            total = total * part(theta, pairs)
+        return total
+
+
+class _Scaled(Expression):
+    def __init__(self, scale: Getter, base: Expression) -> None:
+        self.scale, self.base, self.by_rows = scale, base, base.by_rows
+
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        return self.scale(theta) * self.base(theta, pairs)
+
+
+class _Dense(torch.nn.Module):
+    """Evaluates a kernel to a dense matrix within one call, as `functional_call` needs."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, x1: Tensor, x2: Tensor | None) -> Any:
+        """Covariance matrix k(x1, x2), dense; x2 = None means x2 = x1."""
+        return (self.kernel(x1) if x2 is None else self.kernel(x1, x2)).to_dense()
+
+
+class Opaque(Expression):
+    """Any kernel, evaluated by gpytorch.
+
+    Args:
+        kernel: a kernel within the kernel of the coordinates.
+        coordinates: the search coordinates.
+        outer: columns of the inputs before the kernel's own `active_dims`.
+    """
+
+    by_rows = False
+
+    def __init__(self, kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...]) -> None:
+        self.dense, self.coordinates, self.outer = _Dense(kernel), coordinates, outer
+        names = {id(raw): name for name, raw in self.dense.named_parameters()}
+        self.own = [
+            (names[id(raw)], p)
+            for p in coordinates.parameters
+            if id(raw := coordinates.kernel.get_submodule(p.module)._parameters[p.attribute])
+            in names
+        ]
+
+    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        raw = {name: self.coordinates.raw(p, theta) for name, p in self.own}
+        x1 = pairs.left(self.outer)
+        x2 = None if pairs.x2 is pairs.x1 else pairs.right(self.outer)
+        result: Tensor = torch.func.functional_call(self.dense, raw, (x1, x2))
+        return result
+
+
+def expression(kernel: Kernel, coordinates: Coordinates, width: int) -> Expression:
+    """Translate a kernel into an expression of θ.
+
+    Args:
+        kernel: the kernel.
+        coordinates: search coordinates of its free parameters.
+        width: number of columns of the inputs.
+    """
+    return _translate(kernel, coordinates, tuple(range(width)))
+
+
+def _translate(kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...]) -> Expression:
+    columns = next(p.columns for p in coordinates.parts if p.kernel is kernel)
+    kind = type(kernel)
+    if kind is ScaleKernel and kernel.raw_outputscale.numel() == 1:
+        scale = Leaf(kernel, coordinates).parameter("outputscale")
+        return _Scaled(scale, _translate(kernel.base_kernel, coordinates, outer))
+    if kind is AdditiveKernel:
+        return _Sum([_translate(k, coordinates, columns) for k in kernel.kernels])
+    if kind is ProductKernel:
+        return _Product([_translate(k, coordinates, columns) for k in kernel.kernels])
+    make = _LEAVES.get(kind)
+    values = None if make is None or kernel.batch_shape else make(Leaf(kernel, coordinates))
+    return Opaque(kernel, coordinates, outer) if values is None else _Known(values)
+
+
+def _scaled_squares(own: Leaf) -> Values:
+    """Squared distances divided by the squared length-scale, (m, n)."""
+    lengthscale, columns = own.parameter("lengthscale"), own.columns
+    shared = own.kernel.raw_lengthscale.numel() == 1
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        if shared:
+            return pairs.squares(columns) * lengthscale(theta).reshape(()) ** -2
+        return pairs.scaled_squares(columns, lengthscale(theta))
+
+    return values
+
+
+@leaf(gpytorch.kernels.RBFKernel)
+def _rbf(own: Leaf) -> Values:
+    q = _scaled_squares(own)
+    return lambda theta, pairs: decay(q(theta, pairs) * -0.5)
+
+
+class _MaternProfile(torch.autograd.Function):
+    """Matérn kernel as a function of a = √(2ν) r, r in units of the length-scale."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, nu: float) -> Tensor:
+        """Rasmussen & Williams (2006), eq. 4.14–4.17."""
+        fall = decay(-a)
+        if nu == 0.5:
+            ctx.save_for_backward(fall.neg())
+            return fall
+        if nu == 1.5:
+            slope = (fall * a).neg_()
+            ctx.save_for_backward(slope)
+            return fall - slope
+        linear = fall * a
+        square = (linear * a).div_(3)
+        ctx.save_for_backward((square + linear / 3).neg_())
+        return fall.add_(linear).add_(square)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Multiply the incoming derivative by that of the profile."""
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None
+
+
+@leaf(gpytorch.kernels.MaternKernel)
+def _matern(own: Leaf) -> Values:
+    nu, columns = own.kernel.nu, own.columns
+    lengthscale, root = own.parameter("lengthscale"), math.sqrt(2 * nu)
+    shared = own.kernel.raw_lengthscale.numel() == 1
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        if shared:
+            a = pairs.distances(columns) * (root / lengthscale(theta).reshape(()))
+        else:
+            q = pairs.scaled_squares(columns, lengthscale(theta))
+            a = q.clamp(min=torch.finfo(q.dtype).tiny).sqrt() * root
+        result: Tensor = _MaternProfile.apply(a, nu)
+        return result
+
+    return values
+
+
+@leaf(gpytorch.kernels.RQKernel)
+def _rational_quadratic(own: Leaf) -> Values:
+    q, alpha = _scaled_squares(own), own.parameter("alpha")
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        a = alpha(theta).reshape(())
+        return decay((q(theta, pairs) / (2 * a)).log1p() * -a)
+
+    return values
+
+
+@leaf(gpytorch.kernels.PeriodicKernel)
+def _periodic(own: Leaf) -> Values:
+    columns = own.columns
+    lengthscale, period = own.parameter("lengthscale"), own.parameter("period_length")
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        lengths = lengthscale(theta).reshape(-1).expand(len(columns))
+        periods = period(theta).reshape(-1).expand(len(columns))
+        total = None
+        for k, column in enumerate(columns):
+            wave = (pairs.differences(column) * (math.pi / periods[k])).sin()
+            term = wave.square() * (-2 / lengths[k])
+            total = term if total is None else total + term
+        assert total is not None
+        return decay(total)
+
+    return values
+
+
+@leaf(gpytorch.kernels.CosineKernel)
+def _cosine(own: Leaf) -> Values | None:
+    period, columns = own.parameter("period_length"), own.columns
+    if own.kernel.raw_period_length.numel() != 1:
+        return None
+    return lambda theta, pairs: (
+        pairs.distances(columns) * (math.pi / period(theta).reshape(()))
+    ).cos()
+
+
+@leaf(gpytorch.kernels.LinearKernel)
+def _linear(own: Leaf) -> Values:
+    variance, columns = own.parameter("variance"), own.columns
+    return lambda theta, pairs: (
+        pairs.left(columns) * variance(theta).reshape(1, -1)
+    ) @ pairs.right(columns).mT
+
+
+@leaf(gpytorch.kernels.PolynomialKernel)
+def _polynomial(own: Leaf) -> Values:
+    offset, columns, power = own.parameter("offset"), own.columns, own.kernel.power
+    return lambda theta, pairs: (
+        pairs.left(columns) @ pairs.right(columns).mT + offset(theta).reshape(())
+    ) ** power
+
+
+@leaf(gpytorch.kernels.ConstantKernel)
+def _constant(own: Leaf) -> Values:
+    constant = own.parameter("constant")
+    return lambda theta, pairs: (
+        constant(theta).to(pairs.x1).reshape(1, 1).expand(len(pairs.x1), len(pairs.x2))
+    )
+
+
+@leaf(gpytorch.kernels.SpectralMixtureKernel)
+def _spectral_mixture(own: Leaf) -> Values:
+    """Wilson & Adams (2013), eq. 12, as gpytorch has it: a product over columns of mixtures."""
+    columns = own.columns
+    weights, means, scales = (
+        own.parameter(f"mixture_{name}") for name in ("weights", "means", "scales")
+    )
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        w, mu, v = weights(theta), means(theta), scales(theta)
+        result = None
+        for k, column in enumerate(columns):
+            gap = pairs.differences(column)
+            total = None
+            for q in range(len(w)):
+                fall = decay((gap * v[q, 0, k]).square() * (-2 * math.pi**2))
+                term = fall * (gap * (2 * math.pi * mu[q, 0, k])).cos() * w[q]
+                total = term if total is None else total + term
+            assert total is not None
+            result = total if result is None else result * total
+        assert result is not None
+        return result
+
+    return values

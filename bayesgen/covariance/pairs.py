@@ -1,0 +1,99 @@
+"""Differences and distances between two sets of inputs, computed once for each set of columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bayesgen.covariance.distances import squared_distances
+
+
+class Pairs:
+    """All pairs of rows of two sets of inputs, with the distances that kernels use.
+
+    Distances are computed when a kernel first asks for them and are then kept.
+
+    Args:
+        x1: inputs, (m, d).
+        x2: inputs, (n, d), or None for x1.
+
+    Example:
+        >>> pairs = Pairs(torch.tensor([[0.0], [3.0]]))
+        >>> pairs.distances((0,))
+        tensor([[0., 3.],
+                [3., 0.]])
+    """
+
+    def __init__(self, x1: Tensor, x2: Tensor | None = None) -> None:
+        self.x1, self.x2 = x1, x1 if x2 is None else x2
+        self._same = x2 is None
+        self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._whole: Pairs | None = None
+        self._rows = slice(None)
+
+    def block(self, rows: slice) -> Pairs:
+        """The pairs of some rows of x1 with all rows of x2; distances are taken from this object."""
+        part = Pairs(self.x1[rows], self.x2)
+        part._whole, part._rows = self, rows
+        return part
+
+    def left(self, columns: tuple[int, ...]) -> Tensor:
+        """Columns of x1, (m, len(columns))."""
+        return self._columns(self.x1, columns)
+
+    def right(self, columns: tuple[int, ...]) -> Tensor:
+        """Columns of x2, (n, len(columns))."""
+        return self._columns(self.x2, columns)
+
+    def squares(self, columns: tuple[int, ...]) -> Tensor:
+        """Squared distances over some columns, (m, n)."""
+        return self._get("squares", columns)
+
+    def distances(self, columns: tuple[int, ...]) -> Tensor:
+        """Distances over some columns, (m, n)."""
+        return self._get("distances", columns)
+
+    def differences(self, column: int) -> Tensor:
+        """Differences x1ᵢ − x2ⱼ of one column, (m, n)."""
+        return self._get("differences", (column,))
+
+    def scaled_squares(self, columns: tuple[int, ...], lengthscale: Tensor) -> Tensor:
+        """Squared distances of inputs divided by a length-scale per column, (m, n).
+
+        Differentiable in the length-scales (1, len(columns)).
+        """
+        centre = self.right(columns).mean(0)
+        a = (self.left(columns) - centre) / lengthscale
+        b = (self.right(columns) - centre) / lengthscale
+        result = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.mT, alpha=-2)
+        result = (result + a.square().sum(1)[:, None]).clamp(min=0)
+        if not self._symmetric:
+            return result
+        # A point has distance 0 from itself, which the expansion gives only up to rounding.
+        own = torch.zeros_like(result, dtype=torch.bool)
+        start = self._rows.start or 0
+        own.diagonal(start).fill_(True)
+        return result.masked_fill(own, 0.0)
+
+    @property
+    def _symmetric(self) -> bool:
+        return self._same if self._whole is None else self._whole._symmetric
+
+    def _columns(self, x: Tensor, columns: tuple[int, ...]) -> Tensor:
+        return x if columns == tuple(range(x.shape[1])) else x[:, list(columns)]
+
+    def _get(self, what: str, columns: tuple[int, ...]) -> Tensor:
+        if self._whole is not None:
+            return self._whole._get(what, columns)[self._rows]
+        key = (what, columns)
+        if key not in self._kept:
+            self._kept[key] = self._compute(what, columns)
+        return self._kept[key]
+
+    def _compute(self, what: str, columns: tuple[int, ...]) -> Tensor:
+        if what == "distances":
+            return self.squares(columns).sqrt()
+        if what == "differences":
+            return self.left(columns) - self.right(columns).mT
+        other = None if self._same else self.right(columns)
+        return squared_distances(self.left(columns), other)

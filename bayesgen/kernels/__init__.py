@@ -1,0 +1,45 @@
+"""Kernels from gpytorch or from a plain function, and their length-scales and parameters."""
+
+from bayesgen.kernels.functions import (
+    NAMES,
+    ConvolutionalFeatures,
+    FunctionKernel,
+    KernelFunction,
+    StationaryKernel,
+    named,
+    stationary,
+)
+from bayesgen.kernels.kernel import (
+    check_kernel,
+    evaluate,
+    free_parameters,
+    has_limited_scale,
+    has_one_lengthscale,
+    has_only_a_lengthscale,
+    lengthscale_bounds,
+    resolve,
+    typical_distance,
+    with_lengthscale,
+    with_typical_lengthscales,
+)
+
+__all__ = [
+    "NAMES",
+    "ConvolutionalFeatures",
+    "FunctionKernel",
+    "KernelFunction",
+    "StationaryKernel",
+    "check_kernel",
+    "evaluate",
+    "free_parameters",
+    "has_limited_scale",
+    "has_one_lengthscale",
+    "has_only_a_lengthscale",
+    "lengthscale_bounds",
+    "named",
+    "resolve",
+    "stationary",
+    "typical_distance",
+    "with_lengthscale",
+    "with_typical_lengthscales",
+]

@@ -1,5 +1,8 @@
 """Composed kernels as expressions that are evaluated on pairs of inputs.
 
+θ may have a leading axis of S settings, which are then evaluated together: θ (S, p) gives
+covariances (S, m, n), and θ (p,) gives (m, n).
+
 A kernel of gpytorch is translated into sums, products, scales and leaves. The leaves of registered
 types share distances (`Pairs`) and are differentiable by autograd. Any other kernel is a leaf that
 gpytorch itself evaluates.
@@ -22,7 +25,7 @@ from bayesgen.covariance.pairs import Pairs
 from bayesgen.kernels.parameters import Coordinates, constraint_of
 from bayesgen.kernels.structure import children
 
-# Gives the value of a kernel's parameter, such as "lengthscale", from θ.
+# Gives the value of a kernel's parameter, such as "lengthscale", from θ: (..., *shape).
 Getter = Callable[[Tensor], Tensor]
 # Covariances of all pairs as a function of θ and the pairs.
 Values = Callable[[Tensor, Pairs], Tensor]
@@ -85,7 +88,7 @@ class Expression(ABC):
 
     @abstractmethod
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
-        """Covariances of all pairs, (m, n). Differentiable in θ."""
+        """Covariances of all pairs, (..., m, n). Differentiable in θ."""
 
 
 class _Known(Expression):
@@ -125,7 +128,7 @@ class _Scaled(Expression):
         self.scale, self.base, self.by_rows = scale, base, base.by_rows
 
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
-        return self.scale(theta) * self.base(theta, pairs)
+        return _number(self.scale(theta), theta) * self.base(theta, pairs)
 
 
 class _Dense(torch.nn.Module):
@@ -162,6 +165,8 @@ class Opaque(Expression):
         ]
 
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        if theta.ndim > 1:
+            return torch.stack([self(one, pairs) for one in theta])
         raw = {name: self.coordinates.raw(p, theta) for name, p in self.own}
         x1 = pairs.left(self.outer)
         x2 = None if pairs.x2 is pairs.x1 else pairs.right(self.outer)
@@ -195,14 +200,20 @@ def _translate(kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...])
     return Opaque(kernel, coordinates, outer) if values is None else _Known(values)
 
 
+def _number(value: Tensor, theta: Tensor) -> Tensor:
+    """A parameter with one entry as (..., 1, 1); one that is kept serves all settings."""
+    learnt = value.numel() == math.prod(theta.shape[:-1])
+    return value.reshape(*theta.shape[:-1], 1, 1) if learnt else value.reshape(1, 1)
+
+
 def _scaled_squares(own: Leaf) -> Values:
-    """Squared distances divided by the squared length-scale, (m, n)."""
+    """Squared distances divided by the squared length-scale, (..., m, n)."""
     lengthscale, columns = own.parameter("lengthscale"), own.columns
     shared = own.kernel.raw_lengthscale.numel() == 1
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
         if shared:
-            return pairs.squares(columns) * lengthscale(theta).reshape(()) ** -2
+            return pairs.squares(columns) * lengthscale(theta)[..., :1, :1] ** -2
         return pairs.scaled_squares(columns, lengthscale(theta))
 
     return values
@@ -248,7 +259,7 @@ def _matern(own: Leaf) -> Values:
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
         if shared:
-            a = pairs.distances(columns) * (root / lengthscale(theta).reshape(()))
+            a = pairs.distances(columns) * (root / lengthscale(theta)[..., :1, :1])
         else:
             q = pairs.scaled_squares(columns, lengthscale(theta))
             a = q.clamp(min=torch.finfo(q.dtype).tiny).sqrt() * root
@@ -263,7 +274,7 @@ def _rational_quadratic(own: Leaf) -> Values:
     q, alpha = _scaled_squares(own), own.parameter("alpha")
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
-        a = alpha(theta).reshape(())
+        a = alpha(theta)[..., None]
         return decay((q(theta, pairs) / (2 * a)).log1p() * -a)
 
     return values
@@ -275,12 +286,12 @@ def _periodic(own: Leaf) -> Values:
     lengthscale, period = own.parameter("lengthscale"), own.parameter("period_length")
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
-        lengths = lengthscale(theta).reshape(-1).expand(len(columns))
-        periods = period(theta).reshape(-1).expand(len(columns))
+        lengths = _by_column(lengthscale(theta), len(columns))
+        periods = _by_column(period(theta), len(columns))
         total = None
-        for k, column in enumerate(columns):
-            wave = (pairs.differences(column) * (math.pi / periods[k])).sin()
-            term = wave.square() * (-2 / lengths[k])
+        for column, length, one in zip(columns, lengths, periods, strict=True):
+            wave = (pairs.differences(column) * (math.pi / one)).sin()
+            term = wave.square() * (-2 / length)
             total = term if total is None else total + term
         assert total is not None
         return decay(total)
@@ -288,44 +299,49 @@ def _periodic(own: Leaf) -> Values:
     return values
 
 
+def _by_column(value: Tensor, count: int) -> list[Tensor]:
+    """The entries (..., 1, 1) of a parameter (..., 1, d) for some columns; d = 1 serves them all."""
+    wide = value.expand(*value.shape[:-1], count)
+    return [wide[..., k : k + 1] for k in range(count)]
+
+
 @leaf(gpytorch.kernels.CosineKernel)
 def _cosine(own: Leaf) -> Values | None:
     period, columns = own.parameter("period_length"), own.columns
     if own.kernel.raw_period_length.numel() != 1:
         return None
-    return lambda theta, pairs: (
-        pairs.distances(columns) * (math.pi / period(theta).reshape(()))
-    ).cos()
+    return lambda theta, pairs: (pairs.distances(columns) * (math.pi / period(theta))).cos()
 
 
 @leaf(gpytorch.kernels.LinearKernel)
 def _linear(own: Leaf) -> Values:
     variance, columns = own.parameter("variance"), own.columns
-    return lambda theta, pairs: (
-        pairs.left(columns) * variance(theta).reshape(1, -1)
-    ) @ pairs.right(columns).mT
+    return lambda theta, pairs: (pairs.left(columns) * variance(theta)) @ pairs.right(columns).mT
 
 
 @leaf(gpytorch.kernels.PolynomialKernel)
 def _polynomial(own: Leaf) -> Values:
     offset, columns, power = own.parameter("offset"), own.columns, own.kernel.power
     return lambda theta, pairs: (
-        pairs.left(columns) @ pairs.right(columns).mT + offset(theta).reshape(())
+        pairs.left(columns) @ pairs.right(columns).mT + offset(theta)[..., None]
     ) ** power
 
 
 @leaf(gpytorch.kernels.ConstantKernel)
 def _constant(own: Leaf) -> Values:
     constant = own.parameter("constant")
-    return lambda theta, pairs: (
-        constant(theta).to(pairs.x1).reshape(1, 1).expand(len(pairs.x1), len(pairs.x2))
-    )
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        number = _number(constant(theta).to(pairs.x1), theta)
+        return number * pairs.x1.new_ones(len(pairs.x1), len(pairs.x2))
+
+    return values
 
 
 @leaf(gpytorch.kernels.SpectralMixtureKernel)
 def _spectral_mixture(own: Leaf) -> Values:
     """Wilson & Adams (2013), eq. 12, as gpytorch has it: a product over columns of mixtures."""
-    columns = own.columns
+    columns, count = own.columns, own.kernel.num_mixtures
     weights, means, scales = (
         own.parameter(f"mixture_{name}") for name in ("weights", "means", "scales")
     )
@@ -336,9 +352,11 @@ def _spectral_mixture(own: Leaf) -> Values:
         for k, column in enumerate(columns):
             gap = pairs.differences(column)
             total = None
-            for q in range(len(w)):
-                fall = decay((gap * v[q, 0, k]).square() * (-2 * math.pi**2))
-                term = fall * (gap * (2 * math.pi * mu[q, 0, k])).cos() * w[q]
+            for q in range(count):
+                width, frequency = v[..., q, :, k : k + 1], mu[..., q, :, k : k + 1]
+                fall = decay((gap * width).square() * (-2 * math.pi**2))
+                wave = (gap * (2 * math.pi * frequency)).cos()
+                term = fall * wave * w[..., q, None, None]
                 total = term if total is None else total + term
             assert total is not None
             result = total if result is None else result * total

@@ -60,6 +60,21 @@ class Gram(ABC):
         """K(θ), a new tensor, and the function weights → ⟨weights, ∂K/∂θⱼ⟩, to be called once."""
         return self.matrix(theta), partial(self.pull, theta)
 
+    def matrices(self, theta: Tensor) -> Tensor:
+        """Gram matrices at S settings θ (S, p), (S, n, n)."""
+        return torch.stack([self.matrix(one) for one in theta])
+
+    def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Gram matrices (S, n, n) at S settings θ (S, p), and the function of their weights.
+
+        It takes weights (S, n, n) to ⟨weights, ∂K/∂θⱼ⟩ (S, p) and is called once.
+        """
+
+        def pulls(weights: Tensor) -> Tensor:
+            return torch.stack([self.pull(one, W) for one, W in zip(theta, weights, strict=True)])
+
+        return self.matrices(theta), pulls
+
     def tangents(self, theta: Tensor) -> Tensor:
         """Derivatives ∂K/∂θⱼ for each j, (p, n, n), by central differences."""
         step = torch.finfo(self.x.dtype).eps ** (1 / 3)
@@ -250,6 +265,26 @@ class ParameterGram(KernelGram):
         if not K.requires_grad:
             return K.clone(), partial(self.pull, theta)
         return K.detach().clone(), pull
+
+    def matrices(self, theta: Tensor) -> Tensor:
+        """As `Gram.matrices`, evaluated together."""
+        with torch.no_grad():
+            n = len(self.x)
+            return self.expression(theta, self.pairs).expand(len(theta), n, n).clone()
+
+    def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As `Gram.with_pulls`, evaluated together."""
+        with torch.enable_grad():
+            at = theta.detach().requires_grad_()
+            K = self.expression(at, self.pairs)
+
+        def pulls(weights: Tensor) -> Tensor:
+            (gradient,) = torch.autograd.grad(K, at, weights, materialize_grads=True)
+            return gradient
+
+        if not K.requires_grad:
+            return super().with_pulls(theta)
+        return K.detach().clone(), pulls
 
     def _opaque(self) -> Opaque:
         return Opaque(self.base, self.coordinates, tuple(range(self.x.shape[1])))

@@ -58,21 +58,20 @@ class Pairs:
         return self._get("differences", (column,))
 
     def scaled_squares(self, columns: tuple[int, ...], lengthscale: Tensor) -> Tensor:
-        """Squared distances of inputs divided by a length-scale per column, (m, n).
+        """Squared distances of inputs divided by a length-scale per column, (..., m, n).
 
-        Differentiable in the length-scales (1, len(columns)).
+        Differentiable in the length-scales (..., 1, len(columns)).
         """
         centre = self.right(columns).mean(0)
         a = (self.left(columns) - centre) / lengthscale
         b = (self.right(columns) - centre) / lengthscale
-        result = torch.addmm(b.square().sum(1).expand(len(a), -1), a, b.mT, alpha=-2)
-        result = (result + a.square().sum(1)[:, None]).clamp(min=0)
+        result = (a @ b.mT) * -2 + b.square().sum(-1)[..., None, :]
+        result = (result + a.square().sum(-1)[..., :, None]).clamp(min=0)
         if not self._symmetric:
             return result
         # A point has distance 0 from itself, which the expansion gives only up to rounding.
-        own = torch.zeros_like(result, dtype=torch.bool)
-        start = self._rows.start or 0
-        own.diagonal(start).fill_(True)
+        own = torch.zeros(result.shape[-2:], dtype=torch.bool, device=result.device)
+        own.diagonal(self._rows.start or 0).fill_(True)
         return result.masked_fill(own, 0.0)
 
     @property

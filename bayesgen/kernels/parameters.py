@@ -99,8 +99,8 @@ class Parameter:
     high: Tensor
 
     def natural(self, theta: Tensor) -> Tensor:
-        """The value of the parameter, in its shape. Differentiable in θ."""
-        own = theta[self.where].view(self.shape)
+        """The value of the parameter at θ (..., p), (..., *shape). Differentiable in θ."""
+        own = theta[..., self.where].reshape((*theta.shape[:-1], *self.shape))
         return own.exp() if self.log else own
 
 

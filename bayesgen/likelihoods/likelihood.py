@@ -116,6 +116,15 @@ class Likelihood(ABC):
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """Distribution of new observations with f ~ N(mean, covariance) integrated out."""
 
+    def latent_guess(self, y: Tensor) -> Tensor:
+        """Rough latent values of targets in their inner form, (n, C).
+
+        Their Gaussian evidence ranks prior covariances before Laplace's evidence is computed.
+        """
+        if self.density:
+            return y
+        return 2 * (y - y.mean(0)) if self.labels else (y + 0.5).log()
+
     # ------------------------------------------------------------------ class labels
 
     def num_guesses(self, outputs: int) -> int:

@@ -8,6 +8,7 @@ the logarithms of all positive parameters, so that it does not depend on the uni
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -22,13 +23,15 @@ from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
 from bayesgen.models.gp.problem import GPSetting, Problem
 from bayesgen.models.search import multistart, space as spaces
-from bayesgen.models.search.ascent import Stop
+from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.multistart import Mode, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
 
+# Number of settings that are screened for each start.
+_SCREENED = 32
 # Numbers of points of the stages before all points are used.
 _FEW, _SOME = 120, 500
 # Stages: evaluations of one climb on few and on some points, and predicted gain that ends a climb.
@@ -37,6 +40,10 @@ _MEDIUM = Stop(gain=0.05, evaluations=30)
 _CLOSE = Stop(gradient=1e-3, gain=2e-3, evaluations=100)
 # Number of climbs on all of many points.
 _ON_MANY = 2
+# Largest number of points for the Fisher information that starts a climb.
+_FISHER = 200
+# Largest number of points whose settings are evaluated together, and of matrix entries at a time.
+_TOGETHER, _ENTRIES = 256, 2**19
 # Range of the logarithm of the share of noise in the variance that is drawn.
 _NOISE = (math.log(1e-4), math.log(3.0))
 # Shares of noise that are tried with the user's own kernel.
@@ -45,6 +52,9 @@ _OWN = (1e-3, 0.1, 1.0)
 
 class GaussianObjective:
     """The log marginal likelihood of one task as a function of z = (θ, log s, log σ²).
+
+    Settings on few points are evaluated together; those that need a jitter, and all settings on
+    many points, are evaluated by `LogMarginalLikelihood`.
 
     Args:
         gram: kernel on the inputs.
@@ -57,40 +67,94 @@ class GaussianObjective:
         self, gram: KernelGram, y: Tensor, noise: Tensor | None, few: Tensor | None = None
     ) -> None:
         self.gram, self.y, self.noise = gram, y, noise
-        self.objective = LogMarginalLikelihood(gram, y)
-        self._few: LogMarginalLikelihood | None = None
-        self._subset = few
+        self.single = LogMarginalLikelihood(gram, y)
+        self._subset, self._few = few, None if few is None else self._on(few)
+
+    def _on(self, rows: Tensor) -> GaussianObjective:
+        noise = None if self.noise is None else self.noise[rows]
+        return GaussianObjective(self.gram.on(self.gram.x[rows]), self.y[rows], noise)
 
     def split(self, z: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Kernel parameters, outputscale and noise at z."""
+        """Kernel parameters, outputscale and noise at z (P,)."""
         p = len(z) - 2
         noise = self.y.new_tensor(z[p + 1]).exp() if self.noise is None else self.noise
         return self.y.new_tensor(z[:p]), self.y.new_tensor(z[p]).exp(), noise
 
-    def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value in nats and gradient."""
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values in nats (S,) and gradients (S, P) at z (S, P); see `multistart.Objective`."""
+        values, gradients = np.full(len(z), np.nan), np.full(z.shape, np.nan)
+        failure: ValueError | None = None
+        for some in self._chunks(len(z)):
+            values[some], gradients[some] = self._together(z[some])
+        for k in np.flatnonzero(~np.isfinite(values)):
+            try:
+                values[k], gradients[k] = self._alone(z[k])
+            except ValueError as err:
+                failure = err
+        if failure is not None and not np.isfinite(values).any():
+            raise failure
+        return values, gradients
+
+    def values(self, z: np.ndarray) -> np.ndarray:
+        """Values in nats (S,) at z (S, P), NaN where there is none."""
+        result = np.full(len(z), np.nan)
+        for k, one in enumerate(z):
+            with contextlib.suppress(ValueError), _without_jitter_warnings():
+                result[k] = self.single.value(*self.split(one))
+        return result
+
+    def curvatures(self, z: np.ndarray) -> np.ndarray:
+        """Fisher information (S, P, P) at z (S, P), from some of the points where there are many."""
+        if self._few is not None:
+            assert self._subset is not None
+            return self._few.curvatures(z) * (len(self.y) / len(self._subset))
+        result = np.full((*z.shape, z.shape[1]), np.nan)
+        for k, one in enumerate(z):
+            with contextlib.suppress(ValueError), _without_jitter_warnings():
+                result[k] = self.single.fisher(*self.split(one)).cpu().numpy()
+        return result
+
+    def _chunks(self, count: int) -> list[slice]:
+        """The settings that are evaluated together; none where each is evaluated alone."""
+        n = len(self.y)
+        by_output = self.noise is not None and self.noise.ndim == 2 and self.noise.shape[1] > 1
+        if n > _TOGETHER or by_output:
+            return []
+        size = max(1, _ENTRIES // (n * n))
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    def _together(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradients at several settings, NaN where the covariance is singular."""
+        y, p = self.y, z.shape[1] - 2
+        n, C = y.shape
+        Z = y.new_tensor(z)
+        scale = Z[:, p].exp()[:, None, None]
+        noise = Z[:, p + 1].exp()[:, None] if self.noise is None else self.noise.reshape(1, n)
+        A, pulls = self.gram.with_pulls(Z[:, :p])
+        A.mul_(scale).diagonal(dim1=-2, dim2=-1).add_(noise)
+        lower, info = torch.linalg.cholesky_ex(A)
+        bad = (info > 0) | ~torch.isfinite(lower.diagonal(dim1=-2, dim2=-1)).all(-1)
+        if bad.any():
+            lower[bad] = torch.eye(n, dtype=y.dtype, device=y.device)
+        logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        weights = torch.cholesky_inverse(lower)
+        alpha = weights @ y
+        quadratic = (alpha * y).sum((-2, -1))
+        values = -0.5 * (quadratic + C * (logdet + n * math.log(2 * math.pi)))
+        weights.mul_(-0.5 * C).add_(0.5 * (alpha @ alpha.mT))
+        along_noise = (weights.diagonal(dim1=-2, dim2=-1) * noise).sum(-1)
+        along_scale = 0.5 * (quadratic - n * C) - along_noise
+        slopes = scale[:, 0] * pulls(weights)
+        gradients = torch.cat([slopes, along_scale[:, None], along_noise[:, None]], 1)
+        values[bad], gradients[bad] = math.nan, math.nan
+        return values.cpu().numpy(), gradients.cpu().numpy()
+
+    def _alone(self, z: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient at one setting, with a jitter where rounding needs it."""
         with _without_jitter_warnings():
-            result = self.objective(*self.split(z))
+            result = self.single(*self.split(z))
         slope = [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
         return float(result.value), np.array(slope)
-
-    def value(self, z: np.ndarray) -> float:
-        """Value in nats."""
-        with _without_jitter_warnings():
-            return self.objective.value(*self.split(z))
-
-    def curvature(self, z: np.ndarray) -> np.ndarray:
-        """Fisher information, from some of the points where there are many."""
-        theta, scale, noise = self.split(z)
-        with _without_jitter_warnings():
-            if self._subset is None:
-                return self.objective.fisher(theta, scale, noise).cpu().numpy()
-            if self._few is None:
-                small = self.gram.on(self.gram.x[self._subset])
-                self._few = LogMarginalLikelihood(small, self.y[self._subset])
-            noise = noise[self._subset] if noise.ndim else noise
-            some = self._few.fisher(theta, scale, noise).cpu().numpy()
-        return some * (len(self.y) / len(self._subset))
 
 
 class _without_jitter_warnings(warnings.catch_warnings):
@@ -151,7 +215,7 @@ class Landscapes:
 
     def at_bound(self) -> Tensor:
         """Whether a learnt parameter of each task's best mode lies on the edge of the box, (B,)."""
-        return torch.tensor([bool(self.space.at_bound(m[0].point).any()) for m in self.modes])
+        return torch.tensor([bool(self.space.box.at_bound(m[0].point).any()) for m in self.modes])
 
 
 def search(
@@ -170,34 +234,46 @@ def search(
         The modes of each of the B tasks, whose points are (θ, log s, log σ²).
     """
     tasks, inputs = _tasks(problem)
-    B, n = len(tasks.y), tasks.y.shape[1]
+    B = len(tasks.y)
     random = np.random.default_rng(seed)
     few = subset(tasks.gram.x, _FEW, random)
     some = subset(tasks.gram.x, _SOME, random)
-    small, middle = tasks.on(few), tasks.on(some)
-    draws = _drawn(tasks, inputs, multistart.SCREENED * starts if starts > 1 else 0, seed)
+    small = tasks.on(few)
+    middle = tasks if some is None else tasks.on(some)
+    draws = _drawn(tasks, inputs, _SCREENED * starts if starts > 1 else 0, seed)
     values, draws = _screened(small, draws)
     found = []
     for b in range(B):
         report = _reporter(progress, b, B)
         candidates = _ranked(draws[b], values[b], 2 * starts) if starts > 1 else []
-        kept = [_own_start(small, b)]
-        whole = GaussianObjective(tasks.gram, tasks.y[b], tasks.noise_of(b), few)
-        rungs = [Rung(whole, starts if n <= _SOME else _ON_MANY, _CLOSE)]
-        if starts > 1:
-            near = GaussianObjective(small.gram, small.y[b], small.noise_of(b))
-            stages = [Rung(near, 2 * starts, _ROUGH)]
-            if n > _SOME:
-                centre = GaussianObjective(middle.gram, middle.y[b], middle.noise_of(b), few_of(few, some))
-                stages.append(Rung(centre, starts, _MEDIUM))
-            rungs = stages + rungs
-        found.append(multistart.search(candidates, kept, rungs, tasks.space, report))
+        own = _own_start(small, b)
+        rungs = _rungs((small, middle, tasks), b, starts)
+        found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
     return Landscapes(found, tasks.space)
 
 
-def few_of(few: Tensor | None, some: Tensor | None) -> Tensor | None:
-    """Positions in a larger subset of the first points of it, as many as a smaller one has."""
-    return None if few is None or some is None else torch.arange(len(some))[: len(few)]
+def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Rung]:
+    """The stages of the search of one task.
+
+    Args:
+        sizes: the problem on few points, on some and on all; some of them may be the same.
+        b: number of the task.
+        starts: number of starts that are climbed on up to 500 points.
+    """
+    objectives: list[tuple[_Tasks, GaussianObjective]] = []
+    for tasks in sizes:
+        if not objectives or tasks is not objectives[-1][0]:
+            n = tasks.y.shape[1]
+            few = None if n <= _FISHER else torch.linspace(0, n - 1, _FISHER).round().long()
+            made = GaussianObjective(tasks.gram, tasks.y[b], tasks.noise_of(b), few)
+            objectives.append((tasks, made))
+    whole = objectives[-1][1]
+    if starts == 1:
+        return [Rung(whole, 0, _CLOSE)]
+    many = tasks.y.shape[1] > 1.25 * _SOME
+    rungs = [Rung(objectives[0][1], 2 * starts, _ROUGH)]
+    rungs += [Rung(made, starts, _MEDIUM) for _, made in objectives[1:-1]]
+    return [*rungs, Rung(whole, _ON_MANY if many else starts, _CLOSE)]
 
 
 def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
@@ -216,27 +292,21 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     theta = matrices.start().double().cpu().numpy()
     p = len(theta)
     learn = np.array([free.kernel] * p + [learn_scale, free.noise and not per_point])
-    variance = size if not learn_scale else 1.0
-    low, high = spaces.kernel_box(matrices.coordinates, inputs, variance)
-    diagonal = _mean_diagonal(matrices, matrices.start())
+    low, high = spaces.kernel_space(matrices, inputs, size, not learn_scale)
+    diagonal = spaces.mean_diagonal(matrices)
     s_box = spaces.scale_box(size, diagonal)
     n_box = spaces.noise_box(size)
     log_noise = 0.0 if per_point else math.log(float(given.noise.reshape(-1)[0]))
     start = np.array([*theta, math.log(float(given.scale)), log_noise])
+    box = Box(
+        learn, np.array([*low, s_box[0], n_box[0]]), np.array([*high, s_box[1], n_box[1]])
+    )
     space = Space(
-        learn,
-        np.array([*low, s_box[0], n_box[0]]),
-        np.array([*high, s_box[1], n_box[1]]),
+        box,
         rescaled if rescaled is not None else ([p] if learn_scale else None),
         p,
     )
-    return _Tasks(matrices, y, noise, space.clip(start), space), inputs
-
-
-def _mean_diagonal(gram: Gram, theta: Tensor) -> float:
-    some = gram.x[:: max(1, len(gram.x) // 200)]
-    mean = float(gram.diagonal(theta, some).double().mean())
-    return mean if math.isfinite(mean) and mean > 0 else 1.0
+    return _Tasks(matrices, y, noise, space.box.clip(start), space), inputs
 
 
 def _drawn(tasks: _Tasks, inputs: InputScales, count: int, seed: int) -> np.ndarray:
@@ -247,19 +317,19 @@ def _drawn(tasks: _Tasks, inputs: InputScales, count: int, seed: int) -> np.ndar
         return z
     random = np.random.default_rng([seed, 1])
     size = spaces.positive_mean_square(tasks.y)
-    if space.learn[:p].any():
-        variance = 1.0 if space.learn[p] else size
+    if space.box.learn[:p].any():
+        variance = 1.0 if space.box.learn[p] else size
         theta = tasks.start[:p]
         z[:, :p] = Draws(tasks.gram.coordinates, theta, inputs, variance, seed).sample(count)
         # A part of the draws keeps the user's own values, with noise of other sizes.
         z[: len(_OWN), :p] = theta
-    if space.learn[p]:
-        diagonal = _mean_diagonal(tasks.gram, tasks.gram.start())
+    if space.box.learn[p]:
+        diagonal = spaces.mean_diagonal(tasks.gram)
         z[:, p] = math.log(size / diagonal) + random.standard_normal(count)
-    if space.learn[p + 1]:
+    if space.box.learn[p + 1]:
         z[:, p + 1] = math.log(size) + random.uniform(*_NOISE, count)
         z[: len(_OWN), p + 1] = math.log(size) + np.log(_OWN)
-    return space.clip(z)
+    return space.box.clip(z)
 
 
 def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -275,41 +345,34 @@ def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     B, n, C = y.shape
     values = np.full((B, len(draws)), -np.inf)
     fitted = np.tile(draws, (B, 1, 1))
+    if tasks.noise is not None:
+        for b in range(B):
+            found = GaussianObjective(tasks.gram, y[b], tasks.noise_of(b)).values(draws)
+            values[b] = np.where(np.isfinite(found), found, -np.inf)
+        return values, fitted
     p = space.size
-    joint = space.rescaled is not None and space.learn[p + 1]
+    joint = space.rescaled is not None and bool(space.box.learn[p + 1])
     columns = y.movedim(0, 1).reshape(n, B * C)
-    for k, z in enumerate(draws):
-        if tasks.noise is not None:
-            for b in range(B):
-                values[b, k] = _value_or_none(tasks, b, z)
-            continue
-        theta = y.new_tensor(z[:p])
-        A = tasks.gram.matrix(theta).mul_(math.exp(z[p]))
-        A.diagonal().add_(math.exp(z[p + 1]))
+    size = max(1, _ENTRIES // (n * n))
+    for start in range(0, len(draws), size):
+        some = slice(start, start + size)
+        Z = y.new_tensor(draws[some])
+        A = tasks.gram.matrices(Z[:, :p]).mul_(Z[:, p].exp()[:, None, None])
+        A.diagonal(dim1=-2, dim2=-1).add_(Z[:, p + 1].exp()[:, None])
         lower, info = torch.linalg.cholesky_ex(A)
-        if int(info):
-            continue
-        half = torch.linalg.solve_triangular(lower, columns, upper=False)
-        quadratic = half.square().sum(0).reshape(B, C).sum(1).cpu().numpy()
-        logdet = 2 * float(lower.diagonal().log().sum())
-        if not math.isfinite(logdet) or not np.isfinite(quadratic).all():
-            continue
-        log_c = np.zeros(B)
+        half = torch.linalg.solve_triangular(lower, columns.expand(len(Z), -1, -1), upper=False)
+        quadratic = half.square().sum(1).reshape(-1, B, C).sum(2).T.cpu().numpy()  # (B, S)
+        logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1).cpu().numpy()
+        log_c = np.zeros_like(quadratic)
         if joint:
             log_c = np.log(np.maximum(quadratic, 1e-300) / (n * C))
-            fitted[:, k, [*space.rescaled, p + 1]] += log_c[:, None]
-            fitted[:, k] = space.clip(fitted[:, k])
+            entries = np.array([*(space.rescaled or []), p + 1])
+            fitted[:, some, entries] += log_c[..., None]
         rest = quadratic * np.exp(-log_c) + C * (logdet + n * log_c)
-        values[:, k] = -0.5 * (rest + n * C * math.log(2 * math.pi))
-    return values, fitted
-
-
-def _value_or_none(tasks: _Tasks, b: int, z: np.ndarray) -> float:
-    objective = GaussianObjective(tasks.gram, tasks.y[b], tasks.noise_of(b))
-    try:
-        return objective.value(z)
-    except ValueError:
-        return -math.inf
+        found = -0.5 * (rest + n * C * math.log(2 * math.pi))
+        good = np.isfinite(found) & (info == 0).cpu().numpy()
+        values[:, some] = np.where(good, found, -np.inf)
+    return values, space.box.clip(np.where(np.isfinite(fitted), fitted, draws))
 
 
 def _ranked(draws: np.ndarray, values: np.ndarray, most: int) -> list[np.ndarray]:
@@ -326,15 +389,15 @@ def _own_start(tasks: _Tasks, b: int) -> np.ndarray:
         one = _Tasks(tasks.gram, tasks.y[b : b + 1], noise, tasks.start, tasks.space)
     space, p = tasks.space, tasks.space.size
     size = spaces.positive_mean_square(one.y)
-    grid = np.array(_OWN) if space.learn[p + 1] else np.ones(1)
+    grid = np.array(_OWN) if space.box.learn[p + 1] else np.ones(1)
     z = np.tile(tasks.start, (len(grid), 1))
-    diagonal = _mean_diagonal(tasks.gram, tasks.gram.start())
-    if space.learn[p]:
+    diagonal = spaces.mean_diagonal(tasks.gram)
+    if space.box.learn[p]:
         z[:, p] = math.log(size / diagonal)
-    if space.learn[p + 1]:
+    if space.box.learn[p + 1]:
         # The noise is relative to the kernel's own variance, as both are then fitted together.
         z[:, p + 1] = z[:, p] + math.log(diagonal) + np.log(grid)
-    values, fitted = _screened(one, space.clip(z))
+    values, fitted = _screened(one, space.box.clip(z))
     return fitted[0, int(np.argmax(values[0]))]
 
 

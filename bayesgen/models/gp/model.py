@@ -359,16 +359,17 @@ class GaussianProcess(Generic[P]):
         self, likelihood: Likelihood, x: Tensor, y: Any, free: Free, progress: Progress | None
     ) -> LaplacePosterior:
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        free = free.within(kernel, scale_is_free, False)
         matrices = gram(kernel, x)
         fit.check_kernel(matrices, matrices.start())
-        typical = matrices.parameters(kernels.with_typical_lengthscales(kernel, x))
         return latent.best(
             [matrices],
             likelihood,
             y,
             scale=float(scale),
-            free=free.within(kernel, scale_is_free, False),
-            thetas=[] if torch.equal(typical, matrices.start()) else [typical],
+            free=free,
+            starts=self.starts,
+            seed=self.seed,
             progress=progress,
         )
 

@@ -1,4 +1,4 @@
-"""Search from many starts: screen settings, climb from the best of them, and finish the best."""
+"""Search from many starts: climb from the best candidates, on few points first, and finish."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from typing import Protocol
 import numpy as np
 
 from bayesgen.errors import NotConvergedError
-from bayesgen.models.search.ascent import Stop, Summit, ascend
-from bayesgen.models.search.space import Space
+from bayesgen.models.search.ascent import Box, Climb, Stop
 
-# Number of settings that are screened for each start that is climbed on all points.
-SCREENED = 32
-# Number of climbs on the fewest points for each start that is climbed on all points.
-_ROUGH = 2
 # Two ends of climbs are one mode where their values and parameters differ by less than this.
 _SAME_VALUE, _SAME_POINT = 0.02, 0.1
+# Ends within this distance of the best, in nats, are finished too: they may lie below its mode.
+_NEAR = 0.5
+
+Report = Callable[[str], None]
 
 
 class Objective(Protocol):
-    """A log marginal likelihood of one task as a function of z."""
+    """A log marginal likelihood of one task as a function of z (P,), at many z together."""
 
-    def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient."""
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (S,) and gradients (S, P) at z (S, P); NaN where the value does not exist.
 
-    def value(self, z: np.ndarray) -> float:
-        """Value alone."""
+        Raises:
+            ValueError, NotConvergedError: the value exists at none of the points.
+        """
 
-    def curvature(self, z: np.ndarray) -> np.ndarray | None:
-        """The Fisher information, or None where there is none in closed form."""
+    def values(self, z: np.ndarray) -> np.ndarray:
+        """Values alone."""
+
+    def curvatures(self, z: np.ndarray) -> np.ndarray | None:
+        """Fisher information (S, P, P) at z (S, P), or None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -65,116 +68,155 @@ class Rung:
     stop: Stop
 
 
+@dataclass
+class _Start:
+    """A start with the climb from it, the number of starts it stands for, and if it is kept."""
+
+    climb: Climb
+    count: int
+    kept: bool
+
+
 def search(
     candidates: Sequence[np.ndarray],
     kept: Sequence[np.ndarray],
     rungs: Sequence[Rung],
-    space: Space,
-    report: Callable[[str], None] | None = None,
+    box: Box,
+    report: Report | None = None,
 ) -> list[Mode]:
     """Climb from the best candidates, stage by stage on more points, and finish the best.
 
     Args:
         candidates: starts in falling order of their promise.
-        kept: starts that are climbed on all points whatever their promise.
-        rungs: the stages, from few points to all.
-        space: which parameters are learnt, and their box.
-        report: called with a text after each evaluation.
+        kept: starts that are climbed at every stage whatever their promise.
+        rungs: the stages, from few points to all. Stages on the same points continue their climbs.
+        box: which parameters are learnt, and where.
+        report: called with a text after each step of the climbs.
 
     Returns:
-        The modes found on all points, the best first; the best has a gradient below 10⁻³ nats
+        The modes found on all points, the best first. The gradient at the best is below 10⁻³ nats
         where rounding allows it.
 
     Raises:
         ValueError, NotConvergedError: the value exists at no start.
     """
-    tally: list[tuple[np.ndarray, int]] = [(z, 1) for z in candidates]
-    last = len(rungs) - 1
-    failure: Exception | None = None
-    found: list[tuple[Summit, int]] = []
+    points = [(z, 1) for z in candidates]
+    starts: list[_Start] = []
+    before: Objective | None = None
     for level, rung in enumerate(rungs):
-        own = [(z, 1) for z in kept] if level == last else []
-        starts = tally[: rung.climbs] + own
-        found = []
-        for number, (z, count) in enumerate(starts):
-            text = f"start {number + 1} of {len(starts)}, stage {level + 1} of {len(rungs)}"
-            try:
-                found.append((_climb(rung, z, space, text, report), count))
-            except (ValueError, NotConvergedError) as err:
-                failure = err
-        found = distinct(found, rung.objective, space)
-        tally = [(s.point, count) for s, count in found]
-    if not found:
-        assert failure is not None
-        raise failure
-    return _finished(found, rungs[-1], space, report)
+        text = f"stage {level + 1} of {len(rungs)}"
+        if rung.objective is before:
+            starts = starts[: rung.climbs] + [s for s in starts[rung.climbs :] if s.kept]
+        else:
+            chosen = [(z, count, False) for z, count in points[: rung.climbs]]
+            chosen += [(z, 1, True) for z in kept]
+            starts = _begun(rung.objective, chosen, box)
+        _climb_all(rung, starts, text, report)
+        starts = distinct(starts, rung.objective)
+        points = [(s.climb.point, s.count) for s in starts]
+        before = rung.objective
+    _finish(rungs[-1].objective, starts, report)
+    starts = distinct(starts, rungs[-1].objective)
+    return [Mode(s.climb.point, s.climb.value, s.count, s.climb.steepest) for s in starts]
 
 
-def _climb(
-    rung: Rung,
-    z: np.ndarray,
-    space: Space,
-    text: str,
-    report: Callable[[str], None] | None,
-) -> Summit:
-    at = rung.objective
-
-    def curvature(point: np.ndarray) -> np.ndarray:
-        result = at.curvature(point)
-        return np.full((len(point), len(point)), np.nan) if result is None else result
-
-    told = None if report is None else (lambda k: report(f"{text}, evaluation {k}"))
-    return ascend(
-        at, z, space.learn, space.low, space.high, stop=rung.stop, curvature=curvature, report=told
-    )
-
-
-def _finished(
-    found: list[tuple[Summit, int]],
-    rung: Rung,
-    space: Space,
-    report: Callable[[str], None] | None,
-) -> list[Mode]:
-    """Climb the best end further, and any that then lies above it."""
-    final = Rung(rung.objective, 1, Stop())
-    for _ in range(3):
-        best, count = found[0]
-        if best.steepest <= final.stop.gradient:
-            break
-        top = _climb(final, best.point, space, "finish", report)
-        found = distinct([(top, count), *found[1:]], rung.objective, space)
-        if found[0][0] is top:
-            break
-    return [Mode(s.point, s.value, count, s.steepest) for s, count in found]
+def _begun(
+    objective: Objective, chosen: list[tuple[np.ndarray, int, bool]], box: Box
+) -> list[_Start]:
+    """Climbs from the points at which the value exists."""
+    z = box.clip(np.stack([point for point, _, _ in chosen]))
+    values, gradients = objective(z)
+    good = np.flatnonzero(np.isfinite(values) & np.isfinite(gradients).all(1))
+    if not len(good):
+        raise ValueError(
+            "the log marginal likelihood or its gradient is not finite at any start; the kernel or "
+            "the likelihood may have no derivative there"
+        )
+    curvatures = objective.curvatures(z[good])
+    starts = []
+    for number, k in enumerate(good):
+        curvature = None if curvatures is None else curvatures[number]
+        climb = Climb(z[k], float(values[k]), gradients[k], box, curvature)
+        starts.append(_Start(climb, *chosen[k][1:]))
+    return starts
 
 
-def distinct(
-    found: list[tuple[Summit, int]], objective: Objective, space: Space
-) -> list[tuple[Summit, int]]:
-    """Ends of climbs in falling order, with those that are one mode joined and counted.
+def _climb_all(rung: Rung, starts: list[_Start], text: str, report: Report | None) -> None:
+    """Climb from all starts, with the values of one step of all climbs computed together."""
+    step = 0
+    while True:
+        proposals = [(s.climb, s.climb.proposal(rung.stop)) for s in starts]
+        stuck = [climb for climb, z in proposals if z is None and climb.wants_curvature]
+        if stuck:
+            curvatures = rung.objective.curvatures(np.stack([c.point for c in stuck]))
+            for k, climb in enumerate(stuck):
+                climb.refresh(None if curvatures is None else curvatures[k])
+            continue
+        live = [(climb, z) for climb, z in proposals if z is not None]
+        if not live:
+            return
+        step += 1
+        try:
+            values, gradients = rung.objective(np.stack([z for _, z in live]))
+        except (ValueError, NotConvergedError):
+            nothing = np.full(len(live[0][1]), np.nan)
+            for climb, _ in live:
+                climb.tell(np.nan, nothing)
+            continue
+        for (climb, _), value, gradient in zip(live, values, gradients, strict=True):
+            climb.tell(float(value), gradient)
+        if report is not None:
+            report(f"{text}, step {step} of {len(live)} climbs")
 
-    Two ends are one mode where their values agree and they either lie close together or are joined
-    by a ridge, which the value halfway between them shows.
+
+def _finish(objective: Objective, starts: list[_Start], report: Report | None) -> None:
+    """Climb from the best end, and from those that may lie below its mode, to their summits."""
+    starts.sort(key=lambda s: -s.climb.value)
+    near = [s for s in starts[:3] if s.climb.value > starts[0].climb.value - _NEAR]
+    for start in near:
+        start.climb.evaluations = 1
+    _climb_all(Rung(objective, len(near), Stop()), near, "finish", report)
+
+
+def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
+    """Climbs in falling order of their values, with those to one mode joined and counted.
+
+    Two climbs lead to one mode where their values agree and they either end close together or a
+    ridge joins their ends, which the value halfway between them shows.
     """
-    ordered = sorted(found, key=lambda item: -item[0].value)
-    kept: list[tuple[Summit, int]] = []
-    for summit, count in ordered:
-        for k, (other, number) in enumerate(kept):
-            if _same(summit, other, objective, space):
-                kept[k] = (other, number + count)
+    ordered = sorted(starts, key=lambda s: -s.climb.value)
+    pairs = [
+        (i, j)
+        for i in range(len(ordered))
+        for j in range(i)
+        if abs(ordered[i].climb.value - ordered[j].climb.value) < _SAME_VALUE
+        and _gap(ordered[i].climb, ordered[j].climb) >= _SAME_POINT
+    ]
+    joined = set()
+    if pairs:
+        middle = np.stack([0.5 * (ordered[i].climb.point + ordered[j].climb.point) for i, j in pairs])
+        try:
+            between = objective.values(middle)
+        except (ValueError, NotConvergedError):
+            between = np.full(len(pairs), np.nan)
+        for (i, j), value in zip(pairs, between, strict=True):
+            if value >= ordered[i].climb.value - _SAME_VALUE:
+                joined.add((i, j))
+    kept: list[int] = []
+    counts: dict[int, int] = {}
+    own: dict[int, bool] = {}
+    for i, start in enumerate(ordered):
+        for j in kept:
+            close = abs(start.climb.value - ordered[j].climb.value) < _SAME_VALUE
+            if close and ((i, j) in joined or _gap(start.climb, ordered[j].climb) < _SAME_POINT):
+                counts[j] += start.count
+                own[j] |= start.kept
                 break
         else:
-            kept.append((summit, count))
-    return kept
+            kept.append(i)
+            counts[i], own[i] = start.count, start.kept
+    return [_Start(ordered[k].climb, counts[k], own[k]) for k in kept]
 
 
-def _same(a: Summit, b: Summit, objective: Objective, space: Space) -> bool:
-    if abs(a.value - b.value) >= _SAME_VALUE:
-        return False
-    if np.abs(a.point - b.point)[space.learn].max(initial=0.0) < _SAME_POINT:
-        return True
-    try:
-        between = objective.value(0.5 * (a.point + b.point))
-    except (ValueError, NotConvergedError):
-        return False
-    return between >= min(a.value, b.value) - _SAME_VALUE
+def _gap(a: Climb, b: Climb) -> float:
+    return float(np.abs(a.point - b.point)[a.box.learn].max(initial=0.0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.kernels.parameters import (
     BANDWIDTH,
     FREQUENCY,
@@ -16,6 +17,7 @@ from bayesgen.kernels.parameters import (
     VARIANCE,
     Coordinates,
 )
+from bayesgen.models.search.ascent import Box
 from bayesgen.models.search.inputs import InputScales
 
 # Width of the box of logarithms: factors that no data could tell apart from 0 or ∞.
@@ -26,29 +28,18 @@ _NOISE = (-23.0, 7.0)
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters z = (θ, log s[, log σ²]) of a search.
+    """The parameters z = (θ, log s, log σ²) of a search.
 
     Attributes:
-        learn: which entries are learnt, booleans (P,).
-        low, high: ends of the box, (P,).
+        box: which entries are learnt, and where.
         rescaled: entries that multiply the whole prior covariance by c when log c is added to them,
             or None where the scale is not free.
         size: number of entries of θ.
     """
 
-    learn: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    box: Box
     rescaled: list[int] | None
     size: int
-
-    def clip(self, z: np.ndarray) -> np.ndarray:
-        """Points (..., P) moved into the box; entries that are not learnt are kept."""
-        return np.where(self.learn, np.clip(z, self.low, self.high), z)
-
-    def at_bound(self, z: np.ndarray) -> np.ndarray:
-        """Which learnt entries lie on the edge of the box, booleans (P,)."""
-        return self.learn & ((z <= self.low) | (z >= self.high))
 
 
 def kernel_box(
@@ -94,6 +85,28 @@ def _limits(
         spread = abs(math.log(inputs.mean_square(columns)))
         return unit - 2 * _FAR - spread, unit + 2 * _FAR + spread
     return -_FAR, _FAR
+
+
+def kernel_space(
+    gram: KernelGram, inputs: InputScales, variance: float, carries_scale: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The box of θ of a kernel on its inputs.
+
+    Args:
+        gram: kernel on the inputs.
+        inputs: scales of the inputs.
+        variance: typical variance of the prior, in squared units of the targets.
+        carries_scale: whether the kernel's own variances set the size of the prior. Otherwise an
+            outputscale does, and they are relative to it.
+    """
+    return kernel_box(gram.coordinates, inputs, variance if carries_scale else 1.0)
+
+
+def mean_diagonal(gram: Gram) -> float:
+    """Mean prior variance at the given parameters, over some of the inputs; at least positive."""
+    some = gram.x[:: max(1, len(gram.x) // 200)]
+    mean = float(gram.diagonal(gram.start(), some).double().mean())
+    return mean if math.isfinite(mean) and mean > 0 else 1.0
 
 
 def noise_box(mean_square: float) -> tuple[float, float]:

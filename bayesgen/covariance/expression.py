@@ -316,15 +316,13 @@ def _cosine(own: Leaf) -> Values | None:
 @leaf(gpytorch.kernels.LinearKernel)
 def _linear(own: Leaf) -> Values:
     variance, columns = own.parameter("variance"), own.columns
-    return lambda theta, pairs: (pairs.left(columns) * variance(theta)) @ pairs.right(columns).mT
+    return lambda theta, pairs: pairs.products(columns, variance(theta))
 
 
 @leaf(gpytorch.kernels.PolynomialKernel)
 def _polynomial(own: Leaf) -> Values:
     offset, columns, power = own.parameter("offset"), own.columns, own.kernel.power
-    return lambda theta, pairs: (
-        pairs.left(columns) @ pairs.right(columns).mT + offset(theta)[..., None]
-    ) ** power
+    return lambda theta, pairs: (pairs.products(columns) + offset(theta)[..., None]) ** power
 
 
 @leaf(gpytorch.kernels.ConstantKernel)
@@ -333,7 +331,7 @@ def _constant(own: Leaf) -> Values:
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
         number = _number(constant(theta).to(pairs.x1), theta)
-        return number * pairs.x1.new_ones(len(pairs.x1), len(pairs.x2))
+        return number * pairs.x1.new_ones(pairs.shape)
 
     return values
 

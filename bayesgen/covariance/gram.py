@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bayesgen.covariance.distances import BLOCK, squared_distances
 from bayesgen.covariance.expression import Expression, Opaque, expression
-from bayesgen.covariance.pairs import Pairs
+from bayesgen.covariance.pairs import LowerPairs, Pairs
 from bayesgen.covariance.radial import Profile, profile_of
 from bayesgen.kernels import evaluate, has_only_a_lengthscale, with_lengthscale
 from bayesgen.kernels.parameters import Coordinates
@@ -64,10 +64,14 @@ class Gram(ABC):
         """Gram matrices at S settings θ (S, p), (S, n, n)."""
         return torch.stack([self.matrix(one) for one in theta])
 
-    def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Gram matrices (S, n, n) at S settings θ (S, p), and the function of their weights.
+    def lower_matrices(self, theta: Tensor) -> Tensor:
+        """Gram matrices at S settings θ (S, p), (S, n, n), right on and below the diagonal."""
+        return self.matrices(theta)
 
-        It takes weights (S, n, n) to ⟨weights, ∂K/∂θⱼ⟩ (S, p) and is called once.
+    def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As `lower_matrices`, and the function of their weights.
+
+        It takes symmetric weights (S, n, n) to ⟨weights, ∂K/∂θⱼ⟩ (S, p) and is called once.
         """
 
         def pulls(weights: Tensor) -> Tensor:
@@ -76,16 +80,19 @@ class Gram(ABC):
         return self.matrices(theta), pulls
 
     def tangents(self, theta: Tensor) -> Tensor:
-        """Derivatives ∂K/∂θⱼ for each j, (p, n, n), by central differences."""
+        """Derivatives ∂K/∂θⱼ at S settings θ (S, p), (S, p, n, n), by central differences."""
         step = torch.finfo(self.x.dtype).eps ** (1 / 3)
-        low, high = self.limits()
-        each = []
-        for j in range(len(theta)):
-            up, down = theta.clone(), theta.clone()
-            up[j] = min(float(theta[j]) + step, max(float(high[j]), float(theta[j])))
-            down[j] = max(float(theta[j]) - step, min(float(low[j]), float(theta[j])))
-            each.append((self.matrix(up) - self.matrix(down)).div_(float(up[j] - down[j])))
-        return torch.stack(each) if each else self.x.new_zeros(0, len(self.x), len(self.x))
+        low, high = (end.to(theta) for end in self.limits())
+        (S, p), n = theta.shape, len(self.x)
+        if not p:
+            return self.x.new_zeros(S, 0, n, n)
+        # At an end of its range, the difference is one-sided.
+        up = torch.where(theta + step > high, torch.maximum(theta, high), theta + step)
+        down = torch.where(theta - step < low, torch.minimum(theta, low), theta - step)
+        own = theta[:, None, :].expand(S, p, p)
+        moved = [torch.diagonal_scatter(own, end, dim1=-2, dim2=-1) for end in (up, down)]
+        K = self.matrices(torch.stack(moved).reshape(-1, p)).reshape(2, S, p, n, n)
+        return (K[0] - K[1]).div_((up - down)[..., None, None])
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """Ends of the range of each θⱼ, (p,); infinite where there is none."""
@@ -272,19 +279,33 @@ class ParameterGram(KernelGram):
             n = len(self.x)
             return self.expression(theta, self.pairs).expand(len(theta), n, n).clone()
 
+    def lower_matrices(self, theta: Tensor) -> Tensor:
+        """As `Gram.lower_matrices`, from half of the pairs."""
+        if not self.expression.by_rows:
+            return self.matrices(theta)
+        with torch.no_grad():
+            values = self.expression(theta, self._lower)
+        return self._lower.unpack(values.expand(len(theta), *values.shape[-2:]))
+
     def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """As `Gram.with_pulls`, evaluated together."""
+        """As `Gram.with_pulls`, from half of the pairs."""
         with torch.enable_grad():
             at = theta.detach().requires_grad_()
-            K = self.expression(at, self.pairs)
+            half = self.expression.by_rows
+            K = self.expression(at, self._lower if half else self.pairs)
 
         def pulls(weights: Tensor) -> Tensor:
-            (gradient,) = torch.autograd.grad(K, at, weights, materialize_grads=True)
+            packed = self._lower.pack(weights) if half else weights
+            (gradient,) = torch.autograd.grad(K, at, packed, materialize_grads=True)
             return gradient
 
         if not K.requires_grad:
             return super().with_pulls(theta)
-        return K.detach().clone(), pulls
+        return self._lower.unpack(K.detach()) if half else K.detach().clone(), pulls
+
+    @cached_property
+    def _lower(self) -> LowerPairs:
+        return LowerPairs(self.x)
 
     def _opaque(self) -> Opaque:
         return Opaque(self.base, self.coordinates, tuple(range(self.x.shape[1])))

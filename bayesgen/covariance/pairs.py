@@ -7,6 +7,9 @@ from torch import Tensor
 
 from bayesgen.covariance.distances import squared_distances
 
+# Largest number of squared differences that are kept for all columns together.
+_KEPT = 2**23
+
 
 class Pairs:
     """All pairs of rows of two sets of inputs, with the distances that kernels use.
@@ -36,6 +39,21 @@ class Pairs:
         part = Pairs(self.x1[rows], self.x2)
         part._whole, part._rows = self, rows
         return part
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (m, n) of covariances of these pairs."""
+        return len(self.x1), len(self.x2)
+
+    def products(self, columns: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
+        """Inner products Σ_c w_c x1ᵢ_c x2ⱼ_c over some columns, (..., m, n).
+
+        Args:
+            columns: columns of the inputs.
+            weights: weights w (..., 1, len(columns)) or (..., 1, 1), or None for 1. Differentiable.
+        """
+        left = self.left(columns) if weights is None else self.left(columns) * weights
+        return left @ self.right(columns).mT
 
     def left(self, columns: tuple[int, ...]) -> Tensor:
         """Columns of x1, (m, len(columns))."""
@@ -96,3 +114,66 @@ class Pairs:
             return self.left(columns) - self.right(columns).mT
         other = None if self._same else self.right(columns)
         return squared_distances(self.left(columns), other)
+
+
+class LowerPairs(Pairs):
+    """The pairs on and below the diagonal of one set of inputs, as one row of n(n + 1)/2 pairs.
+
+    Kernels evaluate half as many covariances as for all pairs; `unpack` makes matrices of them.
+
+    Args:
+        x: inputs, (n, d).
+
+    Example:
+        >>> LowerPairs(torch.tensor([[0.0], [3.0]])).distances((0,))
+        tensor([[0., 3., 0.]])
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__(x)
+        n = len(x)
+        i, j = torch.tril_indices(n, n, device=x.device)
+        self.index = i * n + j
+        self._by_column: dict[tuple[int, ...], Tensor] = {}
+        self._twice = torch.where(i == j, 1.0, 2.0).to(x.dtype)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (1, n(n + 1)/2) of covariances of these pairs."""
+        return 1, len(self.index)
+
+    def products(self, columns: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
+        """Inner products over some columns; see `Pairs.products`."""
+        return self._packed(super().products(columns, weights))
+
+    def scaled_squares(self, columns: tuple[int, ...], lengthscale: Tensor) -> Tensor:
+        """Squared distances in units of the length-scales; see `Pairs.scaled_squares`.
+
+        They are one matrix product of the inverse squared length-scales and the squared differences
+        of each column, which are kept where they need not much memory.
+        """
+        if len(columns) * len(self.index) > _KEPT:
+            return self._packed(super().scaled_squares(columns, lengthscale))
+        if columns not in self._by_column:
+            each = [self.differences(c).square() for c in columns]
+            self._by_column[columns] = torch.cat(each)
+        return lengthscale**-2 @ self._by_column[columns]
+
+    def unpack(self, values: Tensor) -> Tensor:
+        """Values (..., 1, n(n + 1)/2) as matrices (..., n, n) with zeros above the diagonal."""
+        n = len(self.x1)
+        result = values.new_zeros(*values.shape[:-2], n * n)
+        result[..., self.index] = values[..., 0, :]
+        return result.reshape(*values.shape[:-2], n, n)
+
+    def pack(self, weights: Tensor) -> Tensor:
+        """Symmetric weights (..., n, n) as weights of the pairs, (..., 1, n(n + 1)/2)."""
+        return self._packed(weights) * self._twice
+
+    def _packed(self, matrices: Tensor) -> Tensor:
+        return matrices.flatten(-2)[..., None, self.index]
+
+    def _compute(self, what: str, columns: tuple[int, ...]) -> Tensor:
+        if what == "distances":
+            return self.squares(columns).sqrt()
+        return self._packed(super()._compute(what, columns))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.kernels.parameters import LENGTH
 from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
 from bayesgen.models.gp.problem import GPSetting, Problem
 from bayesgen.models.search import multistart, space as spaces
@@ -30,20 +31,24 @@ from bayesgen.models.search.multistart import Mode, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
 
-# Number of settings that are screened for each start.
-_SCREENED = 32
+# Number of settings that are screened, and of brief climbs, for each start.
+_SCREENED, _FIRST = 48, 4
+# Number of parameters of a kernel up to which the number of starts is as given, and the number
+# above which it does not grow any more.
+_PLAIN, _MOST = 5, 15
 # Numbers of points of the stages before all points are used.
 _FEW, _SOME = 120, 500
 # Stages: evaluations of one climb on few and on some points, and predicted gain that ends a climb.
-_ROUGH = Stop(gain=0.05, evaluations=12)
+_BRIEF = Stop(gain=0.05, evaluations=7)
+_ROUGH = Stop(gain=0.05, evaluations=20)
 _MEDIUM = Stop(gain=0.05, evaluations=30)
-_CLOSE = Stop(gradient=1e-3, gain=2e-3, evaluations=100)
+_CLOSE = Stop(gradient=1e-3, gain=0.01, evaluations=100)
 # Number of climbs on all of many points.
 _ON_MANY = 2
 # Largest number of points for the Fisher information that starts a climb.
-_FISHER = 200
+_FISHER = 60
 # Largest number of points whose settings are evaluated together, and of matrix entries at a time.
-_TOGETHER, _ENTRIES = 256, 2**19
+_TOGETHER, _ENTRIES = 512, 2**19
 # Range of the logarithm of the share of noise in the variance that is drawn.
 _NOISE = (math.log(1e-4), math.log(3.0))
 # Shares of noise that are tried with the user's own kernel.
@@ -67,7 +72,7 @@ class GaussianObjective:
         self, gram: KernelGram, y: Tensor, noise: Tensor | None, few: Tensor | None = None
     ) -> None:
         self.gram, self.y, self.noise = gram, y, noise
-        self.single = LogMarginalLikelihood(gram, y)
+        self.single, self.size = LogMarginalLikelihood(gram, y), y.numel()
         self._subset, self._few = few, None if few is None else self._on(few)
 
     def _on(self, rows: Tensor) -> GaussianObjective:
@@ -108,11 +113,31 @@ class GaussianObjective:
         if self._few is not None:
             assert self._subset is not None
             return self._few.curvatures(z) * (len(self.y) / len(self._subset))
+        if self._chunks(len(z)):
+            parts = [self._fisher(z[some]) for some in self._chunks(len(z) * z.shape[1])]
+            return np.concatenate(parts)
         result = np.full((*z.shape, z.shape[1]), np.nan)
         for k, one in enumerate(z):
             with contextlib.suppress(ValueError), _without_jitter_warnings():
                 result[k] = self.single.fisher(*self.split(one)).cpu().numpy()
         return result
+
+    def _fisher(self, z: np.ndarray) -> np.ndarray:
+        """Fisher information at several settings, NaN where the covariance is singular."""
+        Z, p = self.y.new_tensor(z), z.shape[1] - 2
+        n, C = self.y.shape
+        scale = Z[:, p].exp()[:, None, None]
+        noise = Z[:, p + 1].exp()[:, None] if self.noise is None else self.noise.reshape(1, n)
+        K = self.gram.matrices(Z[:, :p]).mul_(scale)
+        A = K.clone()
+        A.diagonal(dim1=-2, dim2=-1).add_(noise)
+        lower, info = torch.linalg.cholesky_ex(A)
+        lower[info > 0] = math.nan
+        inverse = torch.cholesky_inverse(lower)[:, None]
+        slopes = inverse @ torch.cat([self.gram.tangents(Z[:, :p]) * scale[:, None], K[:, None]], 1)
+        each = torch.cat([slopes, inverse * noise[:, None, None, :]], 1)
+        rows, columns = each.flatten(2), each.mT.flatten(2)
+        return (0.5 * C * (rows @ columns.mT)).cpu().numpy()
 
     def _chunks(self, count: int) -> list[slice]:
         """The settings that are evaluated together; none where each is evaluated alone."""
@@ -225,8 +250,9 @@ def search(
 
     Args:
         problem: the problem to solve.
-        starts: number of starts that are climbed, besides the user's own; for more than 500 points
-            two of them are climbed on all points. With 1, only the user's own values are climbed.
+        starts: number of starts that are climbed on up to 500 points, for a kernel of up to five
+            parameters; more for more parameters. For more points, two of them are climbed on all
+            points. The user's own values are one more. With 1, they are the only start.
         seed: seed of the draws.
         progress: called as progress(done, expected, what) after each evaluation.
 
@@ -236,6 +262,8 @@ def search(
     tasks, inputs = _tasks(problem)
     B = len(tasks.y)
     random = np.random.default_rng(seed)
+    if starts > 1:
+        starts = max(3, math.ceil(starts * _complexity(tasks.gram)))
     few = subset(tasks.gram.x, _FEW, random)
     some = subset(tasks.gram.x, _SOME, random)
     small = tasks.on(few)
@@ -245,11 +273,23 @@ def search(
     found = []
     for b in range(B):
         report = _reporter(progress, b, B)
-        candidates = _ranked(draws[b], values[b], 2 * starts) if starts > 1 else []
+        candidates = _ranked(draws[b], values[b], _FIRST * starts) if starts > 1 else []
         own = _own_start(small, b)
         rungs = _rungs((small, middle, tasks), b, starts)
         found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
     return Landscapes(found, tasks.space)
+
+
+def _complexity(gram: KernelGram) -> float:
+    """How many starts the kernel needs, relative to one with few parameters.
+
+    The length-scales of all columns in one kernel count as one parameter: they rarely give rise to
+    more modes.
+    """
+    count = sum(
+        1 if p.role == LENGTH else p.where.stop - p.where.start for p in gram.coordinates.parameters
+    )
+    return max(1.0, min(count, _MOST) / _PLAIN)
 
 
 def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Rung]:
@@ -271,9 +311,13 @@ def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Ru
     if starts == 1:
         return [Rung(whole, 0, _CLOSE)]
     many = tasks.y.shape[1] > 1.25 * _SOME
-    rungs = [Rung(objectives[0][1], 2 * starts, _ROUGH)]
+    near = objectives[0][1]
+    rungs = [Rung(near, _FIRST * starts, _BRIEF)]
+    if near is whole:
+        rungs.append(Rung(near, 2 * starts, _ROUGH))
     rungs += [Rung(made, starts, _MEDIUM) for _, made in objectives[1:-1]]
-    return [*rungs, Rung(whole, _ON_MANY if many else starts, _CLOSE)]
+    last = Rung(whole, _ON_MANY, _CLOSE) if many else Rung(whole, starts - 2, _CLOSE, fresh=2)
+    return [*rungs, last]
 
 
 def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
@@ -357,7 +401,7 @@ def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     for start in range(0, len(draws), size):
         some = slice(start, start + size)
         Z = y.new_tensor(draws[some])
-        A = tasks.gram.matrices(Z[:, :p]).mul_(Z[:, p].exp()[:, None, None])
+        A = tasks.gram.lower_matrices(Z[:, :p]).mul_(Z[:, p].exp()[:, None, None])
         A.diagonal(dim1=-2, dim2=-1).add_(Z[:, p + 1].exp()[:, None])
         lower, info = torch.linalg.cholesky_ex(A)
         half = torch.linalg.solve_triangular(lower, columns.expand(len(Z), -1, -1), upper=False)

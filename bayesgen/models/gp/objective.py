@@ -221,7 +221,7 @@ class LogMarginalLikelihood:
         scale = checks.positive("scale", scale, like=self.y)
         noise = checks.positive("noise", noise, like=self.y)
         p = len(theta)
-        matrix, tangents = self.gram.matrix(theta), self.gram.tangents(theta)
+        matrix, tangents = self.gram.matrix(theta), self.gram.tangents(theta[None])[0]
         result = self.y.new_zeros(p + 2, p + 2)
         for group in noise_groups(spread(noise)):
             factor = solvers.cholesky(partial(_shifted, matrix, scale, group.noise))

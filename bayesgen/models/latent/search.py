@@ -57,7 +57,7 @@ class LaplaceObjective:
 
     def __init__(self, gram: Gram, likelihood: Likelihood, y: Tensor) -> None:
         self.evidence = LaplaceEvidence(gram, likelihood, y)
-        self.likelihood, self.y = likelihood, y
+        self.likelihood, self.y, self.size = likelihood, y, len(y)
         self._known: list[tuple[np.ndarray, list[Tensor]]] = []
 
     def split(self, z: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-# Largest first change of a coordinate, and largest of any step.
+# Length of the first trust region, and the largest.
 _FIRST, _LARGEST = 1.0, 4.0
 # Ridge of the model's curvature, relative to its largest entry.
 _RIDGE = 1e-10
@@ -58,8 +59,8 @@ class Climb:
     """A climb to the local maximum near a start, in steps that a caller evaluates.
 
     The model of the function is quadratic. Its curvature starts from the Fisher information, if it
-    is given, and follows the changes of the gradient by damped BFGS updates. Each step maximises
-    the model within the box and within a bound on each coordinate's change (a trust region).
+    is given, and follows the changes of the gradient by symmetric rank-one updates. Each step
+    maximises the model within the box and within a distance (a trust region).
 
     The caller asks for a point with `proposal`, and answers with `tell`, until the proposal is None.
 
@@ -75,8 +76,10 @@ class Climb:
         value: the largest value so far.
         gradient: gradient there, (P,).
         evaluations: number of values with gradient that were told, with that of the start.
+        pace: gain of the last steps, averaged, in nats.
+        ended: whether the last proposal ended at a maximum.
 
-    Source: Nocedal & Wright (2006), algorithms 4.1 and 18.2 (damped BFGS).
+    Source: Nocedal & Wright (2006), algorithms 4.1 and 6.2.
 
     Example:
         >>> box = Box(np.array([True]), np.array([-5.0]), np.array([5.0]))
@@ -104,9 +107,10 @@ class Climb:
         self.model = self._initial(curvature)
         self._value_then = -np.inf
         self._step, self._gain = np.zeros(0), 0.0
+        self.pace, self.ended = np.inf, False
 
     def _initial(self, curvature: np.ndarray | None) -> np.ndarray:
-        """The curvature of the model at the current point, positive definite."""
+        """The curvature of the model at the current point."""
         count = len(self.learn)
         if curvature is not None:
             own = curvature[np.ix_(self.learn, self.learn)]
@@ -121,9 +125,16 @@ class Climb:
         """Largest entry of the gradient among the learnt parameters that are free to move."""
         return self.box.steepest(self.point, self.gradient)
 
+    def curvature(self) -> np.ndarray:
+        """The model's curvature with its eigenvalues made positive, (P, P), to start another one."""
+        values, vectors = np.linalg.eigh(self.model)
+        result = np.zeros((len(self.point), len(self.point)))
+        result[np.ix_(self.learn, self.learn)] = (vectors * np.abs(values)) @ vectors.T
+        return result
+
     def refresh(self, curvature: np.ndarray | None) -> None:
         """Start the model again at the current point."""
-        self.model, self.radius = self._initial(curvature), 0.1 * _FIRST
+        self.model, self.radius = self._initial(curvature), max(self.radius, 0.3 * _FIRST)
         self.wants_curvature = False
 
     def proposal(self, stop: Stop) -> np.ndarray | None:
@@ -132,14 +143,17 @@ class Climb:
         Where no step gains more than rounding, `wants_curvature` is set once, and the caller may
         `refresh` the model and ask again.
         """
-        if self.evaluations >= stop.evaluations or self.steepest < stop.gradient:
+        self.ended = False
+        if self.evaluations >= stop.evaluations:
             return None
         step, gain = self._best_step()
-        if gain < stop.gain:
+        if self.steepest < stop.gradient or gain < stop.gain:
+            self.ended = True
             return None
         if self.radius < 1e-9 or gain <= 1e-15 * (1 + abs(self.value)):
             gained = self.value - self._value_then > 1e-10 * (1 + abs(self.value))
             self._value_then, self.wants_curvature = self.value, bool(gained)
+            self.ended = not gained
             return None
         new = self.point.copy()
         new[self.learn] = np.clip(self.point[self.learn] + step, self.low, self.high)
@@ -149,7 +163,7 @@ class Climb:
     def tell(self, value: float, gradient: np.ndarray) -> None:
         """Take the value and gradient at the last proposal; a value that is not finite failed."""
         self.evaluations += 1
-        step, length = self._step, float(np.abs(self._step).max(initial=0.0))
+        step, length = self._step, float(np.linalg.norm(self._step))
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             self.radius = 0.25 * length
             return
@@ -159,6 +173,8 @@ class Climb:
             self.radius = 0.25 * length
         elif ratio > 0.75 and length > 0.8 * self.radius:
             self.radius = min(2.5 * self.radius, _LARGEST)
+        gained = max(value - self.value, 0.0)
+        self.pace = gained if np.isinf(self.pace) else 0.7 * self.pace + 0.3 * gained
         new = self.point.copy()
         new[self.learn] += step
         # Where values are equal up to rounding, the smaller gradient tells which is nearer the top.
@@ -168,60 +184,62 @@ class Climb:
             self.point, self.value, self.gradient = new, value, gradient
 
     def _best_step(self) -> tuple[np.ndarray, float]:
-        """The step that maximises the model within box and trust region, and its predicted gain."""
+        """The step that maximises the model within box and trust region, and its predicted gain.
+
+        Coordinates that would leave the box are set to its edge, one after the other, and the step
+        of the others is computed again.
+        """
         g, x = self.gradient[self.learn], self.point[self.learn]
-        low = np.maximum(self.low - x, -self.radius)
-        high = np.minimum(self.high - x, self.radius)
-        step = _box_step(self.model, g, low, high)
-        gain = float(g @ step - 0.5 * step @ self.model @ step)
-        simple = _cauchy_step(self.model, g, low, high)
-        other = float(g @ simple - 0.5 * simple @ self.model @ simple)
-        return (step, gain) if gain >= other else (simple, other)
+        low, high = self.low - x, self.high - x
+        step, free = np.zeros_like(g), ~(((high <= 0) & (g > 0)) | ((low >= 0) & (g < 0)))
+        for _ in range(len(g)):
+            held = np.flatnonzero(~free)
+            move = np.flatnonzero(free)
+            if not len(move):
+                break
+            right = g[move] - self.model[np.ix_(move, held)] @ step[held]
+            step[move] = _trust_step(self.model[np.ix_(move, move)], right, self.radius)
+            out = free & ((step < low) | (step > high))
+            step = np.clip(step, low, high)
+            if not out.any():
+                break
+            free &= ~out
+        return step, float(g @ step - 0.5 * step @ self.model @ step)
 
     def _update(self, step: np.ndarray, change: np.ndarray) -> None:
-        """Damped BFGS update, Nocedal & Wright (2006), procedure 18.2."""
-        pushed = self.model @ step
-        own = float(step @ pushed)
-        if own <= 0:
-            return
-        along = float(step @ change)
-        theta = 1.0 if along >= 0.2 * own else 0.8 * own / (own - along)
-        mixed = theta * change + (1 - theta) * pushed
-        self.model = (
-            self.model
-            - np.outer(pushed, pushed) / own
-            + np.outer(mixed, mixed) / float(step @ mixed)
-        )
+        """Symmetric rank-one update, Nocedal & Wright (2006), eq. 6.24 and 6.26."""
+        rest = change - self.model @ step
+        along = float(rest @ step)
+        if abs(along) > 1e-8 * float(np.linalg.norm(rest) * np.linalg.norm(step)):
+            self.model = self.model + np.outer(rest, rest) / along
 
 
-def _box_step(model: np.ndarray, g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Approximate maximiser of gᵀs − ½ sᵀBs in a box: coordinates that leave it are fixed in turn."""
-    step, free = np.zeros_like(g), np.ones(len(g), dtype=bool)
-    for _ in range(len(g)):
-        if not free.any():
+def _trust_step(model: np.ndarray, g: np.ndarray, radius: float) -> np.ndarray:
+    """The maximiser of gᵀs − ½ sᵀBs over ‖s‖ ≤ radius, for any symmetric B.
+
+    Source: Nocedal & Wright (2006), section 4.3.
+    """
+    values, vectors = np.linalg.eigh(model)
+    along = vectors.T @ g
+    tiny = 1e-12 * max(float(np.abs(values).max()), 1e-12)
+    if values[0] > tiny:
+        step = along / values
+        if np.linalg.norm(step) <= radius:
+            return vectors @ step
+    # The shift μ with ‖(B + μI)⁻¹g‖ = radius lies above −λ_min; bisection in log μ finds it.
+    low = max(0.0, -float(values[0])) + tiny
+    high = low + float(np.linalg.norm(g)) / radius
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        if np.linalg.norm(along / (values + middle)) > radius:
+            low = middle
+        else:
+            high = middle
+        if high < low * (1 + 1e-6):
             break
-        held = ~free
-        right = g[free] - model[np.ix_(free, held)] @ step[held]
-        try:
-            part = np.linalg.solve(model[np.ix_(free, free)], right)
-        except np.linalg.LinAlgError:
-            part = right / model.diagonal()[free]
-        step[free] = part
-        out = free & ((step < low) | (step > high))
-        step = np.clip(step, low, high)
-        if not out.any():
-            break
-        free &= ~out
-    return step
-
-
-def _cauchy_step(model: np.ndarray, g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The best step along the scaled gradient within a box."""
-    along = g / np.maximum(model.diagonal(), 1e-12)
-    along = np.where(((along < 0) & (low >= 0)) | ((along > 0) & (high <= 0)), 0.0, along)
-    if not along.any():
-        return along
-    bend = float(along @ model @ along)
-    best = float(g @ along) / bend if bend > 0 else np.inf
-    room = np.where(along > 0, high, low)[along != 0] / along[along != 0]
-    return along * min(best, float(room.min()))
+    step = along / (values + high)
+    length = float(np.linalg.norm(step))
+    if values[0] < 0 and length < 0.9 * radius:  # the gradient is normal to the bend: move along it
+        rest = math.sqrt(max(radius**2 - length**2, 0.0))
+        step[0] += math.copysign(rest, step[0] if step[0] else 1.0)
+    return vectors @ step

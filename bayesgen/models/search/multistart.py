@@ -12,15 +12,31 @@ from bayesgen.errors import NotConvergedError
 from bayesgen.models.search.ascent import Box, Climb, Stop
 
 # Two ends of climbs are one mode where their values and parameters differ by less than this.
-_SAME_VALUE, _SAME_POINT = 0.02, 0.1
+_SAME_VALUE = 0.02
+# Two climbs are joined where the model of the better one loses less than this at the other, in
+# nats; they are compared after every few steps.
+_CLOSE, _MERGED = 0.05, 4
+# Number of climbs that are compared on more points for each that continues there.
+_COMPARED = 3
 # Ends within this distance of the best, in nats, are finished too: they may lie below its mode.
 _NEAR = 0.5
+# A climb is given up after this number of evaluations where the best lies further above it than
+# this number of steps with the gain of its last ones.
+_PATIENT, _STEPS = 8, 10.0
+# Step of a coordinate in the differences of gradients.
+_STEP = 1e-5
 
 Report = Callable[[str], None]
 
 
 class Objective(Protocol):
-    """A log marginal likelihood of one task as a function of z (P,), at many z together."""
+    """A log marginal likelihood of one task as a function of z (P,), at many z together.
+
+    Attributes:
+        size: number of observations.
+    """
+
+    size: int
 
     def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (S,) and gradients (S, P) at z (S, P); NaN where the value does not exist.
@@ -61,11 +77,14 @@ class Rung:
         objective: the log marginal likelihood on the points of this stage.
         climbs: number of starts that are climbed.
         stop: when each climb ends.
+        fresh: number of candidates that start on these points, besides the ends of the
+            climbs on fewer points, which may all be one mode there.
     """
 
     objective: Objective
     climbs: int
     stop: Stop
+    fresh: int = 0
 
 
 @dataclass
@@ -100,31 +119,76 @@ def search(
     Raises:
         ValueError, NotConvergedError: the value exists at no start.
     """
-    points = [(z, 1) for z in candidates]
     starts: list[_Start] = []
-    before: Objective | None = None
     for level, rung in enumerate(rungs):
         text = f"stage {level + 1} of {len(rungs)}"
-        if rung.objective is before:
-            starts = starts[: rung.climbs] + [s for s in starts[rung.climbs :] if s.kept]
-        else:
-            chosen = [(z, count, False) for z, count in points[: rung.climbs]]
-            chosen += [(z, 1, True) for z in kept]
+        if level == 0:
+            chosen = [(z, False) for z in candidates[: rung.climbs]] + [(z, True) for z in kept]
             starts = _begun(rung.objective, chosen, box)
+        else:
+            moved = rung.objective is not rungs[level - 1].objective
+            starts = _best(starts, rung.climbs * (_COMPARED if moved else 1))
+            if moved:
+                starts = _continued(rung.objective, rungs[level - 1].objective, starts, box)
+                starts = _best(starts, rung.climbs)
+                every = max(1, len(candidates) // max(1, rung.fresh))
+                fresh = [(z, False) for z in candidates[::every][: rung.fresh]]
+                starts += _begun(rung.objective, fresh, box) if fresh else []
         _climb_all(rung, starts, text, report)
         starts = distinct(starts, rung.objective)
-        points = [(s.climb.point, s.count) for s in starts]
-        before = rung.objective
-    _finish(rungs[-1].objective, starts, report)
-    starts = distinct(starts, rungs[-1].objective)
-    return [Mode(s.climb.point, s.climb.value, s.count, s.climb.steepest) for s in starts]
+    last = rungs[-1]
+    _finish(last.objective, starts, report)
+    starts = distinct(starts, last.objective)
+    return [
+        Mode(s.climb.point, s.climb.value, s.count, s.climb.steepest)
+        for k, s in enumerate(starts)
+        if k == 0 or s.climb.ended
+    ]
+
+
+def _best(starts: list[_Start], count: int) -> list[_Start]:
+    """The best climbs, with the kept one."""
+    ordered = sorted(starts, key=lambda s: -s.climb.value)
+    return ordered[:count] + [s for s in ordered[count:] if s.kept]
 
 
 def _begun(
-    objective: Objective, chosen: list[tuple[np.ndarray, int, bool]], box: Box
+    objective: Objective, chosen: list[tuple[np.ndarray, bool]], box: Box
 ) -> list[_Start]:
     """Climbs from the points at which the value exists."""
-    z = box.clip(np.stack([point for point, _, _ in chosen]))
+    z = box.clip(np.stack([point for point, _ in chosen]))
+    values, gradients, good = _evaluated(objective, z)
+    curvatures = objective.curvatures(z[good])
+    starts = []
+    for number, k in enumerate(good):
+        curvature = None if curvatures is None else curvatures[number]
+        climb = Climb(z[k], float(values[k]), gradients[k], box, curvature)
+        starts.append(_Start(climb, 1, chosen[k][1]))
+    return starts
+
+
+def _continued(
+    objective: Objective, before: Objective, starts: list[_Start], box: Box
+) -> list[_Start]:
+    """The same climbs on more points, whose curvature is larger in proportion."""
+    values, gradients, good = _evaluated(objective, np.stack([s.climb.point for s in starts]))
+    result = []
+    for k in good:
+        old = starts[k].climb
+        curvature = old.curvature() * (objective.size / before.size)
+        climb = Climb(old.point, float(values[k]), gradients[k], box, curvature)
+        result.append(_Start(climb, starts[k].count, starts[k].kept))
+    return result
+
+
+def _evaluated(
+    objective: Objective, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values and gradients at some points, and the indices of those where they exist.
+
+    Raises:
+        ValueError: they exist at none of the points.
+    """
     values, gradients = objective(z)
     good = np.flatnonzero(np.isfinite(values) & np.isfinite(gradients).all(1))
     if not len(good):
@@ -132,13 +196,7 @@ def _begun(
             "the log marginal likelihood or its gradient is not finite at any start; the kernel or "
             "the likelihood may have no derivative there"
         )
-    curvatures = objective.curvatures(z[good])
-    starts = []
-    for number, k in enumerate(good):
-        curvature = None if curvatures is None else curvatures[number]
-        climb = Climb(z[k], float(values[k]), gradients[k], box, curvature)
-        starts.append(_Start(climb, *chosen[k][1:]))
-    return starts
+    return values, gradients, good
 
 
 def _climb_all(rung: Rung, starts: list[_Start], text: str, report: Report | None) -> None:
@@ -153,9 +211,14 @@ def _climb_all(rung: Rung, starts: list[_Start], text: str, report: Report | Non
                 climb.refresh(None if curvatures is None else curvatures[k])
             continue
         live = [(climb, z) for climb, z in proposals if z is not None]
+        top = max(s.climb.value for s in starts)
+        live = [(climb, z) for climb, z in live if not _hopeless(climb, top)]
+        step += 1
+        if step % _MERGED == 0:
+            starts[:] = _merged(starts)
+            live = [(climb, z) for climb, z in live if any(s.climb is climb for s in starts)]
         if not live:
             return
-        step += 1
         try:
             values, gradients = rung.objective(np.stack([z for _, z in live]))
         except (ValueError, NotConvergedError):
@@ -169,13 +232,60 @@ def _climb_all(rung: Rung, starts: list[_Start], text: str, report: Report | Non
             report(f"{text}, step {step} of {len(live)} climbs")
 
 
+def _merged(starts: list[_Start]) -> list[_Start]:
+    """The climbs without those that are on the way to the summit of a better one.
+
+    A climb is, where the model of the better one has nearly the same value at its point.
+    """
+    kept: list[_Start] = []
+    for start in sorted(starts, key=lambda s: -s.climb.value):
+        for other in kept:
+            if start.climb.evaluations > 2 and _distance(other.climb, start.climb) < _CLOSE:
+                other.count += start.count
+                other.kept |= start.kept
+                break
+        else:
+            kept.append(start)
+    return kept
+
+
+def _distance(better: Climb, other: Climb) -> float:
+    """Loss in nats at the point of another climb, by the curvature of the better one."""
+    gap = (other.point - better.point)[better.box.learn]
+    bend = np.abs(better.model) @ np.abs(gap)
+    return 0.5 * float(np.abs(gap) @ bend)
+
+
+def _hopeless(climb: Climb, top: float) -> bool:
+    """Whether a climb would need very many steps like its last ones to reach the best."""
+    return climb.evaluations > _PATIENT and top - climb.value > _STEPS * climb.pace
+
+
 def _finish(objective: Objective, starts: list[_Start], report: Report | None) -> None:
     """Climb from the best end, and from those that may lie below its mode, to their summits."""
     starts.sort(key=lambda s: -s.climb.value)
-    near = [s for s in starts[:3] if s.climb.value > starts[0].climb.value - _NEAR]
+    near = [s for s in starts[:2] if s.climb.value > starts[0].climb.value - _NEAR]
     for start in near:
         start.climb.evaluations = 1
+        if start.climb.steepest > Stop().gradient:
+            start.climb.refresh(_negative_hessian(objective, start.climb))
     _climb_all(Rung(objective, len(near), Stop()), near, "finish", report)
+
+
+def _negative_hessian(objective: Objective, climb: Climb) -> np.ndarray | None:
+    """The negative Hessian (P, P) by differences of gradients, or None where it is not finite."""
+    box, point = climb.box, climb.point
+    learnt = np.flatnonzero(box.learn)
+    # Towards the inside of the box, where the function exists.
+    steps = np.where(point + _STEP <= box.high, _STEP, -_STEP)
+    moved = np.stack([point + steps * (np.arange(len(point)) == k) for k in learnt])
+    try:
+        _, gradients = objective(moved)
+    except (ValueError, NotConvergedError):
+        return None
+    result = np.zeros((len(point), len(point)))
+    result[learnt] = (climb.gradient - gradients) / steps[learnt, None]
+    return 0.5 * (result + result.T) if np.isfinite(result).all() else None
 
 
 def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
@@ -190,7 +300,7 @@ def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
         for i in range(len(ordered))
         for j in range(i)
         if abs(ordered[i].climb.value - ordered[j].climb.value) < _SAME_VALUE
-        and _gap(ordered[i].climb, ordered[j].climb) >= _SAME_POINT
+        and _distance(ordered[j].climb, ordered[i].climb) >= _CLOSE
     ]
     joined = set()
     if pairs:
@@ -207,8 +317,9 @@ def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
     own: dict[int, bool] = {}
     for i, start in enumerate(ordered):
         for j in kept:
-            close = abs(start.climb.value - ordered[j].climb.value) < _SAME_VALUE
-            if close and ((i, j) in joined or _gap(start.climb, ordered[j].climb) < _SAME_POINT):
+            equal = abs(start.climb.value - ordered[j].climb.value) < _SAME_VALUE
+            near = _distance(ordered[j].climb, start.climb) < _CLOSE
+            if equal and ((i, j) in joined or near):
                 counts[j] += start.count
                 own[j] |= start.kept
                 break
@@ -216,7 +327,3 @@ def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
             kept.append(i)
             counts[i], own[i] = start.count, start.kept
     return [_Start(ordered[k].climb, counts[k], own[k]) for k in kept]
-
-
-def _gap(a: Climb, b: Climb) -> float:
-    return float(np.abs(a.point - b.point)[a.box.learn].max(initial=0.0))

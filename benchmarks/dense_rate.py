@@ -20,7 +20,7 @@ from _report import median, write
 from torch import Tensor
 
 from bayesgen import solvers
-from bayesgen.covariance.radial import squared_distances
+from bayesgen.covariance.distances import squared_distances
 from bayesgen.spectrum.spectrum import Spectrum
 
 NOISE = 0.1

@@ -30,7 +30,7 @@ from torch import Tensor
 
 import bayesgen as bg
 from bayesgen import solvers
-from bayesgen.covariance.radial import squared_distances
+from bayesgen.covariance.distances import squared_distances
 from bayesgen.spectrum.spectrum import Spectrum
 
 SIZES = (500, 1000, 2000, 4000, 8000, 20_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from bayesgen._internal.progress import Progress
 from bayesgen.evidence import EvidenceParts, better
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
+
+# Largest distance between the points at which the interpolants are compared.
+_SPACING = 0.002
 
 
 class Family(Protocol):
@@ -123,7 +127,7 @@ class _Search:
             return None
         spline = CubicHermiteSpline(nodes, values, slopes)
         fine = np.concatenate(
-            [np.linspace(a, b, 100, endpoint=False)[1:] for a, b in pairwise(nodes)]
+            [np.linspace(a, b, _points(b - a), endpoint=False)[1:] for a, b in pairwise(nodes)]
         )
         gains = spline(fine) - reached  # (points, B)
         wanted = gains.max(0) > tolerance
@@ -133,6 +137,11 @@ class _Search:
         candidates = np.unique(gains[:, wanted].argmax(0))
         total = np.clip(gains[candidates], 0, None).sum(1)
         return float(fine[candidates[total.argmax()]])
+
+
+def _points(gap: float) -> int:
+    """Number of points between two nodes at which the interpolants are compared."""
+    return max(100, math.ceil(gap / _SPACING))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """Fit thousands of small Gaussian processes at once, each with its own inputs and hyperparameters.
 
-Each step takes one batched Cholesky factorisation for all problems. The search is Fisher scoring on
-the exact gradient, with a separate damping for each problem.
+A grid of length-scales and noise ratios σ²/s is screened for each problem, by Cholesky
+factorisations of at most 48 of its points. Climbs start at the best two local maxima of the grid.
+They are Fisher scoring on the exact gradient, in the logarithms of the hyperparameters, with a
+separate damping for each climb; each step takes one batched Cholesky factorisation for all climbs.
+The inputs and targets of each problem are divided by powers of two of their own size, so that the
+search does not depend on their units.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gpytorch
@@ -17,10 +22,12 @@ from torch.distributions import Normal
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen.covariance.distances import decay_
 from bayesgen.covariance.gram import gram
 from bayesgen.covariance.radial import Profile, profile_of
 from bayesgen.evidence import EvidenceParts
-from bayesgen.kernels import with_lengthscale
+from bayesgen.kernels import lengthscale_bounds, with_lengthscale
+from bayesgen.kernels.structure import within
 from bayesgen.models.gp.fit import fixed
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
@@ -30,10 +37,30 @@ from bayesgen.posterior.posterior import Observed, Posterior
 
 # Largest number of entries of K in one chunk, chosen for a processor's cache and a GPU's memory.
 _CPU, _GPU = 2**21, 2**28
-# Largest number of steps.
-_STEPS = 100
-# Largest change of log ℓ, log s and log σ² in one step, and their largest distance from the start.
-_STRIDE, _REACH = 1.5, 14.0
+# Largest number of steps, and largest change of each coordinate in one step.
+_STEPS, _STRIDE = 100, 1.5
+# Gain in nats, relative to 1 + |log p(D)|, below which a climb ends, and below which one that
+# rounding stopped counts as converged.
+_GAIN, _SLACK = 1e-7, 1e-4
+# Largest damping, at which a climb is stopped.
+_STIFF = 1e9
+# Number of points and of length-scales that are screened, and the ratios σ²/s.
+_FEW, _LENGTHS, _RATIOS = 48, 8, (1e-3, 0.03, 1.0)
+# Outputscales that are screened where the noise is kept, in mean squares of the targets.
+_SIZES = (0.1, 1.0, 10.0)
+# Loss against the best start, in nats, up to which a second start is climbed.
+_MARGIN = 10.0
+# Range of the length-scale: share of the median distance to a nearest neighbour below which the
+# kernel is white noise, and multiples of the diameter (screened) and of the typical distance.
+_SHORTEST, _COVERED, _LONGEST = 0.5, 3.0, 1e3
+# The same for a kernel whose shape is learnt too, as factors of the logarithm.
+_SHORT_SHAPED, _LONG_SHAPED = 7.0, 14.0
+# Range of log α, and of log s and log σ² about the log mean square of the targets.
+_SHAPES, _LARGE, _NOISIEST = 14.0, 42.0, 7.0
+# Largest ratio s/σ² is as large as rounding allows; this is the largest ratio σ²/s, times n.
+_PURE = 1e6
+# Number of columns up to which distances are computed from differences, without cancellation.
+_COLUMNS = 16
 
 
 class BatchPosterior(Certified, Posterior):
@@ -46,7 +73,10 @@ class BatchPosterior(Certified, Posterior):
         lengthscale: length-scale ℓ of each data set, (B,).
         scale: outputscale s of each data set, a variance, (B,).
         noise: noise variance σ² of each data set, (B,).
-        converged: whether the search ended at a maximum, (B,).
+        converged: whether the search ended at a maximum, which may lie at the bound of a
+            constraint, (B,).
+        at_bound: whether a learnt hyperparameter ended on the edge of the searched range, (B,). The
+            smallest σ² is where s/σ² reaches the rounding level.
     """
 
     def __init__(
@@ -54,15 +84,31 @@ class BatchPosterior(Certified, Posterior):
         x: Tensor,
         observed: Observed,
         kernel: gpytorch.kernels.Kernel,
-        profile: Profile,
+        family: _Family,
         found: BatchFound,
         learnt: frozenset[str],
     ) -> None:
-        self._x, self._kernel, self._profile = x, kernel, profile
-        self._alpha, self.converged, self.learnt = found.alpha, found.converged, learnt
+        self._x, self._kernel, self._family = x, kernel, family
+        self._alpha, self.learnt = found.alpha, learnt
+        self.converged, self.at_bound = found.converged, found.at_bound
         self._observe(observed, found.parts)
-        self.lengthscale, self.scale, self.noise = found.settings.exp().unbind(-1)
+        self._settings = found.settings
+        self.lengthscale, self.scale, self.noise = found.settings[:, :3].exp().unbind(-1)
         self._last: tuple[int, GPPosterior] | None = None
+
+    @property
+    def kernels(self) -> list[gpytorch.kernels.Kernel]:
+        """The kernel of each data set, of unit outputscale and with its learnt parameters."""
+        return [self._kernel_of(b) for b in range(len(self._x))]
+
+    def _kernel_of(self, b: int) -> gpytorch.kernels.Kernel:
+        if self._family.learnt:
+            kernel: gpytorch.kernels.Kernel = with_lengthscale(self._kernel, self.lengthscale[b])
+        else:
+            kernel = copy.deepcopy(self._kernel)
+        if self._family.learns_shape:
+            kernel.alpha = self._settings[b, 3].exp()
+        return kernel
 
     def task(self, task: int) -> GPPosterior:
         """The posterior of one data set, as by `GaussianProcess.fit`; see `Posterior.task`.
@@ -70,13 +116,13 @@ class BatchPosterior(Certified, Posterior):
         The last posterior is cached.
         """
         if self._last is None or self._last[0] != task:
-            kernel = with_lengthscale(self._kernel, self.lengthscale[task])
-            matrices = gram(kernel, self._x[task])
+            matrices = gram(self._kernel_of(task), self._x[task])
             given = GPSetting(matrices.start(), self.scale[task], self.noise[task].reshape(1, 1, 1))
             observed = self.observed[task]
             free = Free(False, False, False)
             problem = Problem(matrices, observed, observed.y, zero_mean, given, free)
-            self._last = (task, GPPosterior(problem, fixed(problem), self.learnt))
+            found = replace(fixed(problem), at_bound=self.at_bound[task : task + 1])
+            self._last = (task, GPPosterior(problem, found, self.learnt))
         return self._last[1]
 
     def fitted(self) -> Tensor:
@@ -118,7 +164,9 @@ class BatchPosterior(Certified, Posterior):
         """
         x_new = self._new(x_new)
         cross = self.scale[:, None, None] * self._cross(x_new)
-        A = self.scale[:, None, None] * self._profile.value(_scaled(self._x, self.lengthscale))
+        x = self._family.active(self._x)
+        A = self._family.value(_scaled(x, self.lengthscale), self._settings)
+        A.mul_(self.scale[:, None, None])
         A.diagonal(dim1=-2, dim2=-1).add_(self.noise[:, None])
         half = torch.linalg.solve_triangular(torch.linalg.cholesky(A), cross.mT, upper=False)
         variance = (self.scale[:, None] - half.square().sum(1)).clamp(min=0)
@@ -137,7 +185,8 @@ class BatchPosterior(Certified, Posterior):
 
     def _cross(self, x_new: Tensor) -> Tensor:
         """Cross-covariances k(x_new, x) of unit outputscale, (B, m, n)."""
-        return self._profile.value(_scaled(x_new, self.lengthscale, self._x))
+        x_new, x = self._family.active(x_new), self._family.active(self._x)
+        return self._family.value(_scaled(x_new, self.lengthscale, x), self._settings)
 
     def __repr__(self) -> str:
         B, n, d = self._x.shape
@@ -149,16 +198,18 @@ class BatchFound:
     """Hyperparameters of B data sets, with the evidence and the solve at them.
 
     Attributes:
-        settings: log ℓ, log s and log σ², (B, 3).
+        settings: log ℓ, log s, log σ² and, for a rational quadratic kernel, log α, (B, 3 or 4).
         alpha: (sK + σ²I)⁻¹y, (B, n, C).
         parts: the `EvidenceParts`, batch shape (B,).
         converged: whether the search ended at a maximum, (B,).
+        at_bound: whether a learnt hyperparameter lies on the edge of the searched range, (B,).
     """
 
     settings: Tensor
     alpha: Tensor
     parts: EvidenceParts
     converged: Tensor
+    at_bound: Tensor
 
 
 def fit(
@@ -169,6 +220,7 @@ def fit(
     noise: Tensor,
     free: Free,
     progress: Progress | None,
+    scale_limits: tuple[float, float] = (0.0, math.inf),
 ) -> BatchPosterior:
     """Find the hyperparameters of largest evidence for each problem, and its posterior.
 
@@ -180,11 +232,12 @@ def fit(
         noise: noise variance to keep where it is not learnt, ().
         free: which hyperparameters are learnt.
         progress: called as progress(done, expected, what) after each chunk of problems.
+        scale_limits: open interval in which the outputscale is learnt.
 
     Raises:
         TypeError: y does not hold real numbers or differs from x in dtype.
-        ValueError: the shape of y does not match; the kernel is not radial; targets are all zero
-            and the outputscale is learnt.
+        ValueError: the shape of y does not match; the kernel is not radial; a target is not finite;
+            targets are all zero and the outputscale is learnt.
     """
     profile = profile_of(kernel)
     if profile is None:
@@ -192,187 +245,529 @@ def fit(
             "fit_batch needs a radial kernel with one length-scale (RBF, Matérn, "
             f"rational quadratic), got {type(kernel).__name__}"
         )
-    y = checks.real("y", y, like=x)
+    y = finite("y", y, like=x)
     B, n, _ = x.shape
-    if y.ndim not in (2, 3) or y.shape[:2] != (B, n):
+    if y.ndim not in (2, 3) or y.shape[:2] != (B, n) or not y.numel():
         raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")
     observed = Observed(y.reshape(B, n, -1), y.shape, True)
     y = observed.y
-    if free.scale and (y == 0).all(-1).all(-1).any():
+    zero = (y == 0).all(-1).all(-1)
+    if free.scale and zero.any():
         raise ValueError(
-            "y must not be zero throughout: the evidence of all-zero targets has no maximum"
+            f"y must not be zero throughout, as in problem {int(zero.nonzero()[0])}: the evidence "
+            "of all-zero targets has no maximum"
         )
+    family = _Family(kernel, profile, free)
     budget = _CPU if x.device.type == "cpu" else _GPU
     chunk = max(1, budget // (n * n))
     parts = []
     for start in range(0, B, chunk):
         some = slice(start, start + chunk)
-        problem = _Chunk(x[some], y[some], profile, kernel, free, scale, noise)
+        problem = _Chunk(x[some], y[some], family, free, scale, noise, scale_limits, start)
         parts.append(problem.solve())
         if progress is not None:
             progress(min(start + chunk, B), B, "problems")
-    z, alpha, numbers, done = (torch.cat(each) for each in zip(*parts, strict=True))
+    z, alpha, numbers, done, edge = (torch.cat(each) for each in zip(*parts, strict=True))
     expected, complexity, dof, error = numbers.unbind(-1)
     jitter, method = numbers.new_zeros(B), "exact, by batched Cholesky"
     evidence = EvidenceParts(expected, complexity, dof, error, jitter, n, method)
-    found = BatchFound(z, alpha, evidence, done)
-    return BatchPosterior(x, observed, kernel, profile, found, free.names())
+    found = BatchFound(z, alpha, evidence, done, edge)
+    return BatchPosterior(x, observed, kernel, family, found, free.names())
+
+
+def finite(name: str, value: Any, like: Tensor | None = None) -> Tensor:
+    """Check as `checks.real`, where a message about values that are not finite names the problem.
+
+    Args:
+        name: name of the argument.
+        value: numbers of B problems, (B, ...).
+        like: a tensor of the right dtype and device.
+    """
+    tensor = checks.as_tensor(name, value)
+    if tensor.is_floating_point() and tensor.ndim > 1:
+        bad = (~torch.isfinite(tensor)).flatten(1).sum(1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            more = int((bad > 0).sum()) - 1
+            others = f" (and {more} more problem(s) have some)" if more else ""
+            raise ValueError(
+                f"{name} must be finite; problem {first} has {int(bad[first])} NaN or infinite "
+                f"value(s){others}"
+            )
+    return checks.real(name, tensor, like=like)
+
+
+class _Family:
+    """A radial kernel as a function of q = ‖x − x'‖²/ℓ² and of the settings z.
+
+    The settings of a rational quadratic kernel, k = (1 + q/(2α))^−α, include log α.
+
+    Args:
+        kernel: the kernel.
+        profile: its profile.
+        free: which hyperparameters are learnt.
+
+    Attributes:
+        learnt: whether ℓ is learnt.
+        shaped: whether the kernel has a shape parameter α.
+        learns_shape: whether α is learnt.
+    """
+
+    def __init__(self, kernel: gpytorch.kernels.Kernel, profile: Profile, free: Free) -> None:
+        self.kernel, self.profile = kernel, profile
+        self.learnt = bool(free.kernel and kernel.raw_lengthscale.requires_grad)
+        self.shaped = isinstance(kernel, gpytorch.kernels.RQKernel)
+        self.learns_shape = self.shaped and free.kernel and bool(kernel.raw_alpha.requires_grad)
+
+    def active(self, x: Tensor) -> Tensor:
+        """The columns of inputs that the kernel uses."""
+        if self.kernel.active_dims is None:
+            return x
+        return x[..., list(within(self.kernel, tuple(range(x.shape[-1]))))]
+
+    def value(self, q: Tensor, z: Tensor) -> Tensor:
+        """k(q), (b, m, n), which may overwrite q."""
+        if not self.shaped:
+            return self.profile.value(q)
+        alpha = z[:, 3].exp()[:, None, None]
+        return decay_(q.div_(2 * alpha).log1p_().mul_(-alpha))
+
+    def with_slopes(self, q: Tensor, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """k(q), ∂k/∂ log ℓ and, where α is learnt, ∂k/∂ log α, each (b, n, n)."""
+        if not self.shaped:
+            slope = self.profile.slope(q.clone())
+            return self.profile.value(q), [slope]
+        alpha = z[:, 3].exp()[:, None, None]
+        u = q / (2 * alpha)
+        log = u.log1p()
+        k = decay_(log * -alpha)
+        slopes = [k * q / (1 + u)]
+        if self.learns_shape:
+            slopes.append(k * (alpha * (u / (1 + u) - log)))
+        return k, slopes
 
 
 @dataclass
 class _At:
-    """The log marginal likelihood of a chunk of problems at one setting, with derivatives.
+    """The log marginal likelihood of several problems at one setting each, with derivatives.
 
     Attributes:
-        value: log p(D) in nats, (b,).
-        gradient: gradient in (log ℓ, log s, log σ²), (b, 3).
-        fisher: Fisher information in the same coordinates, (b, 3, 3).
+        z: the settings, with σ² raised to the rounding level of s where it is learnt, (b, P).
+        value: log p(D) in nats, in the units of the search, (b,).
+        gradient: gradient in z, (b, P).
+        fisher: Fisher information in the same coordinates, (b, P, P).
+        floor: smallest log σ², (b,).
+        tilt: gradient of that floor in z, (b, P).
     """
 
+    z: Tensor
     value: Tensor
     gradient: Tensor
     fisher: Tensor
+    floor: Tensor
+    tilt: Tensor
+
+    def __getitem__(self, index: Tensor) -> _At:
+        return _At(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    def put(self, index: Tensor, other: _At) -> None:
+        """Replace some of the problems by others."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[index] = getattr(other, name)
 
 
 class _Chunk:
+    """Some of the problems, in units in which their inputs and targets are of order 1.
+
+    Args:
+        x: inputs, (b, n, d).
+        y: targets, (b, n, C).
+        family: the kernel.
+        free: which hyperparameters are learnt.
+        scale, noise: outputscale and noise variance to keep where they are not learnt, ().
+        scale_limits: open interval in which the outputscale is learnt.
+        first: number of the first problem, for error messages.
+
+    Attributes:
+        start: settings (log ℓ, log s, log σ²[, log α]) to keep or to start from, (b, P).
+        low, high: ends of the searched range, (b, P).
+        free: which entries are learnt, (P,).
+    """
+
     def __init__(
         self,
         x: Tensor,
         y: Tensor,
-        profile: Profile,
-        kernel: gpytorch.kernels.Kernel,
+        family: _Family,
         free: Free,
         scale: Tensor,
         noise: Tensor,
+        scale_limits: tuple[float, float] = (0.0, math.inf),
+        first: int = 0,
     ) -> None:
-        self.y, self.profile = y, profile
-        self.squares = _scaled(x, x.new_ones(len(x)))
-        size = y.square().mean((1, 2)).clamp(min=torch.finfo(y.dtype).tiny)
-        off = self.squares.flatten(1)
-        typical = off.median(1).values.clamp(min=1e-12 * off.amax(1).clamp(min=1e-300)).sqrt()
-        given = kernel.lengthscale.detach().reshape(()).to(x)
-        lengthscale = typical if free.kernel else given.expand(len(x))
-        s = size if free.scale else scale.to(x).reshape(()).expand(len(x))
-        sigma = 0.1 * size if free.noise else noise.to(x).reshape(()).expand(len(x))
-        self.start = torch.stack([lengthscale.log(), s.log(), sigma.log()], -1)
-        self.free = torch.tensor([free.kernel, free.scale, free.noise], device=x.device)
+        self.family, self.first = family, first
+        x = family.active(x)
+        x = x - x.mean(1, keepdim=True)
+        width, c = _power_of_two(x), _power_of_two(y)
+        self.log_c = c.log()
+        self.y = y / c[:, None, None]
+        self.squares = _scaled(x, width)
+        shift = [width.log(), 2 * self.log_c, 2 * self.log_c]
+        chosen = [family.learnt, free.scale, free.noise]
+        if family.shaped:
+            shift.append(torch.zeros_like(c))
+            chosen.append(family.learns_shape)
+        self.shift = torch.stack(shift, -1)  # from the units of the search to those of the data
+        self.free = torch.tensor(chosen, device=x.device)
+        tiny = torch.finfo(y.dtype).tiny
+        self.size = self.y.square().mean((1, 2)).clamp(min=tiny).log()
+        self._limit(scale, noise, scale_limits)
 
-    def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _limit(self, scale: Tensor, noise: Tensor, scale_limits: tuple[float, float]) -> None:
+        """Set the start and the ends of the search."""
+        kernel, size, like = self.family.kernel, self.size, self.shift
+        b, n = self.y.shape[:2]
+        inside = 8 * torch.finfo(like.dtype).eps  # gpytorch's constraints are open intervals
+        own = kernel.lengthscale.detach().reshape(()).to(like).log() - like[:, 0]
+        near, typical, far = self._distances(own)
+        shaped = self.family.learns_shape
+        low = near - _SHORT_SHAPED if shaped else near + math.log(_SHORTEST)
+        high = far + _LONG_SHAPED if shaped else typical + math.log(_LONGEST)
+        self.screened = near + math.log(_SHORTEST), far + math.log(_COVERED)
+        alone = self.squares.flatten(1).amax(1) == 0  # no distances: ℓ is not determined
+        low, high = torch.where(alone, own, low), torch.where(alone, own, high)
+        low, high = _within(low, high, lengthscale_bounds(kernel), like[:, 0], inside)
+        lows, highs = [low], [high]
+        s_low = size - math.log(_PURE * n)
+        low, high = _within(s_low, size + _LARGE, scale_limits, like[:, 1], inside)
+        lows += [low, size - 2 * _LARGE]
+        highs += [high, size + _NOISIEST]
+        self.limited = scale_limits != (0.0, math.inf)
+        kept = [own, scale.to(like).log() - like[:, 1], noise.to(like).log() - like[:, 2]]
+        start = [typical, size, size + math.log(0.1)]
+        if self.family.shaped:
+            constraint = kernel.raw_alpha_constraint
+            limits = float(constraint.lower_bound), float(constraint.upper_bound)
+            wide = torch.full_like(size, _SHAPES)
+            low, high = _within(-wide, wide, limits, like[:, 3], inside)
+            lows.append(low)
+            highs.append(high)
+            kept.append(kernel.alpha.detach().reshape(()).to(like).log().expand(b))
+            start.append(kept[-1])
+        self.low, self.high = torch.stack(lows, -1), torch.stack(highs, -1)
+        self.own = own
+        start = torch.stack(start, -1).clamp(self.low, self.high)
+        self.start = torch.where(self.free, start, torch.stack(kept, -1))
+
+    def _distances(self, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logarithms of three distances of each problem, (b,).
+
+        They are the median distance to a nearest distinct neighbour, the median distance between
+        distinct points, and the diameter.
+        """
+        squares = self.squares
+        most = squares.flatten(1).amax(1)
+        apart = squares > (1e3 * torch.finfo(squares.dtype).eps) ** 2 * most[:, None, None]
+        some = torch.where(apart, squares, torch.inf)
+        nearest = some.amin(2)
+        nearest = torch.where(nearest < torch.inf, nearest, torch.nan).nanmedian(1).values
+        typical = torch.where(apart, squares, torch.nan).flatten(1).nanmedian(1).values
+        each = [0.5 * values.log() for values in (nearest, typical, most)]
+        return tuple(torch.where(v.isfinite(), v, otherwise) for v in each)  # type: ignore
+
+    def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Solve all problems of the chunk.
 
         Returns:
-            The settings, (b, 3); the solves α, (b, n, C); fit, complexity, effective dimension and
-            error, (b, 4); and whether each problem converged, (b,).
+            The settings, (b, P); the solves α, (b, n, C); fit, complexity, effective dimension and
+            error, (b, 4); whether each problem converged; and whether it ended at a bound, (b,).
         """
-        z = self.start.clone()
-        done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        z = self.start
+        done, edge = torch.ones_like(z[:, 0], dtype=torch.bool), torch.zeros_like(z[:, 0]).bool()
         if self.free.any():
-            z, done = self._search(z)
-        else:
-            done = ~done
-        return z, *self._parts(z), done
+            z, done, edge = self._search()
+        alpha, numbers = self._parts(z)
+        n, C = self.y.shape[1:]
+        numbers[:, 0] -= n * C * self.log_c
+        return z + self.shift, alpha / self.log_c.exp()[:, None, None], numbers, done, edge
 
-    def _search(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Damped Fisher scoring (Levenberg–Marquardt) on the problems that have not converged."""
-        best = self.look(z, slice(None))
+    def _search(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Climb from the starts of each problem and keep the better end."""
+        starts, of = self._starts()
+        at, done = self._climb(starts, of)
+        b = len(self.y)
+        ends = at[torch.arange(b, device=of.device)]
+        better = (b + (at.value[b:] > ends.value[of[b:]]).nonzero())[:, 0]
+        ends.put(of[better], at[better])
+        done[of[better]] = done[better]
+        ends = self._to_edges(ends)
+        z, free = ends.z, self.free
+        wide = self.high > self.low
+        edge = ((z <= self.low + 1e-6) | (z >= self.high - 1e-6)) & free & wide
+        bound = edge.any(-1) | (free[2] & (z[:, 2] <= ends.floor + 1e-6))
+        return z, done[:b], bound
+
+    def _starts(self) -> tuple[Tensor, Tensor]:
+        """Settings at which climbs start, (m, P), and their problems, (m,).
+
+        The first b of them are the best of each problem.
+        """
+        b, n, _ = self.y.shape
+        first = torch.arange(b, device=self.y.device)
+        lengths = self._lengths()
+        rows = None
+        if n > _FEW:
+            generator = torch.Generator().manual_seed(0)
+            rows = torch.randperm(n, generator=generator)[:_FEW].sort().values.to(first.device)
+        grid, values = [], []
+        for length in lengths.unbind(1):
+            found = self._screen(length, None, rows)
+            if rows is not None:  # all points decide between the length-scales
+                found = self._screen(length, found[0], None)
+            grid.append(found[0])
+            values.append(found[1])
+        settings, tops = torch.stack(grid, 1), torch.stack(values, 1)
+        best = tops.argmax(1)
+        starts, of = settings[first, best], first
+        edge = tops.new_full((b, 1), -math.inf)
+        padded = torch.cat([edge, tops, edge], 1)
+        peak = (tops > padded[:, :-2]) & (tops > padded[:, 2:])
+        peak[first, best] = False
+        second = torch.where(peak, tops, -math.inf)
+        margin, which = second.max(1)
+        more = (margin > tops[first, best] - _MARGIN).nonzero()[:, 0]
+        return torch.cat([starts, settings[more, which[more]]]), torch.cat([of, more])
+
+    def _lengths(self) -> Tensor:
+        """Values of log ℓ to screen, in rising order, (b, G)."""
+        if not self.free[0]:
+            return self.start[:, :1]
+        low, high = self.low[:, 0], self.high[:, 0]
+        a, b = (end.clamp(low, high)[:, None] for end in self.screened)
+        share = torch.linspace(0, 1, _LENGTHS, dtype=a.dtype, device=a.device)
+        # The kernel's own length-scale may be foreign to the units of the inputs.
+        own = torch.where((self.own >= low) & (self.own <= high), self.own, self.start[:, 0])
+        grid = torch.cat([a + (b - a) * share, self.start[:, :1], own[:, None]], 1)
+        return grid.sort(1).values
+
+    def _screen(
+        self, length: Tensor, given: Tensor | None, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The best of a few outputscales and noises at one length-scale of each problem.
+
+        Where both are learnt and the outputscale is not limited, s = yᵀ(K + ρI)⁻¹y/(nC) is the best
+        for a ratio ρ = σ²/s.
+
+        Args:
+            length: log ℓ, (b,).
+            given: settings whose ratio or noise is evaluated, (b, P), or None to try several.
+            rows: the points that are used, or None for all.
+
+        Returns:
+            The settings, (b, P), and log p(D) at them, (b,), −∞ where there is none.
+        """
+        y, squares = self.y, self.squares
+        if rows is not None:
+            y, squares = y[:, rows], squares[:, rows][:, :, rows]
+        n, C = y.shape[1:]
+        z = self.start.clone()
+        z[:, 0] = length
+        q = squares * (-2 * length).exp()[:, None, None]
+        K = self.family.value(q, z)
+        joint = bool(self.free[1] and self.free[2]) and not self.limited
+        best, top = z, z.new_full((len(z),), -math.inf)
+        for tried in [given] if given is not None else self._tried(z):
+            ratio = (tried[:, 2] - tried[:, 1]).exp()
+            A = K.clone()
+            A.diagonal(dim1=-2, dim2=-1).add_(ratio[:, None])
+            lower, info = torch.linalg.cholesky_ex(A)
+            half = torch.linalg.solve_triangular(lower, y, upper=False)
+            quadratic = half.square().sum((1, 2))
+            log_s = tried[:, 1]
+            if joint:
+                log_s = (quadratic / (n * C)).log().clamp(self.low[:, 1], self.high[:, 1])
+            logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            rest = quadratic * (-log_s).exp() + C * (logdet + n * (log_s + math.log(2 * math.pi)))
+            value = torch.where((info == 0) & rest.isfinite(), -0.5 * rest, -math.inf)
+            here = tried.clone()
+            here[:, 0] = length
+            here[:, 1], here[:, 2] = log_s, log_s + ratio.log() if joint else tried[:, 2]
+            better = value > top
+            best = torch.where(better[:, None], here, best)
+            top = torch.where(better, value, top)
+        return best, top
+
+    def _tried(self, z: Tensor) -> list[Tensor]:
+        """Settings with a few outputscales and noises, each (b, P)."""
+        changes: list[tuple[int, float]] = [(2, 0.0)]
+        if self.free[2]:
+            changes = [(2, math.log(10 * ratio)) for ratio in _RATIOS]  # the start has 0.1
+        elif self.free[1]:
+            changes = [(1, math.log(size)) for size in _SIZES]
+        tried = []
+        for column, change in changes:
+            here = z.clone()
+            here[:, column] += change
+            tried.append(torch.where(self.free, here.clamp(self.low, self.high), z))
+        return tried
+
+    def _climb(self, z: Tensor, of: Tensor) -> tuple[_At, Tensor]:
+        """Damped Fisher scoring (Levenberg–Marquardt) on the climbs that have not converged.
+
+        A coordinate whose gradient points out of the searched range is kept in the step. Where that
+        is σ² at the rounding level of s, it follows s and ℓ.
+
+        Args:
+            z: the starts, (m, P).
+            of: their problems, (m,).
+
+        Returns:
+            The ends, and whether each converged, (m,).
+        """
+        best = self.look(z, of)
         damping = z.new_full((len(z),), 1e-2)
         live = torch.ones(len(z), dtype=torch.bool, device=z.device)
-        outside = (~self.free).to(z)
+        done = torch.zeros_like(live)
+        tolerance = max(_GAIN, 2 * torch.finfo(z.dtype).eps)
         for _ in range(_STEPS):
             index = live.nonzero()[:, 0]
             if not len(index):
                 break
-            fisher, gradient = best.fisher[index], best.gradient[index] * self.free
-            own = fisher.diagonal(dim1=-2, dim2=-1).clamp(min=1e-8)
-            mask = self.free[:, None] & self.free
-            system = fisher * mask + torch.diag_embed(damping[index, None] * own + outside)
-            step = torch.linalg.solve(system, gradient).clamp(-_STRIDE, _STRIDE)
-            low, high = self.start[index] - _REACH, self.start[index] + _REACH
-            new = (z[index] + step).clamp(low, high)
-            there = self.look(new, index)
-            gain = there.value - best.value[index]
-            better = gain >= 0
-            promised = (gradient * step).sum(-1)
-            took = index[better]
-            z[took] = new[better]
-            for name in ("value", "gradient", "fisher"):
-                getattr(best, name)[took] = getattr(there, name)[better]
+            now, own = best[index], of[index]
+            new, promised = self._step(now, damping[index], own)
+            there = self.look(new, own)
+            better = there.value >= now.value
+            best.put(index[better], there[better])
+            # A damped step promises less than is left to gain.
+            left = promised.abs() * (1 + damping[index]) / (1 + now.value.abs())
             damping[index] = torch.where(better, damping[index] * 0.2, damping[index] * 8).clamp(
-                1e-9, 1e9
+                1e-9, _STIFF
             )
-            small = 1e-7 * (1 + best.value[index].abs())
-            live[index] = ~((promised.abs() < small) | (damping[index] >= 1e9))
-        return z, ~live
+            ended = left < tolerance
+            live[index] = ~(ended | (damping[index] >= _STIFF))
+            done[index] = ended | (left < _SLACK)
+        return best, done & ~live
+
+    def _step(self, now: _At, damping: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+        """The next settings of some climbs, (b, P), and the gain that the gradient promises."""
+        low, high = self.low[of], self.high[of]
+        P = now.z.shape[1]
+        sunk = self.free[2] & (now.z[:, 2] <= now.floor + 1e-9) & (now.gradient[:, 2] < 0)
+        turn = torch.eye(P, dtype=now.z.dtype, device=now.z.device).repeat(len(of), 1, 1)
+        turn[:, :, 2] += torch.where(sunk[:, None], now.tilt, 0)
+        gradient = (turn @ now.gradient[:, :, None])[..., 0]
+        fisher = turn @ now.fisher @ turn.mT
+        out = ((now.z <= low) & (gradient < 0)) | ((now.z >= high) & (gradient > 0))
+        out[:, 2] |= sunk
+        moves = self.free & ~out
+        gradient = gradient * moves
+        own = fisher.diagonal(dim1=-2, dim2=-1).clamp(min=1e-8)
+        system = fisher * (moves[:, :, None] & moves[:, None, :])
+        system = system + torch.diag_embed(damping[:, None] * own + (~moves).to(own))
+        step = torch.linalg.solve(system, gradient).clamp(-_STRIDE, _STRIDE)
+        new = torch.where(self.free, (now.z + step).clamp(low, high), now.z)
+        promised = (gradient * (new - now.z)).sum(-1)
+        new[:, 2] = torch.where(sunk, low[:, 2], new[:, 2])  # `look` raises it to the floor
+        return new, promised
+
+    def _to_edges(self, ends: _At) -> _At:
+        """Move σ² or s to its lower end where the evidence does not depend on it any more."""
+        free, z = self.free, ends.z
+        tolerance = 10 * max(_GAIN, 2 * torch.finfo(z.dtype).eps)
+        ratio = z[:, 2] - z[:, 1]
+        lost = free[1] & (ratio > math.log(1e3)) & (z[:, 1] > self.low[:, 1])
+        clean = free[2] & (z[:, 2] > ends.floor + 1e-6) & (z[:, 2] < ends.floor + 10)
+        for column, some in ((1, lost), (2, clean)):
+            index = (some & (ends.gradient[:, column] < 0)).nonzero()[:, 0]
+            if len(index):
+                new = z[index]
+                new[:, column] = self.low[index, column]
+                there = self.look(new, index)
+                slack = tolerance * (1 + ends.value[index].abs())
+                good = there.value >= ends.value[index] - slack
+                ends.put(index[good], there[good])
+        return ends
 
     def look(self, z: Tensor, of: Any) -> _At:
         """Value, gradient and Fisher information of selected problems.
 
         Args:
-            z: settings, (b, 3).
+            z: settings, (b, P).
             of: index of the problems.
         """
-        y, squares = self.y[of], self.squares[of]
-        inverse_square = (-2 * z[:, 0]).exp()[:, None, None]
+        y, family = self.y[of], self.family
+        n, C = y.shape[1:]
+        q = self.squares[of] * (-2 * z[:, 0]).exp()[:, None, None]
+        A, slopes = family.with_slopes(q, z)
+        total = A.sum((1, 2))
+        # The mean row sum is at most the largest eigenvalue, and close to it where that is large.
+        rounding = 10 * n * torch.finfo(A.dtype).eps
+        floor = (total / n).log() + math.log(rounding) + z[:, 1]
+        tilt = torch.zeros_like(z)
+        tilt[:, 1] = 1
+        tilt[:, 0] = slopes[0].sum((1, 2)) / total
+        if family.learns_shape:
+            tilt[:, 3] = slopes[1].sum((1, 2)) / total
+        if self.free[2]:
+            z = torch.cat([z[:, :2], torch.maximum(z[:, 2], floor)[:, None], z[:, 3:]], 1)
         s, noise = z[:, 1].exp(), z[:, 2].exp()
-        q = squares * inverse_square
-        slope = self.profile.slope(q.clone()) * s[:, None, None]
-        K = self.profile.value(q) * s[:, None, None]
-        A = K.clone()
+        for matrix in (A, *slopes):
+            matrix.mul_(s[:, None, None])
         A.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
         lower, info = torch.linalg.cholesky_ex(A)
         bad = info > 0
         if bad.any():
-            lower[bad] = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+            lower[bad] = torch.eye(n, dtype=A.dtype, device=A.device)
         inverse = torch.cholesky_inverse(lower)
         alpha = inverse @ y
-        n, C = y.shape[1:]
         logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         quadratic = (alpha * y).sum((1, 2))
         value = -0.5 * (quadratic + C * (logdet + n * math.log(2 * math.pi)))
         value = value.masked_fill(bad, -math.inf)
-        # A⁻¹ ∂A/∂z_j for the length-scale; K = A − σ²I gives those of the scale and the noise.
+        # A⁻¹ ∂A/∂z_j for the kernel; K = A − σ²I gives those of the scale and the noise.
         shrunk = noise[:, None, None] * inverse
-        longer = inverse @ slope
-        pulls = torch.stack(
-            [
-                (alpha * (slope @ alpha)).sum((1, 2)),
-                quadratic - noise * alpha.square().sum((1, 2)),
-                noise * alpha.square().sum((1, 2)),
-            ],
-            -1,
-        )
+        along = [inverse @ slope for slope in slopes]
+        pull = noise * alpha.square().sum((1, 2))
+        pulls = [(alpha * (slope @ alpha)).sum((1, 2)) for slope in slopes]
+        traces = [each.diagonal(dim1=-2, dim2=-1).sum(-1) for each in along]
         trace = shrunk.diagonal(dim1=-2, dim2=-1).sum(-1)
-        traces = torch.stack([longer.diagonal(dim1=-2, dim2=-1).sum(-1), n - trace, trace], -1)
-        gradient = 0.5 * (pulls - C * traces)
-        ll = (longer * longer.mT).sum((1, 2))
-        ln = (longer * shrunk.mT).sum((1, 2))
+        places = (0, 3)[: len(along)]
+        gradient, fisher = torch.zeros_like(z), torch.zeros_like(z[:, :, None] * z[:, None, :])
+        gradient[:, 1], gradient[:, 2] = quadratic - pull - C * (n - trace), pull - C * trace
         nn = shrunk.square().sum((1, 2))
-        ls, sn, ss = traces[:, 0] - ln, trace - nn, n - 2 * trace + nn
-        rows = [torch.stack(row, -1) for row in ((ll, ls, ln), (ls, ss, sn), (ln, sn, nn))]
-        return _At(value, gradient, 0.5 * C * torch.stack(rows, -2))
+        fisher[:, 1, 1], fisher[:, 2, 2] = n - 2 * trace + nn, nn
+        fisher[:, 1, 2] = fisher[:, 2, 1] = trace - nn
+        for k, i in enumerate(places):
+            gradient[:, i] = pulls[k] - C * traces[k]
+            with_noise = (along[k] * shrunk).sum((1, 2))
+            fisher[:, i, 2] = fisher[:, 2, i] = with_noise
+            fisher[:, i, 1] = fisher[:, 1, i] = traces[k] - with_noise
+            for m, j in enumerate(places[: k + 1]):
+                fisher[:, i, j] = fisher[:, j, i] = (along[k] * along[m].mT).sum((1, 2))
+        return _At(z, value, 0.5 * gradient, 0.5 * C * fisher, floor, tilt)
 
     def _parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The solves α, (b, n, C), and fit, complexity, N_eff and rounding error, (b, 4)."""
         s, noise = z[:, 1].exp(), z[:, 2].exp()
         q = self.squares * (-2 * z[:, 0]).exp()[:, None, None]
-        A = self.profile.value(q) * s[:, None, None]
+        A = self.family.value(q, z) * s[:, None, None]
         norm = A.abs().sum(-1).amax(-1) + noise  # at least the largest eigenvalue
         A.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
-        try:
-            lower = torch.linalg.cholesky(A)
-        except torch.linalg.LinAlgError as err:
+        lower, info = torch.linalg.cholesky_ex(A)
+        if (info > 0).any():
+            number = self.first + int((info > 0).nonzero()[0])
             raise ValueError(
-                "the covariance of a data set is singular to rounding at these settings: use a "
-                f"larger noise ({err})"
-            ) from err
+                f"the covariance of problem {number} is singular to rounding at these settings: "
+                "use a larger noise"
+            )
         inverse = torch.cholesky_inverse(lower)
         alpha = inverse @ self.y
         n, C = self.y.shape[1:]
         diagonal = inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
-        dof = n - noise * diagonal
+        dof = (n - noise * diagonal).clamp(min=0)
         logdet = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         square = alpha.square().sum((1, 2))
-        log_noise = n * noise.log()
+        log_noise = n * z[:, 2]
         fitted = -0.5 * (C * (log_noise + n * math.log(2 * math.pi) + dof) + noise * square)
         pull = (alpha * self.y).sum((1, 2)) - noise * square
         complexity = 0.5 * (C * (logdet - log_noise - dof) + pull)
@@ -381,14 +776,47 @@ class _Chunk:
         return alpha, torch.stack([fitted, complexity.clamp(min=0), C * dof, error], -1)
 
 
+def _within(
+    low: Tensor, high: Tensor, limits: tuple[float, float], shift: Tensor, inside: float
+) -> tuple[Tensor, Tensor]:
+    """Ends of a coordinate's range, (b,) each, replaced by the finite limits of a constraint.
+
+    Args:
+        low, high: ends without a constraint, in the units of the search, (b,).
+        limits: lower and upper limit in the units of the data.
+        shift: logarithm of the unit of the search, (b,).
+        inside: distance from the limits, which are open.
+    """
+    floor, ceiling = limits
+    least = math.log(floor) + inside * (1 + abs(math.log(floor))) if floor > 0 else -math.inf
+    most = math.log(ceiling) - inside * (1 + abs(math.log(ceiling))) if ceiling < math.inf else None
+    if floor > 0:
+        low = least - shift
+        high = torch.maximum(high, low)
+    if most is not None:
+        high = most - shift
+        low = torch.minimum(low, high)
+    return low, high
+
+
+def _power_of_two(values: Tensor) -> Tensor:
+    """A power of two next to the largest magnitude of each problem, (b,); 1 where all are zero."""
+    most = values.abs().flatten(1).amax(1)
+    exponent = torch.frexp(most).exponent.clamp(-1000, 1000).to(values)
+    return torch.where(most > 0, exponent.exp2(), 1.0).to(values)
+
+
 def _scaled(x: Tensor, lengthscale: Tensor, other: Tensor | None = None) -> Tensor:
     """Scaled squared distances ‖x − x'‖²/ℓ² of each problem, (b, m, n).
 
-    They are computed by matrix products of inputs that are centred for each problem.
+    In many dimensions they are computed by matrix products of inputs that are centred for each
+    problem.
     """
     centre = x.mean(1, keepdim=True)
     a = (x - centre) / lengthscale[:, None, None]
     b = a if other is None else (other - centre) / lengthscale[:, None, None]
+    if x.shape[2] <= _COLUMNS:
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()
     q = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :] - 2 * a @ b.mT
     q = q.clamp(min=0)
     if other is None:

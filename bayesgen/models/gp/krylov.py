@@ -33,7 +33,7 @@ _STEP = 0.5 * math.log(2.0)
 # Number of random probes, and largest number of products with the operator.
 _PROBES, _PRODUCTS = 48, 16
 # Version of the files' layout.
-_LAYOUT = 3
+_LAYOUT = 4
 # Error of a task's evidence, in nats for each of its n·C targets, at which block Lanczos stops.
 _TOLERANCE = 5e-5
 
@@ -95,7 +95,8 @@ def fit(
     """Find the hyperparameters of largest evidence for each task, from a few Krylov spectra.
 
     A free length-scale is first searched by dense spectra on 4,000 of the points. On all points, it
-    is then tried at the median over tasks and at steps of √2 outwards, as long as some task gains.
+    is then tried near the best ones of the tasks there, and at steps of √2 outwards, as long as
+    some task gains.
 
     Where the Gram matrix is float32, the quadratic forms are corrected at the end to those of the
     float64 matrix by the residuals of the solves. The distance between the two matrices bounds the
@@ -146,9 +147,11 @@ def fit(
         best = at(theta)
     else:
         assert isinstance(matrices, LengthscaleGram)
-        centre = float(shelf.get("subset", lambda: _on_subset(matrices, y, keep_scale, keep_noise)))
+        def centres() -> Tensor:
+            return _on_subset(matrices, y, keep_scale, keep_noise)
+
         enough = _TOLERANCE * y[0].numel()
-        best = _along(at, centre, search.most, theta, enough)
+        best = _along(at, shelf.get("subset", centres).tolist(), search.most, theta, enough)
     if search.plan.engine == "cholesky":
         made = tiled_cholesky.evidence(
             matrices, y, best.theta, best.scale, best.noise, shelf.get, search.progress
@@ -161,23 +164,25 @@ def fit(
 
 
 def _along(
-    at: Callable[[Tensor], KrylovFound], centre: float, most: int, like: Tensor, enough: float
+    at: Callable[[Tensor], KrylovFound], centres: list[float], most: int, like: Tensor, enough: float
 ) -> KrylovFound:
-    """The best length-scale of each task, searched outwards from a centre.
+    """The best length-scale of each task, searched outwards from some centres.
 
     Args:
         at: function from kernel parameters to the `KrylovFound` at them.
-        centre: first value of log ℓ.
+        centres: first values of log ℓ; the first of them serves the most tasks.
         most: largest number of length-scales.
         like: tensor whose dtype and device the parameters take.
         enough: gain of a task, in nats, that lets the search continue in one direction.
     """
-    best = at(like.new_tensor([centre]))
+    best = at(like.new_tensor([centres[0]]))
+    for centre in centres[1:most]:
+        best = _better(best, at(like.new_tensor([centre])))
     for direction in (1, -1):
         for step in range(1, most):
             if best.spectra >= most:
                 break
-            new = at(like.new_tensor([centre + direction * step * _STEP]))
+            new = at(like.new_tensor([centres[0] + direction * step * _STEP]))
             gain = new.evidence.log_marginal_likelihood - best.evidence.log_marginal_likelihood
             best = _better(best, new)
             if not (gain > enough).any():
@@ -204,7 +209,10 @@ def _better(old: KrylovFound, new: KrylovFound) -> KrylovFound:
 def _on_subset(
     matrices: LengthscaleGram, y: Tensor, scale: Tensor | None, noise: Tensor | None
 ) -> Tensor:
-    """Median over tasks of the best log ℓ on a subset of the points, ()."""
+    """Values of log ℓ near the best one of each task on a subset of the points, (k,).
+
+    The first is the median of the largest group of tasks that one length-scale can serve.
+    """
     n = len(matrices.x)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_SUBSET]
     small = gram(matrices.base, matrices.x[some])
@@ -218,7 +226,13 @@ def _on_subset(
         most=12,
         progress=None,
     )
-    return found.parameter.median()
+    rest, centres = found.parameter.sort().values, []
+    while len(rest):
+        near = (rest[:, None] - rest).abs() <= 2 * _STEP
+        group = near[int(near.sum(1).argmax())]
+        centres.append(rest[group].median())
+        rest = rest[~group]
+    return torch.stack(centres)
 
 
 def _at(

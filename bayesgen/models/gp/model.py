@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -250,7 +251,7 @@ class GaussianProcess(Generic[P]):
             >>> posterior.evidence.batch_shape, posterior.task(2).evidence.batch_shape
             (torch.Size([3]), torch.Size([]))
         """
-        x = checks.real("x", x)
+        x = batched.finite("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
@@ -262,9 +263,14 @@ class GaussianProcess(Generic[P]):
                 "points and engine=None"
             )
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
+        limits = (0.0, math.inf)
+        if kernels.has_limited_scale(kernel):
+            constraint = kernel.raw_outputscale_constraint
+            limits = float(constraint.lower_bound), float(constraint.upper_bound)
+            kernel, scale = kernel.base_kernel, kernel.outputscale.detach().clone()
         free = free.within(kernel, scale_is_free, False)
         noise = self._noise(free, x.shape[1:2], x).reshape(())
-        return batched.fit(kernel, x, y, scale, noise, free, progress)
+        return batched.fit(kernel, x, y, scale, noise, free, progress, limits)
 
     def _problem(self, x: Tensor, y: Any, free: Free) -> Problem:
         """Check all that the user passed and collect it in a `Problem`."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram
@@ -15,7 +14,6 @@ from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.latent import Mode
-from bayesgen.models.latent.objective import LaplaceEvidence
 from bayesgen.models.latent.posterior import (
     LaplaceGPPosterior,
     LaplaceLinearPosterior,
@@ -60,13 +58,13 @@ def best(
     observed = Observed(inner, shape, batched, likelihood)
     settings, modes = [], []
     searches = [LaplaceSearch(g, likelihood, inner, scale, free, starts, seed) for g in grams]
-    for number, task in enumerate(inner):
+    for number in range(len(inner)):
         reached: list[Found] = []
         failure: Exception | None = None
         for search in searches:
             try:
-                at = search.best(number, progress)
-                reached.append((at, _modes(search.gram, likelihood, task, at)))
+                at, found, _ = search.best(number, progress)
+                reached.append((at, found))
             except (ValueError, NotConvergedError) as err:
                 failure = err
         if not reached:
@@ -87,6 +85,3 @@ Found = tuple[LatentSetting, list[Mode]]
 def _log_evidence(found: Found) -> float:
     return sum(float(m.evidence.log_marginal_likelihood) for m in found[1])
 
-
-def _modes(gram: Gram, likelihood: Likelihood, y: Tensor, at: LatentSetting) -> list[Mode]:
-    return LaplaceEvidence(gram, likelihood, y).modes(at.theta, at.scale, at.log_noise)

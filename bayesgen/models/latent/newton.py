@@ -22,6 +22,9 @@ from bayesgen.evidence import Evidence
 
 # Largest number of steps.
 _MOST = 100
+# Number of steps without a gain above rounding after which the search ends where the gradient norm
+# is small; the error of the evidence includes what is left of the gradient.
+_STALLED, _SMALL = 3, 0.1
 # A factorisation costs about ten chord steps. It is recomputed where a step leaves more than this
 # fraction of the gradient.
 _SLOW = 0.3
@@ -165,7 +168,7 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
     a, f = _better_start(K, problem, start)
     value = problem.value(f) - 0.5 * (a * f).sum()
     curvature: LatentCurvature | None = None
-    last, best = math.inf, math.inf
+    last, best, stalled = math.inf, math.inf, 0
     for step in range(_MOST):
         residual = problem.gradient(f) - a
         spread = K @ residual
@@ -173,6 +176,8 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
         size = math.sqrt(max(float((residual * spread).sum()), 0.0))
         # The second condition holds where rounding prevents further progress.
         if size < wanted or (size < enough and size > 0.5 * best):
+            break
+        if stalled >= _STALLED and size < _SMALL:
             break
         best = min(best, size)
         if curvature is None or size > _SLOW * last:
@@ -187,6 +192,8 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
             if size < enough:
                 break
             raise _failure(residual, step, "no step along Newton's direction gains")
+        gain = float(moved[2] - value)
+        stalled = stalled + 1 if gain <= 1e2 * eps * (1 + abs(float(value))) else 0
         a, f, value = moved
         last = size
     else:

@@ -15,6 +15,7 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
+from bayesgen.models.latent import Mode as LatentMode
 from bayesgen.models.latent.objective import LaplaceEvidence
 from bayesgen.models.latent.posterior import LatentSetting
 from bayesgen.models.search import multistart
@@ -72,9 +73,7 @@ class LaplaceObjective:
         values, gradients = np.full(len(z), np.nan), np.full(z.shape, np.nan)
         failure: Exception | None = None
         for k, one in enumerate(z):
-            if self._known:
-                nearest = min(self._known, key=lambda item: float(np.abs(item[0] - one).max()))
-                self.evidence.start_from(nearest[1])
+            self.start_near(one)
             try:
                 values[k], gradients[k] = self.evidence(*self.split(one))
             except (ValueError, NotConvergedError) as err:
@@ -84,6 +83,12 @@ class LaplaceObjective:
         if failure is not None and not np.isfinite(values).any():
             raise failure
         return values, gradients
+
+    def start_near(self, z: np.ndarray) -> None:
+        """Let Newton's method start next from the mode at the nearest of the last points."""
+        if self._known:
+            nearest = min(self._known, key=lambda item: float(np.abs(item[0] - z).max()))
+            self.evidence.start_from(nearest[1])
 
     def values(self, z: np.ndarray) -> np.ndarray:
         """Values (S,) at z (S, P), NaN where there is none."""
@@ -124,13 +129,12 @@ class LaplaceSearch:
         guesses = torch.stack([likelihood.latent_guess(task) for task in y])
         self.inputs = InputScales(gram.x, guesses)
         # Latent values of labels and counts are of order 1; those of real targets have their unit.
-        self.unit = positive_mean_square(guesses) if likelihood.density else 1.0
+        self.unit = _typical_square(guesses) if likelihood.density else 1.0
         self.noise = None if likelihood.log_noise is None else float(likelihood.log_noise)
         theta = gram.start().double().cpu().numpy()
         log_noise = [] if self.noise is None else [self.noise]
         self.start = np.array([*theta, math.log(scale), *log_noise])
         self.space = self._space()
-        self.modes: list[list[Mode]] = []
 
     def _space(self) -> Space:
         free, p = self.free, len(self.gram.start())
@@ -159,20 +163,28 @@ class LaplaceSearch:
         points = [prior.coordinate(v) for v in prior.search]
         return np.array([min(points)]), np.array([max(points)])
 
-    def best(self, b: int, progress: Progress | None = None) -> LatentSetting:
-        """The setting of largest Laplace evidence of one task.
+    def best(
+        self, b: int, progress: Progress | None = None
+    ) -> tuple[LatentSetting, list[LatentMode], list[Mode]]:
+        """The setting of largest Laplace evidence of one task, and the modes of the search.
+
+        Returns:
+            The setting, the modes of the latent functions there, and the local maxima of the
+            evidence, the best first.
 
         Raises:
             ValueError, NotConvergedError: no mode was found from any start.
         """
         whole = LaplaceObjective(self.gram, self.likelihood, self.y[b])
         if not self.space.box.learn.any():
-            return LatentSetting(self.gram, *whole.split(self.start))
+            at = whole.split(self.start)
+            return LatentSetting(self.gram, *at), whole.evidence.modes(*at), []
         candidates, kept, rungs = self._prepared(b, whole)
         report = None if progress is None else partial(_tell, progress, b, len(self.y), [0])
-        modes = multistart.search(candidates, kept, rungs, self.space.box, report)
-        self.modes.append(modes)
-        return LatentSetting(self.gram, *whole.split(modes[0].point))
+        found = multistart.search(candidates, kept, rungs, self.space.box, report)
+        at = whole.split(found[0].point)
+        whole.start_near(found[0].point)
+        return LatentSetting(self.gram, *at), whole.evidence.modes(*at), found
 
     def _prepared(
         self, b: int, whole: LaplaceObjective
@@ -269,6 +281,12 @@ class LaplaceSearch:
                 logdet = 2 * float(lower.diagonal().log().sum())
                 values[k] = max(values[k], -0.5 * C * (n * math.log(size) + logdet))
         return drawn[np.argsort(-values, kind="stable")]
+
+
+def _typical_square(y: Tensor) -> float:
+    """Median square of the targets, which a few outliers do not change; their mean where it is 0."""
+    middle = float(y.double().square().median())
+    return middle if middle > 0 else positive_mean_square(y)
 
 
 def _tell(progress: Progress, b: int, B: int, done: list[int], text: str) -> None:

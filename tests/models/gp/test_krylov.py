@@ -135,9 +135,8 @@ def test_interrupted_fit_resumes(problem, monkeypatch, tmp_path):
     assert not any(w.endswith(first) for w in heard)  # The first length-scale is done.
     assert heard[0].startswith("product 5 ")  # Four products of the second are done.
     whole = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), engine="krylov").fit(x, y)
-    torch.testing.assert_close(
-        again.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood
-    )
+    gap = again.evidence.log_marginal_likelihood - whole.evidence.log_marginal_likelihood
+    assert (gap.abs() <= again.evidence.error + whole.evidence.error).all()
     other = gp.fit(x, y + 1)  # Other data are not taken for these.
     assert not torch.equal(
         other.evidence.log_marginal_likelihood, whole.evidence.log_marginal_likelihood

@@ -10,7 +10,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 import bayesgen as bg
 from bayesgen.covariance.gram import gram
-from bayesgen.models.latent.fit import LaplaceEvidence
+from bayesgen.models.latent.objective import LaplaceEvidence
 from tests.models.latent.problems import NAMES, fixed, inputs, targets
 
 F64 = torch.float64

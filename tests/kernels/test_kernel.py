@@ -1,4 +1,4 @@
-"""Tests of `bayesgen.kernels`."""
+"""Tests of `bayesgen.kernels.kernel` and `bayesgen.kernels.functions`."""
 
 import gpytorch
 import pytest
@@ -17,14 +17,14 @@ def test_resolve_copies_kernel_and_splits_outputscale():
     base = gpytorch.kernels.RBFKernel()
     kernel = gpytorch.kernels.ScaleKernel(base)
     kernel.outputscale = 3.0
-    copy, scale, free = kernels.resolve(kernel, torch.zeros((), dtype=F64))
+    copy, scale, free = kernels.resolve(kernel, torch.zeros(3, 1, dtype=F64))
     assert free
     assert copy is not base
     assert copy.raw_lengthscale.dtype == F64
     assert base.raw_lengthscale.dtype == torch.float32
     assert scale.item() == pytest.approx(3.0, rel=1e-6)
     with pytest.raises(TypeError, match="kernel must be a gpytorch"):
-        kernels.resolve("rbf", torch.zeros(()))
+        kernels.resolve("rbf", torch.zeros(3, 1))
     with pytest.raises(ValueError, match="kernel must be one of 'rbf', 'matern12'"):
         kernels.named("cosine")
     with pytest.raises(TypeError, match="function must be a callable"):

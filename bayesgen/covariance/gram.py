@@ -259,7 +259,7 @@ class ParameterGram(KernelGram):
 
     def with_pull(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """As `Gram.with_pull`; few points are evaluated once for value and derivatives."""
-        if len(self.x) > BLOCK:
+        if len(self.x) > BLOCK and self.expression.by_rows:
             return super().with_pull(theta)
         with torch.enable_grad():
             at = theta.detach().requires_grad_()
@@ -269,8 +269,8 @@ class ParameterGram(KernelGram):
             (gradient,) = torch.autograd.grad(K, at, weights, materialize_grads=True)
             return gradient
 
-        if not K.requires_grad:
-            return K.clone(), partial(self.pull, theta)
+        if not K.requires_grad:  # no free parameter
+            return K.clone(), lambda weights: torch.zeros_like(theta)
         return K.detach().clone(), pull
 
     def matrices(self, theta: Tensor) -> Tensor:
@@ -363,24 +363,36 @@ class ParameterGram(KernelGram):
             if m <= BLOCK or not self.expression.by_rows:
                 return self.expression(theta, pairs).clone()
             result = self.x.new_empty(m, n)
+            mirror = pairs.x1 is pairs.x2
             for start in range(0, m, BLOCK):
                 rows = slice(start, start + BLOCK)
-                result[rows] = self.expression(theta, pairs.block(rows))
+                if not mirror:
+                    result[rows] = self.expression(theta, pairs.block(rows))
+                    continue
+                part = self.expression(theta, pairs.block(rows, start))
+                result[rows, start:] = part
+                result[start:, rows] = part.mT
         return result
 
     def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
-        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by backward passes over blocks of rows."""
+        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by backward passes over blocks of rows.
+
+        The weights must be symmetric: only the blocks on and above the diagonal are evaluated.
+        """
         n, total = len(self.x), torch.zeros_like(theta)
-        step = BLOCK if self.expression.by_rows else n
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            pairs = self.pairs if step >= n else self.pairs.block(rows)
+        if not self.expression.by_rows or n <= BLOCK:
+            return self.with_pull(theta)[1](weights)
+        for start in range(0, n, BLOCK):
+            rows = slice(start, start + BLOCK)
+            pairs = self.pairs.block(rows, start)
+            part = 2 * weights[rows, start:]
+            part[:, : len(part)] *= 0.5
             with torch.enable_grad():
                 at = theta.detach().requires_grad_()
                 K = self.expression(at, pairs)
                 if not K.requires_grad:  # no free parameter
                     return total
-                (gradient,) = torch.autograd.grad(K, at, weights[rows], materialize_grads=True)
+                (gradient,) = torch.autograd.grad(K, at, part, materialize_grads=True)
             total += gradient
         return total
 

@@ -32,12 +32,15 @@ class Pairs:
         self._same = x2 is None
         self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._whole: Pairs | None = None
-        self._rows = slice(None)
+        self._rows = self._columns_of = slice(None)
 
-    def block(self, rows: slice) -> Pairs:
-        """The pairs of some rows of x1 with all rows of x2; distances are taken from this object."""
-        part = Pairs(self.x1[rows], self.x2)
-        part._whole, part._rows = self, rows
+    def block(self, rows: slice, first: int = 0) -> Pairs:
+        """The pairs of some rows of x1 with the rows of x2 from one on.
+
+        Distances are taken from this object.
+        """
+        part = Pairs(self.x1[rows], self.x2[first:])
+        part._whole, part._rows, part._columns_of = self, rows, slice(first, None)
         return part
 
     @property
@@ -89,7 +92,7 @@ class Pairs:
             return result
         # A point has distance 0 from itself, which the expansion gives only up to rounding.
         own = torch.zeros(result.shape[-2:], dtype=torch.bool, device=result.device)
-        own.diagonal(self._rows.start or 0).fill_(True)
+        own.diagonal((self._rows.start or 0) - (self._columns_of.start or 0)).fill_(True)
         return result.masked_fill(own, 0.0)
 
     @property
@@ -101,7 +104,7 @@ class Pairs:
 
     def _get(self, what: str, columns: tuple[int, ...]) -> Tensor:
         if self._whole is not None:
-            return self._whole._get(what, columns)[self._rows]
+            return self._whole._get(what, columns)[self._rows, self._columns_of]
         key = (what, columns)
         if key not in self._kept:
             self._kept[key] = self._compute(what, columns)

@@ -42,7 +42,7 @@ def parts(kernel: Kernel, width: int) -> list[Part]:
         [('RBF', (1,)), ('RBF', (1,))]
     """
     found: dict[int, Part] = {}
-    labels = _labels(kernel)
+    labels = labels_of(kernel)
 
     def visit(part: Kernel, columns: tuple[int, ...]) -> None:
         if id(part) in found:
@@ -137,8 +137,8 @@ def _own_label(kernel: Kernel) -> str:
     return name
 
 
-def _labels(kernel: Kernel) -> dict[int, str]:
-    """Names of the innermost kernels; those of one type are numbered from the second one on."""
+def labels_of(kernel: Kernel) -> dict[int, str]:
+    """Names of the innermost kernels by `id`; those of one type are numbered from the second."""
     seen: Counter[str] = Counter()
     names: dict[int, str] = {}
     modules = [m for m in kernel.modules() if isinstance(m, Kernel)]

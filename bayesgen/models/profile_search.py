@@ -61,6 +61,9 @@ class ProfileMaximum:
         slope: derivative ∂ log p/∂t, (B,).
         at_bound: whether σ²/s or t lies on the edge of the searched range, (B,).
         spectra: number of spectra that were computed.
+        at_edge: whether t lies on the edge of the searched range, (B,).
+        tried: the settings (t, log s, log σ²) of each task at each spectrum in the order of t,
+            (k, B, 3), with the evidence and its slope in t, each (k, B).
     """
 
     parameter: Tensor
@@ -71,6 +74,8 @@ class ProfileMaximum:
     slope: Tensor
     at_bound: Tensor
     spectra: int
+    at_edge: Tensor | None = None
+    tried: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 class _Search:
@@ -81,6 +86,7 @@ class _Search:
         self.nodes: list[float] = []
         self.values: list[np.ndarray] = []
         self.slopes: list[np.ndarray] = []
+        self.settings: list[np.ndarray] = []
         self.best: ProfileMaximum | None = None
 
     def evaluate(self, t: float) -> None:
@@ -91,6 +97,8 @@ class _Search:
         self.nodes.append(t)
         self.values.append(top.parts.log_marginal_likelihood.cpu().numpy())
         self.slopes.append(slope.cpu().numpy())
+        pair = torch.stack([top.scale.log(), top.noise.log()], -1).double().cpu().numpy()
+        self.settings.append(np.concatenate([np.full((len(pair), 1), t), pair], 1))
         new = ProfileMaximum(
             torch.full_like(top.scale, t),
             top.scale,
@@ -211,7 +219,11 @@ def search_profile(
     best = search.best
     below = (best.parameter <= low) & (best.slope < -tolerance)
     above = (best.parameter >= high) & (best.slope > tolerance)
-    best.at_bound = best.at_bound | below | above
+    best.at_edge = below | above
+    best.at_bound = best.at_bound | best.at_edge
+    order = np.argsort(search.nodes)
+    _, values, slopes = search.ordered()
+    best.tried = np.stack(search.settings)[order], values, slopes
     return best
 
 

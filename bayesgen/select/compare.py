@@ -70,7 +70,9 @@ def compare(
         prior chosen before the data, and is NaN where kernel, scale, decay or order were learnt, a
         basis used the range of the data, or only an Evidence was given. Where a model's Evidence
         leaves out the cost of something fitted to the same data (trained features), a column
-        `excludes` names it; the evidence of such a row is too high.
+        `excludes` names it; the evidence of such a row is too high. Models that are the same one at
+        these data, such as RBF + linear where the linear term has vanished, share one row with the
+        sum of their probabilities, and a column `same_as` names the others.
 
     Raises:
         TypeError: a model is neither a posterior nor an Evidence.
@@ -106,10 +108,14 @@ def compare(
             raise TypeError(f"null must be an Evidence or None, got {type(null).__name__}")
         same_data(first, evidences[first], NULL, null)
     chances = _probabilities(evidences, prior)
+    same = _same_models(models, evidences)
+    for name, other in same.items():
+        chances[other] += chances[name]
     share = delta / len(models)
     rows = {
         name: [*_parts(e), chances[name], _bound(models[name], share, tolerance)]
         for name, e in evidences.items()
+        if name not in same
     }
     rows[NULL] = [*([math.nan] * 6 if null is None else _parts(null)), math.nan, math.nan]
     names = ["log_evidence", "per_observation", "fit", "complexity", "n_eff", "error"]
@@ -120,8 +126,50 @@ def compare(
     unpaid = {name: ", ".join(e.complexity_excludes) for name, e in evidences.items()}
     if any(unpaid.values()):
         table["excludes"] = [unpaid.get(str(name), "") for name in table.index]
+    if same:
+        names_of = {o: ", ".join(n for n, other in same.items() if other == o) for o in rows}
+        table["same_as"] = [names_of.get(str(name), "") for name in table.index]
     table.index.name = "model"
     return Comparison(table)
+
+
+def _same_models(
+    models: Mapping[str, Any], evidences: Mapping[str, Evidence]
+) -> dict[str, str]:
+    """Names of models that are the same as an earlier one, with the earlier one's name.
+
+    Their evidence and its parts agree, and so do their posterior means at the training inputs.
+    """
+    found: dict[str, str] = {}
+    means: dict[str, torch.Tensor] = {}
+
+    def mean(name: str) -> torch.Tensor:
+        if name not in means:
+            means[name] = models[name].marginals()[0].double().reshape(-1)
+        return means[name]
+
+    names = [name for name in models if isinstance(models[name], Posterior)]
+    for k, name in enumerate(names):
+        for other in names[:k]:
+            if other in found or not _equal(evidences[name], evidences[other]):
+                continue
+            a, b = mean(name), mean(other)
+            spread = float(b.std(correction=0)) if len(b) > 1 else 0.0
+            if a.shape == b.shape and float((a - b).abs().max()) <= 1e-2 * spread + 1e-12:
+                found[name] = other
+                break
+    return found
+
+
+def _equal(a: Evidence, b: Evidence) -> bool:
+    """Whether two evidences agree in all parts, as those of one model reached twice do."""
+    slack = 0.02 + float(a.error) + float(b.error)
+    pairs = (
+        (a.log_marginal_likelihood, b.log_marginal_likelihood, slack),
+        (a.complexity, b.complexity, 10 * slack),
+        (a.effective_dimension, b.effective_dimension, 0.05 + 0.01 * float(b.effective_dimension)),
+    )
+    return all(abs(float(x) - float(y)) <= most for x, y, most in pairs)
 
 
 def _evidence(name: str, model: Any) -> Evidence:

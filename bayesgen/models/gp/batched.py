@@ -1,7 +1,7 @@
 """Fit thousands of small Gaussian processes at once, each with its own inputs and hyperparameters.
 
 A grid of length-scales and noise ratios σ²/s is screened for each problem, by Cholesky
-factorisations of at most 48 of its points. Climbs start at the best two local maxima of the grid.
+factorisations of at most 48 of its points. Climbs start at the best three local maxima of the grid.
 They are Fisher scoring on the exact gradient, in the logarithms of the hyperparameters, with a
 separate damping for each climb; each step takes one batched Cholesky factorisation for all climbs.
 The inputs and targets of each problem are divided by powers of two of their own size, so that the
@@ -39,17 +39,18 @@ from bayesgen.posterior.posterior import Observed, Posterior
 _CPU, _GPU = 2**21, 2**28
 # Largest number of steps, and largest change of each coordinate in one step.
 _STEPS, _STRIDE = 100, 1.5
-# Gain in nats, relative to 1 + |log p(D)|, below which a climb ends, and below which one that
-# rounding stopped counts as converged.
-_GAIN, _SLACK = 1e-7, 1e-4
-# Largest damping, at which a climb is stopped.
-_STIFF = 1e9
+# Gain in nats, relative to 1 + |log p(D)|, below which a climb ends, below which climbs are
+# compared, and below which one that rounding stopped counts as converged.
+_GAIN, _ROUGH, _SLACK = 1e-7, 1e-4, 1e-4
+# First damping of a climb, and the largest, at which it is stopped.
+_DAMPING, _STIFF = 0.1, 1e9
 # Number of points and of length-scales that are screened, and the ratios σ²/s.
-_FEW, _LENGTHS, _RATIOS = 48, 8, (1e-3, 0.03, 1.0)
+_FEW, _LENGTHS, _RATIOS = 48, 10, (1e-3, 0.03, 0.3, 3.0)
 # Outputscales that are screened where the noise is kept, in mean squares of the targets.
 _SIZES = (0.1, 1.0, 10.0)
-# Loss against the best start, in nats, up to which a second start is climbed.
-_MARGIN = 10.0
+# Largest number of climbs, the loss against the best start, in nats, up to which another local
+# maximum is climbed, how much less a start may lose that is none, and their distance in log ℓ.
+_STARTS, _MARGIN, _SLOPE, _APART = 3, 10.0, 6.0, 0.6
 # Range of the length-scale: share of the median distance to a nearest neighbour below which the
 # kernel is white noise, and multiples of the diameter (screened) and of the typical distance.
 _SHORTEST, _COVERED, _LONGEST = 0.5, 3.0, 1e3
@@ -444,7 +445,7 @@ class _Chunk:
         highs += [high, size + _NOISIEST]
         self.limited = scale_limits != (0.0, math.inf)
         kept = [own, scale.to(like).log() - like[:, 1], noise.to(like).log() - like[:, 2]]
-        start = [typical, size, size + math.log(0.1)]
+        first = [typical, size, size + math.log(0.1)]
         if self.family.shaped:
             constraint = kernel.raw_alpha_constraint
             limits = float(constraint.lower_bound), float(constraint.upper_bound)
@@ -453,10 +454,10 @@ class _Chunk:
             lows.append(low)
             highs.append(high)
             kept.append(kernel.alpha.detach().reshape(()).to(like).log().expand(b))
-            start.append(kept[-1])
+            first.append(kept[-1])
         self.low, self.high = torch.stack(lows, -1), torch.stack(highs, -1)
         self.own = own
-        start = torch.stack(start, -1).clamp(self.low, self.high)
+        start = torch.stack(first, -1).clamp(self.low, self.high)
         self.start = torch.where(self.free, start, torch.stack(kept, -1))
 
     def _distances(self, otherwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -472,8 +473,11 @@ class _Chunk:
         nearest = some.amin(2)
         nearest = torch.where(nearest < torch.inf, nearest, torch.nan).nanmedian(1).values
         typical = torch.where(apart, squares, torch.nan).flatten(1).nanmedian(1).values
-        each = [0.5 * values.log() for values in (nearest, typical, most)]
-        return tuple(torch.where(v.isfinite(), v, otherwise) for v in each)  # type: ignore
+        near, middle, far = (
+            torch.where(values > 0, 0.5 * values.log(), otherwise)
+            for values in (nearest, typical, most)
+        )
+        return near, middle, far
 
     def solve(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Solve all problems of the chunk.
@@ -494,18 +498,18 @@ class _Chunk:
     def _search(self) -> tuple[Tensor, Tensor, Tensor]:
         """Climb from the starts of each problem and keep the better end."""
         starts, of = self._starts()
-        at, done = self._climb(starts, of)
-        b = len(self.y)
-        ends = at[torch.arange(b, device=of.device)]
-        better = (b + (at.value[b:] > ends.value[of[b:]]).nonzero())[:, 0]
-        ends.put(of[better], at[better])
-        done[of[better]] = done[better]
+        best = torch.arange(len(self.y), device=of.device)
+        at, _ = self._climb(starts, of, _ROUGH)
+        top = at.value[best].scatter_reduce(0, of, at.value, "amax")
+        equal = (at.value == top[of]).nonzero()[:, 0]
+        best[of[equal]] = equal
+        ends, done = self._climb(at.z[best], of[best], _GAIN)
         ends = self._to_edges(ends)
         z, free = ends.z, self.free
         wide = self.high > self.low
         edge = ((z <= self.low + 1e-6) | (z >= self.high - 1e-6)) & free & wide
         bound = edge.any(-1) | (free[2] & (z[:, 2] <= ends.floor + 1e-6))
-        return z, done[:b], bound
+        return z, done, bound
 
     def _starts(self) -> tuple[Tensor, Tensor]:
         """Settings at which climbs start, (m, P), and their problems, (m,).
@@ -528,15 +532,20 @@ class _Chunk:
             values.append(found[1])
         settings, tops = torch.stack(grid, 1), torch.stack(values, 1)
         best = tops.argmax(1)
-        starts, of = settings[first, best], first
         edge = tops.new_full((b, 1), -math.inf)
         padded = torch.cat([edge, tops, edge], 1)
-        peak = (tops > padded[:, :-2]) & (tops > padded[:, 2:])
-        peak[first, best] = False
-        second = torch.where(peak, tops, -math.inf)
-        margin, which = second.max(1)
-        more = (margin > tops[first, best] - _MARGIN).nonzero()[:, 0]
-        return torch.cat([starts, settings[more, which[more]]]), torch.cat([of, more])
+        peak = (tops >= padded[:, :-2]) & (tops >= padded[:, 2:])
+        # A mode may hide on the slope of another, so that a length-scale beside it is tried too.
+        others = torch.where(peak, tops, tops - _SLOPE)
+        chosen, problems, which = [settings[first, best]], [first], best
+        for _ in range(_STARTS - 1):
+            apart = (lengths - lengths[first, which][:, None]).abs() > _APART
+            others = torch.where(apart, others, -math.inf)
+            value, which = others.max(1)
+            more = (value > tops[first, best] - _MARGIN).nonzero()[:, 0]
+            chosen.append(settings[more, which[more]])
+            problems.append(more)
+        return torch.cat(chosen), torch.cat(problems)
 
     def _lengths(self) -> Tensor:
         """Values of log ℓ to screen, in rising order, (b, G)."""
@@ -611,7 +620,7 @@ class _Chunk:
             tried.append(torch.where(self.free, here.clamp(self.low, self.high), z))
         return tried
 
-    def _climb(self, z: Tensor, of: Tensor) -> tuple[_At, Tensor]:
+    def _climb(self, z: Tensor, of: Tensor, gain: float) -> tuple[_At, Tensor]:
         """Damped Fisher scoring (Levenberg–Marquardt) on the climbs that have not converged.
 
         A coordinate whose gradient points out of the searched range is kept in the step. Where that
@@ -620,15 +629,16 @@ class _Chunk:
         Args:
             z: the starts, (m, P).
             of: their problems, (m,).
+            gain: gain, relative to 1 + |log p(D)|, below which a climb ends.
 
         Returns:
             The ends, and whether each converged, (m,).
         """
         best = self.look(z, of)
-        damping = z.new_full((len(z),), 1e-2)
+        damping = z.new_full((len(z),), _DAMPING)
         live = torch.ones(len(z), dtype=torch.bool, device=z.device)
         done = torch.zeros_like(live)
-        tolerance = max(_GAIN, 2 * torch.finfo(z.dtype).eps)
+        tolerance = max(gain, 2 * torch.finfo(z.dtype).eps)
         for _ in range(_STEPS):
             index = live.nonzero()[:, 0]
             if not len(index):
@@ -640,13 +650,15 @@ class _Chunk:
             best.put(index[better], there[better])
             # A damped step promises less than is left to gain.
             left = promised.abs() * (1 + damping[index]) / (1 + now.value.abs())
-            damping[index] = torch.where(better, damping[index] * 0.2, damping[index] * 8).clamp(
-                1e-9, _STIFF
-            )
+            # Half of what the gradient promises is gained where the curvature is right.
+            share = 2 * (there.value - now.value) / promised.clamp(min=torch.finfo(z.dtype).tiny)
+            factor = torch.where(share > 0.75, 0.2, torch.where(share > 0.4, 1.0, 4.0))
+            factor = torch.where(better, factor, 8.0).to(damping)
+            damping[index] = (damping[index] * factor).clamp(1e-9, _STIFF)
             ended = left < tolerance
             live[index] = ~(ended | (damping[index] >= _STIFF))
             done[index] = ended | (left < _SLACK)
-        return best, done & ~live
+        return best, done
 
     def _step(self, now: _At, damping: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
         """The next settings of some climbs, (b, P), and the gain that the gradient promises."""

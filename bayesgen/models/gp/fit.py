@@ -6,6 +6,7 @@ Each function takes a `Problem` and returns a `Found`.
 from __future__ import annotations
 
 import gpytorch
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from bayesgen.covariance.gram import KernelGram, LengthscaleGram
 from bayesgen.models.gp import gradient_search, krylov, lengthscale_search
 from bayesgen.models.gp.objective import evidence_at, is_per_point
 from bayesgen.models.gp.problem import Found, GPSetting, Problem
+from bayesgen.models.profile_search import ProfileMaximum
+from bayesgen.models.search.landscape import Landscape
+from bayesgen.models.search.multistart import Mode
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -90,7 +94,27 @@ def by_lengthscale(
         best.parts,
         best.at_bound,
         best.spectra,
+        landscapes=_of_profile(best),
     )
+
+
+def _of_profile(best: ProfileMaximum) -> list[Landscape]:
+    """The local maxima among the spectra of a search over log ℓ, for each task."""
+    assert best.tried is not None
+    assert best.at_edge is not None
+    settings, values, slopes = best.tried
+    ratio = (best.at_bound & ~best.at_edge).cpu().numpy()
+    result = []
+    for b in range(values.shape[1]):
+        padded = np.concatenate([[-np.inf], values[:, b], [-np.inf]])
+        peaks = np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:]))
+        ordered = sorted(peaks, key=lambda k: -values[k, b])
+        modes = [
+            Mode(settings[k, b], float(values[k, b]), 1, abs(float(slopes[k, b]))) for k in ordered
+        ]
+        edge = np.array([bool(best.at_edge[b]), False, bool(ratio[b])])
+        result.append(Landscape(modes, edge))
+    return result
 
 
 def by_gradient(
@@ -106,7 +130,7 @@ def by_gradient(
     """
     matrices, y = problem.gram, problem.y
     landscapes = gradient_search.search(problem, starts=starts, seed=seed, progress=progress)
-    each = [gradient_search.setting(problem, modes[0]) for modes in landscapes.modes]
+    each = [gradient_search.setting(problem, found.modes[0]) for found in landscapes]
     if is_per_point(problem.given.noise):
         noise = problem.given.noise
         own = [noise[min(b, len(noise) - 1)][None] for b in range(len(y))]
@@ -124,8 +148,8 @@ def by_gradient(
         torch.cat(own),
         torch.cat([alpha for _, alpha in pairs]),
         first.map(lambda *values: torch.cat(values), *others),
-        landscapes.at_bound().to(y.device),
-        modes=landscapes,
+        torch.tensor([bool(found.at_bound.any()) for found in landscapes], device=y.device),
+        landscapes=landscapes,
     )
 
 

@@ -27,6 +27,7 @@ from bayesgen.models.search import multistart, space as spaces
 from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
+from bayesgen.models.search.landscape import Landscape
 from bayesgen.models.search.multistart import Mode, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
@@ -43,8 +44,6 @@ _BRIEF = Stop(gain=0.05, evaluations=7)
 _ROUGH = Stop(gain=0.05, evaluations=20)
 _MEDIUM = Stop(gain=0.05, evaluations=30)
 _CLOSE = Stop(gradient=1e-3, gain=0.01, evaluations=100)
-# Number of climbs on all of many points.
-_ON_MANY = 2
 # Largest number of points for the Fisher information that starts a climb.
 _FISHER = 60
 # Largest number of points whose settings are evaluated together, and of matrix entries at a time.
@@ -226,33 +225,16 @@ class _Tasks:
         return _Tasks(small, self.y[:, rows], noise, self.start, self.space)
 
 
-@dataclass(frozen=True)
-class Landscapes:
-    """The local maxima of the evidence of each task.
-
-    Attributes:
-        modes: the modes of each task, the best first.
-        space: the searched space.
-    """
-
-    modes: list[list[Mode]]
-    space: Space
-
-    def at_bound(self) -> Tensor:
-        """Whether a learnt parameter of each task's best mode lies on the edge of the box, (B,)."""
-        return torch.tensor([bool(self.space.box.at_bound(m[0].point).any()) for m in self.modes])
-
-
 def search(
     problem: Problem, *, starts: int = 6, seed: int = 0, progress: Progress | None = None
-) -> Landscapes:
+) -> list[Landscape]:
     """The modes of the evidence of each task that the search found, the best first.
 
     Args:
         problem: the problem to solve.
         starts: number of starts that are climbed on up to 500 points, for a kernel of up to five
-            parameters; more for more parameters. For more points, two of them are climbed on all
-            points. The user's own values are one more. With 1, they are the only start.
+            parameters; more for more parameters. For more points, the best of them is climbed on
+            all points. The user's own values are one more. With 1, they are the only start.
         seed: seed of the draws.
         progress: called as progress(done, expected, what) after each evaluation.
 
@@ -277,7 +259,8 @@ def search(
         own = _own_start(small, b)
         rungs = _rungs((small, middle, tasks), b, starts)
         found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
-    return Landscapes(found, tasks.space)
+    box = tasks.space.box
+    return [Landscape(modes, box.at_bound(modes[0].point)) for modes in found]
 
 
 def _complexity(gram: KernelGram) -> float:
@@ -316,7 +299,7 @@ def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Ru
     if near is whole:
         rungs.append(Rung(near, 2 * starts, _ROUGH))
     rungs += [Rung(made, starts, _MEDIUM) for _, made in objectives[1:-1]]
-    last = Rung(whole, _ON_MANY, _CLOSE) if many else Rung(whole, starts - 2, _CLOSE, fresh=2)
+    last = Rung(whole, 1, _CLOSE) if many else Rung(whole, starts - 2, _CLOSE, fresh=2)
     return [*rungs, last]
 
 

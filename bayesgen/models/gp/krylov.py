@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,15 +20,19 @@ from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram, gram
 from bayesgen.covariance.tiled import TiledGram, add
 from bayesgen.evidence import Evidence, better, combine
-from bayesgen.models.gp import lengthscale_search, tiled_cholesky
+from bayesgen.models.gp import gradient_search, lengthscale_search, tiled_cholesky
+from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.profile_search import ProfileMaximum
+from bayesgen.posterior.posterior import Observed
 from bayesgen.solvers import Plan
 from bayesgen.spectrum.evidence import logdet_error, quadratic
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Number of points in the subset on which the length-scale is searched first.
 _SUBSET = 4000
+# Number of points of the subset on which several kernel parameters are searched.
+_FOR_SEVERAL = 2000
 # Step of log ℓ in the search on all points.
 _STEP = 0.5 * math.log(2.0)
 # Number of random probes, and largest number of products with the operator.
@@ -94,6 +99,8 @@ def fit(
 ) -> KrylovFound:
     """Find the hyperparameters of largest evidence for each task, from a few Krylov spectra.
 
+    A kernel with other free parameters than one length-scale is fitted on 2,000 of the points (see
+    `gradient_search`), for each task; on all points, scale and noise are fitted at the kernels found.
     A free length-scale is first searched by dense spectra on 4,000 of the points. On all points, it
     is then tried near the best ones of the tasks there, and at steps of √2 outwards, as long as
     some task gains.
@@ -110,9 +117,6 @@ def fit(
         scale: outputscale to keep where it is not learnt, (B,).
         noise: noise variance to keep where it is not learnt, (B,).
         search: settings of the fit.
-
-    Raises:
-        ValueError: a kernel parameter other than one length-scale is to be learnt.
     """
     theta = matrices.start()
     # A process that finds its work on disk would skip the steps that the others wait for.
@@ -124,12 +128,6 @@ def fit(
     )  # fmt: skip
     shelf = _Shelf(search.folder, mark)
     learn = free.kernel and len(theta) > 0
-    if learn and not isinstance(matrices, LengthscaleGram):
-        raise ValueError(
-            f"on {len(matrices.x):,} points the kernel must have one length-scale as its only free "
-            f"parameter, got {type(matrices.base).__name__}: fix its parameters, or learn them on "
-            "a subset"
-        )
     keep_scale, keep_noise = (
         None if f else v for f, v in ((free.scale, scale), (free.noise, noise))
     )
@@ -145,13 +143,23 @@ def fit(
 
     if not learn:
         best = at(theta)
-    else:
-        assert isinstance(matrices, LengthscaleGram)
+    elif isinstance(matrices, LengthscaleGram):
+        one = matrices
+
         def centres() -> Tensor:
-            return _on_subset(matrices, y, keep_scale, keep_noise)
+            return _on_subset(one, y, keep_scale, keep_noise)
 
         enough = _TOLERANCE * y[0].numel()
         best = _along(at, shelf.get("subset", centres).tolist(), search.most, theta, enough)
+    else:
+
+        def several() -> Tensor:
+            return _several_on_subset(matrices, y, free, scale, noise)
+
+        first, *others = shelf.get("subset", several)[: search.most]
+        best = at(first)
+        for other in others:
+            best = _better(best, at(other))
     if search.plan.engine == "cholesky":
         made = tiled_cholesky.evidence(
             matrices, y, best.theta, best.scale, best.noise, shelf.get, search.progress
@@ -233,6 +241,20 @@ def _on_subset(
         centres.append(rest[group].median())
         rest = rest[~group]
     return torch.stack(centres)
+
+
+def _several_on_subset(
+    matrices: KernelGram, y: Tensor, free: Free, scale: Tensor, noise: Tensor
+) -> Tensor:
+    """Distinct kernel parameters of largest evidence of each task on a subset, (k, p)."""
+    n = len(matrices.x)
+    some = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:_FOR_SEVERAL]
+    part = y[:, some]
+    given = GPSetting(matrices.start(), scale[0], noise[:1, None, None])
+    small = matrices.on(matrices.x[some])
+    problem = Problem(small, Observed.real(part), part, zero_mean, given, free)
+    found = [m.modes[0].point[: len(given.theta)] for m in gradient_search.search(problem)]
+    return torch.unique(y.new_tensor(np.stack(found)), dim=0)
 
 
 def _at(
@@ -371,7 +393,11 @@ def _checked(
 
 
 def _where(theta: Tensor) -> str:
-    return f"length-scale {float(theta[0].exp()):.4g}" if len(theta) == 1 else "the given kernel"
+    if not len(theta):
+        return "the given kernel"
+    if len(theta) == 1:
+        return f"length-scale {float(theta[0].exp()):.4g}"
+    return f"kernel {fingerprint(theta.tolist())[:12]}"
 
 
 class _Shelf:

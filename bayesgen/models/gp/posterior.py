@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gpytorch
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
@@ -18,9 +19,15 @@ from bayesgen.kernels import evaluate
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
+from bayesgen.models.search.identified import unidentified
+from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
+from bayesgen.models.search.multistart import Mode
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class GPPosterior(Certified, ExactPosterior):
@@ -35,7 +42,8 @@ class GPPosterior(Certified, ExactPosterior):
         scale: outputscale s, a variance.
         noise: noise variance σ², broadcastable with (B, n, C) where it was given per point.
         at_bound: whether the optimum of each task lies on the edge of the searched range of σ²/s or
-            of the length-scale. The evidence then still increases beyond that range.
+            of a kernel parameter. The evidence then still increases beyond that range.
+            `hyperparameters.at_bound` tells it for each hyperparameter of one task by name.
         spectra: number of eigendecompositions that the fit computed; 0 for a fit by Cholesky.
         dense: whether dense matrices were factorised; False for a fit by block Lanczos.
     """
@@ -96,6 +104,56 @@ class GPPosterior(Certified, ExactPosterior):
         if values[0].numel() == 1:
             values = values.reshape(-1)
         return values if self._batched else values[0]
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Hyperparameters of one task by name, with units, bounds and what is not identified.
+
+        Its `unidentified` holds sentences about what the data do not identify, such as a term that
+        is white noise at these inputs; printing it shows them.
+
+        Raises:
+            ValueError: the posterior is of a batch of tasks.
+        """
+        self._check_single("hyperparameters")
+        per_point = is_per_point(self._noise)
+        noise = None if per_point else float(self._noise.reshape(-1)[0])
+        flags = unidentified(self.kernels[0], self._gram.x, float(self._scale[0]), noise)
+        return named(self._gram.coordinates, self._point(), self._landscape(), flags)
+
+    @property
+    def modes(self) -> pd.DataFrame:
+        """The local maxima of one task's evidence that the fit found, the best first.
+
+        Columns: `log_marginal_likelihood` (nats), `starts` (how many starts led there), `gradient`
+        (its largest entry, nats) and the hyperparameters by name.
+
+        Raises:
+            ValueError: the posterior is of a batch of tasks.
+        """
+        self._check_single("modes")
+        found = self._landscape()
+        if found is None:
+            value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
+            edge = np.zeros(len(self._point()), dtype=bool)
+            found = Landscape([Mode(self._point(), value, 1, float("nan"))], edge)
+        return table(self._gram.coordinates, found)
+
+    def _check_single(self, what: str) -> None:
+        if len(self._alpha) > 1:
+            raise ValueError(
+                f"{what} is of one task, and this posterior is of {len(self._alpha)}: take "
+                f"posterior.task(0).{what}"
+            )
+
+    def _landscape(self) -> Landscape | None:
+        return None if self._found.landscapes is None else self._found.landscapes[0]
+
+    def _point(self) -> np.ndarray:
+        """The point (θ, log s[, log σ²]) of the first task."""
+        noise = [] if is_per_point(self._noise) else self._noise.reshape(-1)[:1].log().tolist()
+        each = [*self._theta[0].tolist(), float(self._scale[0].log()), *noise]
+        return np.array(each)
 
     def fitted(self) -> Tensor:
         """Posterior mean y − σ²α at the training inputs, of the targets' shape; needs no solve."""
@@ -338,6 +396,7 @@ class GPPosterior(Certified, ExactPosterior):
             found.spectra,
             spectrum[1].task(task) if spectrum is not None and shared else None,
             found.dense,
+            None if found.landscapes is None else [found.landscapes[task]],
         )
         return GPPosterior(self._problem_of(task), part, self.learnt)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from bayesgen.covariance.gram import KernelGram
 from bayesgen.evidence import EvidenceParts
 from bayesgen.models.hyperparameters import Free
+from bayesgen.models.search.landscape import Landscape
 from bayesgen.posterior.posterior import Observed
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -85,7 +85,8 @@ class Found:
         spectrum: spectrum of the first task's kernel with the targets of all tasks, or None where
             it was not computed.
         dense: whether dense matrices were factorised.
-        modes: the local maxima that a search from many starts found, or None.
+        landscapes: the local maxima that the search found for each task, or None where it did not
+            search.
     """
 
     theta: Tensor
@@ -97,4 +98,4 @@ class Found:
     spectra: int = 0
     spectrum: Spectrum | None = None
     dense: bool = True
-    modes: Any = None
+    landscapes: list[Landscape] | None = None

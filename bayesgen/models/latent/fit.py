@@ -21,6 +21,7 @@ from bayesgen.models.latent.posterior import (
     LatentSetting,
 )
 from bayesgen.models.latent.search import LaplaceSearch
+from bayesgen.models.search.landscape import Landscape
 from bayesgen.posterior.posterior import Observed
 
 
@@ -56,30 +57,31 @@ def best(
     # Real targets may have an axis of outputs; labels and counts have none.
     batched = len(shape) == (3 if likelihood.density else 2)
     observed = Observed(inner, shape, batched, likelihood)
-    settings, modes = [], []
+    settings, modes, landscapes = [], [], []
     searches = [LaplaceSearch(g, likelihood, inner, scale, free, starts, seed) for g in grams]
     for number in range(len(inner)):
         reached: list[Found] = []
         failure: Exception | None = None
         for search in searches:
             try:
-                at, found, _ = search.best(number, progress)
-                reached.append((at, found))
+                at, found, peaks = search.best(number, progress)
+                reached.append((at, found, search.landscape(peaks)))
             except (ValueError, NotConvergedError) as err:
                 failure = err
         if not reached:
             assert failure is not None
             raise failure
-        setting, found = max(reached, key=_log_evidence)
+        setting, found, landscape = max(reached, key=_log_evidence)
         settings.append(setting)
         modes.append(found)
+        landscapes.append(landscape)
         if progress is not None:
             progress(len(modes), len(inner), f"task {len(modes)} of {len(inner)}")
     kind = LaplaceLinearPosterior if isinstance(grams[0], FeatureGram) else LaplaceGPPosterior
-    return kind(observed, likelihood, settings, modes, free.names())
+    return kind(observed, likelihood, settings, modes, free.names(), landscapes)
 
 
-Found = tuple[LatentSetting, list[Mode]]
+Found = tuple[LatentSetting, list[Mode], Landscape | None]
 
 
 def _log_evidence(found: Found) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
@@ -13,10 +14,17 @@ from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import combine
+from bayesgen.kernels.parameters import UNITS, VARIANCE
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.latent import Mode, SoftmaxCurvature
 from bayesgen.models.reporting import Certified
+from bayesgen.models.search.identified import unidentified
+from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
+from bayesgen.models.search.multistart import Mode as Peak
 from bayesgen.posterior.posterior import Observed, Posterior
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class LaplacePosterior(Certified, Posterior):
         likelihood: the likelihood as it was given.
         steps: number of Newton steps at the last setting, for each task.
         gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ at the mode, for each task.
+        at_bound: whether a learnt hyperparameter of each task lies on the edge of its range.
     """
 
     def __init__(
@@ -53,8 +62,10 @@ class LaplacePosterior(Certified, Posterior):
         settings: list[LatentSetting],
         modes: list[list[Mode]],
         learnt: frozenset[str],
+        landscapes: list[Landscape | None] | None = None,
     ) -> None:
         self.likelihood, self._settings, self._modes = likelihood, settings, modes
+        self._landscapes = landscapes or [None] * len(settings)
         self.learnt = learnt
         each = [
             combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
@@ -83,6 +94,18 @@ class LaplacePosterior(Certified, Posterior):
             raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
         return self._each(torch.stack(values).exp())
 
+    @property
+    def at_bound(self) -> Tensor:
+        """Whether a learnt hyperparameter lies on the edge of its range, of the batch shape."""
+        each = [found is not None and bool(found.at_bound.any()) for found in self._landscapes]
+        return self._each(torch.tensor(each))
+
+    def _point(self) -> np.ndarray:
+        """The point (θ, log s[, log σ²]) of the first task."""
+        first = self._settings[0]
+        noise = [] if first.log_noise is None else [float(first.log_noise)]
+        return np.array([*first.theta.tolist(), float(first.scale.log()), *noise])
+
     # ------------------------------------------------------------------ predictions
 
     def task(self, task: int) -> Self:
@@ -90,7 +113,8 @@ class LaplacePosterior(Certified, Posterior):
         if not self.observed.batched:
             return self
         settings, modes = [self._settings[task]], [self._modes[task]]
-        return type(self)(self.observed[task], self.likelihood, settings, modes, self.learnt)
+        found = [self._landscapes[task]]
+        return type(self)(self.observed[task], self.likelihood, settings, modes, self.learnt, found)
 
     def mode(self) -> Tensor:
         """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
@@ -227,6 +251,44 @@ class LaplaceGPPosterior(LaplacePosterior):
         """
         values = torch.stack([k.lengthscale.detach() for k in self.kernels])
         return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
+
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Hyperparameters of one task by name; see `GPPosterior.hyperparameters`.
+
+        Raises:
+            ValueError: the posterior is of a batch of tasks.
+        """
+        gram = self._single_gram("hyperparameters")
+        flags = unidentified(self.kernels[0], gram.x, float(self._settings[0].scale), None)
+        unit = UNITS[VARIANCE] if self.likelihood.density else ""
+        return named(gram.coordinates, self._point(), self._landscapes[0], flags, unit)
+
+    @property
+    def modes(self) -> pd.DataFrame:
+        """The local maxima of one task's evidence that the fit found; see `GPPosterior.modes`.
+
+        Raises:
+            ValueError: the posterior is of a batch of tasks.
+        """
+        gram = self._single_gram("modes")
+        found = self._landscapes[0]
+        if found is None:
+            value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
+            edge = np.zeros(len(self._point()), dtype=bool)
+            found = Landscape([Peak(self._point(), value, 1, float("nan"))], edge)
+        return table(gram.coordinates, found)
+
+    def _single_gram(self, what: str) -> KernelGram:
+        if len(self._settings) > 1:
+            raise ValueError(
+                f"{what} is of one task, and this posterior is of {len(self._settings)}: take "
+                f"posterior.task(0).{what}"
+            )
+        gram = self._settings[0].gram
+        assert isinstance(gram, KernelGram)
+        return gram
 
 
 class LaplaceLinearPosterior(LaplacePosterior):

@@ -22,6 +22,7 @@ from bayesgen.models.search import multistart
 from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
+from bayesgen.models.search.landscape import Landscape
 from bayesgen.models.search.multistart import Mode, Rung
 from bayesgen.models.search.space import (
     Space,
@@ -185,6 +186,10 @@ class LaplaceSearch:
         at = whole.split(found[0].point)
         whole.start_near(found[0].point)
         return LatentSetting(self.gram, *at), whole.evidence.modes(*at), found
+
+    def landscape(self, modes: list[Mode]) -> Landscape | None:
+        """The landscape of the modes that `best` found, or None where nothing was searched."""
+        return Landscape(modes, self.space.box.at_bound(modes[0].point)) if modes else None
 
     def _prepared(
         self, b: int, whole: LaplaceObjective

@@ -107,7 +107,7 @@ def search(
 
     Args:
         candidates: starts in falling order of their promise.
-        kept: starts that are climbed at every stage whatever their promise.
+        kept: starts that are climbed whatever their promise, at every stage with several climbs.
         rungs: the stages, from few points to all. Stages on the same points continue their climbs.
         box: which parameters are learnt, and where.
         report: called with a text after each step of the climbs.
@@ -137,7 +137,7 @@ def search(
         _climb_all(rung, starts, text, report)
         starts = distinct(starts, rung.objective)
     last = rungs[-1]
-    _finish(last.objective, starts, report)
+    _finish(last, starts, report)
     starts = distinct(starts, last.objective)
     return [
         Mode(s.climb.point, s.climb.value, s.count, s.climb.steepest)
@@ -147,9 +147,9 @@ def search(
 
 
 def _best(starts: list[_Start], count: int) -> list[_Start]:
-    """The best climbs, with the kept one."""
+    """The best climbs, with the kept one where there is room for more than one."""
     ordered = sorted(starts, key=lambda s: -s.climb.value)
-    return ordered[:count] + [s for s in ordered[count:] if s.kept]
+    return ordered[:count] + [s for s in ordered[count:] if s.kept and count > 1]
 
 
 def _begun(
@@ -261,15 +261,18 @@ def _hopeless(climb: Climb, top: float) -> bool:
     return climb.evaluations > _PATIENT and top - climb.value > _STEPS * climb.pace
 
 
-def _finish(objective: Objective, starts: list[_Start], report: Report | None) -> None:
-    """Climb from the best end, and from those that may lie below its mode, to their summits."""
+def _finish(rung: Rung, starts: list[_Start], report: Report | None) -> None:
+    """Climb from the best end, and from one that may lie below its mode, to their summits.
+
+    Where only one start is climbed, values are dear, and its model is kept.
+    """
     starts.sort(key=lambda s: -s.climb.value)
     near = [s for s in starts[:2] if s.climb.value > starts[0].climb.value - _NEAR]
     for start in near:
         start.climb.evaluations = 1
-        if start.climb.steepest > Stop().gradient:
-            start.climb.refresh(_negative_hessian(objective, start.climb))
-    _climb_all(Rung(objective, len(near), Stop()), near, "finish", report)
+        if rung.climbs > 1 and start.climb.steepest > Stop().gradient:
+            start.climb.refresh(_negative_hessian(rung.objective, start.climb))
+    _climb_all(Rung(rung.objective, len(near), Stop()), near, "finish", report)
 
 
 def _negative_hessian(objective: Objective, climb: Climb) -> np.ndarray | None:

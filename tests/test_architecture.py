@@ -34,7 +34,7 @@ FLOORS = (
     {"cli"},
     {"__main__"},
 )
-FAMILIES = ({"latent"}, {"gp", "linear", "network"}, {"deep"})
+FAMILIES = ({"search"}, {"latent"}, {"gp", "linear", "network"}, {"deep"})
 
 
 def test_imports_between_rooms_lead_downwards():

@@ -149,7 +149,11 @@ _ALSO = {
     "models.linear": ("models.linear.presets",),
     "models.base": ("models.reporting",),
     "mode": ("errors",),
-    "models.optimise": ("models.ascent", "models.hyperparameters", "models.gp.problem"),
+    "models.optimise": (
+        "models.search.ascent",
+        "models.hyperparameters",
+        "models.gp.problem",
+    ),
     "models.gp_problem": ("models.gp.problem",),
     "models.posterior": ("models.gp.problem",),
 }
@@ -171,7 +175,7 @@ _NAMES = {
     "models.lengthscale": {"maximise": "search_lengthscale"},
     "models.linear_posterior": {"Weights": "WeightPosterior"},
     "models.network_posterior": {"Fitted": "NetworkFit"},
-    "models.optimise": {"Setting": "GPSetting", "maximise": "search_gradient"},
+    "models.optimise": {"Setting": "GPSetting", "maximise": "search"},
     "models.precision": {"Setting": "PrecisionSetting", "maximise": "search_precision"},
     "models.profile": {"maximise": "search_profile"},
     "pacbayes.predictors": {"Fitted": "FittedPredictor"},

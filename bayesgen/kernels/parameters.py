@@ -155,18 +155,18 @@ class Coordinates:
 
     @cached_property
     def low(self) -> Tensor:
-        """Lower ends of the box of θ, (p,); −∞ where there is none."""
+        """Lower ends of the box of θ, (p,) on the CPU; −∞ where there is none."""
         return self._box("low")
 
     @cached_property
     def high(self) -> Tensor:
-        """Upper ends of the box of θ, (p,); ∞ where there is none."""
+        """Upper ends of the box of θ, (p,) on the CPU; ∞ where there is none."""
         return self._box("high")
 
     def _box(self, end: str) -> Tensor:
         ends = [torch.zeros(0, dtype=torch.float64)]
         for p in self.parameters:
-            value = getattr(p, end).double()
+            value = getattr(p, end).double().cpu()
             ends.append(value.clamp(min=0).log() if p.log else value)
         return torch.cat(ends)
 

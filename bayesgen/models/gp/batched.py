@@ -1,9 +1,10 @@
 """Fit thousands of small Gaussian processes at once, each with its own inputs and hyperparameters.
 
 A grid of length-scales and noise ratios σ²/s is screened for each problem, by Cholesky
-factorisations of at most 48 of its points. Climbs start at the best three local maxima of the grid.
-They are Fisher scoring on the exact gradient, in the logarithms of the hyperparameters, with a
-separate damping for each climb; each step takes one batched Cholesky factorisation for all climbs.
+factorisations of at most 48 of its points; all points then decide between the length-scales. Up to
+three climbs start at local maxima of the grid, or beside the best of them. They are Fisher scoring
+on the exact gradient, in the logarithms of the hyperparameters, with a separate damping for each
+climb; each step takes one batched Cholesky factorisation for all climbs.
 The inputs and targets of each problem are divided by powers of two of their own size, so that the
 search does not depend on their units.
 """
@@ -46,19 +47,20 @@ _GAIN, _ROUGH, _SLACK = 1e-7, 1e-4, 1e-4
 _DAMPING, _STIFF = 0.1, 1e9
 # Number of points and of length-scales that are screened, and the ratios σ²/s.
 _FEW, _LENGTHS, _RATIOS = 48, 10, (1e-3, 0.03, 0.3, 3.0)
-# Outputscales that are screened where the noise is kept, in mean squares of the targets.
-_SIZES = (0.1, 1.0, 10.0)
+# Noises that are screened where the outputscale is limited or kept, and outputscales that are
+# screened where the noise is kept, in mean squares of the targets.
+_FINE, _SIZES = (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0), (0.1, 1.0, 10.0)
 # Largest number of climbs, the loss against the best start, in nats, up to which another local
 # maximum is climbed, how much less a start may lose that is none, and their distance in log ℓ.
 _STARTS, _MARGIN, _SLOPE, _APART = 3, 10.0, 6.0, 0.6
 # Range of the length-scale: share of the median distance to a nearest neighbour below which the
 # kernel is white noise, and multiples of the diameter (screened) and of the typical distance.
 _SHORTEST, _COVERED, _LONGEST = 0.5, 3.0, 1e3
-# The same for a kernel whose shape is learnt too, as factors of the logarithm.
+# The same for a kernel whose shape is learnt too, as distances in log ℓ.
 _SHORT_SHAPED, _LONG_SHAPED = 7.0, 14.0
 # Range of log α, and of log s and log σ² about the log mean square of the targets.
 _SHAPES, _LARGE, _NOISIEST = 14.0, 42.0, 7.0
-# Largest ratio s/σ² is as large as rounding allows; this is the largest ratio σ²/s, times n.
+# Smallest outputscale, as the share 1/(_PURE n) of the mean square of the targets.
 _PURE = 1e6
 # Number of columns up to which distances are computed from differences, without cancellation.
 _COLUMNS = 16
@@ -610,7 +612,8 @@ class _Chunk:
         """Settings with a few outputscales and noises, each (b, P)."""
         changes: list[tuple[int, float]] = [(2, 0.0)]
         if self.free[2]:
-            changes = [(2, math.log(10 * ratio)) for ratio in _RATIOS]  # the start has 0.1
+            ratios = _FINE if self.limited or not self.free[1] else _RATIOS
+            changes = [(2, math.log(10 * ratio)) for ratio in ratios]  # the start has 0.1
         elif self.free[1]:
             changes = [(1, math.log(size)) for size in _SIZES]
         tried = []

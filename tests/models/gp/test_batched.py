@@ -262,7 +262,7 @@ def test_single_point_and_constant_targets():
     assert many.at_bound[1]
     new = torch.rand(3, 4, 2, dtype=F64)
     torch.testing.assert_close(
-        many.mean(new)[1], torch.full((4,), 2.0, dtype=F64), rtol=1e-4, atol=0
+        many.mean(new)[1], torch.full((4,), 2.0, dtype=F64), rtol=2e-3, atol=0
     )
 
 

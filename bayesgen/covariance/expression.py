@@ -23,7 +23,6 @@ from torch import Tensor
 from bayesgen.covariance.distances import decay
 from bayesgen.covariance.pairs import Pairs
 from bayesgen.kernels.parameters import Coordinates, constraint_of
-from bayesgen.kernels.structure import children
 
 # Gives the value of a kernel's parameter, such as "lengthscale", from θ: (..., *shape).
 Getter = Callable[[Tensor], Tensor]
@@ -165,6 +164,7 @@ class Opaque(Expression):
         ]
 
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
+        """Covariances of all pairs; see `Expression`."""
         if theta.ndim > 1:
             return torch.stack([self(one, pairs) for one in theta])
         raw = {name: self.coordinates.raw(p, theta) for name, p in self.own}
@@ -300,7 +300,7 @@ def _periodic(own: Leaf) -> Values:
 
 
 def _by_column(value: Tensor, count: int) -> list[Tensor]:
-    """The entries (..., 1, 1) of a parameter (..., 1, d) for some columns; d = 1 serves them all."""
+    """Entries (..., 1, 1) of a parameter (..., 1, d) for some columns; d = 1 serves them all."""
     wide = value.expand(*value.shape[:-1], count)
     return [wide[..., k : k + 1] for k in range(count)]
 

@@ -203,9 +203,7 @@ class Coordinates:
         Returns:
             One entry for each term of the kernel, or None where a term has no free variance.
         """
-        own = {
-            (id(self.kernel.get_submodule(p.module)), p.attribute): p for p in self.parameters
-        }
+        own = {(id(self.kernel.get_submodule(p.module)), p.attribute): p for p in self.parameters}
         return _variances(self.kernel, own)
 
 
@@ -242,9 +240,7 @@ def _inside(kernel: Kernel, module: torch.nn.Module) -> bool:
     return any(m is module for m in kernel.modules())
 
 
-def _variances(
-    kernel: Kernel, own: dict[tuple[int, str], Parameter]
-) -> list[int] | None:
+def _variances(kernel: Kernel, own: dict[tuple[int, str], Parameter]) -> list[int] | None:
     """The entries of θ that scale a kernel as a whole; see `Coordinates.rescaled`."""
 
     def entries(name: str) -> list[int] | None:

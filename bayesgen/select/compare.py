@@ -133,9 +133,7 @@ def compare(
     return Comparison(table)
 
 
-def _same_models(
-    models: Mapping[str, Any], evidences: Mapping[str, Evidence]
-) -> dict[str, str]:
+def _same_models(models: Mapping[str, Any], evidences: Mapping[str, Evidence]) -> dict[str, str]:
     """Names of models that are the same as an earlier one, with the earlier one's name.
 
     Their evidence and its parts agree, and so do their posterior means at the training inputs.

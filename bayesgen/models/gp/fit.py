@@ -117,9 +117,7 @@ def _of_profile(best: ProfileMaximum) -> list[Landscape]:
     return result
 
 
-def by_gradient(
-    problem: Problem, starts: int, seed: int, progress: Progress | None
-) -> Found:
+def by_gradient(problem: Problem, starts: int, seed: int, progress: Progress | None) -> Found:
     """Hyperparameters of largest evidence for any kernel, by a search from many starts.
 
     Args:

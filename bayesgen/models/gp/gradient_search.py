@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal.progress import Progress
-from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.covariance.gram import KernelGram
 from bayesgen.kernels.parameters import LENGTH
 from bayesgen.models.gp.objective import LogMarginalLikelihood, is_per_point
 from bayesgen.models.gp.problem import GPSetting, Problem
@@ -108,7 +108,7 @@ class GaussianObjective:
         return result
 
     def curvatures(self, z: np.ndarray) -> np.ndarray:
-        """Fisher information (S, P, P) at z (S, P), from some of the points where there are many."""
+        """Fisher information (S, P, P) at z (S, P); of many points, some are used."""
         if self._few is not None:
             assert self._subset is not None
             return self._few.curvatures(z) * (len(self.y) / len(self._subset))
@@ -325,9 +325,7 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     n_box = spaces.noise_box(size)
     log_noise = 0.0 if per_point else math.log(float(given.noise.reshape(-1)[0]))
     start = np.array([*theta, math.log(float(given.scale)), log_noise])
-    box = Box(
-        learn, np.array([*low, s_box[0], n_box[0]]), np.array([*high, s_box[1], n_box[1]])
-    )
+    box = Box(learn, np.array([*low, s_box[0], n_box[0]]), np.array([*high, s_box[1], n_box[1]]))
     space = Space(
         box,
         rescaled if rescaled is not None else ([p] if learn_scale else None),
@@ -451,4 +449,3 @@ def setting(problem: Problem, mode: Mode) -> GPSetting:
         y.new_tensor(mode.point[p]).exp(),
         y.new_tensor(mode.point[p + 1]).exp().reshape(1, 1),
     )
-

@@ -99,8 +99,8 @@ def fit(
 ) -> KrylovFound:
     """Find the hyperparameters of largest evidence for each task, from a few Krylov spectra.
 
-    A kernel with other free parameters than one length-scale is fitted on 2,000 of the points (see
-    `gradient_search`), for each task; on all points, scale and noise are fitted at the kernels found.
+    A kernel with other free parameters than one length-scale is fitted on 2,000 of the points for
+    each task (see `gradient_search`). On all points, scale and noise are fitted at what was found.
     A free length-scale is first searched by dense spectra on 4,000 of the points. On all points, it
     is then tried near the best ones of the tasks there, and at steps of √2 outwards, as long as
     some task gains.
@@ -172,7 +172,11 @@ def fit(
 
 
 def _along(
-    at: Callable[[Tensor], KrylovFound], centres: list[float], most: int, like: Tensor, enough: float
+    at: Callable[[Tensor], KrylovFound],
+    centres: list[float],
+    most: int,
+    like: Tensor,
+    enough: float,
 ) -> KrylovFound:
     """The best length-scale of each task, searched outwards from some centres.
 

@@ -86,4 +86,3 @@ Found = tuple[LatentSetting, list[Mode], Landscape | None]
 
 def _log_evidence(found: Found) -> float:
     return sum(float(m.evidence.log_marginal_likelihood) for m in found[1])
-

@@ -252,7 +252,6 @@ class LaplaceGPPosterior(LaplacePosterior):
         values = torch.stack([k.lengthscale.detach() for k in self.kernels])
         return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
 
-
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Hyperparameters of one task by name; see `GPPosterior.hyperparameters`.

@@ -289,7 +289,7 @@ class LaplaceSearch:
 
 
 def _typical_square(y: Tensor) -> float:
-    """Median square of the targets, which a few outliers do not change; their mean where it is 0."""
+    """Median square of the targets, which outliers do not change; their mean where it is 0."""
     middle = float(y.double().square().median())
     return middle if middle > 0 else positive_mean_square(y)
 

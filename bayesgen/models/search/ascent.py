@@ -62,7 +62,7 @@ class Climb:
     is given, and follows the changes of the gradient by symmetric rank-one updates. Each step
     maximises the model within the box and within a distance (a trust region).
 
-    The caller asks for a point with `proposal`, and answers with `tell`, until the proposal is None.
+    The caller asks for a point with `proposal` and answers with `tell`, until there is none.
 
     Args:
         start: parameters to start from, (P,), in the box.
@@ -126,7 +126,7 @@ class Climb:
         return self.box.steepest(self.point, self.gradient)
 
     def curvature(self) -> np.ndarray:
-        """The model's curvature with its eigenvalues made positive, (P, P), to start another one."""
+        """The model's curvature, (P, P), with its eigenvalues made positive."""
         values, vectors = np.linalg.eigh(self.model)
         result = np.zeros((len(self.point), len(self.point)))
         result[np.ix_(self.learn, self.learn)] = (vectors * np.abs(values)) @ vectors.T

@@ -152,9 +152,7 @@ def _best(starts: list[_Start], count: int) -> list[_Start]:
     return ordered[:count] + [s for s in ordered[count:] if s.kept and count > 1]
 
 
-def _begun(
-    objective: Objective, chosen: list[tuple[np.ndarray, bool]], box: Box
-) -> list[_Start]:
+def _begun(objective: Objective, chosen: list[tuple[np.ndarray, bool]], box: Box) -> list[_Start]:
     """Climbs from the points at which the value exists."""
     z = box.clip(np.stack([point for point, _ in chosen]))
     values, gradients, good = _evaluated(objective, z)
@@ -181,9 +179,7 @@ def _continued(
     return result
 
 
-def _evaluated(
-    objective: Objective, z: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _evaluated(objective: Objective, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values and gradients at some points, and the indices of those where they exist.
 
     Raises:
@@ -307,7 +303,9 @@ def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
     ]
     joined = set()
     if pairs:
-        middle = np.stack([0.5 * (ordered[i].climb.point + ordered[j].climb.point) for i, j in pairs])
+        middle = np.stack(
+            [0.5 * (ordered[i].climb.point + ordered[j].climb.point) for i, j in pairs]
+        )
         try:
             between = objective.values(middle)
         except (ValueError, NotConvergedError):

@@ -32,7 +32,7 @@ def periods(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.signal import lombscargle
 
     order = np.argsort(x, kind="stable")
-    order = order[: _POINTS] if len(order) <= _POINTS else order[_window(len(order))]
+    order = order if len(order) <= _POINTS else order[_window(len(order))]
     x, y = x[order], y[order]
     gaps = np.diff(np.unique(x))
     if len(gaps) < 7:
@@ -40,7 +40,8 @@ def periods(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     span = float(x[-1] - x[0])
     t = (x - x[0]) / span
     top = min(0.5 * span / float(np.median(gaps)), _FREQUENCIES / 6)
-    frequencies = np.linspace(0.5, max(top, 2.0), int(6 * max(top, 2.0)))
+    top = round(max(top, 2.0), 6)  # rounding errors of the inputs must not change the grid
+    frequencies = np.linspace(0.5, top, int(6 * top))
     trend = np.vander(2 * t - 1, 4)
     rest = y - trend @ np.linalg.lstsq(trend, y, rcond=None)[0]
     power = np.zeros_like(frequencies)

@@ -89,6 +89,8 @@ def test_several_parameters_are_searched_on_a_subset(problem, monkeypatch):
     gap = dense.evidence.log_marginal_likelihood - large.evidence.log_marginal_likelihood
     assert -float(large.evidence.error) - 1e-3 <= float(gap) < 2
     assert large.lengthscale.shape == (1, 3)
+    with pytest.raises(ValueError, match="engine must be"):
+        bg.GaussianProcess(kernel, engine="lu")
 
 
 def test_variances_beyond_memory_raise(problem, monkeypatch):

@@ -1,4 +1,5 @@
-"""Tests of `bayesgen.models.latent.fit`."""
+"""Tests of `bayesgen.models.latent.fit`, `bayesgen.models.latent.objective` and
+`bayesgen.models.latent.search`."""
 
 import math
 

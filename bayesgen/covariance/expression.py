@@ -30,7 +30,7 @@ Getter = Callable[[Tensor], Tensor]
 Values = Callable[[Tensor, Pairs], Tensor]
 
 
-class Leaf:
+class KernelLeaf:
     """A kernel of a registered type, with access to its parameters as functions of θ.
 
     Attributes:
@@ -57,19 +57,21 @@ class Leaf:
         return lambda theta: value
 
 
-_LEAVES: dict[type, Callable[[Leaf], Values | None]] = {}
+_LEAVES: dict[type, Callable[[KernelLeaf], Values | None]] = {}
 
 
 def leaf(
     kernel_type: type,
-) -> Callable[[Callable[[Leaf], Values | None]], Callable[[Leaf], Values | None]]:
+) -> Callable[[Callable[[KernelLeaf], Values | None]], Callable[[KernelLeaf], Values | None]]:
     """Register a fast evaluation of a kernel type.
 
-    The registered function takes a `Leaf` and returns the covariances as a function of θ and
+    The registered function takes a `KernelLeaf` and returns the covariances as a function of θ and
     `Pairs`, differentiable in θ, or None where this kernel needs gpytorch's evaluation.
     """
 
-    def register(make: Callable[[Leaf], Values | None]) -> Callable[[Leaf], Values | None]:
+    def register(
+        make: Callable[[KernelLeaf], Values | None],
+    ) -> Callable[[KernelLeaf], Values | None]:
         _LEAVES[kernel_type] = make
         return make
 
@@ -189,14 +191,14 @@ def _translate(kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...])
     columns = next(p.columns for p in coordinates.parts if p.kernel is kernel)
     kind = type(kernel)
     if kind is ScaleKernel and kernel.raw_outputscale.numel() == 1:
-        scale = Leaf(kernel, coordinates).parameter("outputscale")
+        scale = KernelLeaf(kernel, coordinates).parameter("outputscale")
         return _Scaled(scale, _translate(kernel.base_kernel, coordinates, outer))
     if kind is AdditiveKernel:
         return _Sum([_translate(k, coordinates, columns) for k in kernel.kernels])
     if kind is ProductKernel:
         return _Product([_translate(k, coordinates, columns) for k in kernel.kernels])
     make = _LEAVES.get(kind)
-    values = None if make is None or kernel.batch_shape else make(Leaf(kernel, coordinates))
+    values = None if make is None or kernel.batch_shape else make(KernelLeaf(kernel, coordinates))
     return Opaque(kernel, coordinates, outer) if values is None else _Known(values)
 
 
@@ -206,7 +208,7 @@ def _number(value: Tensor, theta: Tensor) -> Tensor:
     return value.reshape(*theta.shape[:-1], 1, 1) if learnt else value.reshape(1, 1)
 
 
-def _scaled_squares(own: Leaf) -> Values:
+def _scaled_squares(own: KernelLeaf) -> Values:
     """Squared distances divided by the squared length-scale, (..., m, n)."""
     lengthscale, columns = own.parameter("lengthscale"), own.columns
     shared = own.kernel.raw_lengthscale.numel() == 1
@@ -220,7 +222,7 @@ def _scaled_squares(own: Leaf) -> Values:
 
 
 @leaf(gpytorch.kernels.RBFKernel)
-def _rbf(own: Leaf) -> Values:
+def _rbf(own: KernelLeaf) -> Values:
     q = _scaled_squares(own)
     return lambda theta, pairs: decay(q(theta, pairs) * -0.5)
 
@@ -252,7 +254,7 @@ class _MaternProfile(torch.autograd.Function):
 
 
 @leaf(gpytorch.kernels.MaternKernel)
-def _matern(own: Leaf) -> Values:
+def _matern(own: KernelLeaf) -> Values:
     nu, columns = own.kernel.nu, own.columns
     lengthscale, root = own.parameter("lengthscale"), math.sqrt(2 * nu)
     shared = own.kernel.raw_lengthscale.numel() == 1
@@ -270,7 +272,7 @@ def _matern(own: Leaf) -> Values:
 
 
 @leaf(gpytorch.kernels.RQKernel)
-def _rational_quadratic(own: Leaf) -> Values:
+def _rational_quadratic(own: KernelLeaf) -> Values:
     q, alpha = _scaled_squares(own), own.parameter("alpha")
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
@@ -281,7 +283,7 @@ def _rational_quadratic(own: Leaf) -> Values:
 
 
 @leaf(gpytorch.kernels.PeriodicKernel)
-def _periodic(own: Leaf) -> Values:
+def _periodic(own: KernelLeaf) -> Values:
     columns = own.columns
     lengthscale, period = own.parameter("lengthscale"), own.parameter("period_length")
 
@@ -306,7 +308,7 @@ def _by_column(value: Tensor, count: int) -> list[Tensor]:
 
 
 @leaf(gpytorch.kernels.CosineKernel)
-def _cosine(own: Leaf) -> Values | None:
+def _cosine(own: KernelLeaf) -> Values | None:
     period, columns = own.parameter("period_length"), own.columns
     if own.kernel.raw_period_length.numel() != 1:
         return None
@@ -314,19 +316,19 @@ def _cosine(own: Leaf) -> Values | None:
 
 
 @leaf(gpytorch.kernels.LinearKernel)
-def _linear(own: Leaf) -> Values:
+def _linear(own: KernelLeaf) -> Values:
     variance, columns = own.parameter("variance"), own.columns
     return lambda theta, pairs: pairs.products(columns, variance(theta))
 
 
 @leaf(gpytorch.kernels.PolynomialKernel)
-def _polynomial(own: Leaf) -> Values:
+def _polynomial(own: KernelLeaf) -> Values:
     offset, columns, power = own.parameter("offset"), own.columns, own.kernel.power
     return lambda theta, pairs: (pairs.products(columns) + offset(theta)[..., None]) ** power
 
 
 @leaf(gpytorch.kernels.ConstantKernel)
-def _constant(own: Leaf) -> Values:
+def _constant(own: KernelLeaf) -> Values:
     constant = own.parameter("constant")
 
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
@@ -337,7 +339,7 @@ def _constant(own: Leaf) -> Values:
 
 
 @leaf(gpytorch.kernels.SpectralMixtureKernel)
-def _spectral_mixture(own: Leaf) -> Values:
+def _spectral_mixture(own: KernelLeaf) -> Values:
     """Wilson & Adams (2013), eq. 12, as gpytorch has it: a product over columns of mixtures."""
     columns, count = own.columns, own.kernel.num_mixtures
     weights, means, scales = (

@@ -17,7 +17,7 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor
 
-from bayesgen.kernels.structure import Part, parts
+from bayesgen.kernels.structure import KernelPart, parts
 
 # Roles of parameters: what they measure, and with it their unit.
 LENGTH, PERIOD, FREQUENCY, BANDWIDTH = "length-scale", "period", "frequency", "bandwidth"
@@ -90,7 +90,7 @@ class Parameter:
     name: str
     attribute: str
     role: str
-    part: Part
+    part: KernelPart
     module: str
     shape: torch.Size
     where: slice
@@ -208,7 +208,7 @@ class Coordinates:
 
 
 def _parameter(
-    part: Part, path: str, module: torch.nn.Module, name: str, raw: Tensor, where: slice
+    part: KernelPart, path: str, module: torch.nn.Module, name: str, raw: Tensor, where: slice
 ) -> Parameter:
     constraint = constraint_of(module, name)
     size, log = raw.numel(), False

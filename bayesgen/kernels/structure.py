@@ -11,7 +11,7 @@ from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
 
 
 @dataclass(frozen=True)
-class Part:
+class KernelPart:
     """A kernel within a composed kernel.
 
     Attributes:
@@ -25,7 +25,7 @@ class Part:
     label: str
 
 
-def parts(kernel: Kernel, width: int) -> list[Part]:
+def parts(kernel: Kernel, width: int) -> list[KernelPart]:
     """All kernels within a kernel, itself included, depth first and each once.
 
     Args:
@@ -41,14 +41,14 @@ def parts(kernel: Kernel, width: int) -> list[Part]:
         >>> [(p.label, p.columns) for p in parts(kernel, 3)]
         [('RBF', (1,)), ('RBF', (1,))]
     """
-    found: dict[int, Part] = {}
+    found: dict[int, KernelPart] = {}
     labels = labels_of(kernel)
 
     def visit(part: Kernel, columns: tuple[int, ...]) -> None:
         if id(part) in found:
             return
         _check_ard(part, len(columns))
-        found[id(part)] = Part(part, columns, label(part, labels))
+        found[id(part)] = KernelPart(part, columns, label(part, labels))
         for child in children(part):
             visit(child, columns if isinstance(part, ScaleKernel) else within(child, columns))
 

@@ -19,7 +19,7 @@ from bayesgen.models.gp.objective import evidence_at, is_per_point
 from bayesgen.models.gp.problem import Found, GPSetting, Problem
 from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.models.search.landscape import Landscape
-from bayesgen.models.search.multistart import Mode
+from bayesgen.models.search.multistart import LocalMaximum
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -110,7 +110,8 @@ def _of_profile(best: ProfileMaximum) -> list[Landscape]:
         peaks = np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:]))
         ordered = sorted(peaks, key=lambda k: -values[k, b])
         modes = [
-            Mode(settings[k, b], float(values[k, b]), 1, abs(float(slopes[k, b]))) for k in ordered
+            LocalMaximum(settings[k, b], float(values[k, b]), 1, abs(float(slopes[k, b])))
+            for k in ordered
         ]
         edge = np.array([bool(best.at_edge[b]), False, bool(ratio[b])])
         result.append(Landscape(modes, edge))

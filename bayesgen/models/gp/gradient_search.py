@@ -28,7 +28,7 @@ from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.landscape import Landscape
-from bayesgen.models.search.multistart import Mode, Rung
+from bayesgen.models.search.multistart import LocalMaximum, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
 
@@ -440,7 +440,7 @@ def _reporter(progress: Progress | None, b: int, B: int) -> Callable[[str], None
     return report
 
 
-def setting(problem: Problem, mode: Mode) -> GPSetting:
+def setting(problem: Problem, mode: LocalMaximum) -> GPSetting:
     """The hyperparameters at a mode, in the dtype of the problem; the noise is (1, 1)."""
     y = problem.y
     p = len(mode.point) - 2

@@ -21,7 +21,7 @@ from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
-from bayesgen.models.search.multistart import Mode
+from bayesgen.models.search.multistart import LocalMaximum
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
@@ -136,7 +136,7 @@ class GPPosterior(Certified, ExactPosterior):
         if found is None:
             value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
             edge = np.zeros(len(self._point()), dtype=bool)
-            found = Landscape([Mode(self._point(), value, 1, float("nan"))], edge)
+            found = Landscape([LocalMaximum(self._point(), value, 1, float("nan"))], edge)
         return table(self._gram.coordinates, found)
 
     def _check_single(self, what: str) -> None:

@@ -20,7 +20,7 @@ from bayesgen.models.latent import Mode, SoftmaxCurvature
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
-from bayesgen.models.search.multistart import Mode as Peak
+from bayesgen.models.search.multistart import LocalMaximum
 from bayesgen.posterior.posterior import Observed, Posterior
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class LaplaceGPPosterior(LaplacePosterior):
         if found is None:
             value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
             edge = np.zeros(len(self._point()), dtype=bool)
-            found = Landscape([Peak(self._point(), value, 1, float("nan"))], edge)
+            found = Landscape([LocalMaximum(self._point(), value, 1, float("nan"))], edge)
         return table(gram.coordinates, found)
 
     def _single_gram(self, what: str) -> KernelGram:

@@ -15,7 +15,7 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
-from bayesgen.models.latent import Mode as LatentMode
+from bayesgen.models.latent import Mode
 from bayesgen.models.latent.objective import LaplaceEvidence
 from bayesgen.models.latent.posterior import LatentSetting
 from bayesgen.models.search import multistart
@@ -23,7 +23,7 @@ from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.landscape import Landscape
-from bayesgen.models.search.multistart import Mode, Rung
+from bayesgen.models.search.multistart import LocalMaximum, Rung
 from bayesgen.models.search.space import (
     Space,
     kernel_space,
@@ -166,7 +166,7 @@ class LaplaceSearch:
 
     def best(
         self, b: int, progress: Progress | None = None
-    ) -> tuple[LatentSetting, list[LatentMode], list[Mode]]:
+    ) -> tuple[LatentSetting, list[Mode], list[LocalMaximum]]:
         """The setting of largest Laplace evidence of one task, and the modes of the search.
 
         Returns:
@@ -187,7 +187,7 @@ class LaplaceSearch:
         whole.start_near(found[0].point)
         return LatentSetting(self.gram, *at), whole.evidence.modes(*at), found
 
-    def landscape(self, modes: list[Mode]) -> Landscape | None:
+    def landscape(self, modes: list[LocalMaximum]) -> Landscape | None:
         """The landscape of the modes that `best` found, or None where nothing was searched."""
         return Landscape(modes, self.space.box.at_bound(modes[0].point)) if modes else None
 

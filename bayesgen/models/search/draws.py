@@ -201,7 +201,7 @@ def _draw_one(
         coordinates.write(kernel, torch.as_tensor(theta))
         try:
             setter(module, prior.sample(closure(module).shape))
-        except (RuntimeError, ValueError, NotImplementedError) as err:
+        except (RuntimeError, ValueError) as err:
             warnings.warn(
                 f"the prior {type(prior).__name__} on {type(module).__name__} cannot be drawn "
                 f"from ({err}); its parameter is drawn by its role",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.kernels.parameters import UNITS, VARIANCE, Coordinates
-from bayesgen.models.search.multistart import Mode
+from bayesgen.models.search.multistart import LocalMaximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ class Landscape:
         at_bound: which entries of the best point lie on the edge of the searched range, (P,).
     """
 
-    modes: Sequence[Mode]
+    modes: Sequence[LocalMaximum]
     at_bound: np.ndarray
 
 

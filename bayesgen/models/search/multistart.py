@@ -46,14 +46,14 @@ class Objective(Protocol):
         """
 
     def values(self, z: np.ndarray) -> np.ndarray:
-        """Values alone."""
+        """Values (S,) at z (S, P), NaN where there is none."""
 
     def curvatures(self, z: np.ndarray) -> np.ndarray | None:
         """Fisher information (S, P, P) at z (S, P), or None where it is not known."""
 
 
 @dataclass(frozen=True)
-class Mode:
+class LocalMaximum:
     """A local maximum.
 
     Attributes:
@@ -102,7 +102,7 @@ def search(
     rungs: Sequence[Rung],
     box: Box,
     report: Report | None = None,
-) -> list[Mode]:
+) -> list[LocalMaximum]:
     """Climb from the best candidates, stage by stage on more points, and finish the best.
 
     Args:
@@ -140,7 +140,7 @@ def search(
     _finish(last, starts, report)
     starts = distinct(starts, last.objective)
     return [
-        Mode(s.climb.point, s.climb.value, s.count, s.climb.steepest)
+        LocalMaximum(s.climb.point, s.climb.value, s.count, s.climb.steepest)
         for k, s in enumerate(starts)
         if k == 0 or s.climb.ended
     ]

@@ -95,7 +95,7 @@ MOVED = {
     "spectral_makers": "spectrum.constructors",
     "spectral_solves": "spectrum.solves",
     "tiles": "covariance.tiled",
-    "training.bar": "training.progress_bar",
+    "training.bar": "_internal.progress_bar",
     "training.climb": "training.map_fit",
     "training.problem": "training.inputs",
 }

@@ -12,11 +12,11 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network.data import inputs
-from bayesgen.training.progress_bar import reporting
 from bayesgen.training.settings import Settings, check_net
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.training.inputs import layers, observations, precisions
-from bayesgen.training.progress_bar import reporting
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.model import Laplace
 from bayesgen.training import checkpoint as checkpoints
 from bayesgen.training.inputs import layers, observations, precisions
-from bayesgen.training.progress_bar import reporting
 from bayesgen.training.settings import Settings
 
 

@@ -96,3 +96,13 @@ def test_bf16_is_used_only_when_asked(digits):
     plain = bg.train(mlp(), digits.x_train, digits.y_train, epochs=2)
     assert run.net[1].weight.dtype == torch.float32
     assert not torch.equal(run.net[1].weight, plain.net[1].weight)
+
+
+def test_bar_shows_loss_and_time_left(digits, capfd):
+    net = bg.networks.MLP(64, (8,), 10)
+    bg.train(net, digits.x_train, digits.y_train, epochs=2, evidence_every=1, progress=True)
+    shown = capfd.readouterr().err
+    assert "loss" in shown
+    assert "left" in shown
+    bg.train_ensemble([net], digits.x_train, digits.y_train[None], epochs=1, progress=True)
+    assert "mean loss" in capfd.readouterr().err

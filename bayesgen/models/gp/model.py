@@ -17,6 +17,7 @@ from torch import Tensor
 from bayesgen import kernels, solvers
 from bayesgen._internal import checks, deprecation
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress_bar import reporting
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
@@ -35,6 +36,8 @@ from bayesgen.solvers.planning import ENGINES
 _NAMES = ("kernel", "scale", "noise")
 # Largest number of points for which the dense spectrum is always used; it takes minutes.
 _LARGE = 8000
+# Seconds after which a progress bar appears.
+_LATE = 2.0
 
 
 # The posterior that a model's fit returns, by its likelihood.
@@ -71,6 +74,9 @@ class GaussianProcess(Generic[P]):
             `bayesgen.likelihoods.Likelihood`. For all but "gaussian", the evidence is Laplace's
             approximation, maximised on its exact gradient; the likelihood's own noise variance, if
             it has one, is learnt.
+        starts: number of starts from which the hyperparameters are searched, for a kernel of up to
+            five parameters; more for more parameters. With 1, only the given values are climbed.
+        seed: seed of the starts; a fit is deterministic.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range; the message names
@@ -163,7 +169,7 @@ class GaussianProcess(Generic[P]):
         y: Any,
         *,
         hyperparameters: str | Iterable[str] | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> P:
         """Condition on data and learn the free hyperparameters by maximising the evidence.
 
@@ -172,8 +178,8 @@ class GaussianProcess(Generic[P]):
         - With no free kernel parameter, one eigendecomposition gives the best scale and noise.
         - With one scalar length-scale to learn, each length-scale takes one eigendecomposition (see
           `bayesgen.models.gp.lengthscale_search`).
-        - Other kernels are fitted by L-BFGS on the exact gradient for each task; each step takes
-          one Cholesky factorisation for all outputs.
+        - Other kernels are fitted from many starts on the exact gradient for each task (see
+          `bayesgen.models.gp.gradient_search`).
         - With all hyperparameters fixed, one Cholesky factorisation is enough.
 
         Args:
@@ -182,7 +188,8 @@ class GaussianProcess(Generic[P]):
             y: targets: (n,); (n, C) with C outputs that share the hyperparameters; or (B, n, C)
                 with B tasks on the same inputs, each with its own hyperparameters.
             hyperparameters: as in the constructor; overrides it for this fit.
-            progress: called as progress(done, expected, what) after each step.
+            progress: called as progress(done, expected, what) after each step, or True for a
+                progress bar on stderr that appears after 2 seconds.
 
         Returns:
             A `GPPosterior`, or a `LaplaceGPPosterior` for a likelihood that is not Gaussian; its
@@ -197,12 +204,18 @@ class GaussianProcess(Generic[P]):
         """
         if getattr(x, "ndim", 2) == 3:
             deprecation.warn_renamed("fit(x, y) with x (B, n, d)", "fit_batch(x, y)")
-            batch = self.fit_batch(x, y, hyperparameters=hyperparameters, progress=progress)
+            with reporting(progress, "hyperparameters", _LATE) as report:
+                batch = self.fit_batch(x, y, hyperparameters=hyperparameters, progress=report)
             return cast(P, batch)
         x = checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
-        if self.likelihood is not None:
-            return cast(P, self._by_laplace(self.likelihood, x, y, free, progress))
+        with reporting(progress, "hyperparameters", _LATE) as report:
+            if self.likelihood is not None:
+                return cast(P, self._by_laplace(self.likelihood, x, y, free, report))
+            posterior: Any = self._exact(x, y, free, report)
+            return posterior
+
+    def _exact(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> GPPosterior:
         problem = self._problem(x, y, free)
         plan = self._plan(problem)
         try:
@@ -213,8 +226,7 @@ class GaussianProcess(Generic[P]):
             if not dense or kept or not solvers.out_of_memory(err):
                 raise
             found = self._way(problem, self._smaller_plan(problem, err), progress)()
-        posterior: Any = GPPosterior(problem, found, problem.free.names())
-        return posterior
+        return GPPosterior(problem, found, problem.free.names())
 
     def fit_batch(
         self,
@@ -328,7 +340,7 @@ class GaussianProcess(Generic[P]):
             f"the dense spectrum ran out of memory ({why[:120]}): block Lanczos instead, "
             f"{plan.reason}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return plan
 

@@ -1,0 +1,67 @@
+"""A progress bar on stderr, drawn by rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bayesgen._internal.progress import Progress
+
+
+@contextmanager
+def reporting(
+    progress: Progress | bool | None, title: str = "training", after: float = 0.0
+) -> Iterator[Progress | None]:
+    """The given progress function, None, or for True one that draws a progress bar on stderr.
+
+    Args:
+        progress: function progress(done, expected, what), True, or None or False for no report.
+        title: first description of the bar.
+        after: seconds before the bar is drawn; work that ends earlier shows none.
+    """
+    if progress is not True:
+        yield progress or None
+        return
+    bar, start = _bar(), time.monotonic()
+    task = bar.add_task(title, total=None)
+    shown = False
+
+    def report(done: int, expected: int, what: str) -> None:
+        nonlocal shown
+        if not shown and time.monotonic() - start >= after:
+            bar.start()
+            shown = True
+        bar.update(task, completed=done, total=expected, description=what)
+
+    try:
+        if after <= 0:
+            bar.start()
+            shown = True
+        yield report
+    finally:
+        if shown:
+            bar.stop()
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress as Bar,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Bar(*columns, console=Console(stderr=True))

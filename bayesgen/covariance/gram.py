@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from typing import Any
 
 import gpytorch
 import torch
@@ -166,7 +167,7 @@ class LengthscaleGram(KernelGram):
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
         """Logarithm of the kernel's length-scale, (1,)."""
-        return kernel.lengthscale.detach().reshape(1).log()
+        return kernel.lengthscale.detach().reshape(1).abs().log()
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
         """A copy of the kernel with this length-scale."""
@@ -196,6 +197,17 @@ class RadialGram(LengthscaleGram):
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor, profile: Profile) -> None:
         self.base, self.x, self.profile = kernel, x, profile
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without the profile and the distances, which are made again."""
+        made = ("profile", "distances")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        profile = profile_of(self.base)
+        assert profile is not None
+        self.profile = profile
 
     @cached_property
     def distances(self) -> Tensor:
@@ -241,6 +253,11 @@ class ParameterGram(KernelGram):
     is compared with gpytorch's evaluation on a few of the inputs; where they differ, gpytorch
     evaluates the kernel.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without the expression and the distances, which are made again when needed."""
+        made = ("expression", "pairs", "_lower")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @cached_property
     def pairs(self) -> Pairs:

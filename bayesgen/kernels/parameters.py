@@ -21,7 +21,7 @@ from bayesgen.kernels.structure import KernelPart, parts
 
 # Roles of parameters: what they measure, and with it their unit.
 LENGTH, PERIOD, FREQUENCY, BANDWIDTH = "length-scale", "period", "frequency", "bandwidth"
-VARIANCE, SHAPE, OTHER = "variance", "shape", "other"
+VARIANCE, SQUARE, SHAPE, OTHER = "variance", "square", "shape", "other"
 
 UNITS = {
     LENGTH: "units of x",
@@ -29,6 +29,7 @@ UNITS = {
     FREQUENCY: "1 / units of x",
     BANDWIDTH: "1 / units of x",
     VARIANCE: "units of y²",
+    SQUARE: "units of x²",
     SHAPE: "",
     OTHER: "",
 }
@@ -68,6 +69,7 @@ def register_role(kernel_type: type, name: str, role: str) -> None:
 # The length-scale of gpytorch's PeriodicKernel measures the phase and has no unit.
 _OF_TYPE: dict[tuple[type, str], str] = {
     (gpytorch.kernels.PeriodicKernel, "raw_lengthscale"): SHAPE,
+    (gpytorch.kernels.PolynomialKernel, "raw_offset"): SQUARE,
 }
 
 
@@ -179,7 +181,8 @@ class Coordinates:
             assert raw is not None
             constraint = constraint_of(module, p.attribute)
             value = raw.detach() if constraint is None else constraint.transform(raw.detach())
-            each.append((value.log() if p.log else value).reshape(-1))
+            # A negative length-scale is the same kernel as its absolute value.
+            each.append((value.abs().log() if p.log else value).reshape(-1))
         return torch.cat(each) if each else torch.zeros(0)
 
     def write(self, kernel: Kernel, theta: Tensor) -> None:
@@ -216,6 +219,9 @@ def _parameter(
     if constraint is not None:
         low = constraint.lower_bound.detach().to(raw).expand(raw.shape).reshape(-1).clone()
         high = constraint.upper_bound.detach().to(raw).expand(raw.shape).reshape(-1).clone()
+        if name in _ROLES and bool((high > 0).all()):
+            # What these parameters measure is positive, whatever else a constraint allows.
+            low = low.clamp(min=0)
         log = bool((low >= 0).all())
         slack = _INSIDE * torch.finfo(raw.dtype).eps
         low = torch.where(low.isinf() | (low == 0), low, low + slack * low.abs())

@@ -46,7 +46,7 @@ _GAIN, _ROUGH, _SLACK = 1e-7, 1e-4, 1e-4
 # First damping of a climb, and the largest, at which it is stopped.
 _DAMPING, _STIFF = 0.1, 1e9
 # Number of points and of length-scales that are screened, and the ratios σ²/s.
-_FEW, _LENGTHS, _RATIOS = 48, 10, (1e-3, 0.03, 0.3, 3.0)
+_FEW, _LENGTHS, _RATIOS = 48, 10, (1e-9, 1e-6, 1e-3, 0.03, 0.3, 3.0)
 # Noises that are screened where the outputscale is limited or kept, and outputscales that are
 # screened where the noise is kept, in mean squares of the targets.
 _FINE, _SIZES = (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0), (0.1, 1.0, 10.0)

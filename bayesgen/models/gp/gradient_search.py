@@ -37,6 +37,8 @@ _SCREENED, _FIRST = 48, 4
 # Number of parameters of a kernel up to which the number of starts is as given, and the number
 # above which it does not grow any more.
 _PLAIN, _MOST = 5, 15
+# Number of points below which such a kernel is searched from more starts.
+_ENOUGH = 150
 # Numbers of points of the stages before all points are used.
 _FEW, _SOME = 120, 500
 # Stages: evaluations of one climb on few and on some points, and predicted gain that ends a climb.
@@ -50,8 +52,11 @@ _FISHER = 60
 _TOGETHER, _ENTRIES = 512, 2**19
 # Range of the logarithm of the share of noise in the variance that is drawn.
 _NOISE = (math.log(1e-4), math.log(3.0))
+# Share of the draws with very little noise beside the prior variance, as smooth kernels may need,
+# and the range of its logarithm.
+_RARE, _LITTLE = 0.25, (math.log(1e-11), math.log(1e-4))
 # Shares of noise that are tried with the user's own kernel.
-_OWN = (1e-3, 0.1, 1.0)
+_OWN = (1e-9, 1e-6, 1e-3, 0.1, 1.0)
 
 
 class GaussianObjective:
@@ -113,7 +118,9 @@ class GaussianObjective:
             assert self._subset is not None
             return self._few.curvatures(z) * (len(self.y) / len(self._subset))
         if self._chunks(len(z)):
-            parts = [self._fisher(z[some]) for some in self._chunks(len(z) * z.shape[1])]
+            # Each setting takes two matrices for each of its parameters.
+            size = max(1, _ENTRIES // (2 * z.shape[1] * len(self.y) ** 2))
+            parts = [self._fisher(z[k : k + size]) for k in range(0, len(z), size)]
             return np.concatenate(parts)
         result = np.full((*z.shape, z.shape[1]), np.nan)
         for k, one in enumerate(z):
@@ -245,7 +252,7 @@ def search(
     B = len(tasks.y)
     random = np.random.default_rng(seed)
     if starts > 1:
-        starts = max(3, math.ceil(starts * _complexity(tasks.gram)))
+        starts = max(3, math.ceil(starts * _complexity(tasks.gram, tasks.y.shape[1])))
     few = subset(tasks.gram.x, _FEW, random)
     some = subset(tasks.gram.x, _SOME, random)
     small = tasks.on(few)
@@ -263,16 +270,18 @@ def search(
     return [Landscape(modes, box.at_bound(modes[0].point)) for modes in found]
 
 
-def _complexity(gram: KernelGram) -> float:
+def _complexity(gram: KernelGram, n: int) -> float:
     """How many starts the kernel needs, relative to one with few parameters.
 
     The length-scales of all columns in one kernel count as one parameter: they rarely give rise to
-    more modes.
+    more modes. A kernel with many parameters has more modes on few points, where a start is cheap.
     """
     count = sum(
         1 if p.role == LENGTH else p.where.stop - p.where.start for p in gram.coordinates.parameters
     )
-    return max(1.0, min(count, _MOST) / _PLAIN)
+    if count < _PLAIN:
+        return 1.0
+    return min(count, _MOST) / _PLAIN * min(max(_ENOUGH / n, 1.0), 3.0)
 
 
 def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Rung]:
@@ -309,6 +318,11 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     x = problem.gram.x.detach().double()
     matrices = problem.gram if problem.gram.x.dtype == torch.float64 else problem.gram.on(x)
     y = problem.y.detach().double()
+    if free.noise and (free.scale or free.kernel) and (y == 0).flatten(1).all(1).any():
+        raise ValueError(
+            "y must not be zero throughout: the evidence of all-zero targets grows without "
+            "bound as the variances shrink"
+        )
     per_point = is_per_point(given.noise)
     noise = given.noise.double() if per_point else None
     inputs = InputScales(x, y)
@@ -321,7 +335,7 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     learn = np.array([free.kernel] * p + [learn_scale, free.noise and not per_point])
     low, high = spaces.kernel_space(matrices, inputs, size, not learn_scale)
     diagonal = spaces.mean_diagonal(matrices)
-    s_box = spaces.scale_box(size, diagonal)
+    s_box = spaces.scale_box(size, diagonal, inputs)
     n_box = spaces.noise_box(size)
     log_noise = 0.0 if per_point else math.log(float(given.noise.reshape(-1)[0]))
     start = np.array([*theta, math.log(float(given.scale)), log_noise])
@@ -352,7 +366,10 @@ def _drawn(tasks: _Tasks, inputs: InputScales, count: int, seed: int) -> np.ndar
         diagonal = spaces.mean_diagonal(tasks.gram)
         z[:, p] = math.log(size / diagonal) + random.standard_normal(count)
     if space.box.learn[p + 1]:
-        z[:, p + 1] = math.log(size) + random.uniform(*_NOISE, count)
+        shares = random.uniform(*_NOISE, count)
+        rare = random.random(count) < _RARE
+        shares[rare] = random.uniform(*_LITTLE, int(rare.sum()))
+        z[:, p + 1] = math.log(size) + shares
         z[: len(_OWN), p + 1] = math.log(size) + np.log(_OWN)
     return space.box.clip(z)
 

@@ -207,6 +207,10 @@ class GaussianProcess(Generic[P]):
             with reporting(progress, "hyperparameters", _LATE) as report:
                 batch = self.fit_batch(x, y, hyperparameters=hyperparameters, progress=report)
             return cast(P, batch)
+        if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
+            with torch.inference_mode(False):
+                x, y = (v.clone() if isinstance(v, Tensor) else v for v in (x, y))
+                return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
         x = checks.inputs("x", x)
         free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
         with reporting(progress, "hyperparameters", _LATE) as report:

@@ -145,7 +145,7 @@ class LaplaceSearch:
         else:
             rescaled, (low, high) = None, self._decays()
         learn_scale = free.scale and rescaled is None
-        s_box = scale_box(self.unit, mean_diagonal(self.gram))
+        s_box = scale_box(self.unit, mean_diagonal(self.gram), self.inputs)
         ends = [s_box] + ([] if self.noise is None else [noise_box(self.unit)])
         learn = [free.kernel] * p + [learn_scale] + [free.noise] * (len(ends) - 1)
         box = Box(

@@ -19,6 +19,7 @@ from bayesgen.kernels.parameters import (
     OTHER,
     PERIOD,
     SHAPE,
+    SQUARE,
     VARIANCE,
     Coordinates,
     Parameter,
@@ -32,6 +33,8 @@ _LONGEST = 3.0
 _PEAKS = 0.7
 # Standard deviation of the logarithm of a term's share of the variance.
 _SHARES = 1.5
+# Share of the draws of a variance with a wider spread, and that spread.
+_RARE, _WIDE = 0.15, 6.0
 # Share of the draws of a parameter with a registered prior that come from the prior.
 _PRIOR = 0.5
 # Largest distance of the logarithm of a parameter of unknown meaning from its own value.
@@ -89,6 +92,9 @@ class Draws:
             return self._spectral(p)
         if role == VARIANCE and known:
             return self._variance(p, size)
+        if role == SQUARE and known:
+            square = math.log(self.inputs.mean_square(p.part.columns))
+            return square + self.random.uniform(math.log(0.01), math.log(10.0), size)
         if role == SHAPE and known:
             return self.random.uniform(math.log(0.05), math.log(20.0), size)
         own = self.theta[p.where]
@@ -147,10 +153,15 @@ class Draws:
 
     def _variance(self, p: Parameter, size: int) -> np.ndarray:
         kernel, random = p.part.kernel, self.random
-        share = _SHARES * random.standard_normal(size) - math.log(self._terms * size)
+        spread = _WIDE if random.random() < _RARE else _SHARES
+        share = spread * random.standard_normal(size) - math.log(self._terms * size)
         unit = 0.0 if id(kernel) in self._inner else math.log(self.variance)
+        square = math.log(self.inputs.mean_square(p.part.columns))
+        base = getattr(kernel, "base_kernel", None)
         if isinstance(kernel, gpytorch.kernels.LinearKernel):
-            unit -= math.log(self.inputs.mean_square(p.part.columns))
+            unit -= square
+        elif isinstance(base, gpytorch.kernels.PolynomialKernel):
+            unit -= base.power * square
         return unit + share
 
 

@@ -17,7 +17,7 @@ from bayesgen.models.search.inputs import InputScales
 _ROWS = 100
 # Largest correlation with any other point below which a term is white noise at these inputs.
 _WHITE = 0.05
-# Distance from 1 below which all correlations make a term a constant, and largest difference of the
+# Relative spread of covariances below which a term is a constant, and largest difference of the
 # correlations of two terms that are one.
 _CONSTANT, _EQUAL = 1e-4, 0.01
 # Length-scales beyond this multiple of the range of the inputs.
@@ -54,7 +54,7 @@ def unidentified(
     parts = [(label(term, labels), term) for term in terms(kernel)]
     shapes: list[tuple[str, Tensor]] = []
     for name, term in parts:
-        variance, correlations = _correlations(term, x)
+        variance, correlations, constant = _correlations(term, x)
         size = scale * variance
         if noise is not None and len(x) * size < _ABSENT * noise:
             absent.add(name)
@@ -69,7 +69,7 @@ def unidentified(
                 "uncorrelated under it, so that its variance and the noise cannot be told apart "
                 "and the split into fit and complexity is arbitrary"
             )
-        elif bool((correlations > 1 - _CONSTANT).all()):
+        elif constant:
             absent.add(name)
             found.append(
                 f"the term {name} is a constant at these inputs: its hyperparameters other than "
@@ -86,14 +86,19 @@ def unidentified(
     return found + _lengths(coordinates, inputs, absent)
 
 
-def _correlations(term: gpytorch.kernels.Kernel, x: Tensor) -> tuple[float, Tensor]:
-    """Mean variance of a term, and correlations of some points with all points, (m, n)."""
+def _correlations(term: gpytorch.kernels.Kernel, x: Tensor) -> tuple[float, Tensor, bool]:
+    """Mean variance of a term, and correlations of some points with all points, (m, n).
+
+    The last result tells whether all covariances are equal.
+    """
     rows = torch.linspace(0, len(x) - 1, min(_ROWS, len(x))).round().long()
     matrices = gram(term, x)
     theta = matrices.start()
     K = matrices.between(theta, x[rows], x)
     diagonal = matrices.diagonal(theta, x).clamp(min=torch.finfo(K.dtype).tiny)
-    return float(diagonal.mean()), K / (diagonal[rows, None] * diagonal).sqrt()
+    constant = bool(K.max() - K.min() <= _CONSTANT * K.abs().max())
+    correlations = K / (diagonal[rows, None] * diagonal).sqrt()
+    return float(diagonal.mean()), correlations, constant
 
 
 def _is_white(correlations: Tensor, x: Tensor) -> bool:

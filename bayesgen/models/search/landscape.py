@@ -67,7 +67,7 @@ class Hyperparameters(dict[str, "float | Tensor"]):
             (
                 name,
                 _shown(value),
-                self.units.get(name, "") + (" (at bound)" if self.at_bound[name] else ""),
+                self.units.get(name, "") + (" (at bound)" if self.at_bound.get(name) else ""),
             )
             for name, value in self.items()
         ]

@@ -14,6 +14,7 @@ from bayesgen.kernels.parameters import (
     FREQUENCY,
     LENGTH,
     PERIOD,
+    SQUARE,
     VARIANCE,
     Coordinates,
 )
@@ -23,7 +24,7 @@ from bayesgen.models.search.inputs import InputScales
 # Width of the box of logarithms: factors that no data could tell apart from 0 or ∞.
 _FAR = 14.0
 # Range of log σ² about the log mean square of the targets.
-_NOISE = (-23.0, 7.0)
+_NOISE = (-27.0, 7.0)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,11 @@ def _limits(
     if role == VARIANCE:
         # A variance of a linear kernel is per unit of x².
         unit = math.log(variance)
-        spread = abs(math.log(inputs.mean_square(columns)))
+        spread = 3 * abs(math.log(inputs.mean_square(columns)))
         return unit - 2 * _FAR - spread, unit + 2 * _FAR + spread
+    if role == SQUARE:
+        square = math.log(inputs.mean_square(columns))
+        return square - _FAR, square + _FAR
     return -_FAR, _FAR
 
 
@@ -115,10 +119,14 @@ def noise_box(mean_square: float) -> tuple[float, float]:
     return centre + _NOISE[0], centre + _NOISE[1]
 
 
-def scale_box(mean_square: float, diagonal: float) -> tuple[float, float]:
-    """Ends of log s, about the mean square of the targets over the kernel's mean variance."""
+def scale_box(mean_square: float, diagonal: float, inputs: InputScales) -> tuple[float, float]:
+    """Ends of log s, about the mean square of the targets over the kernel's mean variance.
+
+    The variance of a kernel that grows with the inputs changes with their unit.
+    """
     centre = math.log(mean_square) - math.log(diagonal)
-    return centre - 2 * _FAR, centre + 2 * _FAR
+    spread = 3 * abs(math.log(inputs.mean_square(tuple(range(inputs.x.shape[1])))))
+    return centre - 2 * _FAR - spread, centre + 2 * _FAR + spread
 
 
 def positive_mean_square(y: Tensor) -> float:

@@ -1,6 +1,7 @@
 """Tests of `bayesgen.models.gp.gradient_search`."""
 
 import math
+import pickle
 
 import gpytorch
 import numpy as np
@@ -241,3 +242,70 @@ def test_stages_on_subsets_find_the_maximum_of_many_points():
     found = best(kernel, x, y)
     assert found.hyperparameters["Periodic.period_length"] == pytest.approx(1.0, rel=0.01)
     assert found.modes.gradient[0] < 1e-3
+
+
+def test_very_large_prior_variances_are_found():
+    """A kernel that is too smooth for the data needs a variance 10⁸ times that of the targets."""
+    x, y = irrelevant()
+    x = x[:, :1]
+
+    def smooth():
+        return K.RBFKernel(lengthscale_constraint=INTERVAL(3.0, 4.0))
+
+    alone = log_evidence(best(smooth(), x, y))
+    for kernel in (smooth() * K.ConstantKernel(), S(smooth()) + S(K.LinearKernel())):
+        assert log_evidence(best(kernel, x, y)) > alone - 0.05
+
+
+class Exponential(K.Kernel):
+    """A user's kernel with a length-scale."""
+
+    has_lengthscale = True
+
+    def forward(self, x1, x2, diag=False, **params):
+        ell = self.lengthscale
+        return torch.exp(-self.covar_dist(x1 / ell, x2 / ell, diag=diag, **params))
+
+
+def test_users_kernel_in_a_sum_is_searched():
+    x, y = waves(60)
+    found = best(S(Exponential()) + S(K.RBFKernel()), x, y)
+    assert log_evidence(found) > log_evidence(best(S(K.RBFKernel()), x, y)) - 0.05
+
+
+def test_fit_in_inference_mode_is_the_same():
+    x, y = irrelevant()
+    kernel = K.RBFKernel(ard_num_dims=2)
+    with torch.inference_mode():
+        inside = best(kernel, x, y)
+    assert log_evidence(inside) == log_evidence(best(kernel, x, y))
+
+
+def test_posterior_of_a_sum_is_pickled():
+    x, y = waves(40)
+    posterior = best(S(K.RBFKernel()) + S(K.LinearKernel()), x, y)
+    again = pickle.loads(pickle.dumps(posterior))
+    torch.testing.assert_close(again.mean(x[:3]), posterior.mean(x[:3]))
+
+
+def test_kernels_without_an_evidence_are_refused():
+    x, y = irrelevant()
+    with pytest.raises(ValueError, match="CosineKernel must be positive semi-definite"):
+        best(S(K.CosineKernel()), torch.cat([x, x.flip(0)], 1), y)
+    with pytest.raises(ValueError, match="y must not be zero throughout"):
+        best(K.RQKernel(), x, 0 * y)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_offset_of_a_polynomial_has_a_unit(unit):
+    x, y = irrelevant()
+    kernel = S(K.PolynomialKernel(power=2))
+    plain = log_evidence(best(kernel, x[:, :1], y))
+    assert log_evidence(best(kernel, x[:, :1] * unit, y)) == pytest.approx(plain, abs=0.02)
+
+
+def test_upper_limits_keep_lengthscales_positive():
+    x, y = waves(40)
+    limit = gpytorch.constraints.LessThan(0.5)
+    found = best(K.RBFKernel(lengthscale_constraint=limit), x, y)
+    assert 0 < found.lengthscale <= 0.5

@@ -17,12 +17,13 @@ from bayesgen.models.search.inputs import InputScales
 _ROWS = 100
 # Largest correlation with any other point below which a term is white noise at these inputs.
 _WHITE = 0.05
-# Relative spread of covariances below which a term is a constant, and largest difference of the
-# correlations of two terms that are one.
-_CONSTANT, _EQUAL = 1e-4, 0.01
+# Relative spread of covariances below which a term is a constant, where there is no noise variance
+# to compare it with.
+_CONSTANT = 1e-4
 # Length-scales beyond this multiple of the range of the inputs.
 _BEYOND, _IRRELEVANT = 5.0, 10.0
-# A term is absent where n times its variance is below this share of the noise variance.
+# A term, or a part of one, does not matter where n times its variance is below this share of the
+# noise variance.
 _ABSENT = 0.1
 
 
@@ -52,10 +53,12 @@ def unidentified(
     absent: set[str] = set()
     labels = labels_of(kernel)
     parts = [(label(term, labels), term) for term in terms(kernel)]
-    shapes: list[tuple[str, Tensor]] = []
+    shapes: list[tuple[str, Tensor, float]] = []
     for name, term in parts:
-        variance, correlations, constant = _correlations(term, x)
+        variance, correlations, spread = _correlations(term, x)
         size = scale * variance
+        # Covariances that differ by less than this leave the evidence as it is.
+        slack = _CONSTANT * size if noise is None else _ABSENT * noise / len(x)
         if noise is not None and len(x) * size < _ABSENT * noise:
             absent.add(name)
             found.append(
@@ -69,16 +72,16 @@ def unidentified(
                 "uncorrelated under it, so that its variance and the noise cannot be told apart "
                 "and the split into fit and complexity is arbitrary"
             )
-        elif constant:
+        elif scale * spread < slack:
             absent.add(name)
             found.append(
                 f"the term {name} is a constant at these inputs: its hyperparameters other than "
                 "the variance are arbitrary"
             )
         else:
-            shapes.append((name, correlations))
-    for (a, one), (b, other) in combinations(shapes, 2):
-        if float((one - other).abs().max()) < _EQUAL:
+            shapes.append((name, correlations, slack / size))
+    for (a, one, first), (b, other, second) in combinations(shapes, 2):
+        if float((one - other).abs().max()) < max(first, second):
             found.append(
                 f"the terms {a} and {b} are one at these inputs: only the sum of their variances "
                 "is identified"
@@ -86,19 +89,18 @@ def unidentified(
     return found + _lengths(coordinates, inputs, absent)
 
 
-def _correlations(term: gpytorch.kernels.Kernel, x: Tensor) -> tuple[float, Tensor, bool]:
+def _correlations(term: gpytorch.kernels.Kernel, x: Tensor) -> tuple[float, Tensor, float]:
     """Mean variance of a term, and correlations of some points with all points, (m, n).
 
-    The last result tells whether all covariances are equal.
+    The last result is the difference between the largest and the smallest covariance.
     """
     rows = torch.linspace(0, len(x) - 1, min(_ROWS, len(x))).round().long()
     matrices = gram(term, x)
     theta = matrices.start()
     K = matrices.between(theta, x[rows], x)
     diagonal = matrices.diagonal(theta, x).clamp(min=torch.finfo(K.dtype).tiny)
-    constant = bool(K.max() - K.min() <= _CONSTANT * K.abs().max())
     correlations = K / (diagonal[rows, None] * diagonal).sqrt()
-    return float(diagonal.mean()), correlations, constant
+    return float(diagonal.mean()), correlations, float(K.max() - K.min())
 
 
 def _is_white(correlations: Tensor, x: Tensor) -> bool:

@@ -11,8 +11,10 @@ gpytorch itself evaluates.
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import gpytorch
@@ -40,8 +42,7 @@ class KernelLeaf:
 
     def __init__(self, kernel: Kernel, coordinates: Coordinates) -> None:
         self.kernel, self._coordinates = kernel, coordinates
-        part = next(p for p in coordinates.parts if p.kernel is kernel)
-        self.columns = part.columns
+        self.columns = coordinates.columns(kernel)
 
     def parameter(self, name: str) -> Getter:
         """The value of the parameter `raw_<name>` as a function of θ, in its own shape."""
@@ -49,8 +50,7 @@ class KernelLeaf:
         raw = self.kernel._parameters[attribute]
         assert raw is not None
         for p in self._coordinates.parameters:
-            owner = self._coordinates.kernel.get_submodule(p.module)
-            if owner._parameters[p.attribute] is raw:
+            if p.raw_in(self._coordinates.kernel) is raw:
                 return p.natural
         constraint = constraint_of(self.kernel, attribute)
         value = raw.detach() if constraint is None else constraint.transform(raw.detach())
@@ -102,26 +102,17 @@ class _Known(Expression):
         return self.values(theta, pairs)
 
 
-class _Sum(Expression):
-    def __init__(self, parts: Sequence[Expression]) -> None:
-        self.parts, self.by_rows = parts, all(p.by_rows for p in parts)
+class _Combined(Expression):
+    """A sum or a product of kernels."""
+
+    def __init__(
+        self, combine: Callable[[Tensor, Tensor], Tensor], parts: Sequence[Expression]
+    ) -> None:
+        self.combine, self.parts = combine, parts
+        self.by_rows = all(p.by_rows for p in parts)
 
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
-        total = self.parts[0](theta, pairs)
-        for part in self.parts[1:]:
-            total = total + part(theta, pairs)
-        return total
-
-
-class _Product(Expression):
-    def __init__(self, parts: Sequence[Expression]) -> None:
-        self.parts, self.by_rows = parts, all(p.by_rows for p in parts)
-
-    def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
-        total = self.parts[0](theta, pairs)
-        for part in self.parts[1:]:
-            total = total * part(theta, pairs)
-        return total
+        return reduce(self.combine, (part(theta, pairs) for part in self.parts))
 
 
 class _Scaled(Expression):
@@ -161,8 +152,7 @@ class Opaque(Expression):
         self.own = [
             (names[id(raw)], p)
             for p in coordinates.parameters
-            if id(raw := coordinates.kernel.get_submodule(p.module)._parameters[p.attribute])
-            in names
+            if id(raw := p.raw_in(coordinates.kernel)) in names
         ]
 
     def __call__(self, theta: Tensor, pairs: Pairs) -> Tensor:
@@ -174,6 +164,12 @@ class Opaque(Expression):
         x2 = None if pairs.x2 is pairs.x1 else pairs.right(self.outer)
         result: Tensor = torch.func.functional_call(self.dense, raw, (x1, x2))
         return result
+
+
+_COMBINATIONS: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
+    AdditiveKernel: operator.add,
+    ProductKernel: operator.mul,
+}
 
 
 def expression(kernel: Kernel, coordinates: Coordinates, width: int) -> Expression:
@@ -188,15 +184,14 @@ def expression(kernel: Kernel, coordinates: Coordinates, width: int) -> Expressi
 
 
 def _translate(kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...]) -> Expression:
-    columns = next(p.columns for p in coordinates.parts if p.kernel is kernel)
+    columns = coordinates.columns(kernel)
     kind = type(kernel)
     if kind is ScaleKernel and kernel.raw_outputscale.numel() == 1:
         scale = KernelLeaf(kernel, coordinates).parameter("outputscale")
         return _Scaled(scale, _translate(kernel.base_kernel, coordinates, outer))
-    if kind is AdditiveKernel:
-        return _Sum([_translate(k, coordinates, columns) for k in kernel.kernels])
-    if kind is ProductKernel:
-        return _Product([_translate(k, coordinates, columns) for k in kernel.kernels])
+    if kind in _COMBINATIONS:
+        parts = [_translate(k, coordinates, columns) for k in kernel.kernels]
+        return _Combined(_COMBINATIONS[kind], parts)
     make = _LEAVES.get(kind)
     values = None if make is None or kernel.batch_shape else make(KernelLeaf(kernel, coordinates))
     return Opaque(kernel, coordinates, outer) if values is None else _Known(values)

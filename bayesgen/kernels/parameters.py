@@ -105,6 +105,12 @@ class Parameter:
         own = theta[..., self.where].reshape((*theta.shape[:-1], *self.shape))
         return own.exp() if self.log else own
 
+    def raw_in(self, kernel: Kernel) -> torch.nn.Parameter:
+        """The raw parameter in a kernel of the same structure."""
+        raw = kernel.get_submodule(self.module)._parameters[self.attribute]
+        assert raw is not None
+        return raw
+
 
 class Coordinates:
     """Conversion between a kernel's free parameters and the vector θ of their search coordinates.
@@ -135,6 +141,10 @@ class Coordinates:
 
     def __len__(self) -> int:
         return self.parameters[-1].where.stop if self.parameters else 0
+
+    def columns(self, kernel: Kernel) -> tuple[int, ...]:
+        """The columns of the inputs that a kernel within the kernel uses."""
+        return next(part.columns for part in self.parts if part.kernel is kernel)
 
     def _free(self) -> list[Parameter]:
         owners = {
@@ -176,11 +186,9 @@ class Coordinates:
         """Coordinates θ of a kernel of the same structure, (p,)."""
         each = []
         for p in self.parameters:
-            module = kernel.get_submodule(p.module)
-            raw = module._parameters[p.attribute]
-            assert raw is not None
-            constraint = constraint_of(module, p.attribute)
-            value = raw.detach() if constraint is None else constraint.transform(raw.detach())
+            raw = p.raw_in(kernel).detach()
+            constraint = constraint_of(kernel.get_submodule(p.module), p.attribute)
+            value = raw if constraint is None else constraint.transform(raw)
             # A negative length-scale is the same kernel as its absolute value.
             each.append((value.abs().log() if p.log else value).reshape(-1))
         return torch.cat(each) if each else torch.zeros(0)
@@ -189,9 +197,7 @@ class Coordinates:
         """Set the free parameters of a kernel of the same structure, in place."""
         with torch.no_grad():
             for p in self.parameters:
-                raw = kernel.get_submodule(p.module)._parameters[p.attribute]
-                assert raw is not None
-                raw.copy_(self.raw(p, theta))
+                p.raw_in(kernel).copy_(self.raw(p, theta))
 
     def raw(self, p: Parameter, theta: Tensor) -> Tensor:
         """The raw parameter of gpytorch at θ, in its shape. Differentiable in θ."""

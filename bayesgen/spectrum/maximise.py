@@ -16,6 +16,11 @@ from bayesgen.spectrum.measures import SpectralMeasures
 
 # Points per factor of ten on the coarse grid of the maximisation.
 _PER_DECADE = 6
+# What is said of targets that have no maximum of the evidence.
+ALL_ZERO = (
+    "y must not be zero throughout: the evidence of all-zero targets grows without bound as the "
+    "variances shrink"
+)
 
 
 class Maximum(NamedTuple):
@@ -67,10 +72,7 @@ def maximise(
     targets = spectrum.target_measure()
     norms = targets.weights.sum(-1)
     if (norms == 0).any():
-        raise ValueError(
-            "y must not be zero throughout: the evidence of all-zero targets grows without "
-            "bound as the variances shrink"
-        )
+        raise ValueError(ALL_ZERO)
     shape = targets.weights.shape[:-1]
     like = spectrum.density.nodes
     given_scale = None if scale is None else scale.expand(shape)

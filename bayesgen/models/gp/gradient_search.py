@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from bayesgen.models.search.landscape import Landscape
 from bayesgen.models.search.multistart import LocalMaximum, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
+from bayesgen.spectrum.maximise import ALL_ZERO
 
 # Number of settings that are screened, and of brief climbs, for each start.
 _SCREENED, _FIRST = 48, 4
@@ -46,6 +47,8 @@ _BRIEF = Stop(gain=0.05, evaluations=7)
 _ROUGH = Stop(gain=0.05, evaluations=20)
 _MEDIUM = Stop(gain=0.05, evaluations=30)
 _CLOSE = Stop(gradient=1e-3, gain=0.01, evaluations=100)
+# Steps of the climbs of one task that a progress report expects at first.
+_STEPS = 150
 # Largest number of points for the Fisher information that starts a climb.
 _FISHER = 60
 # Largest number of points whose settings are evaluated together, and of matrix entries at a time.
@@ -69,19 +72,20 @@ class GaussianObjective:
         gram: kernel on the inputs.
         y: targets, (n, C).
         noise: noise variance per point to keep, (n,) or (n, C), or None where σ² is in z.
-        few: indices of some points, on which the Fisher information is computed; None for all.
+        few: the same on some of the points, on which the Fisher information is computed; None
+            computes it on all.
     """
 
     def __init__(
-        self, gram: KernelGram, y: Tensor, noise: Tensor | None, few: Tensor | None = None
+        self,
+        gram: KernelGram,
+        y: Tensor,
+        noise: Tensor | None,
+        few: GaussianObjective | None = None,
     ) -> None:
         self.gram, self.y, self.noise = gram, y, noise
         self.single, self.size = LogMarginalLikelihood(gram, y), y.numel()
-        self._subset, self._few = few, None if few is None else self._on(few)
-
-    def _on(self, rows: Tensor) -> GaussianObjective:
-        noise = None if self.noise is None else self.noise[rows]
-        return GaussianObjective(self.gram.on(self.gram.x[rows]), self.y[rows], noise)
+        self._few = few
 
     def split(self, z: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel parameters, outputscale and noise at z (P,)."""
@@ -93,7 +97,7 @@ class GaussianObjective:
         """Values in nats (S,) and gradients (S, P) at z (S, P); see `multistart.Objective`."""
         values, gradients = np.full(len(z), np.nan), np.full(z.shape, np.nan)
         failure: ValueError | None = None
-        for some in self._chunks(len(z)):
+        for some in _chunks(len(z), len(self.y)) if self._evaluates_together else []:
             values[some], gradients[some] = self._together(z[some])
         for k in np.flatnonzero(~np.isfinite(values)):
             try:
@@ -115,9 +119,8 @@ class GaussianObjective:
     def curvatures(self, z: np.ndarray) -> np.ndarray:
         """Fisher information (S, P, P) at z (S, P); of many points, some are used."""
         if self._few is not None:
-            assert self._subset is not None
-            return self._few.curvatures(z) * (len(self.y) / len(self._subset))
-        if self._chunks(len(z)):
+            return self._few.curvatures(z) * (len(self.y) / len(self._few.y))
+        if self._evaluates_together:
             # Each setting takes two matrices for each of its parameters.
             size = max(1, _ENTRIES // (2 * z.shape[1] * len(self.y) ** 2))
             parts = [self._fisher(z[k : k + size]) for k in range(0, len(z), size)]
@@ -145,14 +148,11 @@ class GaussianObjective:
         rows, columns = each.flatten(2), each.mT.flatten(2)
         return (0.5 * C * (rows @ columns.mT)).cpu().numpy()
 
-    def _chunks(self, count: int) -> list[slice]:
-        """The settings that are evaluated together; none where each is evaluated alone."""
-        n = len(self.y)
+    @property
+    def _evaluates_together(self) -> bool:
+        """Whether several settings are evaluated together: on few points, with one noise."""
         by_output = self.noise is not None and self.noise.ndim == 2 and self.noise.shape[1] > 1
-        if n > _TOGETHER or by_output:
-            return []
-        size = max(1, _ENTRIES // (n * n))
-        return [slice(start, start + size) for start in range(0, count, size)]
+        return len(self.y) <= _TOGETHER and not by_output
 
     def _together(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and gradients at several settings, NaN where the covariance is singular."""
@@ -186,6 +186,12 @@ class GaussianObjective:
             result = self.single(*self.split(z))
         slope = [*result.kernel.tolist(), float(result.log_scale), float(result.log_noise)]
         return float(result.value), np.array(slope)
+
+
+def _chunks(count: int, n: int) -> list[slice]:
+    """The settings whose (n, n) matrices are kept at a time."""
+    size = max(1, _ENTRIES // (n * n))
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 class _without_jitter_warnings(warnings.catch_warnings):
@@ -231,6 +237,24 @@ class _Tasks:
         small = self.gram.on(self.gram.x[rows])
         return _Tasks(small, self.y[:, rows], noise, self.start, self.space)
 
+    def task(self, b: int) -> _Tasks:
+        """The same for one task."""
+        noise = None if self.noise is None else self.noise[min(b, len(self.noise) - 1)][None]
+        return _Tasks(self.gram, self.y[b : b + 1], noise, self.start, self.space)
+
+    @cached_property
+    def few(self) -> _Tasks | None:
+        """The same on the points of the Fisher information, or None where these are all."""
+        n = self.y.shape[1]
+        if n <= _FISHER:
+            return None
+        return self.on(torch.linspace(0, n - 1, _FISHER).round().long())
+
+    def objective(self, b: int) -> GaussianObjective:
+        """The log marginal likelihood of one task."""
+        few = None if self.few is None else self.few.objective(b)
+        return GaussianObjective(self.gram, self.y[b], self.noise_of(b), few)
+
 
 def search(
     problem: Problem, *, starts: int = 6, seed: int = 0, progress: Progress | None = None
@@ -255,13 +279,12 @@ def search(
         starts = max(3, math.ceil(starts * _complexity(tasks.gram, tasks.y.shape[1])))
     few = subset(tasks.gram.x, _FEW, random)
     some = subset(tasks.gram.x, _SOME, random)
-    small = tasks.on(few)
-    middle = tasks if some is None else tasks.on(some)
+    small, middle = tasks.on(few), tasks.on(some)
     draws = _drawn(tasks, inputs, _SCREENED * starts if starts > 1 else 0, seed)
     values, draws = _screened(small, draws)
     found = []
     for b in range(B):
-        report = _reporter(progress, b, B)
+        report = multistart.reporter(progress, b, B, _STEPS)
         candidates = _ranked(draws[b], values[b], _FIRST * starts) if starts > 1 else []
         own = _own_start(small, b)
         rungs = _rungs((small, middle, tasks), b, starts)
@@ -292,23 +315,18 @@ def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Ru
         b: number of the task.
         starts: number of starts that are climbed on up to 500 points.
     """
-    objectives: list[tuple[_Tasks, GaussianObjective]] = []
-    for tasks in sizes:
-        if not objectives or tasks is not objectives[-1][0]:
-            n = tasks.y.shape[1]
-            few = None if n <= _FISHER else torch.linspace(0, n - 1, _FISHER).round().long()
-            made = GaussianObjective(tasks.gram, tasks.y[b], tasks.noise_of(b), few)
-            objectives.append((tasks, made))
-    whole = objectives[-1][1]
+    small, middle, tasks = sizes
+    whole = tasks.objective(b)
     if starts == 1:
         return [Rung(whole, 0, _CLOSE)]
-    many = tasks.y.shape[1] > 1.25 * _SOME
-    near = objectives[0][1]
+    near = whole if small is tasks else small.objective(b)
     rungs = [Rung(near, _FIRST * starts, _BRIEF)]
     if near is whole:
         rungs.append(Rung(near, 2 * starts, _ROUGH))
-    rungs += [Rung(made, starts, _MEDIUM) for _, made in objectives[1:-1]]
-    last = Rung(whole, 1, _CLOSE) if many else Rung(whole, starts - 2, _CLOSE, fresh=2)
+    last = Rung(whole, starts - 2, _CLOSE, fresh=2)
+    if middle is not tasks:
+        rungs.append(Rung(middle.objective(b), starts, _MEDIUM))
+        last = Rung(whole, 1, _CLOSE)
     return [*rungs, last]
 
 
@@ -319,10 +337,7 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     matrices = problem.gram if problem.gram.x.dtype == torch.float64 else problem.gram.on(x)
     y = problem.y.detach().double()
     if free.noise and (free.scale or free.kernel) and (y == 0).flatten(1).all(1).any():
-        raise ValueError(
-            "y must not be zero throughout: the evidence of all-zero targets grows without "
-            "bound as the variances shrink"
-        )
+        raise ValueError(ALL_ZERO)
     per_point = is_per_point(given.noise)
     noise = given.noise.double() if per_point else None
     inputs = InputScales(x, y)
@@ -333,7 +348,8 @@ def _tasks(problem: Problem) -> tuple[_Tasks, InputScales]:
     theta = matrices.start().double().cpu().numpy()
     p = len(theta)
     learn = np.array([free.kernel] * p + [learn_scale, free.noise and not per_point])
-    low, high = spaces.kernel_space(matrices, inputs, size, not learn_scale)
+    variance = 1.0 if learn_scale else size
+    low, high = spaces.kernel_box(matrices.coordinates, inputs, variance)
     diagonal = spaces.mean_diagonal(matrices)
     s_box = spaces.scale_box(size, diagonal, inputs)
     n_box = spaces.noise_box(size)
@@ -397,15 +413,13 @@ def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     fitted = np.tile(draws, (B, 1, 1))
     if tasks.noise is not None:
         for b in range(B):
-            found = GaussianObjective(tasks.gram, y[b], tasks.noise_of(b)).values(draws)
+            found = tasks.objective(b).values(draws)
             values[b] = np.where(np.isfinite(found), found, -np.inf)
         return values, fitted
     p = space.size
     joint = space.rescaled is not None and bool(space.box.learn[p + 1])
     columns = y.movedim(0, 1).reshape(n, B * C)
-    size = max(1, _ENTRIES // (n * n))
-    for start in range(0, len(draws), size):
-        some = slice(start, start + size)
+    for some in _chunks(len(draws), n):
         Z = y.new_tensor(draws[some])
         A = tasks.gram.lower_matrices(Z[:, :p]).mul_(Z[:, p].exp()[:, None, None])
         A.diagonal(dim1=-2, dim2=-1).add_(Z[:, p + 1].exp()[:, None])
@@ -433,10 +447,7 @@ def _ranked(draws: np.ndarray, values: np.ndarray, most: int) -> list[np.ndarray
 
 def _own_start(tasks: _Tasks, b: int) -> np.ndarray:
     """The user's kernel with the best of a few outputscales and noises for one task."""
-    one = _Tasks(tasks.gram, tasks.y[b : b + 1], None, tasks.start, tasks.space)
-    if tasks.noise is not None:
-        noise = tasks.noise[min(b, len(tasks.noise) - 1)][None]
-        one = _Tasks(tasks.gram, tasks.y[b : b + 1], noise, tasks.start, tasks.space)
+    one = tasks.task(b)
     space, p = tasks.space, tasks.space.size
     size = spaces.positive_mean_square(one.y)
     grid = np.array(_OWN) if space.box.learn[p + 1] else np.ones(1)
@@ -449,20 +460,6 @@ def _own_start(tasks: _Tasks, b: int) -> np.ndarray:
         z[:, p + 1] = z[:, p] + math.log(diagonal) + np.log(grid)
     values, fitted = _screened(one, space.box.clip(z))
     return fitted[0, int(np.argmax(values[0]))]
-
-
-def _reporter(progress: Progress | None, b: int, B: int) -> Callable[[str], None] | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def report(text: str) -> None:
-        nonlocal done
-        done += 1
-        expected = max(150, done + 10)
-        progress(b * expected + done, B * expected, f"task {b + 1} of {B}: {text}")
-
-    return report
 
 
 def setting(problem: Problem, mode: LocalMaximum) -> GPSetting:

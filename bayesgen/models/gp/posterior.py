@@ -20,8 +20,14 @@ from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, n
 from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
-from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
-from bayesgen.models.search.multistart import LocalMaximum
+from bayesgen.models.search.landscape import (
+    Hyperparameters,
+    Landscape,
+    check_single,
+    landscape_of,
+    named,
+    table,
+)
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
@@ -115,7 +121,7 @@ class GPPosterior(Certified, ExactPosterior):
         Raises:
             ValueError: the posterior is of a batch of tasks.
         """
-        self._check_single("hyperparameters")
+        check_single("hyperparameters", len(self._alpha))
         per_point = is_per_point(self._noise)
         noise = None if per_point else float(self._noise.reshape(-1)[0])
         flags = unidentified(self.kernels[0], self._gram.x, float(self._scale[0]), noise)
@@ -131,20 +137,12 @@ class GPPosterior(Certified, ExactPosterior):
         Raises:
             ValueError: the posterior is of a batch of tasks.
         """
-        self._check_single("modes")
+        check_single("modes", len(self._alpha))
         found = self._landscape()
         if found is None:
             value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
-            edge = np.zeros(len(self._point()), dtype=bool)
-            found = Landscape([LocalMaximum(self._point(), value, 1, float("nan"))], edge)
+            found = landscape_of(self._point(), value)
         return table(self._gram.coordinates, found)
-
-    def _check_single(self, what: str) -> None:
-        if len(self._alpha) > 1:
-            raise ValueError(
-                f"{what} is of one task, and this posterior is of {len(self._alpha)}: take "
-                f"posterior.task(0).{what}"
-            )
 
     def _landscape(self) -> Landscape | None:
         return None if self._found.landscapes is None else self._found.landscapes[0]

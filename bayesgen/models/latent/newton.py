@@ -192,8 +192,7 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
             if size < enough:
                 break
             raise _failure(residual, step, "no step along Newton's direction gains")
-        gain = float(moved[2] - value)
-        stalled = stalled + 1 if gain <= 1e2 * eps * (1 + abs(float(value))) else 0
+        stalled = stalled + 1 if moved[2] - value <= _slack(value) else 0
         a, f, value = moved
         last = size
     else:
@@ -252,11 +251,16 @@ def _better_start(K: Tensor, problem: LatentProblem, start: Tensor) -> tuple[Ten
     return (start, f) if here > problem.value(zero) else (zero, zero)
 
 
+def _slack(value: Tensor) -> Tensor:
+    """Change of the log posterior that rounding may cause."""
+    return 1e2 * torch.finfo(value.dtype).eps * (1 + value.abs())
+
+
 def _line_search(
     K: Tensor, problem: LatentProblem, a: Tensor, f: Tensor, value: Tensor, da: Tensor
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     df, length = K @ da, 1.0
-    slack = 1e2 * torch.finfo(value.dtype).eps * (1 + value.abs())
+    slack = _slack(value)
     for _ in range(60):
         new_a, new_f = a + length * da, f + length * df
         new = problem.value(new_f) - 0.5 * (new_a * new_f).sum()

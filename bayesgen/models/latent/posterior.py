@@ -19,8 +19,14 @@ from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.latent import Mode, SoftmaxCurvature
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
-from bayesgen.models.search.landscape import Hyperparameters, Landscape, named, table
-from bayesgen.models.search.multistart import LocalMaximum
+from bayesgen.models.search.landscape import (
+    Hyperparameters,
+    Landscape,
+    check_single,
+    landscape_of,
+    named,
+    table,
+)
 from bayesgen.posterior.posterior import Observed, Posterior
 
 if TYPE_CHECKING:
@@ -275,16 +281,11 @@ class LaplaceGPPosterior(LaplacePosterior):
         found = self._landscapes[0]
         if found is None:
             value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
-            edge = np.zeros(len(self._point()), dtype=bool)
-            found = Landscape([LocalMaximum(self._point(), value, 1, float("nan"))], edge)
+            found = landscape_of(self._point(), value)
         return table(gram.coordinates, found)
 
     def _single_gram(self, what: str) -> KernelGram:
-        if len(self._settings) > 1:
-            raise ValueError(
-                f"{what} is of one task, and this posterior is of {len(self._settings)}: take "
-                f"posterior.task(0).{what}"
-            )
+        check_single(what, len(self._settings))
         gram = self._settings[0].gram
         assert isinstance(gram, KernelGram)
         return gram

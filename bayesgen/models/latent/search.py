@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from bayesgen.models.search.landscape import Landscape
 from bayesgen.models.search.multistart import LocalMaximum, Rung
 from bayesgen.models.search.space import (
     Space,
-    kernel_space,
+    kernel_box,
     mean_diagonal,
     noise_box,
     positive_mean_square,
@@ -40,6 +39,8 @@ _SCREENED, _RANKED = 24, 3
 _FEW = 120
 _ROUGH = Stop(gain=0.05, evaluations=12)
 _CLOSE = Stop(gradient=1e-3, gain=2e-3, evaluations=100)
+# Steps of the climbs of one task that a progress report expects at first.
+_STEPS = 60
 # Outputscales that are tried, in units of the variance of a rough guess of the latent values.
 _SCALES = (0.3, 3.0, 30.0)
 # Shares of noise that are tried where the likelihood has a noise variance.
@@ -135,17 +136,19 @@ class LaplaceSearch:
         theta = gram.start().double().cpu().numpy()
         log_noise = [] if self.noise is None else [self.noise]
         self.start = np.array([*theta, math.log(scale), *log_noise])
+        self.variance = mean_diagonal(gram)
         self.space = self._space()
 
     def _space(self) -> Space:
         free, p = self.free, len(self.gram.start())
         if isinstance(self.gram, KernelGram) and free.kernel:
             rescaled = self.gram.coordinates.rescaled()
-            low, high = kernel_space(self.gram, self.inputs, self.unit, rescaled is not None)
+            variance = 1.0 if rescaled is None else self.unit
+            low, high = kernel_box(self.gram.coordinates, self.inputs, variance)
         else:
             rescaled, (low, high) = None, self._decays()
         learn_scale = free.scale and rescaled is None
-        s_box = scale_box(self.unit, mean_diagonal(self.gram), self.inputs)
+        s_box = scale_box(self.unit, self.variance, self.inputs)
         ends = [s_box] + ([] if self.noise is None else [noise_box(self.unit)])
         learn = [free.kernel] * p + [learn_scale] + [free.noise] * (len(ends) - 1)
         box = Box(
@@ -181,7 +184,7 @@ class LaplaceSearch:
             at = whole.split(self.start)
             return LatentSetting(self.gram, *at), whole.evidence.modes(*at), []
         candidates, kept, rungs = self._prepared(b, whole)
-        report = None if progress is None else partial(_tell, progress, b, len(self.y), [0])
+        report = multistart.reporter(progress, b, len(self.y), _STEPS)
         found = multistart.search(candidates, kept, rungs, self.space.box, report)
         at = whole.split(found[0].point)
         whole.start_near(found[0].point)
@@ -202,14 +205,13 @@ class LaplaceSearch:
         drawn = self._drawn()
         if isinstance(few, KernelGram):
             drawn = self._by_guess(few, near.y, drawn)[: _RANKED * self.starts]
-        tried = np.concatenate([self._with_scales(drawn), self._with_scales(self.start[None])])
-        values = near.values(box.clip(tried))
-        order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), kind="stable")
-        own = max(
-            range(len(drawn) * self._tries(), len(tried)),
-            key=lambda k: values[k] if np.isfinite(values[k]) else -np.inf,
-        )
-        candidates = [tried[k] for k in order if np.isfinite(values[k])]
+        others, given = self._with_scales(drawn), self._with_scales(self.start[None])
+        tried = np.concatenate([others, given])
+        values = near.values(tried)
+        values = np.where(np.isfinite(values), values, -np.inf)
+        own = len(others) + int(np.argmax(values[len(others) :]))
+        order = np.argsort(-values, kind="stable")
+        candidates = [tried[k] for k in order if values[k] > -np.inf]
         rungs = [Rung(near, self.starts, _ROUGH), Rung(whole, max(2, self.starts // 2), _CLOSE)]
         return candidates, [box.clip(self.start), tried[own]], rungs
 
@@ -236,10 +238,6 @@ class LaplaceSearch:
             z[:, 0] = grid
         return self.space.box.clip(z)
 
-    def _tries(self) -> int:
-        """Number of settings of scale and noise that are tried with each kernel."""
-        return len(self._shifts())
-
     def _shifts(self) -> list[tuple[float, float | None]]:
         """Logarithms of the factors of the scale, with log σ², that are tried with each kernel."""
         box, p = self.space.box, self.space.size
@@ -257,7 +255,7 @@ class LaplaceSearch:
             for shift, log_noise in self._shifts():
                 one = z.copy()
                 if self.space.box.learn[p]:
-                    one[p] = math.log(self.unit / mean_diagonal(self.gram)) + shift
+                    one[p] = math.log(self.unit / self.variance) + shift
                 elif self.space.rescaled is not None:
                     one[self.space.rescaled] += shift
                 if log_noise is not None:
@@ -292,9 +290,3 @@ def _typical_square(y: Tensor) -> float:
     """Median square of the targets, which outliers do not change; their mean where it is 0."""
     middle = float(y.double().square().median())
     return middle if middle > 0 else positive_mean_square(y)
-
-
-def _tell(progress: Progress, b: int, B: int, done: list[int], text: str) -> None:
-    done[0] += 1
-    expected = max(60, done[0] + 10)
-    progress(b * expected + done[0], B * expected, f"task {b + 1} of {B}: {text}")

@@ -33,6 +33,25 @@ class Landscape:
     at_bound: np.ndarray
 
 
+def landscape_of(point: np.ndarray, value: float) -> Landscape:
+    """The landscape of one setting that was not searched for."""
+    edge = np.zeros(len(point), dtype=bool)
+    return Landscape([LocalMaximum(point, value, 1, math.nan)], edge)
+
+
+def check_single(what: str, tasks: int) -> None:
+    """Check that a posterior is of one task.
+
+    Raises:
+        ValueError: it is of several.
+    """
+    if tasks > 1:
+        raise ValueError(
+            f"{what} is of one task, and this posterior is of {tasks}: take "
+            f"posterior.task(0).{what}"
+        )
+
+
 class Hyperparameters(dict[str, "float | Tensor"]):
     """Hyperparameters by name; parameters with several entries are tensors.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
 
+from bayesgen._internal.progress import Progress
 from bayesgen.errors import NotConvergedError
 from bayesgen.models.search.ascent import Box, Climb, Stop
 
@@ -137,13 +139,34 @@ def search(
         _climb_all(rung, starts, text, report)
         starts = distinct(starts, rung.objective)
     last = rungs[-1]
-    _finish(last, starts, report)
-    starts = distinct(starts, last.objective)
+    starts = distinct(_finished(last, starts, report), last.objective)
     return [
         LocalMaximum(s.climb.point, s.climb.value, s.count, s.climb.steepest)
         for k, s in enumerate(starts)
         if k == 0 or s.climb.ended
     ]
+
+
+def reporter(progress: Progress | None, b: int, B: int, expected: int) -> Report | None:
+    """A function that reports the steps of one task's search as a part of those of all tasks.
+
+    Args:
+        progress: called as progress(done, expected, what), or None.
+        b: number of the task.
+        B: number of tasks.
+        expected: number of steps of one task that is expected at first.
+    """
+    if progress is None:
+        return None
+    done = 0
+
+    def report(text: str) -> None:
+        nonlocal done
+        done += 1
+        most = max(expected, done + 10)
+        progress(b * most + done, B * most, f"task {b + 1} of {B}: {text}")
+
+    return report
 
 
 def _best(starts: list[_Start], count: int) -> list[_Start]:
@@ -233,10 +256,24 @@ def _merged(starts: list[_Start]) -> list[_Start]:
 
     A climb is, where the model of the better one has nearly the same value at its point.
     """
+
+    def same(other: _Start, start: _Start) -> bool:
+        return start.climb.evaluations > 2 and _distance(other.climb, start.climb) < _CLOSE
+
+    return _joined(starts, same)
+
+
+def _joined(starts: list[_Start], same: Callable[[_Start, _Start], bool]) -> list[_Start]:
+    """Climbs in falling order of their values, each with the starts that are the same as it.
+
+    Args:
+        starts: the climbs.
+        same: whether a better climb and another one lead to the same summit.
+    """
     kept: list[_Start] = []
     for start in sorted(starts, key=lambda s: -s.climb.value):
         for other in kept:
-            if start.climb.evaluations > 2 and _distance(other.climb, start.climb) < _CLOSE:
+            if same(other, start):
                 other.count += start.count
                 other.kept |= start.kept
                 break
@@ -257,18 +294,20 @@ def _hopeless(climb: Climb, top: float) -> bool:
     return climb.evaluations > _PATIENT and top - climb.value > _STEPS * climb.pace
 
 
-def _finish(rung: Rung, starts: list[_Start], report: Report | None) -> None:
-    """Climb from the best end, and from one that may lie below its mode, to their summits.
+def _finished(rung: Rung, starts: list[_Start], report: Report | None) -> list[_Start]:
+    """The climbs, after the best and one that may lie below its mode have reached their summits.
 
     Where only one start is climbed, values are dear, and its model is kept.
     """
-    starts.sort(key=lambda s: -s.climb.value)
-    near = [s for s in starts[:2] if s.climb.value > starts[0].climb.value - _NEAR]
+    ordered = sorted(starts, key=lambda s: -s.climb.value)
+    near = [s for s in ordered[:2] if s.climb.value > ordered[0].climb.value - _NEAR]
+    rest = ordered[len(near) :]
     for start in near:
         start.climb.evaluations = 1
         if rung.climbs > 1 and start.climb.steepest > Stop().gradient:
             start.climb.refresh(_negative_hessian(rung.objective, start.climb))
     _climb_all(Rung(rung.objective, len(near), Stop()), near, "finish", report)
+    return near + rest
 
 
 def _negative_hessian(objective: Objective, climb: Climb) -> np.ndarray | None:
@@ -294,37 +333,21 @@ def distinct(starts: list[_Start], objective: Objective) -> list[_Start]:
     ridge joins their ends, which the value halfway between them shows.
     """
     ordered = sorted(starts, key=lambda s: -s.climb.value)
-    pairs = [
-        (i, j)
-        for i in range(len(ordered))
-        for j in range(i)
-        if abs(ordered[i].climb.value - ordered[j].climb.value) < _SAME_VALUE
-        and _distance(ordered[j].climb, ordered[i].climb) >= _CLOSE
-    ]
-    joined = set()
-    if pairs:
-        middle = np.stack(
-            [0.5 * (ordered[i].climb.point + ordered[j].climb.point) for i, j in pairs]
-        )
+    pairs = [(a.climb, b.climb) for a, b in combinations(ordered, 2) if _equal(a.climb, b.climb)]
+    near = {(id(a), id(b)) for a, b in pairs if _distance(a, b) < _CLOSE}
+    apart = [(a, b) for a, b in pairs if (id(a), id(b)) not in near]
+    if apart:
         try:
-            between = objective.values(middle)
+            between = objective.values(np.stack([0.5 * (a.point + b.point) for a, b in apart]))
         except (ValueError, NotConvergedError):
-            between = np.full(len(pairs), np.nan)
-        for (i, j), value in zip(pairs, between, strict=True):
-            if value >= ordered[i].climb.value - _SAME_VALUE:
-                joined.add((i, j))
-    kept: list[int] = []
-    counts: dict[int, int] = {}
-    own: dict[int, bool] = {}
-    for i, start in enumerate(ordered):
-        for j in kept:
-            equal = abs(start.climb.value - ordered[j].climb.value) < _SAME_VALUE
-            near = _distance(ordered[j].climb, start.climb) < _CLOSE
-            if equal and ((i, j) in joined or near):
-                counts[j] += start.count
-                own[j] |= start.kept
-                break
-        else:
-            kept.append(i)
-            counts[i], own[i] = start.count, start.kept
-    return [_Start(ordered[k].climb, counts[k], own[k]) for k in kept]
+            between = np.full(len(apart), np.nan)
+        near |= {
+            (id(a), id(b))
+            for (a, b), value in zip(apart, between, strict=True)
+            if value >= b.value - _SAME_VALUE
+        }
+    return _joined(ordered, lambda other, start: (id(other.climb), id(start.climb)) in near)
+
+
+def _equal(a: Climb, b: Climb) -> bool:
+    return abs(a.value - b.value) < _SAME_VALUE

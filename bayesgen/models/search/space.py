@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.covariance.gram import Gram
 from bayesgen.kernels.parameters import (
     BANDWIDTH,
     FREQUENCY,
@@ -51,7 +51,8 @@ def kernel_box(
     Args:
         coordinates: search coordinates of the kernel.
         inputs: scales of the inputs.
-        variance: typical variance of the kernel, in the unit of its outputscales.
+        variance: typical variance of the kernel, in the unit of its outputscales: that of the
+            targets where the kernel sets the size of the prior, and 1 where an outputscale does.
     """
     low, high = coordinates.low.numpy().copy(), coordinates.high.numpy().copy()
     for p in coordinates.parameters:
@@ -89,21 +90,6 @@ def _limits(
         square = math.log(inputs.mean_square(columns))
         return square - _FAR, square + _FAR
     return -_FAR, _FAR
-
-
-def kernel_space(
-    gram: KernelGram, inputs: InputScales, variance: float, carries_scale: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The box of θ of a kernel on its inputs.
-
-    Args:
-        gram: kernel on the inputs.
-        inputs: scales of the inputs.
-        variance: typical variance of the prior, in squared units of the targets.
-        carries_scale: whether the kernel's own variances set the size of the prior. Otherwise an
-            outputscale does, and they are relative to it.
-    """
-    return kernel_box(gram.coordinates, inputs, variance if carries_scale else 1.0)
 
 
 def mean_diagonal(gram: Gram) -> float:

@@ -13,7 +13,7 @@ from bayesgen.kernels.parameters import Coordinates
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.periodogram import periods
-from bayesgen.models.search.space import kernel_space
+from bayesgen.models.search.space import kernel_box
 from bayesgen.models.search.subset import subset
 
 F64 = torch.float64
@@ -78,7 +78,7 @@ def test_box_holds_constraints_and_every_draw_is_in_its_natural_range():
     interval = gpytorch.constraints.Interval(0.5, 2.0)
     kernel = (gk.RBFKernel(lengthscale_constraint=interval) + gk.LinearKernel()).double()
     x, y = series()
-    low, high = kernel_space(gram(kernel, x), InputScales(x, y), 1.0, True)
+    low, high = kernel_box(gram(kernel, x).coordinates, InputScales(x, y), 1.0)
     assert np.exp([low[0], high[0]]) == pytest.approx([0.5, 2.0])
     assert np.isfinite(low).all()
     assert np.isfinite(high).all()

@@ -73,6 +73,8 @@ class Krylov:
         start: coordinates of the starting columns, Qᵀ·start, (b, q); further rows are zero.
         out: the matrix B of the block that leads out of the space, (b', b), float64.
         dropped: Frobenius norm of the directions that were dropped.
+        steps: number of blocks of the basis.
+        ahead: the next block, (n, b').
     """
 
     basis: Tensor
@@ -81,6 +83,8 @@ class Krylov:
     start: Tensor
     out: Tensor
     dropped: float
+    steps: int
+    ahead: Tensor
 
     def coordinates(self) -> Tensor:
         """Coordinates of the starting columns along the Ritz vectors, (m, q), float64."""
@@ -89,6 +93,13 @@ class Krylov:
     def residuals(self) -> Tensor:
         """Residual ‖Av − θv‖ of each Ritz pair, (m,); an eigenvalue lies within it of θ."""
         return (self.out @ self.vectors[-self.out.shape[1] :]).norm(dim=0)
+
+    def outside(self, coordinates: Tensor) -> Tensor:
+        """Part of AV outside the space, (b', k), for V given by coordinates in the Ritz basis.
+
+        The rows are coordinates in the next block.
+        """
+        return self.out @ (self.vectors[-self.out.shape[1] :] @ coordinates)
 
     def ritz(self) -> Tensor:
         """Ritz vectors as columns, (n, m), in the dtype of the basis."""
@@ -101,7 +112,15 @@ class Krylov:
         if m < len(self.start):
             return None
         values, vectors = eigh(0.5 * (T[:m, :m] + T[:m, :m].mT))
-        return replace(self, basis=self.basis[:, :m], values=values, vectors=vectors, out=T[m:, :m])
+        return replace(
+            self,
+            basis=self.basis[:, :m],
+            values=values,
+            vectors=vectors,
+            out=T[m:, :m],
+            steps=self.steps - 1,
+            ahead=self.basis[:, m:],
+        )
 
     def radau(self, end: float) -> tuple[Tensor, Tensor]:
         """Nodes and vectors of block Gauss–Radau quadrature with a node at `end` ≤ λ_min.
@@ -238,7 +257,9 @@ def _orthonormal(W: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor
 def _known(state: State) -> Krylov:
     values, vectors = eigh(state.matrix())
     dropped = float(state.dropped) ** 0.5
-    return Krylov(torch.cat(state.basis, 1), values, vectors, state.start, state.out, dropped)
+    steps = len(state.basis)
+    basis = torch.cat(state.basis, 1)
+    return Krylov(basis, values, vectors, state.start, state.out, dropped, steps, state.ahead)
 
 
 class _Store:

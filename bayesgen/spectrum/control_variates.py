@@ -79,12 +79,26 @@ def calibrate(
     & Särndal 1992).
     """
     mean = weights.mean(0)
-    seen = nodes.masked_fill(mean <= 0, 0).max()
-    top = torch.where(seen > 0, seen, nodes.max()).clamp(min=torch.finfo(nodes.dtype).tiny)
-    powers = torch.arange(3, device=nodes.device)
-    phi = (nodes / top)[:, None] ** powers
-    off, doubt = weights @ phi - exact / top**powers, doubt / top**powers
+    heavy = mean.clamp(min=0)
+    total = heavy.sum().clamp(min=torch.finfo(nodes.dtype).tiny)
+    # Powers of (λ − c)/h, with h the largest distance from c among the nodes with weight. Powers of
+    # λ itself would be dependent to rounding where the nodes are nearly equal.
+    c = heavy @ nodes / total
+    off = nodes - c
+    h = off.masked_fill(mean <= 0, 0).abs().max()
+    h = torch.where(h > 0, h, torch.finfo(nodes.dtype).eps * nodes.abs().max().clamp(min=1e-300))
+    phi = (off / h)[:, None] ** torch.arange(3, device=nodes.device)
+    wanted = exact @ _shifted(-c, h).mT
+    doubt = doubt @ _shifted(c.abs(), h).mT
     normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * doubt.square().diag()
     # With fewer than three nodes the normal matrix is singular; the pseudo-inverse handles it.
     closest = torch.linalg.pinv(normal, rtol=1e-13, hermitian=True) @ phi.mT
-    return weights - mean * (off @ closest), doubt[:, None] * mean * closest
+    change = mean * ((weights @ phi - wanted) @ closest)
+    return weights - change, doubt[:, None] * mean * closest
+
+
+def _shifted(c: Tensor, h: Tensor) -> Tensor:
+    """Matrix (3, 3) from the sums of 1, λ and λ² to those of 1, (λ + c)/h and ((λ + c)/h)²."""
+    one, zero = torch.ones_like(c), torch.zeros_like(c)
+    rows = (one, zero, zero, c / h, 1 / h, zero, (c / h) ** 2, 2 * c / h**2, 1 / h**2)
+    return torch.stack(rows).reshape(3, 3)

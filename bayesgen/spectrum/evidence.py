@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -32,7 +33,10 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
         spectrum, scale, noise, alpha_square, prior_norm
     )
     noise = noise[..., 0]
-    fit = -0.5 * (spectrum.n * outputs * (2 * math.pi * noise).log() + noise * alpha_square + dof)
+    constant = spectrum.n * outputs * (2 * math.pi * noise).log()
+    terms = constant.abs() + noise * alpha_square + 2 * dof + outputs * log_ratio + prior_norm
+    error = error + torch.finfo(terms.dtype).eps * terms
+    fit = -0.5 * (constant + noise * alpha_square + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
     # The complexity is a KL divergence, so the correction must not make it negative. What the
     # correction would take beyond that is moved to the fit.
@@ -93,9 +97,10 @@ def _of_density(spectrum: SpectralMeasures, function: Callable[[Tensor], Tensor]
 def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Tensor:
     """Error of the evidence, in nats, that comes from its log-determinants, with A = sK + σ²I.
 
-    It is the sum of four parts: the standard error over the probes, the rounding of the known
-    moments, the width of the bracket of the Gauss and Gauss–Radau rules, and the effect of δK. For
-    independent entries of δK the last part uses |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F.
+    It is the sum of four parts: the standard error over the probes (enlarged where they are few),
+    the rounding of the known moments, the width of the bracket of the Gauss and Gauss–Radau rules,
+    and the effect of δK. For independent entries of δK the last part uses
+    |tr A⁻¹δK| ≤ ‖A⁻¹‖_F ‖δK‖_F.
 
     Args:
         spectrum: spectral measures.
@@ -110,7 +115,7 @@ def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Te
     error = torch.zeros_like(scale[..., 0])
     if spectrum.probes is not None:
         each = spectrum.probes.integrate(log)
-        error = error + half * each.std(-1) / each.shape[-1] ** 0.5
+        error = error + half * _student(each.shape[-1]) * each.std(-1) / each.shape[-1] ** 0.5
     if spectrum.doubt is not None:
         error = error + half * spectrum.doubt.integrate(log).abs().sum(-1)
     if spectrum.radau is not None:
@@ -124,6 +129,18 @@ def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Te
     spread = spectrum.density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
     matrix = rounding.matrix * trace + 2 * rounding.root * spread + rounding.entries * inverse
     return error + half * scale[..., 0] * matrix
+
+
+@cache
+def _student(probes: int) -> float:
+    """Factor by which a standard error from a few probes is enlarged.
+
+    Three of the enlarged errors cover the truth as often as three standard deviations of a normal
+    distribution do (Student's t distribution with probes − 1 degrees of freedom).
+    """
+    from scipy import special
+
+    return float(special.stdtrit(probes - 1, special.ndtr(3.0))) / 3
 
 
 def _quadratic_error(

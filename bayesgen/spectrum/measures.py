@@ -10,6 +10,7 @@ from bayesgen._internal import checks, deprecation
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.decomposition import Rounding
 from bayesgen.spectrum.quadrature_bracket import Bracket
+from bayesgen.verify import Check
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class SpectralMeasures:
             blocks.
         doubt: effect on the sums of `density` of rounding in the moments that it was calibrated on,
             one row for each moment.
+        checks: comparisons with a direct computation that were made.
     """
 
     density: Measure
@@ -53,6 +55,7 @@ class SpectralMeasures:
     targets_bracket: Bracket | None = None
     density_bracket: Bracket | None = None
     doubt: Measure | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def largest(self) -> Tensor:

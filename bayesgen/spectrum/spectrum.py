@@ -21,7 +21,13 @@ from bayesgen.evidence import Evidence
 from bayesgen.spectrum import constructors
 from bayesgen.spectrum.decomposition import Decomposition, Rounding, decompose
 from bayesgen.spectrum.derivatives import EvidenceDerivatives, derivatives
-from bayesgen.spectrum.evidence import gaussian_evidence, log_marginal_likelihood, logdet
+from bayesgen.spectrum.evidence import (
+    gaussian_evidence,
+    log_marginal_likelihood,
+    logdet,
+    logdet_error,
+)
+from bayesgen.spectrum.krylov_rules import Errors, KrylovSettings
 from bayesgen.spectrum.maximise import Maximum, maximise
 from bayesgen.spectrum.solves import Solves
 
@@ -50,6 +56,7 @@ class Spectrum(Solves):
             blocks.
         doubt: effect on the sums of `density` of rounding in the moments that it was calibrated on,
             one row for each moment.
+        checks: comparisons with a direct computation that were made; see `bayesgen.verify`.
         spanned: whether `vectors` are Ritz vectors. Their span contains the targets but is not
             invariant under K, so they give solves but no variances.
 
@@ -245,7 +252,7 @@ class Spectrum(Solves):
             progress: called with the number of products done.
 
         Raises:
-            TypeError, ValueError: as in `lanczos`.
+            TypeError, ValueError: as in `lanczos`; products with op contradict each other.
 
         Source: Golub & Meurant (2010), chapters 4 and 6; Gambhir, Stathopoulos & Orginos (2017).
 
@@ -259,8 +266,15 @@ class Spectrum(Solves):
             >>> bool(gap.abs() < 1e-6)
             True
         """
-        how = constructors.KrylovSettings(probes, steps, tolerance, seed, folder, mark, progress)
-        return cls(**how.fields(op, y, lambda fields: maximise(cls(**fields)).parts.error))
+
+        def errors(fields: dict[str, Any]) -> Errors:
+            spectrum = cls(**fields)
+            best = maximise(spectrum)
+            logdet = logdet_error(spectrum, best.scale[..., None], best.noise[..., None])
+            return Errors(best.parts.error, logdet)
+
+        how = KrylovSettings(probes, steps, tolerance, seed, folder, mark, progress)
+        return cls(**how.fields(op, y, errors))
 
     @classmethod
     def reduced(

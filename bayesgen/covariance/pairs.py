@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesgen.covariance.distances import squared_distances
+from bayesgen.covariance.distances import scaled_squared_distances, squared_distances
 
 # Largest number of squared differences that are kept for all columns together.
 _KEPT = 2**23
@@ -83,14 +83,10 @@ class Pairs:
 
         Differentiable in the length-scales (..., 1, len(columns)).
         """
-        centre = self.right(columns).mean(0)
-        a = (self.left(columns) - centre) / lengthscale
-        b = (self.right(columns) - centre) / lengthscale
-        result = (a @ b.mT) * -2 + b.square().sum(-1)[..., None, :]
-        result = (result + a.square().sum(-1)[..., :, None]).clamp(min=0)
+        result = scaled_squared_distances(self.left(columns), self.right(columns), lengthscale)
         if not self._symmetric:
             return result
-        # A point has distance 0 from itself, which the expansion gives only up to rounding.
+        # A point has distance 0 from itself, also where its squares overflow.
         own = torch.zeros(result.shape[-2:], dtype=torch.bool, device=result.device)
         own.diagonal((self._rows.start or 0) - (self._columns_of.start or 0)).fill_(True)
         return result.masked_fill(own, 0.0)

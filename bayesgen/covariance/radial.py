@@ -9,7 +9,7 @@ from typing import Any
 import gpytorch
 from torch import Tensor
 
-from bayesgen.covariance.distances import decay_
+from bayesgen.covariance.distances import decay_, least_exponent
 from bayesgen.kernels import has_one_lengthscale
 
 
@@ -39,12 +39,17 @@ def radial(kernel_type: type) -> Callable[[Callable[[Any], Profile]], Callable[[
     return register
 
 
+def _times_decay(a: Tensor) -> Tensor:
+    """a·exp(−a) in place; negligible where the exponential is."""
+    return decay_(-a).mul_(a.clamp_(max=-least_exponent(a.dtype)))
+
+
 @radial(gpytorch.kernels.RBFKernel)
 def _rbf(_: gpytorch.kernels.RBFKernel) -> Profile:
     """Squared exponential kernel, k = exp(−q/2)."""
     return Profile(
         value=lambda q: decay_(q.mul_(-0.5)),
-        slope=lambda q: decay_(q * -0.5).mul_(q),
+        slope=lambda q: _times_decay(q.mul_(0.5)).mul_(2),
     )
 
 
@@ -66,6 +71,7 @@ def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
 
     def slope(q: Tensor) -> Tensor:
         a, decay = split(q)
+        a = a.clamp_(max=-least_exponent(a.dtype))
         if nu == 0.5:
             return decay.mul_(a)
         return decay.mul_(a * a) if nu == 1.5 else decay.mul_(a * a * (1 + a) / 3)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.evidence import Evidence, EvidenceParts
-from bayesgen.solvers.eigen import POWER_STEPS, rounding_norm
+from bayesgen.solvers.eigen import POWER_STEPS, logdet_factor, rounding_norm
 
 # Rows processed at a time in a pass over an (n, n) matrix.
 _BLOCK = 256
@@ -247,10 +247,13 @@ def evidence_parts(factor: Factor, y: Tensor, noise: Tensor) -> tuple[EvidencePa
     complexity = 0.5 * (
         outputs * (logdet - log_noise - dof) + (alpha * (y - residual)).sum((-2, -1))
     )
+    # A differs from the matrix that was factorised by rounding and by the jitter, but A ⪰ σ²I.
+    t = (rounding_norm(n, norm, y.dtype) + factor.jitter) / noise.min()
+    off = noise.min() * t
     error = (
         0.5
-        * rounding_norm(n, norm, y.dtype)
-        * (outputs * diagonal.sum() + alpha.square().sum((-2, -1)))
+        * off
+        * (outputs * diagonal.sum() * logdet_factor(t) + (1 + t) * (alpha * alpha).sum((-2, -1)))
     )
     jitter = torch.full_like(fit, factor.jitter)
     dimension = (outputs * dof).expand(batch)

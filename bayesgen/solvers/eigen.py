@@ -72,6 +72,25 @@ def rounding_norm(n: int, largest: float, dtype: torch.dtype) -> float:
     return math.sqrt(n) * torch.finfo(dtype).eps * largest
 
 
+def logdet_factor(t: Tensor) -> Tensor:
+    """Factor log(1 + t)(1 + t)/t, at least 1, of the effect of an error in A on log|A|.
+
+    Let A ⪰ σ²I be known up to an error of spectral norm at most tσ². The first-order effect on
+    log|A| is tσ² tr A⁻¹, with the A that was factorised. For an eigenvalue λ of it,
+    log λ − log max(σ², λ − tσ²) is at most this factor times tσ²/λ. The factor tends to 1 for
+    small t.
+
+    Args:
+        t: the norm in units of the smallest noise variance, of any shape.
+
+    Example:
+        >>> logdet_factor(torch.tensor([0.0, 1.0]))
+        tensor([1.0000, 1.3863])
+    """
+    safe = t.clamp(min=torch.finfo(t.dtype).tiny)
+    return torch.where(t > 0, safe.log1p() / safe * (1 + safe), 1.0)
+
+
 def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:
     """Largest eigenvalue of a PSD operator, estimated from below by eight power iterations.
 

@@ -88,13 +88,13 @@ def calibrate(
     h = off.masked_fill(mean <= 0, 0).abs().max()
     h = torch.where(h > 0, h, torch.finfo(nodes.dtype).eps * nodes.abs().max().clamp(min=1e-300))
     phi = (off / h)[:, None] ** torch.arange(3, device=nodes.device)
-    wanted = exact @ _shifted(-c, h).mT
-    doubt = doubt @ _shifted(c.abs(), h).mT
-    normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * doubt.square().diag()
+    change = _shifted(-c, h)
+    wanted, unsure = exact @ change.mT, change * doubt
+    normal = phi.mT @ (mean[:, None] * phi) + 0.5 * len(weights) * unsure @ unsure.mT
     # With fewer than three nodes the normal matrix is singular; the pseudo-inverse handles it.
     closest = torch.linalg.pinv(normal, rtol=1e-13, hermitian=True) @ phi.mT
-    change = mean * ((weights @ phi - wanted) @ closest)
-    return weights - change, doubt[:, None] * mean * closest
+    told = weights - mean * ((weights @ phi - wanted) @ closest)
+    return told, mean * (unsure.mT @ closest)
 
 
 def _shifted(c: Tensor, h: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.evidence import EvidenceParts
+from bayesgen.solvers.eigen import logdet_factor
 from bayesgen.spectrum.measures import SpectralMeasures
 from bayesgen.spectrum.quadrature_bracket import shift
 
@@ -23,20 +24,21 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
     """
     density, targets, outputs = spectrum.density, spectrum.target_measure(), spectrum.outputs
     dof = outputs * density.integrate(lambda v: scale * v / (scale * v + noise))
-    alpha_square = targets.integrate(lambda v: (scale * v + noise) ** -2)
-    prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) ** 2)
+    # σ²αᵀα and the squared norm in the RKHS; squares of sλ + σ² may leave the range of the dtype.
+    residual = targets.integrate(lambda v: noise / (scale * v + noise) / (scale * v + noise))
+    prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) / (scale * v + noise))
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
     # Corrections from the middle of each bracket to the extrapolated value; 0 without brackets.
     pull = _of_targets(spectrum, lambda v: 1 / (scale * v + noise))
     bend = _of_density(spectrum, lambda v: (scale * v / noise).log1p())
     error = logdet_error(spectrum, scale, noise) + _quadratic_error(
-        spectrum, scale, noise, alpha_square, prior_norm
+        spectrum, scale, noise, residual, prior_norm
     )
     noise = noise[..., 0]
     constant = spectrum.n * outputs * (2 * math.pi * noise).log()
-    terms = constant.abs() + noise * alpha_square + 2 * dof + outputs * log_ratio + prior_norm
+    terms = constant.abs() + residual + 2 * dof + outputs * log_ratio + prior_norm
     error = error + torch.finfo(terms.dtype).eps * terms
-    fit = -0.5 * (constant + noise * alpha_square + dof)
+    fit = -0.5 * (constant + residual + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
     # The complexity is a KL divergence, so the correction must not make it negative. What the
     # correction would take beyond that is moved to the fit.
@@ -124,11 +126,16 @@ def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Te
             for measure in (spectrum.density, spectrum.radau)
         ]
         error = error + half * (ends[0] - ends[1]).abs()
-    trace = spectrum.density.integrate(lambda v: 1 / (scale * v + noise))
-    inverse = spectrum.density.integrate(lambda v: (scale * v + noise) ** -2).sqrt()
-    spread = spectrum.density.integrate(lambda v: v.clamp(min=0).sqrt() / (scale * v + noise))
-    matrix = rounding.matrix * trace + 2 * rounding.root * spread + rounding.entries * inverse
-    return error + half * scale[..., 0] * matrix
+    density = spectrum.density
+    trace = density.integrate(lambda v: noise / (scale * v + noise))
+    ratio = scale / noise
+    inverse = density.integrate(lambda v: (ratio * v + 1) ** -2).sqrt()
+    spread = density.integrate(lambda v: v.clamp(min=0).sqrt() / (ratio * v + 1))
+    t = ratio[..., 0] * rounding.matrix
+    matrix = t * trace * logdet_factor(t)
+    return error + half * (
+        matrix + ratio[..., 0] * (2 * rounding.root * spread + rounding.entries * inverse)
+    )
 
 
 @cache
@@ -147,27 +154,32 @@ def _quadratic_error(
     spectrum: SpectralMeasures,
     scale: Tensor,
     noise: Tensor,
-    alpha_square: Tensor,
+    residual: Tensor,
     prior_norm: Tensor,
 ) -> Tensor:
     """Error of the evidence, in nats, that comes from yᵀA⁻¹y.
 
     It is the sum of the width of the bracket of the Gauss and Gauss–Radau rules, the effect αᵀδKα
     of rounding in K, and the rounding of the targets.
+
+    Args:
+        spectrum: spectral measures.
+        scale, noise: outputscale and noise variance, each with a trailing axis for the nodes.
+        residual: σ²αᵀα.
+        prior_norm: squared norm of the posterior mean in the RKHS, αᵀsKα.
     """
     rounding = spectrum.rounding
-    error = torch.zeros_like(alpha_square)
+    error = torch.zeros_like(residual)
     if spectrum.upper is not None:
         low, high = (
             measure.integrate(lambda v: 1 / (scale * v + noise))
             for measure in (spectrum.target_measure(), spectrum.upper)
         )
         error = error + 0.5 * (high - low).clamp(min=0)
-    scale, noise = scale[..., 0], noise[..., 0]
-    norm = rounding.matrix + 2 * rounding.entries / spectrum.n**0.5
-    error = error + 0.5 * scale * norm * alpha_square
-    error = error + scale * rounding.root * (alpha_square * prior_norm / scale).sqrt()
+    ratio = (scale / noise)[..., 0]
+    t = ratio * rounding.matrix
+    error = error + 0.5 * (t * (1 + t) + 2 * ratio * rounding.entries / spectrum.n**0.5) * residual
+    error = error + (ratio * residual).sqrt() * rounding.root * prior_norm.sqrt()
     if spectrum.y is not None:  # rounding of the targets to their dtype
-        quadratic = noise * alpha_square + prior_norm
-        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * quadratic
+        error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * (residual + prior_norm)
     return error

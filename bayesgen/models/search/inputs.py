@@ -93,8 +93,8 @@ def nearest_distance(x: Tensor, otherwise: float) -> float:
         return float(torch.minimum(torch.cat([edge, gaps]), torch.cat([gaps, edge])).median())
     some = x[:: max(1, len(x) // _SOME)]
     distances = squared_distances(some, x)
-    # Coinciding points have distances at the rounding level, which are ignored.
-    apart = distances > 1e3 * torch.finfo(x.dtype).eps * distances.max()
+    # Points that coincide up to the rounding of the inputs are ignored.
+    apart = distances > (10 * torch.finfo(x.dtype).eps) ** 2 * distances.max()
     nearest = torch.where(apart, distances, torch.inf).amin(1)
     nearest = nearest[nearest < torch.inf]
     return float(nearest.median().sqrt()) if nearest.numel() else otherwise

@@ -54,25 +54,27 @@ class Deflated:
     probes: Tensor
 
 
-def deflate(space: solvers.Krylov, around: Tensor, n: int, probes: int, eps: float) -> Deflated:
+def deflate(
+    space: solvers.Krylov, coordinates: Tensor, around: Tensor, n: int, probes: int, eps: float
+) -> Deflated:
     """Resolved part of a Krylov space, independent of each probe, and what is left of the probe.
 
     Args:
         space: the Krylov space, started from targets and then probes.
+        coordinates: the targets and probes along the Ritz vectors, (m, columns).
         around: vectors of its Gauss–Radau rule in coordinates of the Ritz vectors, (m, m + b').
         n: order of the operator.
         probes: q, the number of probes; they are the last columns of the start.
         eps: rounding unit of the basis.
     """
-    coordinates = space.coordinates()
     m, columns = coordinates.shape
     first = columns - probes
     gauss, radau = coordinates.new_zeros(probes, m), coordinates.new_zeros(probes, around.shape[1])
     dimensions, moments = coordinates.new_zeros(probes), coordinates.new_zeros(probes, 3)
-    left = coordinates[:, first:].clone()
+    left, unit = coordinates[:, first:].clone(), space.coordinates()
     for group in range(_GROUPS):
         own = slice(group, None, _GROUPS)
-        others = torch.cat([coordinates[:, :first], *_without(coordinates[:, first:], group)], 1)
+        others = torch.cat([unit[:, :first], *_without(unit[:, first:], group)], 1)
         V, outside = _resolved(space, others)
         weights = V.square().sum(1)
         gauss[own], radau[own] = weights, (around.mT @ V).square().sum(1)

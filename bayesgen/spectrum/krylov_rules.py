@@ -72,13 +72,18 @@ class KrylovSettings:
         outputs = 1 if y.ndim == 1 else y.shape[-1]
         columns = y.reshape(-1, n, outputs).movedim(0, 1).reshape(n, -1)
         start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
+        # Columns of equal norm: a column far below another would count as rounding error.
+        top = start.abs().amax(0).clamp(min=torch.finfo(start.dtype).tiny)
+        sizes = top.double() * (start / top).double().norm(dim=0)
+        start = start / top * (top / sizes.to(start))
+        sizes = torch.where(sizes > 0, sizes, 1.0)
         # Evaluated after the first product, because the operator may compute the moments during it.
         known = functools.cache(lambda: moments(op))
         tolerance, last = self.tolerance, None
 
         def enough(space: solvers.Krylov) -> bool:
             nonlocal last
-            last = Rules(space, n, y, self.probes, known())
+            last = Rules(space, sizes, n, y, self.probes, known())
             assert tolerance is not None
             rough = errors(last.fields(last.sampled))
             if rough.total.max() <= tolerance:
@@ -98,7 +103,7 @@ class KrylovSettings:
             progress=self.progress,
         )
         if last is None or last.space is not space:
-            last = Rules(space, n, y, self.probes, known())
+            last = Rules(space, sizes, n, y, self.probes, known())
         loads = last.loads
         fields = last.fields(last.deflated)
         largest = float(space.values.abs().max())
@@ -180,7 +185,8 @@ class Rules:
     """Gauss and Gauss–Radau rules of a Krylov space started from targets and then probes.
 
     Attributes:
-        space: the Krylov space.
+        space: the Krylov space, started from columns of norm 1.
+        sizes: norms of the targets and probes, by which the columns were divided.
         n: order of the operator.
         y: targets, (n,), (n, C) or (B, n, C).
         probes: q, the number of probes; they are the last columns of the start.
@@ -188,6 +194,7 @@ class Rules:
     """
 
     space: solvers.Krylov
+    sizes: Tensor
     n: int
     y: Tensor = field(repr=False)
     probes: int
@@ -205,9 +212,14 @@ class Rules:
         return nodes.clamp(min=0), self.space.vectors.mT @ around
 
     @cached_property
+    def coordinates(self) -> Tensor:
+        """Coordinates of the targets and probes along the Ritz vectors, (m, B·C + q)."""
+        return self.space.coordinates() * self.sizes
+
+    @property
     def loads(self) -> Tensor:
         """Coordinates of the targets along the Ritz vectors, (m, B·C)."""
-        return self.space.coordinates()[:, : -self.probes]
+        return self.coordinates[:, : -self.probes]
 
     @property
     def outputs(self) -> int:
@@ -252,7 +264,7 @@ class Rules:
     @cached_property
     def sampled(self) -> Trace:
         """The trace by the probes alone."""
-        probes = self.space.coordinates()[:, -self.probes :]
+        probes = self.coordinates[:, -self.probes :]
         return self._trace(nothing_resolved(probes, len(self.radau[0])))
 
     @cached_property
@@ -264,7 +276,9 @@ class Rules:
         if len(self.values) == self.n:
             density = Measure(self.values, torch.ones_like(self.values))
             return Trace({"density": density}, "all of the space")
-        return self._trace(deflate(self.space, self.radau[1], self.n, self.probes, self.eps))
+        return self._trace(
+            deflate(self.space, self.coordinates, self.radau[1], self.n, self.probes, self.eps)
+        )
 
     def _trace(self, parts: Deflated) -> Trace:
         """Rules from a resolved part and from probes, calibrated on the known moments."""
@@ -308,7 +322,7 @@ class Rules:
         earlier = self.space.before()
         if earlier is None:
             return {}
-        smaller = Rules(earlier, self.n, self.y, self.probes, None)
+        smaller = Rules(earlier, self.sizes, self.n, self.y, self.probes, None)
         q = self.probes
         return {
             name: Bracket(*self._ends(some, weigh), *smaller._ends(some, weigh))
@@ -320,7 +334,7 @@ class Rules:
 
     def _ends(self, some: slice, weigh: Callable[[Tensor], Tensor]) -> tuple[Measure, Measure]:
         """Gauss and Gauss–Radau rule of some columns, their weights combined by weigh()."""
-        columns, (nodes, around) = self.space.coordinates()[:, some], self.radau
+        columns, (nodes, around) = self.coordinates[:, some], self.radau
         return Measure(self.values, weigh(columns)), Measure(nodes, weigh(around.mT @ columns))
 
     def _of_targets(self, columns: Tensor) -> Tensor:

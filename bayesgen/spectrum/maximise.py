@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bayesgen.evidence import Evidence, EvidenceParts
+from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.derivatives import slopes_and_bends
 from bayesgen.spectrum.evidence import gaussian_evidence
 from bayesgen.spectrum.measures import SpectralMeasures
@@ -74,16 +76,18 @@ def maximise(
     if (norms == 0).any():
         raise ValueError(ALL_ZERO)
     shape = targets.weights.shape[:-1]
-    like = spectrum.density.nodes
-    given_scale = None if scale is None else scale.expand(shape)
-    given_noise = None if noise is None else noise.expand(shape)
-    if given_scale is not None and given_noise is not None:
+    like, cells = spectrum.density.nodes, spectrum.n * spectrum.outputs
+    if scale is not None and noise is not None:
+        scale, noise = scale.expand(shape), noise.expand(shape)
         never = torch.zeros(shape, dtype=torch.bool, device=like.device)
-        return BestSettings(
-            given_scale, given_noise, _parts(spectrum, given_scale, given_noise), never
-        )
-
-    cells = spectrum.n * spectrum.outputs
+        return BestSettings(scale, noise, _parts(spectrum, scale, noise), never)
+    # The search is in units in which the targets of each task have mean square 1, so that sums do
+    # not leave the range of the dtype.
+    unit = norms / cells
+    targets = Measure(targets.nodes, targets.weights / unit[..., None])
+    measures = replace(spectrum, targets=targets)
+    given_scale = None if scale is None else scale.expand(shape) / unit
+    given_noise = None if noise is None else noise.expand(shape) / unit
 
     def settings(log_ratio: Tensor, quadratic: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(s, σ²) on the searched curve; quadratic = Σ tᵢ/(λᵢ+ρ) if it is already computed."""
@@ -99,7 +103,7 @@ def maximise(
     def slopes(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
         """First and second derivative of the evidence along the searched curve in log ρ."""
         scale, noise = settings(log_ratio)
-        g, h = slopes_and_bends(spectrum, scale[..., None], noise[..., None])
+        g, h = slopes_and_bends(measures, scale[..., None], noise[..., None])
         if given_noise is not None:  # log s = log σ² − log ρ
             return -g[..., 0], h[..., 0, 0]
         if given_scale is not None:
@@ -125,7 +129,7 @@ def maximise(
     lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]
     log_ratio = _newton(slopes, grid[best], lower, upper)
     at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
-    scale, noise = settings(log_ratio)
+    scale, noise = (value * unit for value in settings(log_ratio))
     return BestSettings(scale, noise, _parts(spectrum, scale, noise), at_bound)
 
 

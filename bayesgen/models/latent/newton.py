@@ -218,7 +218,7 @@ def _mode(
     fit = problem.value(f) - 0.5 * dof
     complexity = 0.5 * (logdet - dof + pull)
     trace = curvature.trace()
-    largest = solvers.largest_eigenvalue(lambda v: K @ v, K.new_ones(n, 1))
+    largest = solvers.largest_eigenvalue(lambda v: K @ v, K)
     rounding = solvers.rounding_norm(n, largest, K.dtype)
     if not complexity >= -1e-6 * (1 + abs(float(fit))):  # a divergence; NaN included
         raise NotConvergedError(

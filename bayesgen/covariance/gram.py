@@ -16,7 +16,7 @@ from bayesgen.covariance.distances import BLOCK, squared_distances
 from bayesgen.covariance.expression import Expression, Opaque, expression
 from bayesgen.covariance.pairs import LowerPairs, Pairs
 from bayesgen.covariance.radial import Profile, profile_of
-from bayesgen.kernels import evaluate, has_only_a_lengthscale, with_lengthscale
+from bayesgen.kernels import diagonal, evaluate, has_only_a_lengthscale, with_lengthscale
 from bayesgen.kernels.parameters import Coordinates
 from bayesgen.kernels.structure import within
 
@@ -150,8 +150,7 @@ class KernelGram(Gram):
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
         """Variances k_θ(x, x) at the rows x of x_new, (m,)."""
         with torch.no_grad():
-            values: Tensor = self.kernel(theta)(x_new, diag=True)
-        return values
+            return diagonal(self.kernel(theta), x_new)
 
     def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
         """Covariance matrix k_θ(x_new, x_new), (m, m)."""
@@ -342,7 +341,7 @@ class ParameterGram(KernelGram):
 
     def _agree(self, made: Expression, x: Tensor) -> bool:
         # For equal inputs, linear_operator may take a root of the matrix, with a jitter.
-        pairs, theta = Pairs(x, x.flip(0)), self.start()
+        pairs, theta = Pairs(x, torch.cat([x.flip(0), x[:1]])), self.start()
         with torch.no_grad():
             right, own = self._opaque()(theta, pairs), made(theta, pairs)
         slack = torch.finfo(own.dtype).eps ** 0.4 * float(right.abs().amax())

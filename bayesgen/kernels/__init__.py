@@ -1,5 +1,7 @@
 """Kernels from gpytorch or from a plain function, and their length-scales and parameters."""
 
+from bayesgen.kernels.admission import check_indices
+from bayesgen.kernels.evaluation import diagonal, evaluate
 from bayesgen.kernels.functions import (
     NAMES,
     ConvolutionalFeatures,
@@ -11,7 +13,6 @@ from bayesgen.kernels.functions import (
 )
 from bayesgen.kernels.kernel import (
     check_kernel,
-    evaluate,
     free_parameters,
     has_limited_scale,
     has_one_lengthscale,
@@ -29,7 +30,9 @@ __all__ = [
     "FunctionKernel",
     "KernelFunction",
     "StationaryKernel",
+    "check_indices",
     "check_kernel",
+    "diagonal",
     "evaluate",
     "free_parameters",
     "has_limited_scale",

@@ -9,8 +9,8 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from bayesgen.kernels.admission import admit
 from bayesgen.kernels.functions import FunctionKernel
-from bayesgen.kernels.structure import parts
 
 
 def check_kernel(kernel: Any) -> None:
@@ -42,24 +42,16 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
         The kernel with unit outputscale, the outputscale, and whether the outputscale is free.
 
     Raises:
-        TypeError: the argument is neither a gpytorch kernel nor a function.
-        ValueError: the kernel has a batch shape; `active_dims` or `ard_num_dims` does not match the
-            columns of the inputs.
+        TypeError, ValueError: the argument is neither a gpytorch kernel nor a function; see
+            `bayesgen.kernels.admission.admit` for the others.
     """
     check_kernel(kernel)
     if isinstance(kernel, gpytorch.kernels.Kernel):
         kernel = copy.deepcopy(kernel)
     else:
         kernel = FunctionKernel(kernel)
-    if kernel.batch_shape:
-        raise ValueError(
-            f"kernel must have no batch shape, got {tuple(kernel.batch_shape)}: tasks are "
-            "batched in y, shape (B, n, C)"
-        )
-    composed = next(iter(kernel.sub_kernels()), None) is not None
-    if composed or kernel.active_dims is not None or kernel.ard_num_dims is not None:
-        parts(kernel, like.shape[-1])
     kernel = kernel.to(dtype=like.dtype, device=like.device)
+    admit(kernel, like if like.ndim == 2 else like.flatten(0, -2))
     scale = torch.ones((), dtype=like.dtype, device=like.device)
     if isinstance(kernel, gpytorch.kernels.ScaleKernel) and not has_limited_scale(kernel):
         scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
@@ -100,15 +92,6 @@ def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> An
     kernel = copy.deepcopy(kernel)
     kernel.lengthscale = lengthscale
     return kernel
-
-
-def evaluate(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """Covariance matrix k(x1, x2) as a dense (n1, n2) tensor; x2 = None means x2 = x1.
-
-    Differentiable.
-    """
-    result: Tensor = (kernel(x1) if x2 is None else kernel(x1, x2)).to_dense()
-    return result
 
 
 def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gpytorch
 
@@ -49,15 +49,19 @@ class Free:
         kernel: whether the kernel's parameters are learnt.
         scale: whether the outputscale is learnt.
         noise: whether the noise variance is learnt.
+        mean: whether the parameters of the prior mean are learnt.
     """
 
     kernel: bool
     scale: bool
     noise: bool
+    mean: bool = False
 
     def names(self) -> frozenset[str]:
         """The names of the hyperparameters that are learnt."""
-        return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
+        return frozenset(
+            name for name in ("kernel", "scale", "noise", "mean") if getattr(self, name)
+        )
 
     def within(self, kernel: gpytorch.kernels.Kernel, scale: bool, noise_given: bool) -> Free:
         """The same choice, without what is fixed by the kernel or the noise.
@@ -73,6 +77,8 @@ class Free:
             for p in kernel.parameters():
                 own = p is kernel.raw_outputscale
                 p.requires_grad_(p.requires_grad and (self.scale if own else self.kernel))
-            return Free(bool(free_parameters(kernel)), False, self.noise and not noise_given)
-        has_parameters = self.kernel and bool(free_parameters(kernel))
-        return Free(has_parameters, self.scale and scale, self.noise and not noise_given)
+            scale, has_parameters = False, bool(free_parameters(kernel))
+        else:
+            scale, has_parameters = self.scale and scale, self.kernel and bool(free_parameters(kernel))
+        noise = self.noise and not noise_given
+        return replace(self, kernel=has_parameters, scale=scale, noise=noise)

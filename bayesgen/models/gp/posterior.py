@@ -16,6 +16,7 @@ from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import evaluate
+from bayesgen.models.gp.mean import LinearInParameters
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
@@ -125,7 +126,10 @@ class GPPosterior(Certified, ExactPosterior):
         per_point = is_per_point(self._noise)
         noise = None if per_point else float(self._noise.reshape(-1)[0])
         flags = unidentified(self.kernels[0], self._gram.x, float(self._scale[0]), noise)
-        return named(self._gram.coordinates, self._point(), self._landscape(), flags)
+        found = named(self._gram.coordinates, self._point(), self._landscape(), flags)
+        if isinstance(self._mean, LinearInParameters):
+            return found.extended(self._mean.named())
+        return found
 
     @property
     def modes(self) -> pd.DataFrame:

@@ -156,14 +156,14 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
                 f"kernel {name} cannot be evaluated on inputs of shape {tuple(x.shape)}: "
                 f"{type(err).__name__}: {why}"
             ) from err
-    if first.dtype != x.dtype:
-        raise TypeError(
-            f"kernel {name} must return dtype {x.dtype}, as its inputs have, got {first.dtype}"
-        )
     bad = ~first.isfinite()
     if bad.any():
         raise ValueError(
             f"kernel {name} must be finite, got {int(bad.sum())} NaN or infinite value(s)"
+        )
+    if first.dtype != x.dtype:
+        raise TypeError(
+            f"kernel {name} must return dtype {x.dtype}, as its inputs have, got {first.dtype}"
         )
     gap, size = float((first - again).abs().max()), float(first.abs().max())
     if gap > _ROUNDING * torch.finfo(first.dtype).eps * size:
@@ -174,11 +174,10 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
 
 
 def _twice(kernel: Kernel, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
-    """Two evaluations, by copies of the kernel that share what its first evaluation made."""
+    """Two evaluations, the second by a copy that shares what the first evaluation made."""
     with _random_state(x1.device):
-        evaluate(kernel, x1, x2)
-        first, again = (evaluate(copy.deepcopy(kernel), x1, x2).detach() for _ in range(2))
-    return first, again
+        first = evaluate(kernel, x1, x2).detach()
+        return first, evaluate(copy.deepcopy(kernel), x1, x2).detach()
 
 
 def _name(kernel: Kernel) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import gpytorch
@@ -39,6 +39,27 @@ def to_learn(
             f"{', '.join(names)}, got {', '.join(unknown)}"
         )
     return frozenset(given)
+
+
+def check_learnable(names: frozenset[str], missing: Mapping[str, str]) -> None:
+    """Check that something is left to learn of the names that a user gave.
+
+    Args:
+        names: the names given.
+        missing: names of hyperparameters that the model does not have, each with the reason.
+
+    Raises:
+        ValueError: names were given, and the model has none of them.
+
+    Example:
+        >>> check_learnable(frozenset({"scale", "noise"}), {"noise": "counts have no noise"})
+    """
+    if names and names <= set(missing):
+        which = sorted(names)
+        raise ValueError(
+            f"hyperparameters names only {', '.join(map(repr, which))}, which cannot be learnt: "
+            + "; ".join(missing[name] for name in which)
+        )
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,8 @@ def with_mean(
         return at, fixed(at)
     gamma, best = space.project(y), -np.inf
     rest = y - space.values(gamma)
-    if float(rest.abs().max()) <= 1e3 * torch.finfo(problem.y.dtype).eps * float(y.abs().max()):
+    rounding = 1e3 * torch.finfo(problem.y.dtype).eps * float(y.abs().max())
+    if free.noise and float(rest.abs().max()) <= rounding:
         raise ValueError(
             "y must not be reproduced exactly by the mean: the evidence then grows without bound as "
             "the variances shrink; give the noise, or keep the mean"

@@ -26,7 +26,7 @@ from bayesgen.models.gp.batched import BatchPosterior
 from bayesgen.models.gp.objective import is_per_point, spread
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.gp.problem import Found, GPSetting, Problem, zero_mean
-from bayesgen.models.hyperparameters import Free, to_learn
+from bayesgen.models.hyperparameters import Free, check_learnable, to_learn
 from bayesgen.models.latent import fit as latent
 from bayesgen.models.latent.posterior import LaplaceGPPosterior, LaplacePosterior
 from bayesgen.posterior.posterior import Observed
@@ -416,26 +416,17 @@ class GaussianProcess(Generic[P]):
         )
 
     def _free(self, hyperparameters: str | Iterable[str]) -> Free:
-        """What is learnt; a name that was given must be one that can be."""
-        learnable = means.has_parameters(self.mean)
-        whole = hyperparameters if isinstance(hyperparameters, str) else set(hyperparameters)
-        names = to_learn(whole, _NAMES, frozenset(_NAMES) - (set() if learnable else {"mean"}))
-        if whole != "evidence":
-            likelihood = self.likelihood
-            if "noise" in names and likelihood is not None and likelihood.log_noise is None:
-                raise ValueError(
-                    'hyperparameters must not name "noise" with a '
-                    f"{likelihood.name} likelihood, which has no noise variance"
-                )
-            if "noise" in names and self.noise is not None and self.noise.ndim:
-                raise ValueError(
-                    'hyperparameters must not name "noise" where the noise is given per point'
-                )
-            if "mean" in names and not learnable:
-                raise ValueError(
-                    'hyperparameters must not name "mean" where mean is no gpytorch.means module '
-                    "with free parameters"
-                )
+        """What is learnt of what this model has."""
+        missing = {}
+        if self.likelihood is not None and self.likelihood.log_noise is None:
+            missing["noise"] = f"a {self.likelihood.name} likelihood has no noise variance"
+        if self.noise is not None and self.noise.ndim:
+            missing["noise"] = "noise variances per point are kept"
+        if not means.has_parameters(self.mean):
+            missing["mean"] = "mean is no gpytorch.means module with free parameters"
+        names = to_learn(hyperparameters, _NAMES, frozenset(_NAMES))
+        check_learnable(names, missing)
+        names -= {"mean"} & set(missing)
         return Free(*(name in names for name in _NAMES))
 
     def _noise(self, free: Free, shape: torch.Size, x: Tensor) -> Tensor:

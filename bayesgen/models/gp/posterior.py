@@ -15,7 +15,7 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
-from bayesgen.kernels import evaluate
+from bayesgen.kernels import check_indices, evaluate
 from bayesgen.models.gp.mean import LinearInParameters
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.models.gp.problem import Found, Problem
@@ -272,6 +272,7 @@ class GPPosterior(Certified, ExactPosterior):
             raise ValueError(
                 f"x_new must have {self._gram.x.shape[1]} columns, as x had, got {x_new.shape[1]}"
             )
+        check_indices("x_new", self._gram.base, x_new)
         return x_new
 
     def _observation_noise(self, latent: bool) -> Tensor:

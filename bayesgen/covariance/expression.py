@@ -10,6 +10,7 @@ gpytorch itself evaluates.
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from abc import ABC, abstractmethod
@@ -148,8 +149,10 @@ class Opaque(Expression):
     by_rows = False
 
     def __init__(self, kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...]) -> None:
-        self.dense, self.coordinates, self.outer = _Dense(kernel), coordinates, outer
-        names = {id(raw): name for name, raw in self.dense.named_parameters()}
+        self.coordinates, self.outer = coordinates, outer
+        names = {id(raw): name for name, raw in _Dense(kernel).named_parameters()}
+        # A kernel may keep what it computed, so that the original could not be copied any more.
+        self.dense = _Dense(copy.deepcopy(kernel))
         self.own = [
             (names[id(raw)], p)
             for p in coordinates.parameters

@@ -64,7 +64,7 @@ def admit(kernel: Kernel, x: Tensor) -> None:
                 module.eval()
         _check_values(kernel, x)
     elif any(isinstance(part, gpytorch.kernels.RFFKernel) for part in kernel.modules()):
-        with _random_state(x.device):
+        with _random_state(x.device), torch.no_grad():
             evaluate(kernel, x[:1])
 
 
@@ -175,9 +175,9 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
 
 def _twice(kernel: Kernel, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
     """Two evaluations, the second by a copy that shares what the first evaluation made."""
-    with _random_state(x1.device):
-        first = evaluate(kernel, x1, x2).detach()
-        return first, evaluate(copy.deepcopy(kernel), x1, x2).detach()
+    with _random_state(x1.device), torch.no_grad():
+        first = evaluate(kernel, x1, x2)
+        return first, evaluate(copy.deepcopy(kernel), x1, x2)
 
 
 def _name(kernel: Kernel) -> str:

@@ -46,9 +46,14 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
             `bayesgen.kernels.admission.admit` for the others.
     """
     check_kernel(kernel)
-    if isinstance(kernel, gpytorch.kernels.Kernel):
-        kernel = copy.deepcopy(kernel)
-    else:
+    if isinstance(kernel, torch.nn.Module):
+        try:
+            kernel = copy.deepcopy(kernel)
+        except RuntimeError as err:  # torch copies no tensor that has an autograd graph
+            raise ValueError(
+                f"kernel {type(kernel).__name__} cannot be copied: {str(err).splitlines()[0]}"
+            ) from err
+    if not isinstance(kernel, gpytorch.kernels.Kernel):
         kernel = FunctionKernel(kernel)
     kernel = kernel.to(dtype=like.dtype, device=like.device)
     admit(kernel, like if like.ndim == 2 else like.flatten(0, -2))
@@ -71,6 +76,17 @@ def has_limited_scale(kernel: gpytorch.kernels.Kernel) -> bool:
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]:
     """The parameters to learn, which are those with `requires_grad`, as in gpytorch."""
     return [p for p in kernel.parameters() if p.requires_grad]
+
+
+def keep_constraints(kernel: gpytorch.kernels.Kernel) -> None:
+    """Move parameters into their constraints, in place, where no transformation keeps them there."""
+    for module in kernel.modules():
+        if isinstance(module, gpytorch.Module):
+            for name, constraint in module._constraints.items():
+                raw = module._parameters.get(name.removesuffix("_constraint"))
+                if raw is not None and raw.requires_grad and not constraint.enforced:
+                    with torch.no_grad():
+                        raw.clamp_(constraint.lower_bound.to(raw), constraint.upper_bound.to(raw))
 
 
 def has_one_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:

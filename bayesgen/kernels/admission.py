@@ -28,23 +28,16 @@ _SEED = 0
 _ROUNDING, _INSIDE = 1e3, 8
 
 
-def admit(kernel: Kernel, x: Tensor) -> None:
-    """Check a kernel on some inputs, and fix its random state, in place.
-
-    Networks within the kernel are put into evaluation mode, without dropout. A kernel that draws
-    weights when it is first evaluated, such as `gpytorch.kernels.RFFKernel`, draws them here with a
-    fixed seed; the global random state is left as it was.
+def check_structure(kernel: Kernel, x: Tensor) -> None:
+    """Check outputs, columns and constraints of a kernel, without evaluating it.
 
     Args:
         kernel: the model's own copy, in the dtype of the inputs.
-        x: inputs, (n, d).
+        x: inputs, (n, d) or (B, n, d).
 
     Raises:
-        TypeError: the covariances have another dtype than the inputs.
         ValueError: the kernel has a batch shape or several outputs for an input; a parameter is
-            outside its constraint; `active_dims` or `ard_num_dims` does not match the columns; a
-            column of an `IndexKernel` does not hold its indices; the covariances cannot be
-            computed, are not finite or symmetric, or differ between two evaluations.
+            outside its constraint; `active_dims` or `ard_num_dims` does not match the columns.
     """
     if kernel.batch_shape:
         raise ValueError(
@@ -56,9 +49,26 @@ def admit(kernel: Kernel, x: Tensor) -> None:
         parts(kernel, x.shape[-1])
     _check_outputs(kernel, x)
     _check_constraints(kernel)
+
+
+def admit(kernel: Kernel, x: Tensor) -> None:
+    """Check the covariances of a kernel on some inputs, and fix its random state, in place.
+
+    Networks within the kernel are put into evaluation mode, without dropout. A kernel that draws
+    weights when it is first evaluated, such as `gpytorch.kernels.RFFKernel`, draws them here with a
+    fixed seed; the global random state is left as it was.
+
+    Args:
+        kernel: the model's own copy, in the dtype of the inputs.
+        x: inputs, (n, d).
+
+    Raises:
+        TypeError: the covariances have another dtype than the inputs.
+        ValueError: a column of an `IndexKernel` does not hold its indices; the covariances cannot
+            be computed, are not finite, or differ between two evaluations.
+    """
     check_indices("x", kernel, x)
-    user = not all(is_known(part) for part in kernel.modules() if isinstance(part, Kernel))
-    if user:
+    if not all(is_known(part) for part in kernel.modules() if isinstance(part, Kernel)):
         for module in kernel.modules():
             if not isinstance(module, gpytorch.Module):
                 module.eval()

@@ -9,7 +9,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
-from bayesgen.kernels.admission import admit
+from bayesgen.kernels.admission import admit, check_structure
 from bayesgen.kernels.functions import FunctionKernel
 
 
@@ -56,12 +56,17 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
     if not isinstance(kernel, gpytorch.kernels.Kernel):
         kernel = FunctionKernel(kernel)
     kernel = kernel.to(dtype=like.dtype, device=like.device)
+    scale, free = torch.ones((), dtype=like.dtype, device=like.device), True
+    check_structure(kernel, like)
+    if isinstance(kernel, gpytorch.kernels.ScaleKernel):
+        inner = kernel.base_kernel
+        if inner.active_dims is None and kernel.active_dims is not None:
+            inner.register_buffer("active_dims", kernel.active_dims)  # gpytorch applies them once
+        if not has_limited_scale(kernel):
+            scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
+            kernel = inner
     admit(kernel, like if like.ndim == 2 else like.flatten(0, -2))
-    scale = torch.ones((), dtype=like.dtype, device=like.device)
-    if isinstance(kernel, gpytorch.kernels.ScaleKernel) and not has_limited_scale(kernel):
-        scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
-        return kernel.base_kernel, scale, free
-    return kernel, scale, True
+    return kernel, scale, free
 
 
 def has_limited_scale(kernel: gpytorch.kernels.Kernel) -> bool:

@@ -175,7 +175,7 @@ class LengthscaleGram(KernelGram):
         return kernel.lengthscale.detach().reshape(1).abs().log()
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """A copy of the kernel with this length-scale, or the nearest that its constraint allows."""
+        """A copy of the kernel with the nearest length-scale that its constraint allows."""
         low, high = lengthscale_bounds(self.base)
         inside = 8 * torch.finfo(theta.dtype).eps
         value = theta.exp().clamp(low * (1 + inside), high * (1 - inside))

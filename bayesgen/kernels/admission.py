@@ -104,8 +104,8 @@ def check_indices(name: str, kernel: Kernel, x: Tensor) -> None:
         bad = (values != values.round()) | (values < 0) | (values >= count)
         if bad.any():
             raise ValueError(
-                f"{name} must hold whole numbers in 0..{count - 1} in column {columns[0]}, which an "
-                f"IndexKernel with num_tasks={count} uses, got {float(values[bad][0]):g}"
+                f"{name} must hold whole numbers in 0..{count - 1} in column {columns[0]}, which "
+                f"an IndexKernel with num_tasks={count} uses, got {float(values[bad][0]):g}"
             )
 
 
@@ -201,7 +201,7 @@ def _name(kernel: Kernel) -> str:
 @contextmanager
 def _random_state(device: torch.device) -> Iterator[None]:
     """A fixed state of all random generators, which are then set back."""
-    before = random.getstate(), np.random.get_state()
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(_SEED)
         if device.type == "cuda":

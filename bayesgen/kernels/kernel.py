@@ -84,7 +84,7 @@ def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]
 
 
 def keep_constraints(kernel: gpytorch.kernels.Kernel) -> None:
-    """Move parameters into their constraints, in place, where no transformation keeps them there."""
+    """Move parameters into constraints without a transformation, in place."""
     for module in kernel.modules():
         if isinstance(module, gpytorch.Module):
             for name, constraint in module._constraints.items():

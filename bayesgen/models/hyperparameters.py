@@ -100,6 +100,9 @@ class Free:
                 p.requires_grad_(p.requires_grad and (self.scale if own else self.kernel))
             scale, has_parameters = False, bool(free_parameters(kernel))
         else:
-            scale, has_parameters = self.scale and scale, self.kernel and bool(free_parameters(kernel))
+            scale, has_parameters = (
+                self.scale and scale,
+                self.kernel and bool(free_parameters(kernel)),
+            )
         noise = self.noise and not noise_given
         return replace(self, kernel=has_parameters, scale=scale, noise=noise)

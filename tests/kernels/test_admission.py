@@ -67,10 +67,10 @@ def laplace(a, b):
 )
 def test_lazily_drawn_weights_are_drawn_once(make, x):
     kernel = make()
-    states = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    states = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
     first = fixed(kernel, x)
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (np.random.get_state()[1] == states[1]).all()
+    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert random.getstate() == states[2]
     assert not any("randn_weights" in name for name, _ in kernel.named_buffers())
     torch.manual_seed(123)
@@ -94,7 +94,7 @@ def test_weights_that_the_user_drew_are_kept():
     "function",
     [
         lambda a, b: laplace(a, b) * (1 + 0.1 * torch.rand(1, dtype=F64)),
-        lambda a, b: laplace(a, b) * (1 + 0.1 * np.random.rand()),
+        lambda a, b: laplace(a, b) * (1 + 0.1 * np.random.rand()),  # noqa: NPY002
         lambda a, b: laplace(a, b) * (1 + 0.1 * random.random()),
         lambda a, b: laplace(torch.nn.functional.dropout(a), b),
     ],
@@ -149,7 +149,9 @@ def test_kernels_with_several_outputs_are_named(make, name, place):
         (lambda a, b: {}[0], ValueError, "cannot be evaluated on inputs .* KeyError"),
     ],
 )
-@pytest.mark.parametrize("wrap", [UserKernel, lambda f: f, lambda f: UserKernel(f) + gk.RBFKernel()])
+@pytest.mark.parametrize(
+    "wrap", [UserKernel, lambda f: f, lambda f: UserKernel(f) + gk.RBFKernel()]
+)
 def test_covariances_of_another_kind_raise(function, kind, message, wrap):
     with pytest.raises(kind, match=message):
         fixed(wrap(function))
@@ -302,8 +304,18 @@ LIMITED = {
 
 @pytest.mark.parametrize("name", sorted(LIMITED))
 @pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("how", ["dense", "sum", "krylov", "cholesky", "batch", "bernoulli"])
-@pytest.mark.parametrize("dtype", [F64, torch.float32])
+@pytest.mark.parametrize(
+    ("how", "dtype"),
+    [
+        ("dense", F64),
+        ("sum", torch.float32),
+        ("krylov", F64),
+        ("krylov", torch.float32),
+        ("cholesky", torch.float32),
+        ("batch", F64),
+        ("bernoulli", F64),
+    ],
+)
 def test_constraints_of_lengthscales_are_kept(name, plain, how, dtype):
     start = {"interval": 0.03, "above": 3.0, "below": 0.04}[name]
     options = {"transform": None, "initial_value": start} if plain else {}

@@ -60,7 +60,7 @@ class Head(nn.Module):
         return self.scale * evaluate(self.kernel, phi) + noise
 
     def clip(self) -> None:
-        """Move what is trained into its range: the noise to its floor, the kernel to constraints."""
+        """Raise the noise to its floor, and move the kernel's parameters into constraints."""
         keep_constraints(self.kernel)
         if self.log_noise.requires_grad:
             with torch.no_grad():

@@ -178,8 +178,8 @@ def with_mean(
     rounding = 1e3 * torch.finfo(problem.y.dtype).eps * float(y.abs().max())
     if free.noise and float(rest.abs().max()) <= rounding:
         raise ValueError(
-            "y must not be reproduced exactly by the mean: the evidence then grows without bound as "
-            "the variances shrink; give the noise, or keep the mean"
+            "y must not be reproduced exactly by the mean: the evidence then grows without bound "
+            "as the variances shrink; give the noise, or keep the mean"
         )
     landscape: Landscape | None = None
     for _ in range(_MEANS):

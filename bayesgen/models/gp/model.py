@@ -319,7 +319,9 @@ class GaussianProcess(Generic[P]):
         """Check that the parameters of the mean can be learnt from these targets."""
         keep = 'keep it by hyperparameters=("kernel", "scale", "noise")'
         if self.engine in ("krylov", "cholesky"):
-            raise ValueError(f'engine="{self.engine}" does not learn the parameters of mean; {keep}')
+            raise ValueError(
+                f'engine="{self.engine}" does not learn the parameters of mean; {keep}'
+            )
         if len(observed.y) > 1:
             raise ValueError(
                 f"mean has parameters to learn, which needs y of one task, (n,) or (n, C), got "

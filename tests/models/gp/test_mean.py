@@ -110,7 +110,9 @@ def test_everything_of_a_posterior_includes_the_learnt_mean():
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
 def test_units_do_not_matter(unit):
     base = GaussianProcess(RBFKernel(), mean=LinearMean(1)).fit(X, Y)
-    moved = GaussianProcess(RBFKernel(), mean=LinearMean(1)).fit(unit * (X + 7), unit * Y + 3 * unit)
+    moved = GaussianProcess(RBFKernel(), mean=LinearMean(1)).fit(
+        unit * (X + 7), unit * Y + 3 * unit
+    )
     shift = N * np.log(unit)
     assert float(moved.evidence.log_marginal_likelihood) + shift == pytest.approx(
         float(base.evidence.log_marginal_likelihood), abs=1e-3
@@ -176,7 +178,9 @@ def test_kept_means_are_used_at_their_present_values():
 def test_modules_and_functions_with_gradients_are_detached():
     net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout(0.5))
     values = net[0](X.float()).detach().double().numpy()[:, 0]
-    posterior = GaussianProcess(rbf_kernel(LENGTH), 0.1, mean=net, hyperparameters="fixed").fit(X, Y)
+    posterior = GaussianProcess(rbf_kernel(LENGTH), 0.1, mean=net, hyperparameters="fixed").fit(
+        X, Y
+    )
     assert value_of(posterior) == pytest.approx(log_density(values), rel=1e-5)
     assert net.training
     assert net[0].weight.dtype == torch.float32
@@ -188,7 +192,8 @@ def test_modules_and_functions_with_gradients_are_detached():
 
 
 @pytest.mark.parametrize(
-    "number", [1, 1.0, np.float32(1), np.float64(1), np.int64(1), torch.tensor(1.0), np.array([1.0])]
+    "number",
+    [1, 1.0, np.float32(1), np.float64(1), np.int64(1), torch.tensor(1.0), np.array([1.0])],
 )
 def test_numbers_of_any_library_are_a_mean(number):
     assert value_of(fixed(number)) == pytest.approx(log_density(1.0), rel=1e-9)

@@ -164,7 +164,7 @@ def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
 
 
 def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
-    """Check for a positive finite tensor, without autograd graph.
+    """Check for a positive finite tensor.
 
     With `like`, numbers and tensors take its dtype; numbers take its device too.
     """
@@ -176,7 +176,7 @@ def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
             return torch.tensor(number, dtype=torch.float64)
         tensor = torch.tensor(number, dtype=like.dtype, device=like.device)
     else:
-        tensor = real(name, value).detach()
+        tensor = real(name, value)
         if like is not None:
             tensor = real(name, tensor.to(like.dtype), like=like)
     if tensor.numel() and not (tensor > 0).all():

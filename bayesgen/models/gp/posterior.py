@@ -430,13 +430,14 @@ class GPPosterior(Certified, ExactPosterior):
                     "lengthscale needs a kernel with one length-scale as its only free parameter, "
                     f"got {type(self._gram.base).__name__}"
                 )
-            theta = checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
+            theta = checks.positive("lengthscale", lengthscale, like=theta)
+            theta = theta.detach().reshape(1).log()
         if is_per_point(self._noise):
             raise ValueError("at() needs one noise for all points, got a noise per point")
         spectrum = self._spectrum_at(theta).task(task)
         now = {"scale": self._scale[task], "noise": self._noise[task, 0, 0]}
         scales, noises = (
-            checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
+            checks.positive(name, now[name] if v is None else v, like=self._y).detach().reshape(1)
             for name, v in (("scale", scale), ("noise", noise))
         )
         found = Found(

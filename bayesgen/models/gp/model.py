@@ -52,7 +52,9 @@ class GaussianProcess(Generic[P]):
             x2 to a tensor (n1, n2); `bayesgen.kernels.stationary` gives such a function a
             length-scale. The outputscale of an outermost `ScaleKernel` is s; without one, s starts
             at 1. Parameters whose `requires_grad` is False are kept. Priors registered on the
-            kernel do not enter the evidence.
+            kernel do not enter the evidence. The kernel must be one number k(x, x') that depends on
+            nothing else than its parameters; networks in it are in evaluation mode, and weights
+            that it draws when first evaluated are drawn with a fixed seed.
         noise: noise variance σ²: a number, or a tensor of shape (n,), (n, C) or (B, n, C) for a
             known noise variance at each point. A number is a value to keep, unless "noise" is among
             the hyperparameters to learn. Noise variances per point are always kept.
@@ -184,8 +186,10 @@ class GaussianProcess(Generic[P]):
         - With all hyperparameters fixed, one Cholesky factorisation is enough.
 
         Args:
-            x: inputs (n, d) or (n,), float64 or float32; all results have its dtype and device.
-                A batch of data sets, (B, n, d), is for `fit_batch`.
+            x: inputs (n, d) or (n,), float64 or float32: a tensor, an array or a table, whose rows
+                count by position. All results have its dtype and device. Data are copied, and
+                derivatives with respect to them are not followed. A batch of data sets, (B, n, d),
+                is for `fit_batch`.
             y: targets: (n,); (n, C) with C outputs that share the hyperparameters; or (B, n, C)
                 with B tasks on the same inputs, each with its own hyperparameters.
             hyperparameters: as in the constructor; overrides it for this fit.
@@ -199,8 +203,9 @@ class GaussianProcess(Generic[P]):
         Raises:
             TypeError: x or y does not hold real numbers; x and y differ in dtype.
             ValueError: a value is NaN or infinite; the lengths of x and y differ; there are no
-                data; the kernel's matrix is not square, symmetric or PSD up to rounding; the noise
-                is neither given nor learnt.
+                data; the kernel's matrix is not square, symmetric or PSD up to rounding, or differs
+                between two evaluations; the noise is neither given nor learnt; the parameters of
+                the mean cannot be learnt from these targets or by this engine.
             NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
         if getattr(x, "ndim", 2) == 3:

@@ -169,7 +169,8 @@ class GPPosterior(Certified, ExactPosterior):
         Tasks with the same kernel parameters share the cross-covariance.
 
         Args:
-            x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
+            x_new: new inputs, (m, d), of the training inputs' dtype and on their device;
+                derivatives with respect to them are not followed.
 
         Source: Rasmussen & Williams (2006), eq. 2.25.
         """

@@ -143,7 +143,8 @@ class LinearModel(Generic[P]):
         task by its exact derivative, starting from a grid. The order is found by trying every one.
 
         Args:
-            x: inputs (n, D) or (n,).
+            x: inputs (n, D) or (n,): a tensor, an array or a table, whose rows count by position.
+                Data are copied, and derivatives with respect to them are not followed.
             y: targets (n,), (n, C) or (B, n, C); other likelihoods describe their own targets.
             hyperparameters: as in the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what).

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from torch import Tensor
 
 def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
     """Check for a finite floating-point tensor; with `like`, of its dtype and on its device."""
-    tensor = value if isinstance(value, Tensor) else as_tensor(name, value)
-    if not tensor.is_floating_point():
+    tensor = as_tensor(name, value)
+    if tensor.dtype not in (torch.float64, torch.float32):
         raise TypeError(
             f"{name} must hold real numbers (float64 or float32), got dtype {tensor.dtype}; "
             f"convert it explicitly, e.g. {name}.double()"
@@ -41,18 +43,28 @@ def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
-    """Convert `value` to a tensor, without a copy where none is needed."""
+    """Convert `value` to a dense tensor, without a copy where none is needed.
+
+    Tables and series (pandas, polars) and other objects with `__array__` count by position; their
+    labels are ignored. Arrays of Python objects become float64, or int64 where all are integers.
+
+    Raises:
+        TypeError: the value does not hold numbers, or is sparse.
+        ValueError: some values are masked.
+    """
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got {value.layout}; use .to_dense()")
         return value
     if isinstance(value, float):  # Python's float is double precision
         return torch.tensor(value, dtype=torch.float64)
     if isinstance(value, list | tuple):  # their floats become float64
         try:
-            value = np.asarray(value)
-        except ValueError as err:
+            value = np.asarray([v.detach() if isinstance(v, Tensor) else v for v in value])
+        except (TypeError, ValueError, RuntimeError) as err:
             raise TypeError(f"{name} must be a tensor or an array, got {err}") from None
-    if isinstance(value, np.ndarray) and not value.flags.writeable:
-        value = value.copy()  # the tensor must not share read-only memory
+    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        return torch.from_numpy(_native(name, value))
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as err:
@@ -61,9 +73,60 @@ def as_tensor(name: str, value: Any) -> Tensor:
         ) from None
 
 
+def _native(name: str, value: Any) -> np.ndarray:
+    """An array that torch can read: of a native type, with memory that may be written."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        masked = np.argwhere(np.ma.getmaskarray(value))
+        raise ValueError(
+            f"{name} must have no masked values, got {len(masked)}, the first at index "
+            f"{tuple(masked[0].tolist())}; leave them out"
+        )
+    array = np.asarray(value)
+    if array.dtype == object:
+        array = _of_objects(name, array)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name} must be a tensor or an array of numbers, got dtype {array.dtype} "
+            f"in a {type(value).__name__}"
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # the tensor must not share read-only memory
+    return array
+
+
+def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of Python objects as numbers; a missing value becomes NaN."""
+    found = []
+    for index, item in np.ndenumerate(array):
+        if item is None or type(item).__name__ in ("NAType", "NaTType"):
+            found.append(math.nan)
+        elif isinstance(item, numbers.Integral):
+            found.append(int(item))
+        elif isinstance(item, numbers.Real | Decimal):
+            found.append(float(item))
+        else:
+            raise TypeError(
+                f"{name} must be a tensor or an array of numbers, got {item!r} at index {index}"
+            )
+    whole = all(isinstance(item, int) for item in found)
+    return np.array(found, dtype=np.int64 if whole and found else np.float64).reshape(array.shape)
+
+
+def owned(tensor: Tensor) -> Tensor:
+    """A copy in memory of its own, outside of any autograd graph and of inference mode.
+
+    What a posterior keeps must not change when the caller overwrites the arrays that were passed.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
 def inputs(name: str, value: Any) -> Tensor:
-    """Check inputs x of shape (n, d); shape (n,) is read as (n, 1)."""
-    tensor = real(name, value)
+    """Check inputs x of shape (n, d), without autograd graph; shape (n,) is read as (n, 1)."""
+    tensor = real(name, value).detach()
     if tensor.ndim == 1:
         tensor = tensor[:, None]
     if tensor.ndim != 2:
@@ -74,8 +137,11 @@ def inputs(name: str, value: Any) -> Tensor:
 
 
 def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
-    """Check targets of shape (n,), (n, C) or (B, n, C); they are returned in their own shape."""
-    tensor = value if isinstance(value, Tensor) else as_tensor(name, value)
+    """Check targets of shape (n,), (n, C) or (B, n, C); they are returned in their own shape.
+
+    The result has no autograd graph.
+    """
+    tensor = as_tensor(name, value).detach()
     if not tensor.is_floating_point():
         raise TypeError(
             f"{name} must hold real numbers, got dtype {tensor.dtype}; for class labels see "
@@ -98,14 +164,21 @@ def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
 
 
 def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
-    """Check for a positive finite tensor; numbers take the dtype and device of `like`."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not (math.isfinite(value) and value > 0):
+    """Check for a positive finite tensor.
+
+    With `like`, numbers and tensors take its dtype; numbers take its device too.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        number = float(value)
+        if not (math.isfinite(number) and number > 0):
             raise ValueError(f"{name} must be positive and finite, got {value}")
+        if like is None:
+            return torch.tensor(number, dtype=torch.float64)
+        tensor = torch.tensor(number, dtype=like.dtype, device=like.device)
+    else:
+        tensor = real(name, value)
         if like is not None:
-            return torch.tensor(value, dtype=like.dtype, device=like.device)
-        return torch.tensor(value, dtype=torch.float64)
-    tensor = real(name, value, like=like)
+            tensor = real(name, tensor.to(like.dtype), like=like)
     if tensor.numel() and not (tensor > 0).all():
         raise ValueError(f"{name} must be positive, got a smallest value of {tensor.min().item()}")
     return tensor
@@ -113,8 +186,7 @@ def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
 
 def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
     """Check for one or more integer labels in 0..C−1 and return them as int64."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
+    num_classes = whole("num_classes", num_classes, 2)
     tensor = as_tensor(name, value)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must hold integer class labels, got dtype {tensor.dtype}")
@@ -130,10 +202,14 @@ def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """Check for an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """Check for an integer of at least `least`; integers of numpy and torch are accepted."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
+    return number
 
 
 def share(name: str, value: Any) -> float:
@@ -226,7 +302,7 @@ def index(name: str, value: Any, count: int) -> int:
         ValueError: the value is not an integer, or out of range.
     """
     try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
+        number = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
         number = -1
     if not 0 <= number < count:

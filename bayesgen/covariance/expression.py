@@ -10,6 +10,7 @@ gpytorch itself evaluates.
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from bayesgen.covariance.distances import decay
 from bayesgen.covariance.pairs import Pairs
+from bayesgen.kernels.evaluation import dense
 from bayesgen.kernels.parameters import Coordinates, constraint_of
 
 # Gives the value of a kernel's parameter, such as "lengthscale", from θ: (..., *shape).
@@ -45,8 +47,8 @@ class KernelLeaf:
         self.columns = coordinates.columns(kernel)
 
     def parameter(self, name: str) -> Getter:
-        """The value of the parameter `raw_<name>` as a function of θ, in its own shape."""
-        attribute = f"raw_{name}"
+        """The value of the parameter `raw_<name>` or `<name>` as a function of θ, in its shape."""
+        attribute = f"raw_{name}" if f"raw_{name}" in self.kernel._parameters else name
         raw = self.kernel._parameters[attribute]
         assert raw is not None
         for p in self._coordinates.parameters:
@@ -132,7 +134,7 @@ class _Dense(torch.nn.Module):
 
     def forward(self, x1: Tensor, x2: Tensor | None) -> Any:
         """Covariance matrix k(x1, x2), dense; x2 = None means x2 = x1."""
-        return (self.kernel(x1) if x2 is None else self.kernel(x1, x2)).to_dense()
+        return dense(self.kernel, x1, x2)
 
 
 class Opaque(Expression):
@@ -147,8 +149,10 @@ class Opaque(Expression):
     by_rows = False
 
     def __init__(self, kernel: Kernel, coordinates: Coordinates, outer: tuple[int, ...]) -> None:
-        self.dense, self.coordinates, self.outer = _Dense(kernel), coordinates, outer
-        names = {id(raw): name for name, raw in self.dense.named_parameters()}
+        self.coordinates, self.outer = coordinates, outer
+        names = {id(raw): name for name, raw in _Dense(kernel).named_parameters()}
+        # A kernel may keep what it computed, so that the original could not be copied any more.
+        self.dense = _Dense(copy.deepcopy(kernel))
         self.own = [
             (names[id(raw)], p)
             for p in coordinates.parameters
@@ -329,6 +333,20 @@ def _constant(own: KernelLeaf) -> Values:
     def values(theta: Tensor, pairs: Pairs) -> Tensor:
         number = _number(constant(theta).to(pairs.x1), theta)
         return number * pairs.x1.new_ones(pairs.shape)
+
+    return values
+
+
+@leaf(gpytorch.kernels.IndexKernel)
+def _index(own: KernelLeaf) -> Values | None:
+    """Bonilla, Chai & Williams (2007): a table B = FFᵀ + diag(v) of covariances of labels."""
+    if len(own.columns) != 1:
+        return None
+    factor, variance, column = own.parameter("covar_factor"), own.parameter("var"), own.columns[0]
+
+    def values(theta: Tensor, pairs: Pairs) -> Tensor:
+        root = factor(theta)
+        return pairs.entries(column, root @ root.mT + torch.diag_embed(variance(theta)))
 
     return values
 

@@ -16,9 +16,15 @@ from bayesgen.covariance.distances import BLOCK, squared_distances
 from bayesgen.covariance.expression import Expression, Opaque, expression
 from bayesgen.covariance.pairs import LowerPairs, Pairs
 from bayesgen.covariance.radial import Profile, profile_of
-from bayesgen.kernels import evaluate, has_only_a_lengthscale, with_lengthscale
+from bayesgen.kernels import (
+    diagonal,
+    evaluate,
+    has_only_a_lengthscale,
+    lengthscale_bounds,
+    with_lengthscale,
+)
 from bayesgen.kernels.parameters import Coordinates
-from bayesgen.kernels.structure import within
+from bayesgen.kernels.structure import is_known, within
 
 # Number of points on which a translated kernel is compared with gpytorch's evaluation.
 _PROOF = 12
@@ -150,8 +156,7 @@ class KernelGram(Gram):
     def diagonal(self, theta: Tensor, x_new: Tensor) -> Tensor:
         """Variances k_θ(x, x) at the rows x of x_new, (m,)."""
         with torch.no_grad():
-            values: Tensor = self.kernel(theta)(x_new, diag=True)
-        return values
+            return diagonal(self.kernel(theta), x_new)
 
     def full(self, theta: Tensor, x_new: Tensor) -> Tensor:
         """Covariance matrix k_θ(x_new, x_new), (m, m)."""
@@ -170,8 +175,11 @@ class LengthscaleGram(KernelGram):
         return kernel.lengthscale.detach().reshape(1).abs().log()
 
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
-        """A copy of the kernel with this length-scale."""
-        return with_lengthscale(self.base, theta.exp())
+        """A copy of the kernel with the nearest length-scale that its constraint allows."""
+        low, high = lengthscale_bounds(self.base)
+        inside = 8 * torch.finfo(theta.dtype).eps
+        value = theta.exp().clamp(low * (1 + inside), high * (1 - inside))
+        return with_lengthscale(self.base, value)
 
     def active(self, x: Tensor) -> Tensor:
         """The columns of inputs that the kernel uses, (m, d')."""
@@ -342,7 +350,7 @@ class ParameterGram(KernelGram):
 
     def _agree(self, made: Expression, x: Tensor) -> bool:
         # For equal inputs, linear_operator may take a root of the matrix, with a jitter.
-        pairs, theta = Pairs(x, x.flip(0)), self.start()
+        pairs, theta = Pairs(x, torch.cat([x.flip(0), x[:1]])), self.start()
         with torch.no_grad():
             right, own = self._opaque()(theta, pairs), made(theta, pairs)
         slack = torch.finfo(own.dtype).eps ** 0.4 * float(right.abs().amax())
@@ -415,10 +423,76 @@ class ParameterGram(KernelGram):
         return total
 
 
+class DifferenceGram(ParameterGram):
+    """Gram matrix of a kernel that autograd does not differentiate, by central differences.
+
+    Such a kernel has derivatives that are NaN, as those of a root at 0, or that leave out a
+    parameter, which it detaches.
+    """
+
+    def pull(self, theta: Tensor, weights: Tensor) -> Tensor:
+        """Inner products ⟨weights, ∂K/∂θⱼ⟩, (p,), by central differences."""
+        step = torch.finfo(self.x.dtype).eps ** (1 / 3)
+        low, high = (end.to(theta) for end in self.limits())
+        result = torch.zeros_like(theta)
+        for j in range(len(theta)):
+            up, down = theta.clone(), theta.clone()
+            up[j] = torch.maximum(torch.minimum(theta[j] + step, high[j]), theta[j])
+            down[j] = torch.minimum(torch.maximum(theta[j] - step, low[j]), theta[j])
+            change = self.matrix(up).sub_(self.matrix(down))
+            result[j] = (weights * change).sum() / (up[j] - down[j])
+        return result
+
+    def with_pull(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As `Gram.with_pull`."""
+        return Gram.with_pull(self, theta)
+
+    def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """As `Gram.with_pulls`."""
+        return Gram.with_pulls(self, theta)
+
+
+def _is_differentiated(made: ParameterGram) -> bool:
+    """Whether autograd gives the derivative of a user's kernel along one direction of θ.
+
+    It is compared with a central difference, on a few inputs.
+    """
+    parts = (m for m in made.base.modules() if isinstance(m, gpytorch.kernels.Kernel))
+    theta = made.start()
+    if not len(theta) or all(is_known(part) for part in parts):
+        return True
+    x, eps = made.x[:: max(1, len(made.x) // _PROOF)][:_PROOF], torch.finfo(made.x.dtype).eps
+    pairs, step = Pairs(x, torch.cat([x, x[:1]])), eps ** (1 / 3)
+    low, high = (end.to(theta) for end in made.limits())
+    theta = torch.maximum(torch.minimum(theta, high - step), low + step)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(pairs.shape, generator=generator, dtype=torch.float64).to(x)
+    along = torch.randn(len(theta), generator=generator, dtype=torch.float64).to(theta)
+    along = along / along.abs().max()
+    try:
+        made.expression(theta, pairs)
+    except Exception:  # a kernel may be defined on the training inputs only
+        return True
+    with torch.enable_grad():
+        at = theta.detach().requires_grad_()
+        K = made.expression(at, pairs)
+        slope = torch.zeros_like(theta)
+        if K.requires_grad:
+            (slope,) = torch.autograd.grad(K, at, weights, materialize_grads=True)
+    with torch.no_grad():
+        up, down = (made.expression(theta + s * step * along, pairs) for s in (1, -1))
+    difference = (weights * (up - down)).sum() / (2 * step)
+    own = (slope * along).sum()
+    size = float((weights * K.detach()).abs().sum())
+    allowed = eps**0.2 * float(own.abs() + difference.abs()) + eps**0.4 * size
+    return bool(slope.isfinite().all()) and float((own - difference).abs()) <= allowed
+
+
 def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
     """The fastest `KernelGram` for this kernel's free parameters on inputs x (n, d)."""
     if not has_only_a_lengthscale(kernel):
-        return ParameterGram(kernel, x)
+        made = ParameterGram(kernel, x)
+        return made if _is_differentiated(made) else DifferenceGram(kernel, x)
     profile = profile_of(kernel)
     return LengthscaleGram(kernel, x) if profile is None else RadialGram(kernel, x, profile)
 

@@ -58,6 +58,19 @@ class Pairs:
         left = self.left(columns) if weights is None else self.left(columns) * weights
         return left @ self.right(columns).mT
 
+    def entries(self, column: int, table: Tensor) -> Tensor:
+        """Entries table[x1ᵢ, x2ⱼ] for a column of whole numbers, (..., m, n).
+
+        Args:
+            column: column of the inputs.
+            table: values (..., T, T). Differentiable.
+        """
+        left, right = (
+            torch.nn.functional.one_hot(x[:, column].long(), table.shape[-1]).to(table)
+            for x in (self.x1, self.x2)
+        )
+        return left @ table @ right.mT
+
     def left(self, columns: tuple[int, ...]) -> Tensor:
         """Columns of x1, (m, len(columns))."""
         return self._columns(self.x1, columns)
@@ -144,6 +157,10 @@ class LowerPairs(Pairs):
     def products(self, columns: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
         """Inner products over some columns; see `Pairs.products`."""
         return self._packed(super().products(columns, weights))
+
+    def entries(self, column: int, table: Tensor) -> Tensor:
+        """Entries of a table; see `Pairs.entries`."""
+        return self._packed(super().entries(column, table))
 
     def scaled_squares(self, columns: tuple[int, ...], lengthscale: Tensor) -> Tensor:
         """Squared distances in units of the length-scales; see `Pairs.scaled_squares`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,11 +18,18 @@ from bayesgen._internal import checks
 class Dataset:
     """Inputs and labels of a classification problem, split into training and test points.
 
+    It holds copies of the arrays that it is made from.
+
     Attributes:
         name: name of the data set.
         x_train, x_test: inputs, (n, d), pixels scaled to [0, 1].
         y_train, y_test: labels in 0..C−1, (n,), int64.
         classes: names of the C classes.
+
+    Raises:
+        TypeError: inputs or labels do not hold numbers of the right kind.
+        ValueError: an input is not finite; a label is out of range; the numbers of inputs and
+            labels differ; the columns of the training and test inputs differ.
     """
 
     name: str
@@ -30,6 +38,25 @@ class Dataset:
     x_test: Tensor
     y_test: Tensor
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x = checks.real(f"x_{part}", getattr(self, f"x_{part}"))
+            y = checks.as_tensor(f"y_{part}", getattr(self, f"y_{part}"))
+            if y.numel() or y.is_floating_point():
+                y = checks.class_labels(f"y_{part}", y, self.num_classes)
+            if x.ndim != 2 or tuple(y.shape) != (len(x),):
+                raise ValueError(
+                    f"x_{part} and y_{part} must have shapes (n, d) and (n,), got "
+                    f"{tuple(x.shape)} and {tuple(y.shape)}"
+                )
+            object.__setattr__(self, f"x_{part}", checks.owned(x))
+            object.__setattr__(self, f"y_{part}", checks.owned(y.long()))
+        if self.x_train.shape[1] != self.x_test.shape[1]:
+            raise ValueError(
+                f"x_test must have {self.x_train.shape[1]} columns, as x_train has, got "
+                f"{self.x_test.shape[1]}"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -148,7 +175,11 @@ def draw(
     """
     if count is None:
         return x, y
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(x):
+    try:
+        number = 0 if isinstance(count, bool | np.bool_) else operator.index(count)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= len(x):
         raise ValueError(f"{name} must be between 1 and the {len(x)} points there are, got {count}")
-    keep = generator.choice(len(x), count, replace=False)
+    keep = generator.choice(len(x), number, replace=False)
     return x[keep], y[keep]

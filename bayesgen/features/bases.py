@@ -118,7 +118,11 @@ class Function(Basis):
         if not isinstance(Phi, Tensor) or Phi.ndim != 2 or len(Phi) != len(x):
             got = tuple(Phi.shape) if isinstance(Phi, Tensor) else type(Phi).__name__
             raise ValueError(f"basis must return a tensor (n, d) with n = {len(x)}, got {got}")
-        return Features(self.function, torch.arange(Phi.shape[1]), None, x.shape[1])
+        return Features(self._copied, torch.arange(Phi.shape[1]), None, x.shape[1])
+
+    def _copied(self, x: Tensor) -> Tensor:
+        """The function's features in memory of their own, without autograd graph."""
+        return checks.owned(checks.real("basis(x)", self.function(x), like=x))
 
     def __repr__(self) -> str:
         return f"Function({getattr(self.function, '__name__', self.function)})"

@@ -186,7 +186,7 @@ def resolve(value: Any) -> Prior:
         return Prior(name, 1.0, of_order)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return isotropic(float(checks.positive("prior_variance", value)))
-    tensor = checks.as_tensor("prior_variance", value)
+    tensor = checks.owned(checks.as_tensor("prior_variance", value))
     if tensor.ndim == 0:
         return isotropic(float(checks.positive("prior_variance", tensor)))
     if tensor.ndim != 1:
@@ -200,7 +200,7 @@ def resolve(value: Any) -> Prior:
 
 def _log(variances: Any, d: int) -> Tensor:
     """Logarithms of d variances, after checking them."""
-    variances = checks.as_tensor("prior_variance", variances).double()
+    variances = checks.as_tensor("prior_variance", variances).detach().double()
     if variances.ndim == 0:
         variances = variances.expand(d)
     if tuple(variances.shape) != (d,):

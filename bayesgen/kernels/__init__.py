@@ -1,5 +1,7 @@
 """Kernels from gpytorch or from a plain function, and their length-scales and parameters."""
 
+from bayesgen.kernels.admission import check_indices
+from bayesgen.kernels.evaluation import diagonal, evaluate
 from bayesgen.kernels.functions import (
     NAMES,
     ConvolutionalFeatures,
@@ -11,11 +13,11 @@ from bayesgen.kernels.functions import (
 )
 from bayesgen.kernels.kernel import (
     check_kernel,
-    evaluate,
     free_parameters,
     has_limited_scale,
     has_one_lengthscale,
     has_only_a_lengthscale,
+    keep_constraints,
     lengthscale_bounds,
     resolve,
     typical_distance,
@@ -29,12 +31,15 @@ __all__ = [
     "FunctionKernel",
     "KernelFunction",
     "StationaryKernel",
+    "check_indices",
     "check_kernel",
+    "diagonal",
     "evaluate",
     "free_parameters",
     "has_limited_scale",
     "has_one_lengthscale",
     "has_only_a_lengthscale",
+    "keep_constraints",
     "lengthscale_bounds",
     "named",
     "resolve",

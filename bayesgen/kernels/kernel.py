@@ -9,8 +9,8 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from bayesgen.kernels.admission import admit, check_structure
 from bayesgen.kernels.functions import FunctionKernel
-from bayesgen.kernels.structure import parts
 
 
 def check_kernel(kernel: Any) -> None:
@@ -42,29 +42,31 @@ def resolve(kernel: Any, like: Tensor) -> tuple[gpytorch.kernels.Kernel, Tensor,
         The kernel with unit outputscale, the outputscale, and whether the outputscale is free.
 
     Raises:
-        TypeError: the argument is neither a gpytorch kernel nor a function.
-        ValueError: the kernel has a batch shape; `active_dims` or `ard_num_dims` does not match the
-            columns of the inputs.
+        TypeError, ValueError: the argument is neither a gpytorch kernel nor a function; see
+            `bayesgen.kernels.admission.admit` for the others.
     """
     check_kernel(kernel)
-    if isinstance(kernel, gpytorch.kernels.Kernel):
-        kernel = copy.deepcopy(kernel)
-    else:
+    if isinstance(kernel, torch.nn.Module):
+        try:
+            kernel = copy.deepcopy(kernel)
+        except RuntimeError as err:  # torch copies no tensor that has an autograd graph
+            raise ValueError(
+                f"kernel {type(kernel).__name__} cannot be copied: {str(err).splitlines()[0]}"
+            ) from err
+    if not isinstance(kernel, gpytorch.kernels.Kernel):
         kernel = FunctionKernel(kernel)
-    if kernel.batch_shape:
-        raise ValueError(
-            f"kernel must have no batch shape, got {tuple(kernel.batch_shape)}: tasks are "
-            "batched in y, shape (B, n, C)"
-        )
-    composed = next(iter(kernel.sub_kernels()), None) is not None
-    if composed or kernel.active_dims is not None or kernel.ard_num_dims is not None:
-        parts(kernel, like.shape[-1])
     kernel = kernel.to(dtype=like.dtype, device=like.device)
-    scale = torch.ones((), dtype=like.dtype, device=like.device)
-    if isinstance(kernel, gpytorch.kernels.ScaleKernel) and not has_limited_scale(kernel):
-        scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
-        return kernel.base_kernel, scale, free
-    return kernel, scale, True
+    scale, free = torch.ones((), dtype=like.dtype, device=like.device), True
+    check_structure(kernel, like)
+    if isinstance(kernel, gpytorch.kernels.ScaleKernel):
+        inner = kernel.base_kernel
+        if inner.active_dims is None and kernel.active_dims is not None:
+            inner.register_buffer("active_dims", kernel.active_dims)  # gpytorch applies them once
+        if not has_limited_scale(kernel):
+            scale, free = kernel.outputscale.detach().clone(), kernel.raw_outputscale.requires_grad
+            kernel = inner
+    admit(kernel, like if like.ndim == 2 else like.flatten(0, -2))
+    return kernel, scale, free
 
 
 def has_limited_scale(kernel: gpytorch.kernels.Kernel) -> bool:
@@ -79,6 +81,17 @@ def has_limited_scale(kernel: gpytorch.kernels.Kernel) -> bool:
 def free_parameters(kernel: gpytorch.kernels.Kernel) -> list[torch.nn.Parameter]:
     """The parameters to learn, which are those with `requires_grad`, as in gpytorch."""
     return [p for p in kernel.parameters() if p.requires_grad]
+
+
+def keep_constraints(kernel: gpytorch.kernels.Kernel) -> None:
+    """Move parameters into constraints without a transformation, in place."""
+    for module in kernel.modules():
+        if isinstance(module, gpytorch.Module):
+            for name, constraint in module._constraints.items():
+                raw = module._parameters.get(name.removesuffix("_constraint"))
+                if raw is not None and raw.requires_grad and not constraint.enforced:
+                    with torch.no_grad():
+                        raw.clamp_(constraint.lower_bound.to(raw), constraint.upper_bound.to(raw))
 
 
 def has_one_lengthscale(kernel: gpytorch.kernels.Kernel) -> bool:
@@ -100,15 +113,6 @@ def with_lengthscale(kernel: gpytorch.kernels.Kernel, lengthscale: Tensor) -> An
     kernel = copy.deepcopy(kernel)
     kernel.lengthscale = lengthscale
     return kernel
-
-
-def evaluate(kernel: gpytorch.kernels.Kernel, x1: Tensor, x2: Tensor | None = None) -> Tensor:
-    """Covariance matrix k(x1, x2) as a dense (n1, n2) tensor; x2 = None means x2 = x1.
-
-    Differentiable.
-    """
-    result: Tensor = (kernel(x1) if x2 is None else kernel(x1, x2)).to_dense()
-    return result
 
 
 def typical_distance(x: Tensor, *, most: int = 1000) -> float | None:

@@ -202,7 +202,10 @@ class Coordinates:
     def raw(self, p: Parameter, theta: Tensor) -> Tensor:
         """The raw parameter of gpytorch at θ, in its shape. Differentiable in θ."""
         constraint = constraint_of(self.kernel.get_submodule(p.module), p.attribute)
-        value = p.natural(theta)
+        # A coordinate in another dtype may lie outside the open interval of the constraint.
+        value = p.natural(theta).clamp(
+            p.low.to(theta).reshape(p.shape), p.high.to(theta).reshape(p.shape)
+        )
         raw: Tensor = value if constraint is None else constraint.inverse_transform(value)
         return raw
 

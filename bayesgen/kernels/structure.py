@@ -149,3 +149,18 @@ def labels_of(kernel: Kernel) -> dict[int, str]:
         seen[own] += 1
         names[id(part)] = own if seen[own] == 1 else f"{own} {seen[own]}"
     return names
+
+
+def innermost(kernel: Kernel) -> list[Kernel]:
+    """The kernels within a kernel that are no sums, products or scales, each once."""
+    composed = (ScaleKernel, AdditiveKernel, ProductKernel)
+    if isinstance(kernel, composed):
+        found = [leaf for child in kernel.sub_kernels() for leaf in innermost(child)]
+        return list({id(leaf): leaf for leaf in found}.values())
+    return [kernel]
+
+
+def is_known(kernel: Kernel) -> bool:
+    """Whether the kernel's class is one of gpytorch or of this package, and no user's function."""
+    package = type(kernel).__module__.split(".")[0]
+    return package in ("gpytorch", "bayesgen") and not hasattr(kernel, "function")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import gpytorch
 
@@ -41,6 +41,27 @@ def to_learn(
     return frozenset(given)
 
 
+def check_learnable(names: frozenset[str], missing: Mapping[str, str]) -> None:
+    """Check that something is left to learn of the names that a user gave.
+
+    Args:
+        names: the names given.
+        missing: names of hyperparameters that the model does not have, each with the reason.
+
+    Raises:
+        ValueError: names were given, and the model has none of them.
+
+    Example:
+        >>> check_learnable(frozenset({"scale", "noise"}), {"noise": "counts have no noise"})
+    """
+    if names and names <= set(missing):
+        which = sorted(names)
+        raise ValueError(
+            f"hyperparameters names only {', '.join(map(repr, which))}, which cannot be learnt: "
+            + "; ".join(missing[name] for name in which)
+        )
+
+
 @dataclass(frozen=True)
 class Free:
     """Which hyperparameters of a covariance and its likelihood are learnt.
@@ -49,15 +70,19 @@ class Free:
         kernel: whether the kernel's parameters are learnt.
         scale: whether the outputscale is learnt.
         noise: whether the noise variance is learnt.
+        mean: whether the parameters of the prior mean are learnt.
     """
 
     kernel: bool
     scale: bool
     noise: bool
+    mean: bool = False
 
     def names(self) -> frozenset[str]:
         """The names of the hyperparameters that are learnt."""
-        return frozenset(name for name in ("kernel", "scale", "noise") if getattr(self, name))
+        return frozenset(
+            name for name in ("kernel", "scale", "noise", "mean") if getattr(self, name)
+        )
 
     def within(self, kernel: gpytorch.kernels.Kernel, scale: bool, noise_given: bool) -> Free:
         """The same choice, without what is fixed by the kernel or the noise.
@@ -73,6 +98,11 @@ class Free:
             for p in kernel.parameters():
                 own = p is kernel.raw_outputscale
                 p.requires_grad_(p.requires_grad and (self.scale if own else self.kernel))
-            return Free(bool(free_parameters(kernel)), False, self.noise and not noise_given)
-        has_parameters = self.kernel and bool(free_parameters(kernel))
-        return Free(has_parameters, self.scale and scale, self.noise and not noise_given)
+            scale, has_parameters = False, bool(free_parameters(kernel))
+        else:
+            scale, has_parameters = (
+                self.scale and scale,
+                self.kernel and bool(free_parameters(kernel)),
+            )
+        noise = self.noise and not noise_given
+        return replace(self, kernel=has_parameters, scale=scale, noise=noise)

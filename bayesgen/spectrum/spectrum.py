@@ -87,11 +87,12 @@ class Spectrum(Solves):
             ValueError: K is not square, symmetric, finite or PSD up to rounding; the shape of y
                 does not match K.
         """
-        K = checks.real("K", K)
+        K = checks.real("K", K).detach()
         if K.ndim != 2 or 0 in K.shape:
             raise ValueError(f"K must have shape (n, n) with n ≥ 1, got {tuple(K.shape)}")
         checks.gram(K, len(K), "K")
-        return cls.of_matrix(K, None if y is None else checks.targets("y", y, len(K), like=K))
+        own = None if y is None else checks.owned(checks.targets("y", y, len(K), like=K))
+        return cls.of_matrix(K, own)
 
     @classmethod
     def of_matrix(cls, K: Tensor, y: Tensor | None) -> Spectrum:
@@ -155,7 +156,9 @@ class Spectrum(Solves):
     @classmethod
     def _of_features(cls, Phi: Any, y: Any, decomposition: str) -> Spectrum:
         Phi = checks.inputs("Phi", Phi)
-        columns = None if y is None else checks.targets("y", y, len(Phi), like=Phi)
+        columns = None
+        if y is not None:
+            columns = checks.owned(checks.targets("y", y, len(Phi), like=Phi))
         return cls.of_decomposition(decompose(Phi, decomposition), columns)
 
     @classmethod

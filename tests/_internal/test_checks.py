@@ -1,8 +1,10 @@
 """Tests of `bayesgen._internal.checks`."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -90,3 +92,107 @@ def test_twin_returns_trained_parameters_of_the_other_network():
     assert torch.equal(found["1.weight"], other[1].weight)
     with pytest.raises(ValueError, match=r"parameter '1\.weight' of shape \(1, 3\)"):
         checks.twin("prior_mean", nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)), net)
+
+
+class Table:
+    """A table of another library, which numpy reads by `__array__`."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype=dtype)
+
+
+BASE = np.arange(12.0).reshape(4, 3)
+LOCKED = BASE.copy()
+LOCKED.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("value", "same"),
+    [
+        (BASE[::-1], BASE[::-1]),
+        (BASE[:, ::-1], BASE[:, ::-1]),
+        (np.asfortranarray(BASE), BASE),
+        (BASE.astype(">f8"), BASE),
+        (BASE.astype(np.longdouble), BASE),
+        (BASE.astype(object), BASE),
+        (LOCKED, BASE),
+        (np.ma.masked_array(BASE), BASE),
+        (pd.DataFrame(BASE, index=[9, 2, 2, 7]), BASE),
+        (pd.DataFrame(BASE).astype("Float64"), BASE),
+        (pd.DataFrame(BASE).assign(k=np.arange(4)), np.c_[BASE, np.arange(4)]),
+        (pd.DataFrame(BASE)[0].iloc[[3, 1]], BASE[[3, 1], 0]),
+        (Table(BASE), BASE),
+        ([torch.ones(2, dtype=F64, requires_grad=True)] * 2, np.ones((2, 2))),
+        (np.float64(2.5), np.array(2.5)),
+    ],
+    ids=str,
+)
+def test_arrays_and_tables_count_by_position(value, same):
+    found = checks.as_tensor("x", value)
+    assert found.dtype == F64
+    np.testing.assert_array_equal(found.numpy(), same)
+
+
+def test_objects_become_numbers_and_missing_values_become_nan():
+    assert checks.as_tensor("y", pd.Series([1, 0], dtype=object)).dtype == torch.int64
+    with pytest.raises(ValueError, match=r"y must be finite, got 1 NaN .* at index \(1,\)"):
+        checks.real("y", pd.Series([1.0, pd.NA], dtype="Float64"))
+    with pytest.raises(ValueError, match=r"got 1 NaN or infinite value\(s\), the first at index"):
+        checks.real("y", np.array([Decimal("0.5"), None], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (np.ma.masked_array([1.0, 2.0], [False, True]), ValueError, r"masked .* at index \(1,\)"),
+        (torch.eye(3, dtype=F64).to_sparse(), TypeError, "x must be a dense tensor"),
+        (np.array(["a"]), TypeError, "an array of numbers, got dtype <U1"),
+        (pd.DataFrame({"a": [1.0], "b": ["q"]}), TypeError, r"got 'q' at index \(0, 1\)"),
+        (torch.ones(2, dtype=torch.float16), TypeError, "got dtype torch.float16; convert"),
+        (torch.ones(2, dtype=torch.bfloat16), TypeError, "got dtype torch.bfloat16; convert"),
+        (np.ones(2, dtype=np.complex128), TypeError, "got dtype torch.complex128"),
+    ],
+    ids=str,
+)
+def test_values_that_are_no_real_numbers_raise(value, kind, message):
+    with pytest.raises(kind, match=message):
+        checks.real("x", value)
+
+
+def test_owned_memory_is_free_of_graphs_inference_mode_and_the_caller():
+    with torch.inference_mode():
+        made = torch.ones(3, dtype=F64)
+        inside = checks.owned(made)
+    for value in (made, inside, ONES.clone().requires_grad_(), ONES.expand(2, 3)):
+        own = checks.owned(value)
+        assert not own.requires_grad
+        assert not own.is_inference()
+        assert own.is_contiguous()
+    assert checks.owned(ONES).data_ptr() != ONES.data_ptr()
+    assert not checks.inputs("x", ONES.clone().requires_grad_()).requires_grad
+    assert not checks.targets("y", ONES.clone().requires_grad_(), 3, like=ONES).requires_grad
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.int32(3), torch.tensor(3), np.array(3)])
+def test_integers_of_any_library_are_integers(value):
+    found = checks.whole("starts", value)
+    assert type(found) is int
+    assert found == 3
+
+
+@pytest.mark.parametrize("value", [3.0, "3", None, True, np.bool_(True), np.float64(3)])
+def test_other_values_are_no_integers(value):
+    with pytest.raises(ValueError, match="starts must be an integer"):
+        checks.whole("starts", value)
+
+
+@pytest.mark.parametrize("value", [0.1, np.float32(0.1), torch.tensor(0.1), np.array(0.1), ONES])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_hyperparameters_take_the_dtype_of_the_data(value, dtype):
+    found = checks.positive("noise", value, like=ONES.to(dtype))
+    assert found.dtype == dtype
+    with pytest.raises(ValueError, match="noise must be positive"):
+        checks.positive("noise", torch.tensor(1e-60, dtype=F64), like=ONES.float())

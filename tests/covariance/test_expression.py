@@ -139,3 +139,40 @@ def test_decay_has_no_denormal_numbers():
     assert values[0].item() == pytest.approx(0.36787944117144233)
     assert 0 < values[1] < 1e-30
     assert values[1] * values[1] > torch.finfo(F64).tiny
+
+
+def test_index_kernels_share_a_table():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 2, generator=generator, dtype=F64)
+    x[:, 1] = torch.arange(20) % 4
+    kernel = gk.RBFKernel(active_dims=(0,)) * gk.IndexKernel(4, rank=2, active_dims=(1,))
+    matrices = gram(kernel.double(), x)
+    theta = matrices.start()
+    table = kernel.kernels[1]._eval_covar_matrix().detach()
+    index = x[:, 1].long()
+    want = kernel.kernels[0](x).to_dense().detach() * table[index][:, index]
+    torch.testing.assert_close(matrices.matrix(theta), want)
+    torch.testing.assert_close(matrices.lower_matrices(theta[None])[0], want.tril())
+    step, W = 1e-6, torch.ones(20, 20, dtype=F64)
+    slopes = [
+        (W * (matrices.matrix(theta + step * e) - matrices.matrix(theta - step * e))).sum()
+        for e in torch.eye(len(theta), dtype=F64)
+    ]
+    want = torch.stack(slopes) / (2 * step)
+    torch.testing.assert_close(matrices.with_pull(theta)[1](W), want, rtol=1e-6, atol=1e-6)
+    pulled = matrices.with_pulls(theta[None])[1](W[None])[0]
+    torch.testing.assert_close(pulled, want, rtol=1e-6, atol=1e-6)
+
+
+def test_a_kernel_that_keeps_what_it_computed_can_be_learnt():
+    class Keeping(Bump):
+        def forward(self, x1, x2, diag=False, **params):
+            self.last = x1 / self.lengthscale
+            return super().forward(x1, x2, diag=diag, **params)
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(10, 1, generator=generator, dtype=F64)
+    matrices = gram((Keeping() + gk.LinearKernel()).double(), x)
+    theta = matrices.start()
+    matrices.with_pull(theta)
+    assert matrices.kernel(theta)(x, x[:3]).shape == (10, 3)

@@ -4,8 +4,8 @@ import gpytorch
 import pytest
 import torch
 
-from bayesgen import kernels
-from bayesgen.covariance.gram import gram
+from bayesgen import GaussianProcess, kernels
+from bayesgen.covariance.gram import DifferenceGram, gram
 
 F64 = torch.float64
 
@@ -49,3 +49,72 @@ def test_slopes_match_differences(kernel):
     weights = inputs(12, 12, seed=3)
     pulled = matrices.pull(theta, weights)
     torch.testing.assert_close(pulled, (weights * want).sum().reshape(1), rtol=1e-6, atol=1e-7)
+
+
+class Rough(gpytorch.kernels.Kernel):
+    """A Matérn kernel of order 1/2 whose derivatives are NaN at coinciding points."""
+
+    has_lengthscale = True
+
+    def __init__(self, *, detached=False):
+        super().__init__()
+        self.detached = detached
+        self.register_parameter("raw_size", torch.nn.Parameter(torch.zeros(1)))
+
+    def forward(self, a, b, diag=False, **_):
+        ell = self.lengthscale.detach() if self.detached else self.lengthscale
+        square = ((a[:, None] / ell - b / ell) ** 2).sum(-1)
+        root = square.clamp(min=1e-30).sqrt() if self.detached else square.sqrt()
+        matrix = torch.exp(self.raw_size - root)
+        return matrix.diagonal() if diag else matrix
+
+
+class Smooth(Rough):
+    """The same kernel, with derivatives that autograd gives rightly."""
+
+    def forward(self, a, b, diag=False, **_):
+        square = ((a[:, None] / self.lengthscale - b / self.lengthscale) ** 2).sum(-1)
+        same = square == 0
+        root = torch.where(same, 1.0, square).sqrt().masked_fill(same, 0.0)
+        matrix = torch.exp(self.raw_size - root)
+        return matrix.diagonal() if diag else matrix
+
+
+@pytest.mark.parametrize("kernel", [Rough(), Rough(detached=True)], ids=["nan", "detached"])
+def test_kernels_without_right_derivatives_are_differentiated_by_differences(kernel):
+    x = inputs(9)
+    made, right = gram(kernel.double(), x), gram(Smooth().double(), x)
+    assert isinstance(made, DifferenceGram)
+    assert not isinstance(right, DifferenceGram)
+    theta = made.start() + 0.3
+    weights = inputs(9, 9, seed=2)
+    weights = weights + weights.mT
+    torch.testing.assert_close(made.matrix(theta), right.matrix(theta))
+    want = right.pull(theta, weights)
+    for found in (
+        made.pull(theta, weights),
+        made.with_pull(theta)[1](weights),
+        made.with_pulls(theta[None])[1](weights[None])[0],
+    ):
+        torch.testing.assert_close(found, want, rtol=1e-6, atol=1e-6)
+
+
+def test_a_search_with_differences_finds_the_same_evidence():
+    x = inputs(15, 1)
+    y = torch.sin(3 * x[:, 0])
+    values = [
+        GaussianProcess(kernel, 0.05, hyperparameters=("kernel",), starts=2).fit(x, y)
+        for kernel in (Rough(), Rough(detached=True), Smooth())
+    ]
+    logs = [v.evidence.log_marginal_likelihood.item() for v in values]
+    assert logs[0] == pytest.approx(logs[2], abs=1e-4)
+    assert logs[1] == pytest.approx(logs[2], abs=1e-4)
+
+
+def test_lengthscales_stay_inside_their_constraint_in_any_dtype():
+    kernel = kernels.stationary(lambda a, b: torch.exp(-torch.cdist(a, b)))
+    kernel.register_constraint("raw_lengthscale", gpytorch.constraints.Interval(0.3, 0.5))
+    made = gram(kernel.float(), inputs(5).float())
+    for log in (-5.0, 5.0):
+        found = made.kernel(torch.tensor([log])).lengthscale.item()
+        assert 0.3 < found < 0.5 + 1e-6

@@ -1,5 +1,8 @@
 """Tests of `bayesgen.data.dataset`."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +41,33 @@ def test_subset_draws_pairs_without_replacement(small):
     assert subset(small, 5, 2, seed=1).fingerprint == few.fingerprint
     assert subset(small, 5, 2, seed=2).fingerprint != few.fingerprint
     assert len(subset(small).x_train) == 12
+
+
+def test_a_data_set_owns_its_arrays(small):
+    x = np.ones((4, 2))
+    made = Dataset("own", x, np.array([0, 1, 0, 1]), x.copy(), [0, 0, 1, 1], ("a", "b"))
+    mark = made.fingerprint
+    x *= 7
+    assert made.fingerprint == mark
+    assert made.y_test.tolist() == [0, 0, 1, 1]
+    assert subset(small, np.int64(5)).x_train.shape == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"x_train": torch.full((12, 1), torch.nan)}, ValueError, "x_train must be finite"),
+        ({"x_train": torch.ones(12, 1).half()}, TypeError, "x_train must hold real numbers"),
+        ({"y_train": torch.full((12,), 4)}, ValueError, r"y_train must lie in 0\.\.3"),
+        ({"y_train": torch.zeros(12)}, TypeError, "y_train must hold integer class labels"),
+        ({"y_train": torch.zeros(11, dtype=torch.int64)}, ValueError, "x_train and y_train"),
+        ({"x_train": torch.ones(12)}, ValueError, "x_train and y_train must have shapes"),
+        ({"x_test": torch.ones(6, 2)}, ValueError, "x_test must have 1 columns"),
+    ],
+)
+def test_data_that_do_not_match_raise(small, changes, kind, message):
+    with pytest.raises(kind, match=message):
+        replace(small, **changes)
 
 
 @pytest.mark.parametrize(

@@ -35,3 +35,15 @@ def test_function_kernel_diagonal_matches_matrix():
     kernel = kernels.FunctionKernel(lambda a, b: a @ b.mT)
     x = inputs(1000, 2)
     torch.testing.assert_close(kernel(x, diag=True), x.square().sum(1))
+
+
+def test_parameters_without_a_transformation_are_moved_into_their_constraint():
+    limits = gpytorch.constraints.Interval(0.2, 0.3, transform=None, initial_value=0.25)
+    plain = gpytorch.kernels.RBFKernel(lengthscale_constraint=limits)
+    kernel = plain + gpytorch.kernels.RBFKernel()
+    with torch.no_grad():
+        for part in kernel.kernels:
+            part.raw_lengthscale.fill_(7.0)
+    kernels.keep_constraints(kernel)
+    assert plain.lengthscale.item() == pytest.approx(0.3)
+    assert kernel.kernels[1].raw_lengthscale.item() == 7.0

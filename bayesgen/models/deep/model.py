@@ -154,7 +154,10 @@ class DeepKernel:
             NotAtModeWarning: with a prior on the weights, a Newton step would gain more than 0.01
                 nats per observation.
         """
-        x = inputs(x)
+        if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
+            with torch.inference_mode(False):
+                return self.fit(x, y, progress=progress)
+        x = checks.owned(inputs(x))
         features = DeepFeatures(self.net, self.batch, self.lipschitz)
         where = features.parameters()[0]
         if x.device != where.device:
@@ -164,7 +167,8 @@ class DeepKernel:
             )
         x = x.to(where.dtype)
         phi = checks.real("net(x)", features(x))
-        y = checks.targets("y", torch.as_tensor(y).to(phi), len(x), like=phi)
+        y = checks.owned(checks.as_tensor("y", y)).to(phi)
+        y = checks.targets("y", y, len(x), like=phi)
         if y.ndim > 2:
             raise ValueError(
                 f"y must have shape (n,) or (n, C), got {tuple(y.shape)}: each task "

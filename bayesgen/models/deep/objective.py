@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import solvers
-from bayesgen.kernels import evaluate, free_parameters
+from bayesgen.kernels import evaluate, free_parameters, keep_constraints
 
 
 class Head(nn.Module):
@@ -60,7 +60,8 @@ class Head(nn.Module):
         return self.scale * evaluate(self.kernel, phi) + noise
 
     def clip(self) -> None:
-        """Raise a trained noise variance to its floor where it is below."""
+        """Raise the noise to its floor, and move the kernel's parameters into constraints."""
+        keep_constraints(self.kernel)
         if self.log_noise.requires_grad:
             with torch.no_grad():
                 self.log_noise.clamp_(min=math.log(self.floor))

@@ -180,7 +180,7 @@ class BatchPosterior(Certified, Posterior):
         return Normal(self._plain(mean), self._plain(spread[..., None].expand_as(mean)))
 
     def _new(self, x_new: Any) -> Tensor:
-        x_new = checks.real("x_new", x_new, like=self._x)
+        x_new = finite("x_new", x_new, like=self._x)
         B, _, d = self._x.shape
         if x_new.ndim != 3 or (x_new.shape[0], x_new.shape[2]) != (B, d):
             raise ValueError(f"x_new must have shape ({B}, m, {d}), got {tuple(x_new.shape)}")
@@ -248,7 +248,7 @@ def fit(
             "fit_batch needs a radial kernel with one length-scale (RBF, Matérn, "
             f"rational quadratic), got {type(kernel).__name__}"
         )
-    y = finite("y", y, like=x)
+    y = checks.owned(finite("y", y, like=x))
     B, n, _ = x.shape
     if y.ndim not in (2, 3) or y.shape[:2] != (B, n) or not y.numel():
         raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")
@@ -286,7 +286,7 @@ def finite(name: str, value: Any, like: Tensor | None = None) -> Tensor:
         value: numbers of B problems, (B, ...).
         like: a tensor of the right dtype and device.
     """
-    tensor = checks.as_tensor(name, value)
+    tensor = checks.as_tensor(name, value).detach()
     if tensor.is_floating_point() and tensor.ndim > 1:
         bad = (~torch.isfinite(tensor)).flatten(1).sum(1)
         if bad.any():

@@ -5,6 +5,8 @@ Each function takes a `Problem` and returns a `Found`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gpytorch
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import KernelGram, LengthscaleGram
 from bayesgen.models.gp import gradient_search, krylov, lengthscale_search
+from bayesgen.models.gp.mean import LinearInParameters, MeanSpace, ProfiledObjective
 from bayesgen.models.gp.objective import evidence_at, is_per_point
 from bayesgen.models.gp.problem import Found, GPSetting, Problem
 from bayesgen.models.profile_search import ProfileMaximum
@@ -22,6 +25,10 @@ from bayesgen.models.search.landscape import Landscape
 from bayesgen.models.search.multistart import LocalMaximum
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
+
+# Largest number of searches with different means, of modes that are climbed with the mean free, and
+# the gain in nats above which another search is made.
+_MEANS, _CLIMBED, _GAIN = 3, 3, 0.01
 
 
 def fixed(problem: Problem) -> Found:
@@ -127,8 +134,74 @@ def by_gradient(problem: Problem, starts: int, seed: int, progress: Progress | N
         seed: seed of the starts.
         progress: called as progress(done, expected, what).
     """
-    matrices, y = problem.gram, problem.y
     landscapes = gradient_search.search(problem, starts=starts, seed=seed, progress=progress)
+    return _at_modes(problem, landscapes)
+
+
+def with_mean(
+    problem: Problem, starts: int, seed: int, progress: Progress | None
+) -> tuple[Problem, Found]:
+    """Parameters of the prior mean of largest evidence, with those that are learnt beside them.
+
+    The covariances are searched for the targets less the least squares estimate of the mean. From
+    the modes found, the evidence at the best mean is climbed. A second search starts at that mean.
+
+    Args:
+        problem: a problem of one task whose mean is linear in its parameters.
+        starts, seed, progress: as in `by_gradient`.
+
+    Returns:
+        The problem with the mean that was found, and its solution.
+
+    Raises:
+        ValueError: the mean is not linear in its parameters, or reproduces all targets.
+    """
+    mean, y = problem.mean, problem.y[0].double()
+    assert isinstance(mean, LinearInParameters)
+    space = MeanSpace(mean.slopes(problem.gram.x))
+
+    def moved(gamma: Tensor) -> Problem:
+        at = mean.moved(space.coefficients(gamma))
+        return replace(problem, mean=at, y=problem.observed.y - at(problem.gram.x))
+
+    given, free = problem.given, problem.free
+    if not (free.kernel or free.scale or free.noise):
+        noise = given.noise[0] if is_per_point(given.noise) else given.noise.reshape(())
+        own = (given.theta, given.scale, noise)
+        matrices = problem.gram
+        if matrices.x.dtype != torch.float64:
+            matrices = matrices.on(matrices.x.double())
+        at = moved(space.estimate(matrices, y, *(value.double() for value in own)))
+        return at, fixed(at)
+    gamma, best = space.project(y), -np.inf
+    rest = y - space.values(gamma)
+    rounding = 1e3 * torch.finfo(problem.y.dtype).eps * float(y.abs().max())
+    if free.noise and float(rest.abs().max()) <= rounding:
+        raise ValueError(
+            "y must not be reproduced exactly by the mean: the evidence then grows without bound "
+            "as the variances shrink; give the noise, or keep the mean"
+        )
+    landscape: Landscape | None = None
+    for _ in range(_MEANS):
+        now = moved(gamma)
+        (found,) = gradient_search.search(now, starts=starts, seed=seed, progress=progress)
+        points = [mode.point for mode in found.modes[:_CLIMBED]]
+        new, objective = gradient_search.climb(
+            now, points, lambda base: ProfiledObjective(base, space)
+        )
+        if landscape is not None and new.modes[0].value <= best + _GAIN:
+            break
+        landscape, best = new, new.modes[0].value
+        assert isinstance(objective, ProfiledObjective)
+        gamma = gamma + objective.estimate(new.modes[0].point)
+    assert landscape is not None
+    at = moved(gamma)
+    return at, _at_modes(at, [landscape])
+
+
+def _at_modes(problem: Problem, landscapes: list[Landscape]) -> Found:
+    """The evidence and the solve at the best mode of each task."""
+    matrices, y = problem.gram, problem.y
     each = [gradient_search.setting(problem, found.modes[0]) for found in landscapes]
     if is_per_point(problem.given.noise):
         noise = problem.given.noise

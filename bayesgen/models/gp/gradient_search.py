@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,7 +29,7 @@ from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.landscape import Landscape
-from bayesgen.models.search.multistart import LocalMaximum, Rung
+from bayesgen.models.search.multistart import LocalMaximum, Objective, Rung
 from bayesgen.models.search.space import Space
 from bayesgen.models.search.subset import subset
 from bayesgen.spectrum.maximise import ALL_ZERO
@@ -291,6 +292,27 @@ def search(
         found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
     box = tasks.space.box
     return [Landscape(modes, box.at_bound(modes[0].point)) for modes in found]
+
+
+def climb(
+    problem: Problem,
+    points: Sequence[np.ndarray],
+    objective: Callable[[GaussianObjective], Objective],
+) -> tuple[Landscape, Objective]:
+    """The maxima of another objective of the only task that are reached from some points.
+
+    Args:
+        problem: the problem to solve.
+        points: points (θ, log s, log σ²).
+        objective: makes the objective from the log marginal likelihood of the task.
+
+    Returns:
+        The maxima, and the objective.
+    """
+    tasks, _ = _tasks(problem)
+    made, box = objective(tasks.objective(0)), tasks.space.box
+    modes = multistart.search([], list(points), [Rung(made, len(points), _CLOSE)], box)
+    return Landscape(modes, box.at_bound(modes[0].point)), made
 
 
 def _complexity(gram: KernelGram, n: int) -> float:

@@ -150,7 +150,8 @@ def fit(
             return _on_subset(one, y, keep_scale, keep_noise)
 
         enough = _TOLERANCE * y[0].numel()
-        best = _along(at, shelf.get("subset", centres).tolist(), search.most, theta, enough)
+        limits = lengthscale_search.limits(matrices)
+        best = _along(at, shelf.get("subset", centres).tolist(), search.most, theta, enough, limits)
     else:
 
         def several() -> Tensor:
@@ -177,6 +178,7 @@ def _along(
     most: int,
     like: Tensor,
     enough: float,
+    limits: tuple[float, float],
 ) -> KrylovFound:
     """The best length-scale of each task, searched outwards from some centres.
 
@@ -186,7 +188,9 @@ def _along(
         most: largest number of length-scales.
         like: tensor whose dtype and device the parameters take.
         enough: gain of a task, in nats, that lets the search continue in one direction.
+        limits: ends of log ℓ that the kernel's constraint allows, −∞ and ∞ where it has none.
     """
+    low, high = limits
     best = at(like.new_tensor([centres[0]]))
     for centre in centres[1:most]:
         best = _better(best, at(like.new_tensor([centre])))
@@ -194,7 +198,11 @@ def _along(
         for step in range(1, most):
             if best.spectra >= most:
                 break
-            new = at(like.new_tensor([centres[0] + direction * step * _STEP]))
+            moved = centres[0] + direction * step * _STEP
+            inside = min(max(moved, low), high)
+            if abs(inside - moved) >= _STEP:
+                break
+            new = at(like.new_tensor([inside]))
             gain = new.evidence.log_marginal_likelihood - best.evidence.log_marginal_likelihood
             best = _better(best, new)
             if not (gain > enough).any():

@@ -161,9 +161,16 @@ def _range(gram: LengthscaleGram, x: Tensor, typical: float) -> tuple[float, flo
         x: the columns of the inputs that the kernel uses, (n, d').
         typical: typical distance between points.
     """
-    inside = 8 * torch.finfo(x.dtype).eps  # gpytorch's constraints are open intervals
-    floor, ceiling = kernels.lengthscale_bounds(gram.base)
-    shortest = _SHORTEST * nearest_distance(x, typical)
-    low = math.log(floor) + inside if floor > 0 else math.log(shortest)
-    high = math.log(ceiling) - inside if ceiling < math.inf else math.log(_LONGEST * typical)
+    low, high = limits(gram)
+    low = low if low > -math.inf else math.log(_SHORTEST * nearest_distance(x, typical))
+    high = high if high < math.inf else math.log(_LONGEST * typical)
     return min(low, high), max(low, high)
+
+
+def limits(gram: LengthscaleGram) -> tuple[float, float]:
+    """Ends of log ℓ that the kernel's constraint allows; −∞ and ∞ where it has none."""
+    inside = 8 * torch.finfo(gram.x.dtype).eps  # gpytorch's constraints are open intervals
+    floor, ceiling = kernels.lengthscale_bounds(gram.base)
+    low = math.log(floor) + inside if floor > 0 else -math.inf
+    high = math.log(ceiling) - inside if ceiling < math.inf else math.inf
+    return low, high

@@ -21,19 +21,19 @@ from bayesgen._internal.progress_bar import reporting
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
-from bayesgen.models.gp import batched, fit, krylov
+from bayesgen.models.gp import batched, fit, krylov, mean as means
 from bayesgen.models.gp.batched import BatchPosterior
 from bayesgen.models.gp.objective import is_per_point, spread
 from bayesgen.models.gp.posterior import GPPosterior
-from bayesgen.models.gp.problem import Found, GPSetting, MeanFunction, Problem, zero_mean
-from bayesgen.models.hyperparameters import Free, to_learn
+from bayesgen.models.gp.problem import Found, GPSetting, Problem, zero_mean
+from bayesgen.models.hyperparameters import Free, check_learnable, to_learn
 from bayesgen.models.latent import fit as latent
 from bayesgen.models.latent.posterior import LaplaceGPPosterior, LaplacePosterior
 from bayesgen.posterior.posterior import Observed
 from bayesgen.solvers import Plan
 from bayesgen.solvers.planning import ENGINES
 
-_NAMES = ("kernel", "scale", "noise")
+_NAMES = ("kernel", "scale", "noise", "mean")
 # Largest number of points for which the dense spectrum is always used; it takes minutes.
 _LARGE = 8000
 # Seconds after which a progress bar appears.
@@ -52,15 +52,20 @@ class GaussianProcess(Generic[P]):
             x2 to a tensor (n1, n2); `bayesgen.kernels.stationary` gives such a function a
             length-scale. The outputscale of an outermost `ScaleKernel` is s; without one, s starts
             at 1. Parameters whose `requires_grad` is False are kept. Priors registered on the
-            kernel do not enter the evidence.
+            kernel do not enter the evidence. The kernel must be one number k(x, x') that depends on
+            nothing else than its parameters; networks in it are in evaluation mode, and weights
+            that it draws when first evaluated are drawn with a fixed seed.
         noise: noise variance σ²: a number, or a tensor of shape (n,), (n, C) or (B, n, C) for a
             known noise variance at each point. A number is a value to keep, unless "noise" is among
             the hyperparameters to learn. Noise variances per point are always kept.
-        mean: prior mean: a number, a tensor (C,), or a function from x to (n,) or (n, C). Targets
-            are used as given; they are not centred or scaled.
-        hyperparameters: "evidence" (kernel, scale and noise maximise the evidence), "fixed" (all
-            are kept as given), or some of the names "kernel", "scale" and "noise", which are then
-            learnt. For example, ("kernel", "scale") keeps a small noise variance for interpolation.
+        mean: prior mean: a number, a tensor (C,), or a function or module from x to (n,) or (n, C).
+            Targets are used as given; they are not centred or scaled. A function or a
+            `torch.nn.Module` is kept as it is. The parameters of a `gpytorch.means` module that is
+            linear in them, such as `ConstantMean` and `LinearMean`, are learnt for one task.
+        hyperparameters: "evidence" (kernel, scale, noise and mean maximise the evidence), "fixed"
+            (all are kept as given), or some of the names "kernel", "scale", "noise" and "mean",
+            which are then learnt. For example, ("kernel", "scale") keeps a small noise variance for
+            interpolation.
         tolerance: gain in evidence, in nats per observation, below which the length-scale search
             stops.
         max_spectra: largest number of eigendecompositions in that search.
@@ -144,13 +149,10 @@ class GaussianProcess(Generic[P]):
     ) -> None:
         kernels.check_kernel(kernel)
         self.kernel = kernel
-        self.noise = None if noise is None else checks.positive("noise", noise)
+        self.noise = None if noise is None else checks.owned(checks.positive("noise", noise))
         self.mean = mean
-        self.hyperparameters = _free(hyperparameters)
         self.tolerance = float(checks.positive("tolerance", tolerance))
-        if not isinstance(max_spectra, int) or max_spectra < 3:
-            raise ValueError(f"max_spectra must be an integer of at least 3, got {max_spectra!r}")
-        self.max_spectra = max_spectra
+        self.max_spectra = checks.whole("max_spectra", max_spectra, 3)
         self.engine = None if engine is None else checks.one_of("engine", engine, ENGINES)
         self.work = None if work is None else Path(work)
         self.starts = checks.whole("starts", starts)
@@ -160,8 +162,9 @@ class GaussianProcess(Generic[P]):
             raise ValueError(
                 f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
             )
-        if self.likelihood is not None and not (isinstance(mean, int | float) and mean == 0):
+        if self.likelihood is not None and not means.is_zero(mean):
             raise ValueError("mean must be 0 where the likelihood is not Gaussian")
+        self.hyperparameters = self._free(hyperparameters)
 
     def fit(
         self,
@@ -183,8 +186,10 @@ class GaussianProcess(Generic[P]):
         - With all hyperparameters fixed, one Cholesky factorisation is enough.
 
         Args:
-            x: inputs (n, d) or (n,), float64 or float32; all results have its dtype and device.
-                A batch of data sets, (B, n, d), is for `fit_batch`.
+            x: inputs (n, d) or (n,), float64 or float32: a tensor, an array or a table, whose rows
+                count by position. All results have its dtype and device. Data are copied, and
+                derivatives with respect to them are not followed. A batch of data sets, (B, n, d),
+                is for `fit_batch`.
             y: targets: (n,); (n, C) with C outputs that share the hyperparameters; or (B, n, C)
                 with B tasks on the same inputs, each with its own hyperparameters.
             hyperparameters: as in the constructor; overrides it for this fit.
@@ -198,8 +203,9 @@ class GaussianProcess(Generic[P]):
         Raises:
             TypeError: x or y does not hold real numbers; x and y differ in dtype.
             ValueError: a value is NaN or infinite; the lengths of x and y differ; there are no
-                data; the kernel's matrix is not square, symmetric or PSD up to rounding; the noise
-                is neither given nor learnt.
+                data; the kernel's matrix is not square, symmetric or PSD up to rounding, or differs
+                between two evaluations; the noise is neither given nor learnt; the parameters of
+                the mean cannot be learnt from these targets or by this engine.
             NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
         if getattr(x, "ndim", 2) == 3:
@@ -209,10 +215,9 @@ class GaussianProcess(Generic[P]):
             return cast(P, batch)
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
-                x, y = (v.clone() if isinstance(v, Tensor) else v for v in (x, y))
                 return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
-        x = checks.inputs("x", x)
-        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        x, y = checks.owned(checks.inputs("x", x)), checks.owned(checks.as_tensor("y", y))
+        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         with reporting(progress, "hyperparameters", _LATE) as report:
             if self.likelihood is not None:
                 return cast(P, self._by_laplace(self.likelihood, x, y, free, report))
@@ -221,6 +226,10 @@ class GaussianProcess(Generic[P]):
 
     def _exact(self, x: Tensor, y: Any, free: Free, progress: Progress | None) -> GPPosterior:
         problem = self._problem(x, y, free)
+        if problem.free.mean:
+            fit.check_kernel(problem.gram, problem.given.theta)
+            problem, found = fit.with_mean(problem, self.starts, self.seed, progress)
+            return GPPosterior(problem, found, problem.free.names())
         plan = self._plan(problem)
         try:
             found = self._way(problem, plan, progress)()
@@ -267,11 +276,14 @@ class GaussianProcess(Generic[P]):
             >>> posterior.evidence.batch_shape, posterior.task(2).evidence.batch_shape
             (torch.Size([3]), torch.Size([]))
         """
-        x = batched.finite("x", x)
-        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
+            with torch.inference_mode(False):
+                return self.fit_batch(x, y, hyperparameters=hyperparameters, progress=progress)
+        x = checks.owned(batched.finite("x", x))
+        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
-        zero = isinstance(self.mean, int | float) and self.mean == 0
+        zero = means.is_zero(self.mean)
         one_noise = self.noise is None or self.noise.ndim == 0
         if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
             raise ValueError(
@@ -294,8 +306,10 @@ class GaussianProcess(Generic[P]):
         noise = self._noise(free, y.shape, x)
         kernel, scale, scale_is_free = kernels.resolve(self.kernel, x)
         free = free.within(kernel, scale_is_free, is_per_point(noise))
-        matrices = gram(kernel, x)
-        mean, observed = _mean_function(self.mean, like=x), Observed.real(y)
+        matrices, observed = gram(kernel, x), Observed.real(y)
+        if free.mean:
+            self._check_mean(observed)
+        mean = means.resolve(self.mean, x, observed.y.shape[-1])
         given = GPSetting(matrices.start(), scale, noise)
         return Problem(
             matrices,
@@ -305,6 +319,19 @@ class GaussianProcess(Generic[P]):
             given,
             free,
         )
+
+    def _check_mean(self, observed: Observed) -> None:
+        """Check that the parameters of the mean can be learnt from these targets."""
+        keep = 'keep it by hyperparameters=("kernel", "scale", "noise")'
+        if self.engine in ("krylov", "cholesky"):
+            raise ValueError(
+                f'engine="{self.engine}" does not learn the parameters of mean; {keep}'
+            )
+        if len(observed.y) > 1:
+            raise ValueError(
+                f"mean has parameters to learn, which needs y of one task, (n,) or (n, C), got "
+                f"{tuple(observed.shape)}; {keep}"
+            )
 
     def _way(
         self, problem: Problem, plan: Plan | None, progress: Progress | None
@@ -395,6 +422,20 @@ class GaussianProcess(Generic[P]):
             progress=progress,
         )
 
+    def _free(self, hyperparameters: str | Iterable[str]) -> Free:
+        """What is learnt of what this model has."""
+        missing = {}
+        if self.likelihood is not None and self.likelihood.log_noise is None:
+            missing["noise"] = f"a {self.likelihood.name} likelihood has no noise variance"
+        if self.noise is not None and self.noise.ndim:
+            missing["noise"] = "noise variances per point are kept"
+        if not means.has_parameters(self.mean):
+            missing["mean"] = "mean is no gpytorch.means module with free parameters"
+        names = to_learn(hyperparameters, _NAMES, frozenset(_NAMES))
+        check_learnable(names, missing)
+        names -= {"mean"} & set(missing)
+        return Free(*(name in names for name in _NAMES))
+
     def _noise(self, free: Free, shape: torch.Size, x: Tensor) -> Tensor:
         """The given noise variance, checked and broadcastable with (B, n, C)."""
         if self.noise is None:
@@ -406,7 +447,7 @@ class GaussianProcess(Generic[P]):
         noise = self.noise
         if noise.ndim == 0:
             return noise.to(dtype=x.dtype, device=x.device).reshape(1, 1, 1)
-        noise = checks.real("noise", noise, like=x)
+        noise = checks.positive("noise", noise, like=x)
         n, C = len(x), 1 if len(shape) == 1 else shape[-1]
         allowed = {(), (n,), (n, C), (shape[0] if len(shape) == 3 else 1, n, C)}
         if tuple(noise.shape) not in allowed:
@@ -418,30 +459,3 @@ class GaussianProcess(Generic[P]):
 
     def __repr__(self) -> str:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
-
-
-def _free(hyperparameters: str | Iterable[str]) -> Free:
-    names = to_learn(hyperparameters, _NAMES, frozenset(_NAMES))
-    return Free(*(name in names for name in _NAMES))
-
-
-def _mean_function(mean: Any, like: Tensor) -> MeanFunction:
-    """The prior mean as a function from x to (n, 1) or (n, C)."""
-    if isinstance(mean, int | float) and mean == 0:
-        return zero_mean
-    if callable(mean):
-        function: Callable[[Tensor], Tensor] = mean
-
-        def columns(x: Tensor) -> Tensor:
-            values = checks.real("mean(x)", function(x), like=x)
-            return values[:, None] if values.ndim == 1 else values
-
-        return columns
-    value = (
-        like.new_tensor(float(mean))
-        if isinstance(mean, int | float)
-        else checks.real("mean", mean, like=like)
-    )
-    if value.ndim > 1:
-        raise ValueError(f"mean must be a number or of shape (C,), got {tuple(value.shape)}")
-    return lambda x: value.reshape(1, -1).expand(len(x), -1)

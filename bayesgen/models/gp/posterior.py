@@ -15,7 +15,8 @@ from torch.distributions import MultivariateNormal, Normal
 from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
-from bayesgen.kernels import evaluate
+from bayesgen.kernels import check_indices, evaluate
+from bayesgen.models.gp.mean import LinearInParameters
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
@@ -125,7 +126,10 @@ class GPPosterior(Certified, ExactPosterior):
         per_point = is_per_point(self._noise)
         noise = None if per_point else float(self._noise.reshape(-1)[0])
         flags = unidentified(self.kernels[0], self._gram.x, float(self._scale[0]), noise)
-        return named(self._gram.coordinates, self._point(), self._landscape(), flags)
+        found = named(self._gram.coordinates, self._point(), self._landscape(), flags)
+        if isinstance(self._mean, LinearInParameters):
+            return found.extended(self._mean.named())
+        return found
 
     @property
     def modes(self) -> pd.DataFrame:
@@ -165,7 +169,8 @@ class GPPosterior(Certified, ExactPosterior):
         Tasks with the same kernel parameters share the cross-covariance.
 
         Args:
-            x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
+            x_new: new inputs, (m, d), of the training inputs' dtype and on their device;
+                derivatives with respect to them are not followed.
 
         Source: Rasmussen & Williams (2006), eq. 2.25.
         """
@@ -268,6 +273,7 @@ class GPPosterior(Certified, ExactPosterior):
             raise ValueError(
                 f"x_new must have {self._gram.x.shape[1]} columns, as x had, got {x_new.shape[1]}"
             )
+        check_indices("x_new", self._gram.base, x_new)
         return x_new
 
     def _observation_noise(self, latent: bool) -> Tensor:
@@ -425,13 +431,14 @@ class GPPosterior(Certified, ExactPosterior):
                     "lengthscale needs a kernel with one length-scale as its only free parameter, "
                     f"got {type(self._gram.base).__name__}"
                 )
-            theta = checks.positive("lengthscale", lengthscale, like=theta).reshape(1).log()
+            theta = checks.positive("lengthscale", lengthscale, like=theta)
+            theta = theta.detach().reshape(1).log()
         if is_per_point(self._noise):
             raise ValueError("at() needs one noise for all points, got a noise per point")
         spectrum = self._spectrum_at(theta).task(task)
         now = {"scale": self._scale[task], "noise": self._noise[task, 0, 0]}
         scales, noises = (
-            checks.positive(name, now[name] if v is None else v, like=self._y).reshape(1)
+            checks.positive(name, now[name] if v is None else v, like=self._y).detach().reshape(1)
             for name, v in (("scale", scale), ("noise", noise))
         )
         found = Found(

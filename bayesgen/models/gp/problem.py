@@ -46,7 +46,7 @@ class Problem:
         gram: kernel on the inputs.
         observed: targets as the user gave them.
         y: targets less the prior mean, (B, n, C).
-        mean: prior mean function.
+        mean: prior mean function; see `bayesgen.models.gp.mean`.
         given: hyperparameters to keep or to start from; the noise variance is broadcastable with
             (B, n, C).
         free: which hyperparameters are learnt.

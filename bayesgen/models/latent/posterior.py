@@ -14,6 +14,7 @@ from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import combine
+from bayesgen.kernels import check_indices
 from bayesgen.kernels.parameters import UNITS, VARIANCE
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.latent import Mode, SoftmaxCurvature
@@ -222,12 +223,15 @@ class LaplacePosterior(Certified, Posterior):
         return with_noise(self.likelihood, self._settings[b].log_noise)
 
     def _new(self, x_new: Any) -> Tensor:
-        x = self._settings[0].gram.x
-        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=x)
+        gram = self._settings[0].gram
+        x_new = checks.real("x_new", checks.inputs("x_new", x_new), like=gram.x)
+        x = gram.x
         if x_new.shape[1] != x.shape[1]:
             raise ValueError(
                 f"x_new must have {x.shape[1]} columns, as x had, got {x_new.shape[1]}"
             )
+        if isinstance(gram, KernelGram):
+            check_indices("x_new", gram.base, x_new)
         return x_new
 
     def _outputs(self, values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from bayesgen.features import bases, priors
 from bayesgen.features.priors import Prior
 from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
 from bayesgen.models import profile_search
-from bayesgen.models.hyperparameters import Free, to_learn
+from bayesgen.models.hyperparameters import Free, check_learnable, to_learn
 from bayesgen.models.latent import fit
 from bayesgen.models.latent.posterior import LaplaceLinearPosterior
 from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
@@ -117,7 +117,7 @@ class LinearModel(Generic[P]):
         self.decomposition = checks.one_of("decomposition", decomposition, ("svd", "gram"))
         self.basis = bases.resolve(basis)
         self.prior = priors.resolve(prior_variance)
-        self.noise = None if noise is None else checks.positive("noise", noise)
+        self.noise = None if noise is None else checks.owned(checks.positive("noise", noise))
         if self.noise is not None and self.noise.ndim:
             raise ValueError(f"noise must be one variance, got shape {tuple(self.noise.shape)}")
         self.likelihood = resolve_likelihood(likelihood)
@@ -125,9 +125,9 @@ class LinearModel(Generic[P]):
             raise ValueError(
                 f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
             )
-        self.hyperparameters = _free(hyperparameters)
+        self.hyperparameters = self._free(hyperparameters)
         self.tolerance = float(checks.positive("tolerance", tolerance))
-        self.max_spectra = max_spectra
+        self.max_spectra = checks.whole("max_spectra", max_spectra, 3)
 
     def fit(
         self,
@@ -143,7 +143,8 @@ class LinearModel(Generic[P]):
         task by its exact derivative, starting from a grid. The order is found by trying every one.
 
         Args:
-            x: inputs (n, D) or (n,).
+            x: inputs (n, D) or (n,): a tensor, an array or a table, whose rows count by position.
+                Data are copied, and derivatives with respect to them are not followed.
             y: targets (n,), (n, C) or (B, n, C); other likelihoods describe their own targets.
             hyperparameters: as in the constructor; overrides it for this fit.
             progress: called as progress(done, expected, what).
@@ -158,8 +159,11 @@ class LinearModel(Generic[P]):
                 neither given nor learnt; the features overflow.
             NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
-        x = checks.inputs("x", x)
-        free = self.hyperparameters if hyperparameters is None else _free(hyperparameters)
+        if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
+            with torch.inference_mode(False):
+                return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
+        x, y = checks.owned(checks.inputs("x", x)), checks.owned(checks.as_tensor("y", y))
+        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         features = self.basis.on(x)
         if self.likelihood is not None:
             whole = FeatureGram(features, x, self.prior)
@@ -206,6 +210,17 @@ class LinearModel(Generic[P]):
         posterior: Any = LinearPosterior(gram, observed, chosen, spectra)
         posterior.learnt = self._learnt(free)
         return posterior
+
+    def _free(self, hyperparameters: str | Iterable[str]) -> frozenset[str]:
+        """What is learnt; of the names given, this model must have one."""
+        missing = {}
+        if self.prior.decay is None:
+            missing["decay"] = f"the prior {self.prior.name} has none"
+        if self.likelihood is not None and self.likelihood.log_noise is None:
+            missing["noise"] = f"a {self.likelihood.name} likelihood has no noise variance"
+        names = to_learn(hyperparameters, _NAMES, _DEFAULT)
+        check_learnable(names, missing)
+        return names
 
     def _learnt(self, free: frozenset[str]) -> frozenset[str]:
         return free - ({"decay"} if self.prior.decay is None else set())
@@ -339,7 +354,3 @@ def _better(old: WeightPosterior | None, new: WeightPosterior) -> WeightPosterio
         old.parts.map(pick, new.parts),
         pick(old.at_bound, new.at_bound),
     )
-
-
-def _free(hyperparameters: str | Iterable[str]) -> frozenset[str]:
-    return to_learn(hyperparameters, _NAMES, _DEFAULT)

@@ -81,6 +81,11 @@ class Hyperparameters(dict[str, "float | Tensor"]):
         self.at_bound = {name: bool((at_bound or {}).get(name, False)) for name in values}
         self.unidentified = tuple(unidentified)
 
+    def extended(self, values: Mapping[str, Tensor]) -> Hyperparameters:
+        """The same with further parameters, which have no unit and no bounds."""
+        others = {k: float(v) if v.numel() == 1 else v.squeeze() for k, v in values.items()}
+        return Hyperparameters({**self, **others}, self.units, self.at_bound, self.unidentified)
+
     def __repr__(self) -> str:
         rows = [
             (

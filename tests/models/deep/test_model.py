@@ -1,6 +1,7 @@
 """Tests of `bayesgen.models.deep.model`."""
 
 import gpytorch
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -93,3 +94,30 @@ def test_float32_networks_have_float64_evidence():
 def test_invalid_arguments_raise(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_tables_gradients_and_modes_of_autograd_do_not_matter(mode):
+    x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    y = torch.sin(4 * x[:, 0])
+    torch.manual_seed(0)
+    net = bg.networks.MLP(1, (4,), 2, activation="tanh").double()
+    model = bg.DeepKernel(net, gpytorch.kernels.RBFKernel(), steps=3)
+    want = model.fit(x, y).evidence.fit
+    table = pd.DataFrame(x.numpy(), index=range(20, 40)), pd.Series(y.numpy(), index=range(20))
+    assert torch.equal(model.fit(*table).evidence.fit, want)
+    assert torch.equal(model.fit(x.clone().requires_grad_(), y).evidence.fit, want)
+    with mode():
+        found = model.fit(x.clone(), y.clone())
+        found.predict(x[:2])
+    assert torch.equal(found.evidence.fit, want)
+
+
+def test_constraints_without_a_transformation_are_kept():
+    x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    limits = gpytorch.constraints.Interval(0.2, 0.3, transform=None, initial_value=0.25)
+    kernel = gpytorch.kernels.RBFKernel(lengthscale_constraint=limits)
+    net = bg.networks.MLP(1, (4,), 2, activation="tanh").double()
+    model = bg.DeepKernel(net, kernel, steps=20, head_rate=0.3)
+    found = model.fit(x, torch.sin(4 * x[:, 0])).gp.kernels[0].lengthscale.item()
+    assert 0.2 <= found <= 0.3 + 1e-6

@@ -333,3 +333,27 @@ def test_invalid_batches_raise():
     )
     with pytest.raises(ValueError, match="a larger noise"):
         singular.fit_batch(double, y)
+
+
+def test_overwritten_arrays_do_not_move_a_batch():
+    x, y = problems()
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    posterior = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit_batch(x, y)
+    new = x.detach()[:, :3].clone()
+    before = posterior.mean(new), posterior.fitted(), posterior.task(1).mean(new[1])
+    with torch.no_grad():
+        x.mul_(7)
+        y.mul_(0)
+    after = posterior.mean(new), posterior.fitted(), posterior.task(1).mean(new[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    new[4, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="x_new must be finite; problem 4 has 1"):
+        posterior.mean(new)
+
+
+def test_a_batch_of_single_points_has_the_evidence_of_each():
+    x, y = problems()
+    many = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), 0.1, hyperparameters="fixed")
+    found = many.fit_batch(x[:, :1], y[:, :1]).evidence.log_marginal_likelihood
+    want = torch.distributions.Normal(0, 1.1**0.5).log_prob(y[:, 0])
+    torch.testing.assert_close(found, want)

@@ -1,11 +1,15 @@
 """Tests of `bayesgen.models.gp.model`."""
 
 import math
+from typing import ClassVar
 
 import gpytorch
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor, kernels as sk
 
 from bayesgen import GaussianProcess, kernels
@@ -209,3 +213,210 @@ def test_cuda_agrees_with_cpu(regression):
     torch.testing.assert_close(
         there.evidence.log_marginal_likelihood.cpu(), here.evidence.log_marginal_likelihood
     )
+
+
+class TestDoors:
+    """What the user passes may have any form, and is neither kept nor changed."""
+
+    x = torch.linspace(0, 1, 14, dtype=F64)[:, None]
+    y = torch.sin(6 * x[:, 0]) + 0.1 * torch.cos(40 * x[:, 0])
+    signs = (y > 0).long()
+    KERNELS: ClassVar = {
+        "rbf": lambda: kernels.named("rbf"),
+        "sum": lambda: kernels.named("rbf") + gpytorch.kernels.LinearKernel(),
+        "function": lambda: lambda a, b: torch.exp(-torch.cdist(a, b)),
+    }
+
+    def value(self, x, y, kernel="rbf", **options):
+        gp = GaussianProcess(self.KERNELS[kernel](), starts=2, **options)
+        return gp.fit(x, y).evidence.log_marginal_likelihood.item()
+
+    def parts(self, posterior):
+        new = self.x[:3]
+        found = [posterior.mean(new), posterior.predict(new).mean, posterior.marginals()[1]]
+        return torch.cat([part.reshape(-1) for part in found]).detach().clone()
+
+    @pytest.mark.parametrize("kernel", sorted(KERNELS))
+    @pytest.mark.parametrize("how", ["fixed", "evidence", "krylov", "bernoulli", "student-t"])
+    def test_overwritten_arrays_do_not_move_a_posterior(self, kernel, how):
+        x, y = self.x.clone(), (self.signs if how == "bernoulli" else self.y).clone()
+        options = {
+            "fixed": {"noise": 0.1, "hyperparameters": "fixed"},
+            "krylov": {"engine": "krylov"},
+            "bernoulli": {"likelihood": "bernoulli"},
+            "student-t": {"likelihood": "student-t", "hyperparameters": ("scale",)},
+        }.get(how, {})
+        posterior = GaussianProcess(self.KERNELS[kernel](), starts=1, **options).fit(x, y)
+        before = self.parts(posterior)
+        x.mul_(7).add_(1)
+        y.mul_(0)
+        assert torch.equal(self.parts(posterior), before)
+        assert not (posterior.observed.y == 0).all()
+
+    def test_overwritten_noise_and_mean_do_not_move_a_posterior(self):
+        for noise in (torch.tensor(0.1, dtype=F64), torch.full((14,), 0.1, dtype=F64)):
+            mean, shown = torch.ones(1, dtype=F64), noise.clone()
+            gp = GaussianProcess(kernels.named("rbf"), noise, mean=mean, hyperparameters="fixed")
+            posterior = gp.fit(self.x, self.y)
+            before = posterior.predict(self.x, latent=True).stddev, posterior.mean(self.x)
+            noise.mul_(9)
+            mean.mul_(9)
+            assert torch.equal(posterior.predict(self.x, latent=True).stddev, before[0])
+            assert torch.equal(posterior.mean(self.x), before[1])
+            assert torch.equal(gp.noise, shown)
+
+    @pytest.mark.parametrize(
+        ("kernel", "options"),
+        [
+            ("rbf", {}),
+            ("sum", {}),
+            ("function", {}),
+            ("sum", {"engine": "krylov"}),
+            ("rbf", {"likelihood": "student-t"}),
+        ],
+    )
+    def test_gradients_are_not_followed(self, kernel, options):
+        x, y = (v.clone().requires_grad_() for v in (self.x, self.y))
+        want = self.value(self.x, self.y, kernel, **options)
+        assert self.value(x, y, kernel, **options) == pytest.approx(want, rel=1e-12)
+        posterior = GaussianProcess(
+            self.KERNELS[kernel](), torch.tensor(0.1, requires_grad=True), hyperparameters="fixed"
+        ).fit(x, y)
+        assert not posterior.predict(x).mean.requires_grad
+        assert x.grad is None
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    @pytest.mark.parametrize("kernel", sorted(KERNELS))
+    def test_modes_of_autograd_do_not_matter(self, mode, kernel):
+        want = self.value(self.x, self.y, kernel)
+        with mode():
+            made = self.KERNELS[kernel](), self.x.clone(), self.y.clone()
+            posterior = GaussianProcess(made[0], starts=2).fit(made[1], made[2])
+            posterior.predict(self.x[:2])
+            posterior.joint(self.x[:2] + 0.3)
+            posterior.learning_curve()
+            labels = GaussianProcess(kernels.named("rbf"), likelihood="bernoulli", starts=1)
+            labels.fit(made[1], self.signs).predict(made[1])
+            batch = GaussianProcess(kernels.named("rbf")).fit_batch(made[1][None], made[2][None])
+            batch.predict(made[1][None])
+        assert posterior.evidence.log_marginal_likelihood.item() == pytest.approx(want, rel=1e-12)
+        posterior.predict(self.x[:2])
+        outside = GaussianProcess(made[0], starts=2).fit(made[1], made[2])
+        assert torch.equal(outside.evidence.fit, posterior.evidence.fit)
+
+    def test_tables_and_arrays_of_any_layout_are_read_by_position(self):
+        x, y = self.x.numpy(), self.y.numpy()
+        want = self.value(self.x, self.y)
+        frame = pd.DataFrame({"a": x[:, 0]}, index=np.arange(14)[::-1] * 3)
+        series = pd.Series(y, index=frame.index)
+        locked = x.copy()
+        locked.flags.writeable = False
+        for own, targets in (
+            (frame, series),
+            (frame["a"], series.to_frame()),
+            (locked, y.astype(object)),
+            (x.astype(">f8"), y.tolist()),
+            (x[::-1][::-1], np.ma.masked_array(y)),
+        ):
+            assert self.value(own, targets) == pytest.approx(want, rel=1e-12)
+        turned = self.value(x[::-1], y[::-1])
+        assert turned == pytest.approx(want, abs=1e-3)
+        split = self.value(frame.iloc[5:], series.iloc[5:])
+        assert split == pytest.approx(self.value(x[5:], y[5:]), rel=1e-12)
+        posterior = GaussianProcess(kernels.named("rbf"), 0.1, hyperparameters="fixed").fit(x, y)
+        assert torch.equal(posterior.mean(frame.iloc[:3]), posterior.mean(self.x[:3]))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.complex128])
+    def test_other_precisions_raise(self, dtype):
+        with pytest.raises(TypeError, match="x must hold real numbers .* convert it"):
+            self.value(self.x.to(dtype), self.y)
+        with pytest.raises(TypeError, match="y must hold real numbers"):
+            self.value(self.x, self.y.to(dtype))
+        with pytest.raises(TypeError, match="x must hold real numbers"):
+            GaussianProcess(kernels.named("rbf")).fit_batch(self.x[None].to(dtype), self.y[None])
+
+    @pytest.mark.parametrize("engine", ["krylov", "cholesky"])
+    @pytest.mark.parametrize(
+        "learn", ["fixed", ("scale",), ("noise",), ("kernel", "scale"), ("kernel", "noise")]
+    )
+    def test_kept_hyperparameters_in_float32_by_block_lanczos(self, engine, learn):
+        x, y = self.x.float(), self.y.float()
+        noises = (0.1, torch.tensor(0.1, dtype=F64), np.float32(0.1))
+        for noise in noises if learn == "fixed" else noises[1:2]:
+            gp = GaussianProcess(kernels.named("rbf"), noise, engine=engine, hyperparameters=learn)
+            found = gp.fit(x, y).evidence
+        dense = GaussianProcess(kernels.named("rbf"), 0.1, hyperparameters=learn).fit(x, y).evidence
+        gap = found.log_marginal_likelihood - dense.log_marginal_likelihood
+        # The searches over length-scales stop at different steps.
+        assert abs(gap) < (0.2 if "kernel" in learn else 1e-3)
+
+    @pytest.mark.parametrize("kernel", sorted(KERNELS))
+    @pytest.mark.parametrize("dtype", [F64, torch.float32])
+    def test_noise_per_point_may_have_another_dtype(self, kernel, dtype):
+        noise = np.linspace(0.05, 0.3, 14)
+        gp = GaussianProcess(
+            self.KERNELS[kernel](), torch.tensor(noise).to(dtype), hyperparameters="fixed"
+        )
+        posterior = gp.fit(self.x, self.y)
+        K = posterior.kernels[0](self.x, self.x[:1]).to_dense()  # the kernel can be evaluated
+        assert K.shape == (14, 1)
+        matrix = posterior._gram.matrix(posterior._theta[0]).numpy() + np.diag(noise)
+        want = multivariate_normal(np.zeros(14), matrix).logpdf(self.y.numpy())
+        assert posterior.evidence.log_marginal_likelihood.item() == pytest.approx(want, rel=1e-6)
+        if dtype == F64:
+            single = gp.fit(self.x.float(), self.y.float()).evidence.log_marginal_likelihood
+            assert single.item() == pytest.approx(want, rel=1e-4)
+
+    @pytest.mark.parametrize("n", [1, 2])
+    @pytest.mark.parametrize("kernel", sorted(KERNELS))
+    def test_one_and_two_points(self, n, kernel):
+        x, y = self.x[:n], self.y[:n]
+        gp = GaussianProcess(self.KERNELS[kernel](), 0.1, hyperparameters="fixed")
+        posterior = gp.fit(x, y)
+        matrix = posterior._gram.matrix(posterior._theta[0]).numpy() + 0.1 * np.eye(n)
+        want = multivariate_normal(np.zeros(n), matrix).logpdf(y.numpy())
+        assert posterior.evidence.log_marginal_likelihood.item() == pytest.approx(want, rel=1e-9)
+        assert self.value(x, y, kernel) >= want
+
+    @pytest.mark.parametrize("kernel", sorted(KERNELS))
+    def test_constant_inputs_give_the_evidence_of_a_constant(self, kernel):
+        """All covariances are one number c, whose evidence is that of y ~ N(0, c11ᵀ + σ²I)."""
+        y, n = self.y.numpy(), 14
+        spread = y.var()
+        level = max(y.mean() ** 2 - spread / n, 0.0)
+        noise = spread * n / (n - 1) if level else (y**2).mean()
+        want = multivariate_normal(
+            np.zeros(n), level * np.ones((n, n)) + noise * np.eye(n), allow_singular=True
+        ).logpdf(y)
+        for x in (torch.ones(n, dtype=F64), torch.zeros(n, dtype=F64)):
+            assert self.value(x, self.y, kernel) == pytest.approx(want, abs=0.02)
+
+    def test_empty_and_zero_data_raise(self):
+        for x, y, message in (
+            (self.x[:, :0], self.y, "x is empty"),
+            (self.x[:0], self.y[:0], "x is empty"),
+            ([], [], "x is empty"),
+            (self.x, self.y * 0, "y must not be zero throughout"),
+            (self.x, self.y[None], "one row for each of the 14 inputs"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                self.value(x, y)
+
+    def test_names_that_cannot_be_learnt_raise(self):
+        kernel = kernels.named("rbf")
+        for options in (
+            {"likelihood": "bernoulli"},
+            {"likelihood": "poisson"},
+            {"noise": torch.ones(14, dtype=F64)},
+        ):
+            with pytest.raises(ValueError, match="names only 'noise', which cannot be learnt"):
+                GaussianProcess(kernel, hyperparameters=("noise",), **options)
+            with pytest.raises(ValueError, match="names only 'noise', which cannot be learnt"):
+                GaussianProcess(kernel, **options).fit(self.x, self.signs, hyperparameters="noise")
+
+    def test_integers_of_numpy_are_integers(self):
+        gp = GaussianProcess(
+            kernels.named("rbf"), starts=np.int64(3), seed=np.int64(1), max_spectra=np.int32(20)
+        )
+        assert (gp.starts, gp.seed, gp.max_spectra) == (3, 1, 20)
+        gp.fit(self.x, self.y)

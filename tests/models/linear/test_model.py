@@ -131,3 +131,53 @@ def test_degree_150_polynomial_has_small_rounding_error():
     want = multivariate_normal.logpdf(y.numpy(), cov=cov)
     assert float(fit.evidence.log_marginal_likelihood) == pytest.approx(want, rel=1e-10)
     assert fit.evidence.error < 1e-9
+
+
+BASES = {"inputs": None, "function": lambda x: x, "polynomial": bg.bases.Polynomial(2)}
+
+
+@pytest.mark.parametrize("basis", sorted(BASES))
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "student-t"])
+def test_overwritten_arrays_do_not_move_a_posterior(basis, likelihood):
+    x = torch.linspace(-1, 1, 12, dtype=F64)[:, None].clone()
+    y = torch.sin(3 * x[:, 0]) + 0.1
+    y = (y > 0).long() if likelihood == "bernoulli" else y
+    posterior = bg.LinearModel(BASES[basis], likelihood=likelihood).fit(x, y)
+    new = x[:3].clone()
+    before = posterior.mean(new), posterior.marginals()[1], posterior.weights
+    x.mul_(9)
+    y.mul_(0)
+    after = posterior.mean(new), posterior.marginals()[1], posterior.weights
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (posterior.observed.y != 0).any()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_gradients_and_modes_of_autograd_do_not_matter(mode, likelihood):
+    x = torch.linspace(-1, 1, 12, dtype=F64)
+    y = torch.sin(3 * x) + 0.1
+    y = (y > 0).long() if likelihood == "bernoulli" else y
+    model = bg.LinearModel(bg.bases.Polynomial(2), bg.priors.geometric(2.0), likelihood=likelihood)
+    want = model.fit(x, y).evidence
+    with mode():
+        found = model.fit(x.clone(), y.clone())
+        found.predict(x[:2])
+    assert torch.equal(found.evidence.fit, want.fit)
+    weight = torch.ones((), dtype=F64, requires_grad=True)
+    basis = bg.LinearModel(lambda u: weight * u, likelihood=likelihood)
+    own = basis.fit(x.clone().requires_grad_(), y)
+    assert not own.mean(x.clone().requires_grad_()).requires_grad
+
+
+def test_values_of_a_basis_are_checked_and_names_can_be_learnt():
+    x = torch.linspace(-1, 1, 12, dtype=F64)[:, None]
+    with pytest.raises(TypeError, match=r"basis\(x\) must have the dtype"):
+        bg.LinearModel(lambda u: u.float()).fit(x, x[:, 0])
+    with pytest.raises(ValueError, match="names only 'decay', which cannot be learnt"):
+        bg.LinearModel(noise=0.1, hyperparameters=("decay",))
+    with pytest.raises(ValueError, match="a poisson likelihood has no noise variance"):
+        bg.LinearModel(likelihood="poisson", hyperparameters=("noise",))
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(TypeError, match="x must hold real numbers"):
+            bg.LinearModel().fit(x.to(dtype), x[:, 0])

@@ -9,10 +9,14 @@ keep and which `docs/trust.md` lists.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# Number of points whose covariances are compared.
+_POINTS = 12
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,35 @@ def compare(what: str, fast: Tensor, direct: Tensor, *, power: float = 0.4) -> C
     return Check(what, difference / size if size else difference, allowed)
 
 
+def entries(
+    what: str,
+    fast: Callable[[Tensor, Tensor], Tensor],
+    direct: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+) -> Check:
+    """Compare the entries of two covariance functions for a few random rows of the inputs.
+
+    A kernel that computes distances by inner products loses digits where the inputs are large in
+    units of the length-scale. Where the two functions differ on the inputs, random points of order
+    1 therefore decide.
+
+    Args:
+        what: what is compared, as a noun phrase.
+        fast, direct: functions of inputs (m, d) and (k, d) that return covariances (m, k).
+        x: inputs, (n, d).
+    """
+    some = some_inputs(x)
+    # gpytorch treats two equal sets of inputs in another way.
+    others = torch.cat([some.flip(0), some[:1]])
+    with torch.no_grad():
+        check = compare(what, fast(some, others), direct(some, others))
+        if check.passed:
+            return check
+        generator = torch.Generator().manual_seed(0)
+        plain = torch.randn(2, _POINTS, x.shape[1], generator=generator, dtype=torch.float64).to(x)
+        return compare(what, fast(*plain), direct(*plain))
+
+
 def some_rows(n: int, count: int, seed: int = 0) -> Tensor:
     """Indices of at most `count` random rows of n, ascending; drawn without the global generator.
 
@@ -82,6 +115,11 @@ def some_rows(n: int, count: int, seed: int = 0) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(n, generator=generator)[:count].sort().values
+
+
+def some_inputs(x: Tensor) -> Tensor:
+    """A few random rows of the inputs x (n, d), (m, d)."""
+    return x[some_rows(len(x), _POINTS).to(x.device)]
 
 
 def random_vector(n: int, like: Tensor, seed: int = 1) -> Tensor:

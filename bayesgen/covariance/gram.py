@@ -12,6 +12,7 @@ import gpytorch
 import torch
 from torch import Tensor
 
+from bayesgen import verify
 from bayesgen.covariance.distances import BLOCK, squared_distances
 from bayesgen.covariance.expression import Expression, Opaque, expression
 from bayesgen.covariance.pairs import LowerPairs, Pairs
@@ -25,9 +26,10 @@ from bayesgen.kernels import (
 )
 from bayesgen.kernels.parameters import Coordinates
 from bayesgen.kernels.structure import is_known, within
+from bayesgen.verify import Check
 
-# Number of points on which a translated kernel is compared with gpytorch's evaluation.
-_PROOF = 12
+# What the check of a fast path of a kernel compares.
+_ENTRIES = "entries of K, with the kernel's own evaluation"
 
 
 class Gram(ABC):
@@ -38,6 +40,15 @@ class Gram(ABC):
     """
 
     x: Tensor
+    _checks: tuple[Check, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Comparisons of fast paths with direct ones.
+
+        Where one did not pass, the direct path is in use.
+        """
+        return self._checks
 
     @abstractmethod
     def start(self) -> Tensor:
@@ -203,8 +214,21 @@ class RadialGram(LengthscaleGram):
     Distances are computed once, and derivatives are exact.
     """
 
-    def __init__(self, kernel: gpytorch.kernels.Kernel, x: Tensor, profile: Profile) -> None:
-        self.base, self.x, self.profile = kernel, x, profile
+    def __init__(
+        self,
+        kernel: gpytorch.kernels.Kernel,
+        x: Tensor,
+        profile: Profile,
+        checks: tuple[Check, ...] = (),
+    ) -> None:
+        self.base, self.x, self.profile, self._checks = kernel, x, profile, checks
+
+    def on(self, x: Tensor) -> RadialGram:
+        """The same kernel on other inputs."""
+        base = copy.deepcopy(self.base).to(x)
+        profile = profile_of(base)
+        assert profile is not None
+        return RadialGram(base, x, profile, self._checks)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the profile and the distances, which are made again."""
@@ -264,7 +288,7 @@ class ParameterGram(KernelGram):
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the expression and the distances, which are made again when needed."""
-        made = ("expression", "pairs", "_lower")
+        made = ("expression", "_made", "pairs", "_lower")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @cached_property
@@ -275,8 +299,29 @@ class ParameterGram(KernelGram):
     @cached_property
     def expression(self) -> Expression:
         """The kernel as an expression of θ."""
+        return self._opaque() if self._made is None or not self.checks[0].passed else self._made
+
+    @cached_property
+    def _made(self) -> Expression | None:
+        """The kernel as a fast expression, or None where there is none."""
         made = expression(self.base, self.coordinates, self.x.shape[1])
-        return made if isinstance(made, Opaque) or self._proven(made) else self._opaque()
+        return None if isinstance(made, Opaque) else made
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """The comparison of the fast expression with gpytorch's evaluation, if there is one."""
+        made, theta = self._made, self.start()
+        if made is None:
+            return ()
+        direct = self._opaque()
+        return (
+            verify.entries(
+                _ENTRIES,
+                lambda a, b: made(theta, Pairs(a, b)),
+                lambda a, b: direct(theta, Pairs(a, b)),
+                self.x,
+            ),
+        )
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """Ends of the range that the kernel's constraints give each θⱼ, (p,)."""
@@ -334,27 +379,6 @@ class ParameterGram(KernelGram):
 
     def _opaque(self) -> Opaque:
         return Opaque(self.base, self.coordinates, tuple(range(self.x.shape[1])))
-
-    def _proven(self, made: Expression) -> bool:
-        """Whether an expression agrees with gpytorch's evaluation on a few inputs.
-
-        gpytorch loses digits where inputs are very large in units of the length-scale. Where the
-        two differ on the inputs, random points of order 1 decide which of them is at fault.
-        """
-        some = self.x[:: max(1, len(self.x) // _PROOF)]
-        if self._agree(made, some):
-            return True
-        generator = torch.Generator().manual_seed(0)
-        plain = torch.randn(_PROOF, self.x.shape[1], generator=generator, dtype=torch.float64)
-        return self._agree(made, plain.to(self.x))
-
-    def _agree(self, made: Expression, x: Tensor) -> bool:
-        # For equal inputs, linear_operator may take a root of the matrix, with a jitter.
-        pairs, theta = Pairs(x, torch.cat([x.flip(0), x[:1]])), self.start()
-        with torch.no_grad():
-            right, own = self._opaque()(theta, pairs), made(theta, pairs)
-        slack = torch.finfo(own.dtype).eps ** 0.4 * float(right.abs().amax())
-        return bool(((own - right).abs() <= slack).all())
 
     def parameters(self, kernel: gpytorch.kernels.Kernel) -> Tensor:
         """Search coordinates of the kernel's free parameters, (p,)."""
@@ -461,7 +485,7 @@ def _is_differentiated(made: ParameterGram) -> bool:
     theta = made.start()
     if not len(theta) or all(is_known(part) for part in parts):
         return True
-    x, eps = made.x[:: max(1, len(made.x) // _PROOF)][:_PROOF], torch.finfo(made.x.dtype).eps
+    x, eps = verify.some_inputs(made.x), torch.finfo(made.x.dtype).eps
     pairs, step = Pairs(x, torch.cat([x, x[:1]])), eps ** (1 / 3)
     low, high = (end.to(theta) for end in made.limits())
     theta = torch.maximum(torch.minimum(theta, high - step), low + step)
@@ -491,10 +515,17 @@ def _is_differentiated(made: ParameterGram) -> bool:
 def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
     """The fastest `KernelGram` for this kernel's free parameters on inputs x (n, d)."""
     if not has_only_a_lengthscale(kernel):
-        made = ParameterGram(kernel, x)
-        return made if _is_differentiated(made) else DifferenceGram(kernel, x)
+        by_autograd = ParameterGram(kernel, x)
+        return by_autograd if _is_differentiated(by_autograd) else DifferenceGram(kernel, x)
     profile = profile_of(kernel)
-    return LengthscaleGram(kernel, x) if profile is None else RadialGram(kernel, x, profile)
+    plain = LengthscaleGram(kernel, x)
+    if profile is None:
+        return plain
+    radial, theta = RadialGram(kernel, x, profile), plain.start()
+    check = verify.entries(_ENTRIES, partial(radial.between, theta), partial(evaluate, kernel), x)
+    made = radial if check.passed else plain
+    made._checks = (check,)
+    return made
 
 
 def _sweep(function: Callable[[Tensor], Tensor], distances: Tensor, theta: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ from bayesgen.verify import Check
 
 # Power of the rounding unit by which the Lanczos relation may fail, times √m.
 _POWER = 0.7
+# What the check of a Krylov space compares.
+LANCZOS_RELATION = "Lanczos relation, along a random vector outside the space"
 # The moments n, tr K and ‖K‖²_F.
 Moments = tuple[float, float, float]
 
@@ -108,7 +110,7 @@ class KrylovSettings:
         fields = last.fields(last.deflated)
         largest = float(space.values.abs().max())
         check = Check(
-            "Lanczos relation, along a random vector outside the space",
+            LANCZOS_RELATION,
             witness.error(space) / (largest or 1.0),
             len(space.values) ** 0.5 * last.eps**_POWER,
         )

@@ -239,6 +239,7 @@ def by_krylov(problem: Problem, search: krylov.Search) -> Found:
         best.at_bound,
         best.spectra,
         dense=False,
+        checks=best.checks,
     )
 
 

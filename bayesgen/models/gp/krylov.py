@@ -27,7 +27,9 @@ from bayesgen.models.profile_search import ProfileMaximum
 from bayesgen.posterior.posterior import Observed
 from bayesgen.solvers import Plan
 from bayesgen.spectrum.evidence import logdet_error, quadratic
+from bayesgen.spectrum.krylov_rules import LANCZOS_RELATION
 from bayesgen.spectrum.spectrum import Spectrum
+from bayesgen.verify import Check
 
 # Number of points in the subset on which the length-scale is searched first.
 _SUBSET = 4000
@@ -38,7 +40,7 @@ _STEP = 0.5 * math.log(2.0)
 # Number of random probes, and largest number of products with the operator.
 _PROBES, _PRODUCTS = 48, 16
 # Version of the files' layout.
-_LAYOUT = 4
+_LAYOUT = 5
 # Error of a task's evidence, in nats for each of its n·C targets, at which block Lanczos stops.
 _TOLERANCE = 5e-5
 
@@ -75,6 +77,7 @@ class KrylovFound:
         quadratic: the value of yᵀ(sK + σ²I)⁻¹y in the evidence, (B,).
         logdet_error: the part of the evidence's error due to the log-determinant, (B,).
         off: bound on the Frobenius norm of the off-diagonal part of (sK + σ²I)⁻¹, (B,).
+        relation: the largest failure of the Lanczos relation, relative and as allowed, (2,).
     """
 
     theta: Tensor
@@ -87,6 +90,13 @@ class KrylovFound:
     quadratic: Tensor
     logdet_error: Tensor
     off: Tensor
+    relation: Tensor
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The check of the block Krylov spaces."""
+        difference, allowed = self.relation.tolist()
+        return (Check(LANCZOS_RELATION, difference, allowed),)
 
 
 def fit(
@@ -223,6 +233,7 @@ def _better(old: KrylovFound, new: KrylovFound) -> KrylovFound:
         pick(old.quadratic, new.quadratic),
         pick(old.logdet_error, new.logdet_error),
         pick(old.off, new.off),
+        torch.maximum(old.relation, new.relation),
     )
 
 
@@ -316,6 +327,9 @@ def _at(
         "quadratic": quadratic(spectrum, s, v),
         "logdet_error": logdet_error(spectrum, s, v),
         "off": _off_diagonal(spectrum, s, v),
+        "relation": torch.tensor(
+            [[check.difference, check.allowed] for check in spectrum.checks], dtype=torch.float64
+        ).amax(0),
         "evidence": torch.stack([e.fit, e.complexity, e.effective_dimension, e.error]),
         "method": torch.tensor(list(e.method.encode())),
     }
@@ -335,6 +349,7 @@ def _found(parts: dict[str, Tensor], theta: Tensor, y: Tensor) -> KrylovFound:
         parts["quadratic"],
         parts["logdet_error"],
         parts["off"],
+        parts["relation"],
     )
 
 

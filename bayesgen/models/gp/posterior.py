@@ -32,6 +32,7 @@ from bayesgen.models.search.landscape import (
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
 from bayesgen.spectrum.spectrum import Spectrum
+from bayesgen.verify import Check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,10 @@ class GPPosterior(Certified, ExactPosterior):
         self._theta, self._alpha = found.theta, found.alpha
         self._scale, self._noise = found.scale, found.noise
         self.learnt, self.spectra, self.dense = learnt, found.spectra, found.dense
-        self._observe(problem.observed, found.parts)
+        parts = found.parts
+        if not all(check.passed for check in self._gram.checks):
+            parts = parts._replace(method=f"{parts.method}; the kernel evaluates itself")
+        self._observe(problem.observed, parts)
         batched = problem.observed.batched
         self.at_bound = found.at_bound if batched else found.at_bound[0]
         self._factor: tuple[tuple[int, int | None], Tensor] | None = None
@@ -77,6 +81,14 @@ class GPPosterior(Certified, ExactPosterior):
     @property
     def _batched(self) -> bool:
         return self.observed.batched
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Comparisons of fast paths with direct ones that the fit made; see `bayesgen.verify`.
+
+        Where one of the kernel's entries did not pass, the kernel evaluated itself.
+        """
+        return (*self._gram.checks, *self._found.checks)
 
     @property
     def scale(self) -> Tensor:

@@ -13,6 +13,7 @@ from bayesgen.models.hyperparameters import Free
 from bayesgen.models.search.landscape import Landscape
 from bayesgen.posterior.posterior import Observed
 from bayesgen.spectrum.spectrum import Spectrum
+from bayesgen.verify import Check
 
 # A prior mean: inputs (m, d) → (m, 1) or (m, C).
 MeanFunction = Callable[[Tensor], Tensor]
@@ -87,6 +88,7 @@ class Found:
         dense: whether dense matrices were factorised.
         landscapes: the local maxima that the search found for each task, or None where it did not
             search.
+        checks: comparisons of fast paths with direct ones, apart from those of the Gram matrix.
     """
 
     theta: Tensor
@@ -99,3 +101,4 @@ class Found:
     spectrum: Spectrum | None = None
     dense: bool = True
     landscapes: list[Landscape] | None = None
+    checks: tuple[Check, ...] = ()

@@ -109,6 +109,20 @@ def terms(kernel: Kernel) -> Iterator[Kernel]:
         yield kernel
 
 
+def multiplied(kernel: Kernel) -> set[int]:
+    """The `id`s of all kernels whose variance that of a scale or of another factor multiplies."""
+    found: set[int] = set()
+    for part in kernel.modules():
+        if isinstance(part, ScaleKernel):
+            base = part.base_kernel
+            found |= {id(k) for k in base.modules() if isinstance(k, Kernel)}
+        elif isinstance(part, Kernel) and not isinstance(part, AdditiveKernel):
+            # Of a product, only the first factor carries the variance.
+            for later in list(getattr(part, "kernels", []))[1:]:
+                found |= {id(k) for k in later.modules() if isinstance(k, Kernel)}
+    return found
+
+
 def label(kernel: Kernel, labels: dict[int, str] | None = None) -> str:
     """The name of a kernel in tables and messages; scales are left out.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import gpytorch
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.distances import decay_
@@ -35,6 +37,7 @@ from bayesgen.models.gp.problem import GPSetting, Problem, zero_mean
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.reporting import Certified
 from bayesgen.posterior.posterior import Observed, Posterior
+from bayesgen.verify import Check
 
 # Largest number of entries of K in one chunk, chosen for a processor's cache and a GPU's memory.
 _CPU, _GPU = 2**21, 2**28
@@ -127,6 +130,19 @@ class BatchPosterior(Certified, Posterior):
             found = replace(fixed(problem), at_bound=self.at_bound[task : task + 1])
             self._last = (task, GPPosterior(problem, found, self.learnt))
         return self._last[1]
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """Comparison of one random data set's evidence with that of `task`, for one output.
+
+        The difference is in nats for each target; see `bayesgen.verify`.
+        """
+        b = int(verify.some_rows(len(self._x), 1))
+        direct, own = (e.log_marginal_likelihood for e in (self.task(b).evidence, self.evidence[b]))
+        difference = float((direct - own).abs()) / self.observed.y[b].numel()
+        error = float(self.evidence.error[b]) / self.observed.y[b].numel()
+        allowed = torch.finfo(self._x.dtype).eps ** 0.4 + 10 * error
+        return (Check("evidence of one random data set", difference, allowed),)
 
     def fitted(self) -> Tensor:
         """Posterior mean at the training inputs, of the targets' shape."""
@@ -275,7 +291,14 @@ def fit(
     jitter, method = numbers.new_zeros(B), "exact, by batched Cholesky"
     evidence = EvidenceParts(expected, complexity, dof, error, jitter, n, method)
     found = BatchFound(z, alpha, evidence, done, edge)
-    return BatchPosterior(x, observed, kernel, family, found, free.names())
+    posterior = BatchPosterior(x, observed, kernel, family, found, free.names())
+    for check in posterior.checks:
+        if not check.passed:
+            raise ValueError(
+                f"fit_batch cannot be used with kernel {type(kernel).__name__}, got a wrong result "
+                f"({check}); fit each problem with GaussianProcess.fit"
+            )
+    return posterior
 
 
 def finite(name: str, value: Any, like: Tensor | None = None) -> Tensor:

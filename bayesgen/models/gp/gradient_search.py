@@ -454,7 +454,8 @@ def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]
             log_c = np.log(np.maximum(quadratic, 1e-300) / (n * C))
             entries = np.array([*(space.rescaled or []), p + 1])
             fitted[:, some, entries] += log_c[..., None]
-        rest = quadratic * np.exp(-log_c) + C * (logdet + n * log_c)
+        with np.errstate(over="ignore", invalid="ignore"):  # a failed factorisation gives no value
+            rest = quadratic * np.exp(-log_c) + C * (logdet + n * log_c)
         found = -0.5 * (rest + n * C * math.log(2 * math.pi))
         good = np.isfinite(found) & (info == 0).cpu().numpy()
         values[:, some] = np.where(good, found, -np.inf)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import gpytorch
 import numpy as np
 import torch
-from gpytorch.kernels import AdditiveKernel, Kernel, ScaleKernel
+from gpytorch.kernels import Kernel
 
 from bayesgen.kernels.parameters import (
     BANDWIDTH,
@@ -24,7 +24,7 @@ from bayesgen.kernels.parameters import (
     Coordinates,
     Parameter,
 )
-from bayesgen.kernels.structure import terms
+from bayesgen.kernels.structure import multiplied, terms
 from bayesgen.models.search.inputs import InputScales
 
 # Largest length-scale that is drawn, as a multiple of the diameter of the inputs.
@@ -65,7 +65,7 @@ class Draws:
         self.random = np.random.default_rng(seed)
         self.seed = seed
         self._terms = max(1, len(list(terms(coordinates.kernel))))
-        self._inner = _inside_a_scale(coordinates.kernel)
+        self._inner = multiplied(coordinates.kernel)
 
     def sample(self, count: int) -> np.ndarray:
         """Draw settings θ, (count, p)."""
@@ -163,20 +163,6 @@ class Draws:
         elif isinstance(base, gpytorch.kernels.PolynomialKernel):
             unit -= base.power * square
         return unit + share
-
-
-def _inside_a_scale(kernel: Kernel) -> set[int]:
-    """The `id`s of all kernels whose variance a ScaleKernel around them multiplies."""
-    found: set[int] = set()
-    for part in kernel.modules():
-        if isinstance(part, ScaleKernel):
-            base = part.base_kernel
-            found |= {id(k) for k in base.modules() if isinstance(k, Kernel)}
-        elif isinstance(part, Kernel) and not isinstance(part, AdditiveKernel):
-            # Of a product, only the first factor carries the variance.
-            for later in list(getattr(part, "kernels", []))[1:]:
-                found |= {id(k) for k in later.modules() if isinstance(k, Kernel)}
-    return found
 
 
 def _prior_draws(

@@ -18,6 +18,7 @@ from bayesgen.kernels.parameters import (
     VARIANCE,
     Coordinates,
 )
+from bayesgen.kernels.structure import multiplied
 from bayesgen.models.search.ascent import Box
 from bayesgen.models.search.inputs import InputScales
 
@@ -55,6 +56,7 @@ def kernel_box(
             targets where the kernel sets the size of the prior, and 1 where an outputscale does.
     """
     low, high = coordinates.low.numpy().copy(), coordinates.high.numpy().copy()
+    inner = multiplied(coordinates.kernel)
     for p in coordinates.parameters:
         where = p.where
         if not p.log:
@@ -64,7 +66,8 @@ def kernel_box(
         apart = count > 1 and count % len(columns) == 0
         for k in range(count):
             own = (columns[k % len(columns)],) if apart else columns
-            a, b = _limits(p.role, inputs, own, variance)
+            unit = 1.0 if id(p.part.kernel) in inner else variance
+            a, b = _limits(p.role, inputs, own, unit)
             at = where.start + k
             low[at] = low[at] if np.isfinite(low[at]) else min(a, high[at])
             high[at] = high[at] if np.isfinite(high[at]) else max(b, low[at])

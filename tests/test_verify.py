@@ -1,0 +1,154 @@
+"""Tests of `bayesgen.verify`: each fast path is broken on purpose, and the break is noticed."""
+
+import dataclasses
+
+import gpytorch
+import pytest
+import torch
+
+import bayesgen as bg
+from bayesgen import verify
+from bayesgen.covariance import expression, radial
+from bayesgen.covariance.gram import LengthscaleGram, gram
+from bayesgen.covariance.radial import Profile
+from bayesgen.models.gp import batched
+from bayesgen.solvers import krylov
+from bayesgen.spectrum.spectrum import Spectrum
+from tests.helpers import noisy_waves, points, rbf_matrix
+
+F64 = torch.float64
+
+
+def test_comparison_is_relative_to_the_direct_values():
+    right = torch.tensor([1e9, 2e9], dtype=F64)
+    assert verify.compare("sums", right * (1 + 1e-9), right).passed
+    assert not verify.compare("sums", right * 1.01, right).passed
+    assert not verify.compare("sums", right * torch.nan, right).passed
+    assert not verify.compare("sums", right[:1], right).passed
+    assert verify.compare("nothing", right[:0], right[:0]).passed
+
+
+def test_global_random_state_is_left():
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    verify.some_rows(10, 3)
+    verify.random_vector(5, torch.zeros(1))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_far_inputs_are_decided_by_near_ones():
+    def fast(a, b):
+        return (a[:, None, 0] - b[:, 0]).square()
+
+    def rounded(a, b):  # as a kernel that loses digits for large inputs
+        return a[:, :1].square() + b[:, 0].square() - 2 * a @ b.mT
+
+    x = 1e9 + torch.rand(20, 1, dtype=F64)
+    assert verify.entries("squares", fast, rounded, x).passed
+    assert not verify.entries("squares", lambda a, b: 2 * fast(a, b), rounded, x).passed
+
+
+def _data(n=30):
+    x = points(n)
+    return x, noisy_waves(x)
+
+
+def _without_fast_paths(monkeypatch):
+    monkeypatch.setattr(radial, "_RADIAL", {})
+    monkeypatch.setattr(expression, "_LEAVES", {})
+
+
+def test_wrong_profile_of_a_radial_kernel_is_replaced(monkeypatch):
+    x, y = _data()
+    kernel = gpytorch.kernels.RBFKernel().double()
+    gp = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed")
+    right = gp.fit(x, y)
+    assert right.checks[0].passed
+    wrong = Profile(lambda q: torch.exp(-q), lambda q: q * torch.exp(-q))
+    monkeypatch.setitem(radial._RADIAL, gpytorch.kernels.RBFKernel, lambda _: wrong)
+    found = gp.fit(x, y)
+    assert type(gram(kernel, x)) is LengthscaleGram
+    assert not found.checks[0].passed
+    assert "the kernel evaluates itself" in found.evidence.method
+    torch.testing.assert_close(
+        found.evidence.log_marginal_likelihood, right.evidence.log_marginal_likelihood
+    )
+
+
+def test_wrong_leaf_of_a_sum_is_replaced(monkeypatch):
+    x, y = _data()
+    kernel = (gpytorch.kernels.RBFKernel() + gpytorch.kernels.LinearKernel()).double()
+    gp = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed")
+    right = gp.fit(x, y)
+
+    def wrong(leaf):
+        return lambda theta, pairs: 2 * pairs.products(leaf.columns)
+
+    monkeypatch.setitem(expression._LEAVES, gpytorch.kernels.LinearKernel, wrong)
+    found = gp.fit(x, y)
+    assert not found.checks[0].passed
+    assert "the kernel evaluates itself" in found.evidence.method
+    torch.testing.assert_close(
+        found.evidence.log_marginal_likelihood, right.evidence.log_marginal_likelihood
+    )
+
+
+def test_wrong_batched_fit_is_refused(monkeypatch):
+    x, y = _data()
+    gp = bg.GaussianProcess(gpytorch.kernels.RBFKernel().double())
+    both = torch.stack([x, x]), torch.stack([y[:, 0], y[:, 0]])
+    assert gp.fit_batch(*both).checks[0].passed
+    value = batched._Family.value
+    monkeypatch.setattr(batched._Family, "value", lambda self, q, z: value(self, q, z) ** 1.2)
+    with pytest.raises(ValueError, match="got a wrong result"):
+        gp.fit_batch(*both)
+
+
+def test_wrong_krylov_space_is_refused(monkeypatch):
+    x = points(200, 8)
+    K, y = rbf_matrix(x, 0.7), noisy_waves(x)
+    assert Spectrum.krylov(K, y, steps=3).checks[0].passed
+    known = krylov._known
+
+    def wrong(state):
+        space = known(state)
+        return dataclasses.replace(space, values=space.values * 1.001)
+
+    monkeypatch.setattr(krylov, "_known", wrong)
+    with pytest.raises(ValueError, match="op must be symmetric"):
+        Spectrum.krylov(K, y, steps=3)
+
+
+@pytest.mark.parametrize("fault", ["asymmetric", "random"])
+def test_operator_that_is_not_one_symmetric_matrix_is_refused(fault):
+    x = points(100, 8)
+    K, y = rbf_matrix(x, 0.7), noisy_waves(x)
+
+    class Operator:
+        shape, dtype = K.shape, K.dtype
+
+        def __matmul__(self, v):
+            if fault == "asymmetric":
+                return (K + 1e-3 * K.triu()) @ v
+            return K @ v * (1 + 1e-5 * torch.rand(()))
+
+    with pytest.raises(ValueError, match="op must be symmetric"):
+        Spectrum.krylov(Operator(), y, steps=3)
+
+
+def test_rounding_seen_outside_the_space_is_in_the_error():
+    x = points(200, 8)
+    K, y = rbf_matrix(x, 0.7), noisy_waves(x)
+    noise = 1e-9 * torch.randn(200, 200, dtype=F64, generator=torch.Generator().manual_seed(0))
+
+    class Rounded:
+        """Products with an error of a fixed, not quite symmetric matrix."""
+
+        shape, dtype = K.shape, K.dtype
+
+        def __matmul__(self, v):
+            return K @ v + 1e-2 * noise @ v
+
+    clean = Spectrum.krylov(K, y, steps=3)
+    rounded = Spectrum.krylov(Rounded(), y, steps=3)
+    assert rounded.rounding.entries > 100 * clean.rounding.entries

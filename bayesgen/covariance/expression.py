@@ -23,7 +23,7 @@ import torch
 from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
 from torch import Tensor
 
-from bayesgen.covariance.distances import decay
+from bayesgen.covariance.distances import decay, least_exponent
 from bayesgen.covariance.pairs import Pairs
 from bayesgen.kernels.evaluation import dense
 from bayesgen.kernels.parameters import Coordinates, constraint_of
@@ -232,6 +232,8 @@ class _MaternProfile(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, nu: float) -> Tensor:
         """Rasmussen & Williams (2006), eq. 4.14–4.17."""
+        # Beyond this distance the covariance is negligible, but the decay is not zero.
+        a = a.clamp(max=-least_exponent(a.dtype))
         fall = decay(-a)
         if nu == 0.5:
             ctx.save_for_backward(fall.neg())

@@ -60,7 +60,8 @@ def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
     root = (2 * nu) ** 0.5
 
     def split(q: Tensor) -> tuple[Tensor, Tensor]:
-        a = q.sqrt_().mul_(root)
+        # Beyond this distance the covariance is negligible, but the decay is not zero.
+        a = q.sqrt_().mul_(root).clamp_(max=-least_exponent(q.dtype))
         return a, decay_(-a)
 
     def value(q: Tensor) -> Tensor:
@@ -71,7 +72,6 @@ def _matern(kernel: gpytorch.kernels.MaternKernel) -> Profile:
 
     def slope(q: Tensor) -> Tensor:
         a, decay = split(q)
-        a = a.clamp_(max=-least_exponent(a.dtype))
         if nu == 0.5:
             return decay.mul_(a)
         return decay.mul_(a * a) if nu == 1.5 else decay.mul_(a * a * (1 + a) / 3)

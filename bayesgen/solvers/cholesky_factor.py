@@ -252,6 +252,9 @@ def evidence_parts(factor: Factor, y: Tensor, noise: Tensor) -> tuple[EvidencePa
         * off
         * (outputs * diagonal.sum() * logdet_factor(t) + (1 + t) * (alpha * alpha).sum((-2, -1)))
     )
+    # Rounding may make a divergence negative, within the error; the evidence is not changed.
+    least = torch.where(complexity < -error, complexity, complexity.clamp(min=0))
+    fit, complexity = fit + (least - complexity), least
     jitter = torch.full_like(fit, factor.jitter)
     dimension = (outputs * dof).expand(batch)
     method = "exact, by Cholesky"

@@ -5,6 +5,9 @@ Tests of `bayesgen.solvers.cholesky_factor`.
 
 import warnings
 
+import gpytorch
+import mpmath
+import numpy as np
 import pytest
 import torch
 
@@ -71,3 +74,30 @@ def test_a_singular_network_gram_has_its_own_log_determinant(monkeypatch):
     gap = abs(float(terms.logdet - wanted))
     assert 1 < gap < float(terms.error), (gap, float(terms.error))
     assert float(posterior.evidence.error) > 0.5 * gap
+
+
+def test_error_covers_the_effect_of_jitter_and_of_rounding_beyond_the_noise():
+    # Right values by 60 digits on the float32 inputs and targets.
+    x = np.linspace(0, 1, 30)[:, None].astype(np.float32).astype(float)
+    y = np.sin(6 * x[:, 0]) + 0.1 * np.random.default_rng(0).normal(size=30)
+    y = y.astype(np.float32).astype(float)
+    for noise in (1e-12, 1e-9, 1e-7, 1e-5, 1e-3):
+        kernel = gpytorch.kernels.RBFKernel()
+        kernel.lengthscale = 0.3
+        K = np.exp(-0.5 * ((x - x.T) / float(kernel.lengthscale.detach())) ** 2)
+        with mpmath.workdps(60):
+            A = mpmath.matrix((K + noise * np.eye(30)).tolist())
+            L = mpmath.cholesky(A)
+            half = mpmath.lu_solve(L, mpmath.matrix(y.tolist()))
+            right = float(
+                -0.5 * mpmath.fsum(h * h for h in half)
+                - mpmath.fsum(mpmath.log(L[i, i]) for i in range(30))
+                - 15 * mpmath.log(2 * mpmath.pi)
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the jitter is announced
+            gp = bg.GaussianProcess(kernel, noise, hyperparameters="fixed")
+            found = gp.fit(x.astype(np.float32), y.astype(np.float32)).evidence
+        gap = abs(float(found.log_marginal_likelihood) - right)
+        assert gap <= 3 * float(found.error), noise
+        assert noise < 1e-4 or float(found.error) < 0.5 * abs(right)

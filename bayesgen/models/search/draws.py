@@ -29,6 +29,8 @@ from bayesgen.models.search.inputs import InputScales
 
 # Largest length-scale that is drawn, as a multiple of the diameter of the inputs.
 _LONGEST = 3.0
+# The same in nearest distances: one input may lie far away from all others.
+_WIDEST = 1e8
 # Share of the draws of a period or frequency that come from the peaks of the periodogram.
 _PEAKS = 0.7
 # Standard deviation of the logarithm of a term's share of the variance.
@@ -105,7 +107,8 @@ class Draws:
     def _lengthscale(self, p: Parameter, size: int) -> np.ndarray:
         columns, inputs, random = p.part.columns, self.inputs, self.random
         if size == 1:
-            low, high = inputs.nearest(columns), _LONGEST * inputs.diameter(columns)
+            low = inputs.nearest(columns)
+            high = min(_LONGEST * inputs.diameter(columns), _WIDEST * low)
             return random.uniform(math.log(low), math.log(max(high, low)), 1)
         unit = np.log(inputs.ranges[list(columns)])
         low = inputs.nearest_in_ranges(columns)

@@ -32,6 +32,8 @@ _MARGIN = 15.0
 # points are uncorrelated with all others, so that the kernel is close to white noise. Then s and σ²
 # cannot be distinguished, and the split into fit and complexity has no meaning.
 _SHORTEST = 0.5
+# The same where σ² is kept, so that white noise of the kernel is distinguished from it.
+_SHORTEST_BESIDE_NOISE = 0.1
 
 
 class _Lengthscales:
@@ -79,10 +81,11 @@ def search_lengthscale(
 ) -> ProfileMaximum:
     """Maximise the evidence of every task over log ℓ; see `profile_search.search_profile`.
 
-    The range is from half the median nearest-neighbour distance to a thousand times the typical
-    distance between points. Finite ends of a constraint on the kernel's length-scale replace these
-    limits. Spectra of at most 120 of the points first cover the whole range and the kernel's own
-    length-scale. The spectra of all points then start at the local maxima that they show.
+    The range is from half the median nearest-neighbour distance (a tenth where σ² is kept) to a
+    thousand times the typical distance between points. Finite ends of a constraint on the kernel's
+    length-scale replace these limits. Spectra of at most 120 of the points first cover the whole
+    range and the kernel's own length-scale. The spectra of all points then start at the local
+    maxima that they show.
 
     Args:
         gram: kernel on the inputs.
@@ -94,7 +97,8 @@ def search_lengthscale(
     x = gram.active(gram.x)
     own = float(gram.start())
     typical = kernels.typical_distance(x) or math.exp(own)
-    low, high = _range(gram, x, typical)
+    share = _SHORTEST if noise is None else _SHORTEST_BESIDE_NOISE
+    low, high = _range(gram, share * nearest_distance(x, typical), typical)
     if starts == 1:
         first = [min(max(own, low), high)]
     else:
@@ -153,16 +157,16 @@ def _profile(
     return np.where(np.isfinite(values), values, -np.inf)
 
 
-def _range(gram: LengthscaleGram, x: Tensor, typical: float) -> tuple[float, float]:
+def _range(gram: LengthscaleGram, shortest: float, typical: float) -> tuple[float, float]:
     """Lower and upper end of the searched range of log ℓ.
 
     Args:
         gram: kernel on the inputs.
-        x: the columns of the inputs that the kernel uses, (n, d').
+        shortest: smallest length-scale where the kernel has no constraint.
         typical: typical distance between points.
     """
     low, high = limits(gram)
-    low = low if low > -math.inf else math.log(_SHORTEST * nearest_distance(x, typical))
+    low = low if low > -math.inf else math.log(shortest)
     high = high if high < math.inf else math.log(_LONGEST * typical)
     return min(low, high), max(low, high)
 

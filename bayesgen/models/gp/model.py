@@ -217,6 +217,7 @@ class GaussianProcess(Generic[P]):
             with torch.inference_mode(False):
                 return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
         x, y = checks.owned(checks.inputs("x", x)), checks.owned(checks.as_tensor("y", y))
+        _check_span(x)
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         with reporting(progress, "hyperparameters", _LATE) as report:
             if self.likelihood is not None:
@@ -283,6 +284,7 @@ class GaussianProcess(Generic[P]):
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x must have shape (B, n, d), none of them 0, got {tuple(x.shape)}")
+        _check_span(x)
         zero = means.is_zero(self.mean)
         one_noise = self.noise is None or self.noise.ndim == 0
         if self.likelihood is not None or self.engine is not None or not zero or not one_noise:
@@ -459,3 +461,14 @@ class GaussianProcess(Generic[P]):
 
     def __repr__(self) -> str:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
+
+
+def _check_span(x: Tensor) -> None:
+    """Check that squared distances of inputs (..., n, d) do not overflow."""
+    size, limit = x.abs().flatten(0, -2).amax(0), torch.finfo(x.dtype).max ** 0.48
+    if (size > limit).any():
+        column = int(size.argmax())
+        raise ValueError(
+            f"x must not exceed {limit:.0e}, so that squares are finite in {x.dtype}, got "
+            f"{float(size[column]):.3g} in column {column}: divide the column by a constant"
+        )

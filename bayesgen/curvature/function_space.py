@@ -91,8 +91,7 @@ class DualGGN(Curvature):
             [self._trace(inverse, g) for g in range(self.prior.count)]
         )
         if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
-            ones = inverse.new_ones(len(inverse), 1)
-            top = solvers.largest_eigenvalue(partial(self._product, precision), ones)
+            top = solvers.largest_eigenvalue(partial(self._product, precision), inverse)
             norm = solvers.rounding_norm(len(inverse), top, inverse.dtype)
             error = norm * inverse.diagonal().sum()
         else:

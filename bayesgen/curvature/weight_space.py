@@ -107,8 +107,7 @@ class Dense(Curvature):
                 2 * R.diagonal().abs().log().sum(),
                 self.prior.sums(1 - inverse),
             )
-            ones = R.new_ones(P, 1)
-            top = R.new_tensor(solvers.largest_eigenvalue(lambda v: R.mT @ (R @ v) - v, ones))
+            top = R.new_tensor(solvers.largest_eigenvalue(lambda v: R.mT @ (R @ v) - v, R))
         if self._root is None:
             error = P**0.5 * eps * top * inverse.sum()
         else:  # Σ √λ/(1 + λ) ≤ √(Σ λ/(1 + λ) Σ 1/(1 + λ))

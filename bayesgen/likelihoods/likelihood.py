@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesgen._internal import checks, deprecation
+from bayesgen.likelihoods.mixture import LatentMixture, log_expectation
 
 _NAMED: dict[str, Callable[[], Likelihood]] = {}
 
@@ -61,6 +62,8 @@ class Likelihood(ABC):
         labels: whether y are class labels, for which the 0–1 loss and guessing are defined.
         coupled: whether the latent functions of one row are coupled, as those of a softmax are.
         one_output: whether targets have at most one column, so that (B, n) is a batch of tasks.
+        log_concave: whether log p(y | f) is concave in f. If it is not, there may be several modes,
+            and Newton's method starts from several points.
         gaussian_noise: whether log p(y | f) = −½(y − f)²/σ² up to a constant, so that its
             curvature in f is 1/σ².
     """
@@ -71,6 +74,7 @@ class Likelihood(ABC):
     labels = False
     coupled = False
     one_output = False
+    log_concave = False
     gaussian_noise = False
 
     @property
@@ -228,7 +232,8 @@ class LikelihoodDerivatives(NamedTuple):
 class Separable(Likelihood):
     """A likelihood in which each output of a row depends on its own latent value.
 
-    A subclass needs `observe` and `element`; derivatives follow by automatic differentiation.
+    A subclass needs `targets`, `observe` and `element`. Derivatives follow by automatic
+    differentiation, and predictions by quadrature.
     """
 
     @abstractmethod
@@ -251,6 +256,46 @@ class Separable(Likelihood):
                 )
                 parts.append(part)
         return LikelihoodDerivatives(*(part.detach() for part in parts))
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """Distribution of new observations with f ~ N(mean, covariance) integrated out."""
+        return LatentMixture(self, mean, covariance)
+
+    def focus(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Place and width of log p(y | f) as a function of f, element by element.
+
+        They guide the quadrature of predictions. By default the place is the target, or the
+        logarithm of a count, and the width is that of the curvature there.
+        """
+        place = torch.zeros_like(y) if self.labels else self.latent_guess(y)
+        curvature = self.curvature(y, place)
+        return place, torch.where(curvature > 0, curvature, torch.ones_like(y)).rsqrt()
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of new observations with f ~ N(mean, variance), by quadrature.
+
+        The mean of observations given f must grow less than exponentially, or be given in closed
+        form by an own method.
+        """
+
+        def average(values: Callable[[Tensor], Tensor]) -> Tensor:
+            up, down = (
+                log_expectation(lambda f, s=s: (s * values(f)).clamp(min=0).log(), mean, variance)
+                for s in (1, -1)
+            )
+            return up.exp() - down.exp()
+
+        centre = average(lambda f: self.observe(f).mean)
+        shifted = average(lambda f: self.observe(f).variance + self.observe(f).mean.square())
+        return centre, shifted - centre.square()
+
+    def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
+        """Probability of an observation of at most y given f, element by element."""
+        return self.observe(f).cdf(y)
+
+    def draw(self, f: Tensor) -> Tensor:
+        """One observation for each latent value."""
+        return self.observe(f).sample()
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         """Curvature of each row, which is diagonal; see `Likelihood.roots`."""

@@ -29,6 +29,7 @@ class Softmax(Likelihood):
     name = "softmax"
     labels = True
     coupled = True
+    log_concave = True
 
     def __init__(
         self, num_classes: int | None = None, *, samples: int = 1000, seed: int = 0

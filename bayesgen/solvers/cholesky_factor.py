@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.evidence import Evidence, EvidenceParts
-from bayesgen.solvers.eigen import POWER_STEPS, rounding_norm
+from bayesgen.solvers.eigen import largest_eigenvalue, rounding_norm
 
 # Rows processed at a time in a pass over an (n, n) matrix.
 _BLOCK = 256
@@ -46,10 +46,7 @@ class Factor:
 
     def norm(self) -> float:
         """Largest eigenvalue of A, estimated from below by power iterations."""
-        v = self.lower.new_ones(self.lower.shape[0], 1)
-        for _ in range(POWER_STEPS):
-            v = self.lower @ (self.lower.mT @ (v / v.norm()))
-        return float(v.norm())
+        return largest_eigenvalue(lambda v: self.lower @ (self.lower.mT @ v), self.lower)
 
     def inverse(self) -> Tensor:
         """The inverse A⁻¹, (n, n)."""

@@ -72,15 +72,27 @@ def rounding_norm(n: int, largest: float, dtype: torch.dtype) -> float:
     return math.sqrt(n) * torch.finfo(dtype).eps * largest
 
 
-def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], start: Tensor) -> float:
+def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], like: Tensor) -> float:
     """Largest eigenvalue of a PSD operator, estimated from below by eight power iterations.
+
+    The iterations start from a constant vector plus a fixed normal draw. A constant vector alone
+    may be an eigenvector of a small eigenvalue, as where the rows of the operator sum to zero.
 
     Args:
         multiply: function v (n, 1) → Av.
-        start: starting vector, (n, 1).
+        like: tensor with n rows, whose dtype and device v has.
+
+    Example:
+        >>> centred = torch.eye(3, dtype=torch.float64) - 1 / 3
+        >>> round(largest_eigenvalue(lambda v: centred @ v, centred), 6)
+        1.0
     """
-    v, size = start, 0.0
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randn(len(like), 1, generator=generator, dtype=torch.float64)
+    v, size = (1 + draw).to(like), 0.0
     for _ in range(POWER_STEPS):
         v = multiply(v / v.norm())
         size = float(v.norm())
+        if size == 0:  # the operator is zero
+            break
     return size

@@ -15,17 +15,18 @@ from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.latent import Mode
-from bayesgen.models.latent.objective import LaplaceEvidence
-from bayesgen.models.latent.posterior import LatentSetting
+from bayesgen.models.latent.objective import LaplaceEvidence, Start
+from bayesgen.models.latent.setting import LatentFit, LatentSetting
 from bayesgen.models.search import multistart
 from bayesgen.models.search.ascent import Box, Stop
 from bayesgen.models.search.draws import Draws
 from bayesgen.models.search.inputs import InputScales
 from bayesgen.models.search.landscape import Landscape
-from bayesgen.models.search.multistart import LocalMaximum, Rung
+from bayesgen.models.search.multistart import Rung
 from bayesgen.models.search.space import (
     Space,
     kernel_box,
+    log_variances,
     mean_diagonal,
     noise_box,
     positive_mean_square,
@@ -44,7 +45,10 @@ _STEPS = 60
 # Outputscales that are tried, in units of the variance of a rough guess of the latent values.
 _SCALES = (0.3, 3.0, 30.0)
 # Shares of noise that are tried where the likelihood has a noise variance.
-_NOISES = (0.01, 0.3)
+_NOISES = (1e-4, 0.01, 0.3)
+# Largest number of times that the search continues from a better mode of the latent functions, and
+# the gain in nats that is worth it.
+_AGAIN, _GAIN = 3, 0.01
 
 
 class LaplaceObjective:
@@ -61,7 +65,7 @@ class LaplaceObjective:
     def __init__(self, gram: Gram, likelihood: Likelihood, y: Tensor) -> None:
         self.evidence = LaplaceEvidence(gram, likelihood, y)
         self.likelihood, self.y, self.size = likelihood, y, len(y)
-        self._known: list[tuple[np.ndarray, list[Tensor]]] = []
+        self._known: list[tuple[np.ndarray, list[Start]]] = []
 
     def split(self, z: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
         """Kernel parameters, outputscale and log noise at z (P,)."""
@@ -92,6 +96,10 @@ class LaplaceObjective:
             nearest = min(self._known, key=lambda item: float(np.abs(item[0] - z).max()))
             self.evidence.start_from(nearest[1])
 
+    def only_from(self, z: np.ndarray, modes: list[Mode]) -> None:
+        """Let Newton's method start next from these modes at z, and forget all others."""
+        self._known = [(z, [Start(m.f, m.a) for m in modes])]
+
     def values(self, z: np.ndarray) -> np.ndarray:
         """Values (S,) at z (S, P), NaN where there is none."""
         try:
@@ -104,15 +112,18 @@ class LaplaceObjective:
 
 
 class LaplaceSearch:
-    """The search of all tasks of one prior covariance, which share the draws of its parameters.
+    """The search of one task over the hyperparameters of one prior covariance.
+
+    Scales and noises start relative to the size of the targets, and their ranges are relative to
+    it, so that the search does not depend on the unit of real targets.
 
     Args:
         gram: prior covariance on the inputs.
         likelihood: likelihood of the targets.
-        y: targets in the likelihood's inner form, (B, n, C).
+        y: targets in the likelihood's inner form, (n, C).
         scale: outputscale to keep or to start from.
         free: hyperparameters to learn.
-        starts: number of starts that are climbed; with 1, only the given values are.
+        starts: number of starts that are climbed; with 1, only the given kernel is.
         seed: seed of the draws.
     """
 
@@ -128,15 +139,13 @@ class LaplaceSearch:
     ) -> None:
         self.gram, self.likelihood, self.y, self.free = gram, likelihood, y, free
         self.starts, self.seed = starts, seed
-        guesses = torch.stack([likelihood.latent_guess(task) for task in y])
-        self.inputs = InputScales(gram.x, guesses)
-        # Latent values of labels and counts are of order 1; those of real targets have their unit.
-        self.unit = _typical_square(guesses) if likelihood.density else 1.0
+        guess = likelihood.latent_guess(y)
+        self.inputs = InputScales(gram.x, guess)
+        self.unit = _unit(likelihood, guess)
         self.noise = None if likelihood.log_noise is None else float(likelihood.log_noise)
         theta = gram.start().double().cpu().numpy()
         log_noise = [] if self.noise is None else [self.noise]
         self.start = np.array([*theta, math.log(scale), *log_noise])
-        self.variance = mean_diagonal(gram)
         self.space = self._space()
 
     def _space(self) -> Space:
@@ -148,7 +157,7 @@ class LaplaceSearch:
         else:
             rescaled, (low, high) = None, self._decays()
         learn_scale = free.scale and rescaled is None
-        s_box = scale_box(self.unit, self.variance, self.inputs)
+        s_box = scale_box(self.unit, mean_diagonal(self.gram), self.inputs)
         ends = [s_box] + ([] if self.noise is None else [noise_box(self.unit)])
         learn = [free.kernel] * p + [learn_scale] + [free.noise] * (len(ends) - 1)
         box = Box(
@@ -156,7 +165,7 @@ class LaplaceSearch:
             np.array([*low, *(end[0] for end in ends)]),
             np.array([*high, *(end[1] for end in ends)]),
         )
-        return Space(box, rescaled, p)
+        return Space(box, [p] if learn_scale else rescaled, p)
 
     def _decays(self) -> tuple[np.ndarray, np.ndarray]:
         """The box of θ of a linear model, which is the range of decays that its prior has."""
@@ -167,61 +176,78 @@ class LaplaceSearch:
         points = [prior.coordinate(v) for v in prior.search]
         return np.array([min(points)]), np.array([max(points)])
 
-    def best(
-        self, b: int, progress: Progress | None = None
-    ) -> tuple[LatentSetting, list[Mode], list[LocalMaximum]]:
-        """The setting of largest Laplace evidence of one task, and the modes of the search.
+    def best(self, number: int = 0, tasks: int = 1, progress: Progress | None = None) -> LatentFit:
+        """The setting of largest Laplace evidence, and the modes there.
 
-        Returns:
-            The setting, the modes of the latent functions there, and the local maxima of the
-            evidence, the best first.
+        Climbs follow one mode of the latent functions. Where another mode is better at the end of
+        the search, the search continues from there.
+
+        Args:
+            number: number of the task, for progress reports.
+            tasks: number of all tasks.
+            progress: called as progress(done, expected, what).
 
         Raises:
             ValueError, NotConvergedError: no mode was found from any start.
         """
-        whole = LaplaceObjective(self.gram, self.likelihood, self.y[b])
-        if not self.space.box.learn.any():
+        whole = LaplaceObjective(self.gram, self.likelihood, self.y)
+        box = self.space.box
+        if not box.learn.any():
             at = whole.split(self.start)
-            return LatentSetting(self.gram, *at), whole.evidence.modes(*at), []
-        candidates, kept, rungs = self._prepared(b, whole)
-        report = multistart.reporter(progress, b, len(self.y), _STEPS)
-        found = multistart.search(candidates, kept, rungs, self.space.box, report)
-        at = whole.split(found[0].point)
-        whole.start_near(found[0].point)
-        return LatentSetting(self.gram, *at), whole.evidence.modes(*at), found
-
-    def landscape(self, modes: list[LocalMaximum]) -> Landscape | None:
-        """The landscape of the modes that `best` found, or None where nothing was searched."""
-        return Landscape(modes, self.space.box.at_bound(modes[0].point)) if modes else None
+            return LatentFit(LatentSetting(self.gram, *at), *whole.evidence.modes(*at), None)
+        candidates, kept, rungs = self._prepared(whole)
+        report = multistart.reporter(progress, number, tasks, _STEPS)
+        found = multistart.search(candidates, kept, rungs, box, report)
+        for _ in range(_AGAIN + 1):
+            point = found[0].point
+            at = whole.split(point)
+            whole.start_near(point)
+            modes, different = whole.evidence.modes(*at)
+            fit = LatentFit(
+                LatentSetting(self.gram, *at),
+                modes,
+                different,
+                Landscape(found, box.at_bound(point)),
+            )
+            if fit.log_evidence < found[0].value + _GAIN:
+                break
+            whole.only_from(point, modes)
+            again = multistart.search([], [point], [Rung(whole, 0, _CLOSE)], box, report)
+            found = sorted([*again, *found], key=lambda mode: -mode.value)
+        return fit
 
     def _prepared(
-        self, b: int, whole: LaplaceObjective
+        self, whole: LaplaceObjective
     ) -> tuple[list[np.ndarray], list[np.ndarray], list[Rung]]:
-        """Candidates in falling order, the given start, and the stages of one task."""
+        """Candidates in falling order, the given start, and the stages."""
         box = self.space.box
+        own = self._with_scales(self.start[None])
+        # The sizes of a user's kernel have the unit of latent values, which labels and counts fix.
+        given = [] if self.likelihood.density else [box.clip(self.start)]
         if self.starts == 1:
-            return [], [box.clip(self.start)], [Rung(whole, 0, _CLOSE)]
-        few, near = self._few(b, whole)
+            kept = given or [own[_highest(whole.values(own))]]
+            return [], kept, [Rung(whole, 0, _CLOSE)]
+        few, near = self._few(whole)
         drawn = self._drawn()
         if isinstance(few, KernelGram):
             drawn = self._by_guess(few, near.y, drawn)[: _RANKED * self.starts]
-        others, given = self._with_scales(drawn), self._with_scales(self.start[None])
-        tried = np.concatenate([others, given])
+        others = self._with_scales(drawn)
+        tried = np.concatenate([others, own])
         values = near.values(tried)
         values = np.where(np.isfinite(values), values, -np.inf)
-        own = len(others) + int(np.argmax(values[len(others) :]))
+        given.append(own[_highest(values[len(others) :])])
         order = np.argsort(-values, kind="stable")
         candidates = [tried[k] for k in order if values[k] > -np.inf]
         rungs = [Rung(near, self.starts, _ROUGH), Rung(whole, max(2, self.starts // 2), _CLOSE)]
-        return candidates, [box.clip(self.start), tried[own]], rungs
+        return candidates, given, rungs
 
-    def _few(self, b: int, whole: LaplaceObjective) -> tuple[Gram, LaplaceObjective]:
+    def _few(self, whole: LaplaceObjective) -> tuple[Gram, LaplaceObjective]:
         """The prior covariance and the objective on few of the points."""
         rows = subset(self.gram.x, _FEW, np.random.default_rng(self.seed))
         if rows is None or not isinstance(self.gram, KernelGram):
             return self.gram, whole
         few = self.gram.on(self.gram.x[rows])
-        return few, LaplaceObjective(few, self.likelihood, self.y[b][rows])
+        return few, LaplaceObjective(few, self.likelihood, self.y[rows])
 
     def _drawn(self) -> np.ndarray:
         """Draws of the settings, (N, P), with the given scale and noise."""
@@ -229,7 +255,7 @@ class LaplaceSearch:
         count = _SCREENED * self.starts if self.free.kernel and p else 1
         z = np.tile(self.start, (count, 1))
         if self.free.kernel and isinstance(gram, KernelGram):
-            variance = self.unit if self.space.rescaled is not None else 1.0
+            variance = 1.0 if self.space.box.learn[p] else self.unit
             draws = Draws(gram.coordinates, self.start[:p], self.inputs, variance, self.seed)
             z[:, :p] = draws.sample(count)
         elif self.free.kernel and isinstance(gram, FeatureGram) and p:
@@ -239,25 +265,24 @@ class LaplaceSearch:
         return self.space.box.clip(z)
 
     def _shifts(self) -> list[tuple[float, float | None]]:
-        """Logarithms of the factors of the scale, with log σ², that are tried with each kernel."""
-        box, p = self.space.box, self.space.size
-        scaled = bool(box.learn[p]) or self.space.rescaled is not None
-        scales = [math.log(v) for v in _SCALES] if scaled else [0.0]
+        """Logarithms of the size of the prior, with log σ², that are tried with each kernel."""
+        box, p, unit = self.space.box, self.space.size, math.log(self.unit)
+        scaled = self.space.rescaled is not None
+        scales = [unit + math.log(v) for v in _SCALES] if scaled else [0.0]
         noises: list[float | None] = [None]
         if self.noise is not None and box.learn[p + 1]:
-            noises = [math.log(v * self.unit) for v in _NOISES]
+            noises = [unit + math.log(v) for v in _NOISES]
         return [(s, noise) for s in scales for noise in noises]
 
     def _with_scales(self, drawn: np.ndarray) -> np.ndarray:
-        """Each draw with several outputscales and noises, (N · tries, P)."""
+        """Each draw with several sizes of the prior and noises, (N · tries, P)."""
         p, result = self.space.size, []
-        for z in drawn:
-            for shift, log_noise in self._shifts():
+        sizes = log_variances(self.gram, drawn[:, :p]) + drawn[:, p]
+        for z, size in zip(drawn, sizes, strict=True):
+            for log_scale, log_noise in self._shifts():
                 one = z.copy()
-                if self.space.box.learn[p]:
-                    one[p] = math.log(self.unit / self.variance) + shift
-                elif self.space.rescaled is not None:
-                    one[self.space.rescaled] += shift
+                if self.space.rescaled is not None:
+                    one[self.space.rescaled] += log_scale - size
                 if log_noise is not None:
                     one[p + 1] = log_noise
                 result.append(one)
@@ -284,6 +309,22 @@ class LaplaceSearch:
                 logdet = 2 * float(lower.diagonal().log().sum())
                 values[k] = max(values[k], -0.5 * C * (n * math.log(size) + logdet))
         return drawn[np.argsort(-values, kind="stable")]
+
+
+def _unit(likelihood: Likelihood, guess: Tensor) -> float:
+    """Typical square of the latent values, from a guess of them, (n, C).
+
+    Those of labels are of order 1. Those of counts are too, but for a common factor of the counts,
+    which a prior of mean zero takes for variance. Those of real targets have the targets' unit.
+    """
+    if likelihood.density:
+        return _typical_square(guess)
+    return 1.0 if likelihood.labels else max(1.0, positive_mean_square(guess))
+
+
+def _highest(values: np.ndarray) -> int:
+    """Index of the largest of some values, of which some may be NaN."""
+    return int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))
 
 
 def _typical_square(y: Tensor) -> float:

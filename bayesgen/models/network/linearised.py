@@ -18,7 +18,7 @@ from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
-from bayesgen.models.latent import CoupledCurvature, CoupledProblem, Mode, find
+from bayesgen.models.latent import CoupledCurvature, CoupledProblem, Mode, best
 from bayesgen.models.network.data import NetworkData
 from bayesgen.models.network.posterior import Linear, NetworkFit, NetworkPosterior
 from bayesgen.models.network.prior_precision import PrecisionSetting
@@ -153,7 +153,7 @@ def _rounding(
             return mode.a[rows] @ mode.a[rows].mT - mode.curvature.times(unit)[rows]
 
         return 0.5 * rounded.effect(block, precision)
-    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram.new_ones(len(gram), 1))
+    size = solvers.largest_eigenvalue(lambda v: gram @ v, gram)
     norm = len(gram) ** 0.5 * solvers.rounding_norm(len(gram), size, gram.dtype) / precision[0]
     trace = mode.curvature.trace()
     return 0.5 * norm * (mode.a.square().sum() + torch.minimum(trace, (slope * trace).sqrt()))
@@ -191,7 +191,8 @@ class _PrecisionSearch:
         """The mode at prior covariance e^log_scale times the Gram matrix."""
         if self._last is None or self._last[0] != log_scale:
             self._last = None  # frees the memory of its factor
-            found = find(self.gram * math.exp(log_scale), self.problem, self.a)
+            K = self.gram * math.exp(log_scale)
+            found = best(K, self.problem, [self.a, torch.zeros_like(self.a)])[0]
             self.a, self._last = found.a, (log_scale, found)
         return self._last[1]
 

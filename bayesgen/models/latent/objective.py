@@ -83,14 +83,8 @@ class LaplaceEvidence:
             ValueError: rounding leaves the value uncertain by more than 0.1 nats.
             NotConvergedError: no mode was found.
         """
-        K = self.gram.matrix(theta).mul_(scale)
-        likelihood = with_noise(self.likelihood, log_noise)
-        problems = latent.problems(likelihood, self.y)
-        found, _ = self._find(K, problems)
-        value = sum(float(m.evidence.log_marginal_likelihood) for m in found)
-        error = sum(float(m.evidence.error) for m in found)
-        if error > _UNSURE:
-            raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")
+        K, likelihood, problems, found = self._at(theta, scale, log_noise)
+        value = _checked(found)
         G = found[0].covariance_gradient()
         for other in found[1:]:
             G += other.covariance_gradient()
@@ -98,6 +92,19 @@ class LaplaceEvidence:
         if log_noise is not None:
             gradient.append(_noise_slope(K, problems, found, likelihood, log_noise))
         return value, np.array(gradient)
+
+    def value(self, theta: Tensor, scale: Tensor, log_noise: Tensor | None) -> float:
+        """The value alone, in nats; see `__call__` for the errors."""
+        return _checked(self._at(theta, scale, log_noise)[3])
+
+    def _at(
+        self, theta: Tensor, scale: Tensor, log_noise: Tensor | None
+    ) -> tuple[Tensor, Likelihood, list[latent.LatentProblem], list[Mode]]:
+        """The prior covariance, the likelihood, the problems and their modes at one setting."""
+        K = self.gram.matrix(theta).mul_(scale)
+        likelihood = with_noise(self.likelihood, log_noise)
+        problems = latent.problems(likelihood, self.y)
+        return K, likelihood, problems, self._find(K, problems)[0]
 
     def _find(
         self,
@@ -123,6 +130,14 @@ class LaplaceEvidence:
             found.append(mode)
         self._starts = [Start(m.f, m.a) for m in found]
         return found, most
+
+
+def _checked(found: list[Mode]) -> float:
+    """The summed log Z of independent problems in nats, if rounding leaves it certain."""
+    error = sum(float(m.evidence.error) for m in found)
+    if error > _UNSURE:
+        raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")
+    return sum(float(m.evidence.log_marginal_likelihood) for m in found)
 
 
 def _noise_slope(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +53,8 @@ _NOISES = (1e-4, 0.01, 0.3)
 # the gain in nats that is worth it.
 _AGAIN, _GAIN = 3, 0.01
 
+R = TypeVar("R")
+
 
 class LaplaceObjective:
     """Laplace's log marginal likelihood as a function of z = (θ, log s[, log σ²]).
@@ -79,16 +84,20 @@ class LaplaceObjective:
         values, gradients = np.full(len(z), np.nan), np.full(z.shape, np.nan)
         failure: Exception | None = None
         for k, one in enumerate(z):
-            self.start_near(one)
             try:
-                values[k], gradients[k] = self.evidence(*self.split(one))
+                values[k], gradients[k] = self._near(one, self.evidence)
             except (ValueError, NotConvergedError) as err:
                 failure = err
-                continue
-            self._known = [*self._known[-11:], (one, self.evidence.last)]
         if failure is not None and not np.isfinite(values).any():
             raise failure
         return values, gradients
+
+    def _near(self, z: np.ndarray, function: Callable[..., R]) -> R:
+        """The function of the setting at z, computed from the nearest of the last modes."""
+        self.start_near(z)
+        result = function(*self.split(z))
+        self._known = [*self._known[-11:], (z, self.evidence.last)]
+        return result
 
     def start_near(self, z: np.ndarray) -> None:
         """Let Newton's method start next from the mode at the nearest of the last points."""
@@ -102,10 +111,11 @@ class LaplaceObjective:
 
     def values(self, z: np.ndarray) -> np.ndarray:
         """Values (S,) at z (S, P), NaN where there is none."""
-        try:
-            return self(z)[0]
-        except (ValueError, NotConvergedError):
-            return np.full(len(z), np.nan)
+        result = np.full(len(z), np.nan)
+        for k, one in enumerate(z):
+            with contextlib.suppress(ValueError, NotConvergedError):
+                result[k] = self._near(one, self.evidence.value)
+        return result
 
     def curvatures(self, z: np.ndarray) -> None:
         """Laplace's evidence has no Fisher information in closed form."""

@@ -131,6 +131,19 @@ class Likelihood(ABC):
 
     # ------------------------------------------------------------------ class labels
 
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The classes of labels in the order of their numbers, or None where there are none yet."""
+        return None
+
+    def for_targets(self, y: Any) -> Likelihood:
+        """The likelihood for all targets of a fit, which may decide the classes of labels.
+
+        Raises:
+            TypeError, ValueError: the targets are not labels of this likelihood.
+        """
+        return self
+
     def num_guesses(self, outputs: int) -> int:
         """Number of classes that a network or process with this number of outputs chooses from.
 

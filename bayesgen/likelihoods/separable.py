@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch.distributions import (
 )
 
 from bayesgen._internal import checks
-from bayesgen.likelihoods.likelihood import LikelihoodDerivatives, Separable, named
+from bayesgen.likelihoods.labels import Classes, read
+from bayesgen.likelihoods.likelihood import Likelihood, LikelihoodDerivatives, Separable, named
 from bayesgen.likelihoods.mixture import log_expectation
 
 # Counts above this are evaluated by Stirling's series, whose error is below 1e-16 there.
@@ -80,7 +82,17 @@ class Gaussian(Separable):
 
 @named("bernoulli")
 class Bernoulli(Separable):
-    """Labels 0 and 1 with p(y = 1 | f) = 1/(1 + e^−f).
+    """Labels of two classes with p(y = second class | f) = 1/(1 + e^−f).
+
+    Labels 0 and 1 (or False and True) are these classes in this order. A fit of a process or a
+    linear model also takes two other labels, such as {1, 2}, {−1, 1} or strings: the first in
+    sorted order becomes 0 and the other 1.
+
+    Args:
+        classes: the two labels in order, integers or strings; None takes them from the data.
+
+    Raises:
+        ValueError: there are not two different classes.
 
     Source: Rasmussen & Williams (2006), section 3.4 and eq. 3.15.
 
@@ -96,15 +108,45 @@ class Bernoulli(Separable):
     one_output = True
     log_concave = True
 
-    def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Check labels 0/1 or booleans, (n,) or (B, n), and convert them to (B, n, 1)."""
-        y = self.observations("y", y, like)
-        if not ((y == 0) | (y == 1)).all():
+    def __init__(self, *, classes: Any = None) -> None:
+        self._classes = None if classes is None else self._two(Classes(classes))
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The two labels in order, or None where the data decide."""
+        return None if self._classes is None else self._classes.labels
+
+    def for_targets(self, y: Any) -> Likelihood:
+        """A Bernoulli likelihood with the classes of these labels, where none were given."""
+        if self._classes is not None:
+            return self
+        own = copy.copy(self)
+        own._classes = self._two(Classes.of(read(y, whole=True)))
+        return own
+
+    def for_outputs(self, outputs: int, shape: torch.Size) -> Likelihood:
+        """A Bernoulli likelihood of labels 0 and 1, if no others were given."""
+        own = copy.copy(super().for_outputs(outputs, shape))
+        assert isinstance(own, Bernoulli)
+        own._classes = own._classes or Classes((0, 1))
+        return own
+
+    @staticmethod
+    def _two(classes: Classes) -> Classes:
+        if len(classes) != 2:
             raise ValueError(
-                "y must hold labels 0 and 1 for a Bernoulli likelihood, got values from "
-                f"{float(y.min()):g} to {float(y.max()):g}; for more classes use softmax"
+                "y must hold labels 0 and 1, or two other classes, for a Bernoulli likelihood, got "
+                f"{len(classes)} classes: {classes}; for more classes use softmax"
             )
-        return y
+        return classes
+
+    def targets(self, y: Any, like: Tensor) -> Tensor:
+        """Check labels of two classes, (n,) or (B, n), and convert them to 0 and 1, (B, n, 1)."""
+        own = self.for_targets(y)
+        assert isinstance(own, Bernoulli)
+        assert own._classes is not None
+        codes = own._classes.encode(read(y, whole=True))
+        return self.observations("y", codes.to(like), like)
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
         """Log probability of each label, element by element."""

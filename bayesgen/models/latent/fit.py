@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from bayesgen._internal.progress import Progress
@@ -50,8 +51,9 @@ def best(
         NotConvergedError: no mode was found from any start for some task.
     """
     x = grams[0].x
+    likelihood = likelihood.for_targets(y)
     inner = likelihood.targets(y, x)
-    shape = torch.as_tensor(y).shape
+    shape = torch.Size(np.shape(y))
     # Real targets may have an axis of outputs; labels and counts have none.
     batched = len(shape) == (3 if likelihood.density else 2)
     observed = Observed(inner, shape, batched, likelihood)

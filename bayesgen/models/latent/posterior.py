@@ -37,7 +37,7 @@ class LaplacePosterior(Certified, Posterior):
 
     Attributes:
         evidence: Laplace's approximation of the `Evidence`, batch shape () or (B,).
-        likelihood: the likelihood as it was given.
+        likelihood: the likelihood, with the classes of labels set.
         steps: number of Newton steps at the last setting, for each task.
         gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ at the mode, for each task.
         different_modes: number of different modes of the latent functions that were found for each
@@ -67,6 +67,19 @@ class LaplacePosterior(Certified, Posterior):
         self.different_modes = [found.different for found in fits]
 
     # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The classes of the labels, in the order of the columns of predicted probabilities.
+
+        Of a Bernoulli likelihood, `predict(x).probs` is the probability of the second class.
+
+        Raises:
+            AttributeError: the targets are not labels.
+        """
+        if self.likelihood.classes is None:
+            raise AttributeError(f"a {self.likelihood.name} likelihood has no classes")
+        return self.likelihood.classes
 
     @property
     def scale(self) -> Tensor:
@@ -221,6 +234,9 @@ class LaplacePosterior(Certified, Posterior):
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__}({self.likelihood.name}, {self.evidence!r}"
+        labels = self.likelihood.classes
+        if labels is not None and labels != tuple(range(len(labels))):
+            text += f", classes {labels}"
         if max(self.different_modes) > 1:
             text += f"; the best of up to {max(self.different_modes)} modes of the latent functions"
         return text + ")"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayesgen.likelihoods.likelihood import Separable
 from bayesgen.models.latent.newton import LatentCurvature, factorise
+from bayesgen.models.search.space import positive_mean_square
 
 # Shares of the points that starts for a likelihood with several modes leave out.
 _OUTLYING = (0.0, 0.2)
@@ -64,8 +65,8 @@ class SeparableProblem:
 
     def _annealed(self, K: Tensor, weight: Tensor, target: Tensor) -> Tensor:
         """A regression reweighted at falling noise, from the size of the targets to the given."""
-        least = float((1 / weight).min().clamp(min=1e-290).log())
-        largest = max(float(target.square().mean().clamp(min=1e-290).log()), least)
+        least = -math.log(float(weight.max()))
+        largest = max(math.log(positive_mean_square(target)), least)
         a = torch.zeros_like(target)
         for step in range(_LEVELS):
             level = math.exp(largest + (least - largest) * step / (_LEVELS - 1))

@@ -113,7 +113,7 @@ def log_variances(gram: Gram, theta: np.ndarray) -> np.ndarray:
         means = matrices.diagonal(dim1=-2, dim2=-1).mean(-1)
     else:
         means = torch.stack([gram.diagonal(one, some).mean() for one in settings])
-    return np.nan_to_num(means.clamp(min=1e-290).log().cpu().numpy())
+    return np.nan_to_num(means.double().clamp(min=1e-290).log().cpu().numpy())
 
 
 def noise_box(mean_square: float) -> tuple[float, float]:

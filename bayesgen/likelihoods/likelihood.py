@@ -64,6 +64,9 @@ class Likelihood(ABC):
         one_output: whether targets have at most one column, so that (B, n) is a batch of tasks.
         log_concave: whether log p(y | f) is concave in f. If it is not, there may be several modes,
             and Newton's method starts from several points.
+        skewed: whether predictions correct the normal posterior of the latent values for its
+            skewness; see `bayesgen.models.latent.skewness`. It is for separable likelihoods of one
+            output.
         gaussian_noise: whether log p(y | f) = −½(y − f)²/σ² up to a constant, so that its
             curvature in f is 1/σ².
     """
@@ -75,6 +78,7 @@ class Likelihood(ABC):
     coupled = False
     one_output = False
     log_concave = False
+    skewed = False
     gaussian_noise = False
 
     @property
@@ -301,6 +305,11 @@ class Separable(Likelihood):
         centre = average(lambda f: self.observe(f).mean)
         shifted = average(lambda f: self.observe(f).variance + self.observe(f).mean.square())
         return centre, shifted - centre.square()
+
+    def log_raw_moments(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the first two moments of observations given f, for a positive mean."""
+        at = self.observe(f)
+        return at.mean.log(), (at.variance + at.mean.square()).log()
 
     def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
         """Probability of an observation of at most y given f, element by element."""

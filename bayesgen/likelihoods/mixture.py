@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ _DOUBLINGS = 120
 _POINTS, _ZOOMS = 17, 14
 # Largest number of values of an integrand at a time.
 _ENTRIES = 2**21
+# Points of the grid on which a corrected density is drawn from.
+_GRID = 4001
 
 
 class Observation(Protocol):
@@ -45,11 +47,27 @@ class Observation(Protocol):
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of observations with f ~ N(mean, variance), element by element."""
 
+    def log_raw_moments(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the first two moments of observations given f."""
+
     def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
         """Probability of an observation of at most y given f, element by element."""
 
     def draw(self, f: Tensor) -> Tensor:
         """One observation for each latent value."""
+
+
+class Correction(Protocol):
+    """Factors of the normal densities of some latent values, which need not be normalised."""
+
+    # Number of values that each factor takes.
+    width: int
+
+    def __call__(self, index: Tensor, z: Tensor) -> Tensor:
+        """Logarithm of the factors of latent values `index` (k,) at standardised z (k, Q)."""
+
+    def scale(self, index: Tensor) -> Tensor:
+        """Distance in z within which the logarithm may change by about its own size, (k, 1)."""
 
 
 class LatentMixture(Distribution):
@@ -63,6 +81,8 @@ class LatentMixture(Distribution):
         likelihood: likelihood with one latent value for each observation.
         mean: latent means m, of any shape.
         variance: latent variances v ≥ 0, of the same shape.
+        correction: factors of the normal densities, in the flat order of the means; None leaves the
+            densities normal.
 
     Attributes:
         loc: latent means.
@@ -82,10 +102,12 @@ class LatentMixture(Distribution):
         likelihood: Observation,
         mean: Tensor,
         variance: Tensor,
+        correction: Correction | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        self.likelihood = likelihood
+        self.likelihood, self.correction = likelihood, correction
         self.loc, self.latent_variance = torch.broadcast_tensors(mean, variance.clamp(min=0))
+        self._index = torch.arange(self.loc.numel(), device=mean.device).reshape(self.loc.shape)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property
@@ -96,26 +118,90 @@ class LatentMixture(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> LatentMixture:
         """The same distributions, in a larger batch shape."""
         shape = torch.Size(batch_shape)
-        return LatentMixture(
-            self.likelihood, self.loc.expand(shape), self.latent_variance.expand(shape)
+        own = LatentMixture(
+            self.likelihood,
+            self.loc.expand(shape),
+            self.latent_variance.expand(shape),
+            self.correction,
         )
+        own._index = self._index.expand(shape)
+        return own
 
     @property
     def mean(self) -> Tensor:
         """Mean of an observation; infinite or NaN where it does not exist."""
-        return self.likelihood.moments(self.loc, self.latent_variance)[0]
+        if self.correction is None:
+            return self.likelihood.moments(self.loc, self.latent_variance)[0]
+        return self._log_moment(0).exp()
 
     @property
     def variance(self) -> Tensor:
         """Variance of an observation; infinite or NaN where it does not exist."""
-        return self.likelihood.moments(self.loc, self.latent_variance)[1]
+        if self.correction is None:
+            return self.likelihood.moments(self.loc, self.latent_variance)[1]
+        first, second = self._log_moment(0), self._log_moment(1)
+        return second.exp() * -torch.expm1((2 * first - second).clamp(max=0))
+
+    def _log_moment(self, order: int) -> Tensor:
+        zero = torch.zeros_like(self.loc)
+        return self._average(
+            lambda _, f: self.likelihood.log_raw_moments(f)[order], zero, (zero, zero + 1)
+        )
+
+    def _average(
+        self,
+        log_g: Callable[[Tensor, Tensor], Tensor],
+        value: Tensor,
+        focus: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """The logarithm of E[g(y, f)], element by element."""
+        if self.correction is None:
+            return _over(log_g, value, self.loc, self.latent_variance, focus)
+        corrected = (self._index, self.correction)
+        result = _over(log_g, value, self.loc, self.latent_variance, focus, corrected)
+        return result - self._log_norm
+
+    @cached_property
+    def _log_norm(self) -> Tensor:
+        """Logarithm of the integral of the corrected density, of the batch shape."""
+        zero = torch.zeros_like(self.loc)
+        return _over(
+            lambda _, f: torch.zeros_like(f),
+            zero,
+            self.loc,
+            self.latent_variance,
+            (self.loc, self.latent_variance.clamp(min=1e-280).sqrt()),
+            (self._index, self.correction) if self.correction is not None else None,
+        )
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (as in torch)
         """Draw latent values and an observation for each."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
-            z = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+            if self.correction is None:
+                z = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+            else:
+                z = self._draw_corrected(shape)
             return self.likelihood.draw(self.loc + self.latent_variance.sqrt() * z)
+
+    def _draw_corrected(self, shape: torch.Size) -> Tensor:
+        """Standardised latent values by inversion of their distribution function on a fine grid."""
+        assert self.correction is not None
+        index = self._index.reshape(-1)
+        grid = torch.linspace(-_REACH, _REACH, _GRID, dtype=torch.float64, device=index.device)
+        draws = torch.rand(shape, dtype=torch.float64, device=index.device)
+        draws = draws.reshape(-1, len(index))
+        columns = []
+        for k in range(len(index)):
+            z = grid[None]
+            logs = self.correction(index[k : k + 1], z) - 0.5 * z.square()
+            cumulative = (logs - logs.max()).exp().cumsum(-1)[0]
+            cumulative = cumulative / cumulative[-1]
+            right = torch.searchsorted(cumulative, draws[:, k]).clamp(1, _GRID - 1)
+            low, high = cumulative[right - 1], cumulative[right]
+            share = (draws[:, k] - low) / (high - low).clamp(min=1e-300)
+            columns.append(grid[right] - (1 - share.clamp(0, 1)) * (grid[1] - grid[0]))
+        return torch.stack(columns, 1).reshape(shape).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density or log probability of observations, in nats."""
@@ -123,24 +209,14 @@ class LatentMixture(Distribution):
             self._validate_sample(value)
         value = torch.as_tensor(value, device=self.loc.device).to(self.loc.dtype)
         focus = self.likelihood.focus(value.double())
-        return _over(
-            lambda y, f: self.likelihood.element(y, f),
-            value,
-            self.loc,
-            self.latent_variance,
-            focus,
-        )
+        return self._average(self.likelihood.element, value, focus)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of an observation of at most `value`."""
         value = torch.as_tensor(value, device=self.loc.device).to(self.loc.dtype)
         focus = self.likelihood.focus(value.double())
-        logs = _over(
-            lambda y, f: self.likelihood.cumulative(y, f).clamp(min=0).log(),
-            value,
-            self.loc,
-            self.latent_variance,
-            focus,
+        logs = self._average(
+            lambda y, f: self.likelihood.cumulative(y, f).clamp(min=0).log(), value, focus
         )
         return logs.exp().clamp(max=1)
 
@@ -177,11 +253,14 @@ def _over(
     mean: Tensor,
     variance: Tensor,
     focus: tuple[Tensor, Tensor],
+    corrected: tuple[Tensor, Correction] | None = None,
 ) -> Tensor:
     """The logarithm of E[g(y, f)], element by element, in float64 and in blocks of elements."""
+    index, correction = (None, None) if corrected is None else corrected
     given = torch.broadcast_tensors(value, mean, variance, *focus)
     shape = given[0].shape
     y, m, v, centre, width = (part.double().reshape(-1) for part in given)
+    places = None if index is None else index.expand(shape).reshape(-1)
     result = [m.new_zeros(0)]
     start = 0
     with torch.no_grad():
@@ -189,16 +268,25 @@ def _over(
         place = ((centre - m) / sd).clamp(-1e150, 1e150)
         scale = (width / sd).clamp(1e-30, 1e150)
         doublings = _doublings(place, scale)
-    each = max(1, _ENTRIES // (_NODES * (6 * int(_REACH / _PANEL) + 4 * doublings)))
+    entries = _NODES * (6 * int(_REACH / _PANEL) + 4 * doublings)
+    if correction is not None:
+        entries *= 2 * correction.width
+    each = max(1, _ENTRIES // entries)
     while start < len(y):
         some = slice(start, start + each)
         root = v[some].clamp(min=1e-280).sqrt()[:, None]
 
         def log_integrand(z: Tensor, some: slice = some, root: Tensor = root) -> Tensor:
-            return log_g(y[some, None], m[some, None] + root * z) - 0.5 * z.square()
+            logs = log_g(y[some, None], m[some, None] + root * z) - 0.5 * z.square()
+            if correction is None or places is None:
+                return logs
+            return logs + correction(places[some], z)
 
+        marks = [(place[some, None], scale[some, None])]
+        if correction is not None and places is not None:
+            marks += _changes(correction, places[some])
         with torch.no_grad():
-            z, weights = _rule(log_integrand, place[some, None], scale[some, None], doublings)
+            z, weights = _rule(log_integrand, marks, doublings)
         total = (log_integrand(z) + weights).logsumexp(-1)
         result.append(total - 0.5 * math.log(2 * math.pi))
         start += each
@@ -214,14 +302,22 @@ def _doublings(place: Tensor, scale: Tensor) -> int:
 
 
 def _rule(
-    log_integrand: Callable[[Tensor], Tensor], place: Tensor, scale: Tensor, doublings: int
+    log_integrand: Callable[[Tensor], Tensor],
+    places: list[tuple[Tensor, Tensor]],
+    doublings: int,
 ) -> tuple[Tensor, Tensor]:
-    """Nodes z and logarithms of weights, (k, Q), for k integrands with one place (k, 1) each."""
-    zero, one = torch.zeros_like(place), torch.ones_like(place)
-    marks = [_edges(zero, one, doublings), _edges(place, scale, doublings)]
-    low = torch.minimum(-_REACH * one, place - _REACH * scale)
-    high = torch.maximum(_REACH * one, place + _REACH * scale)
-    edges = torch.cat(marks, -1).clamp(low, high).sort(-1).values
+    """Nodes z and logarithms of weights, (k, Q), for k integrands.
+
+    Args:
+        log_integrand: logarithm of the integrands at z (k, Q).
+        places: places at which they change, with their scales, (k, 1) each.
+        doublings: number of times that panels double around each place.
+    """
+    zero, one = torch.zeros_like(places[0][0]), torch.ones_like(places[0][0])
+    marks = [_edges(at, scale, doublings) for at, scale in [(zero, one), *places]]
+    ends = [_REACH * one, *(at.abs() + _REACH * scale for at, scale in places)]
+    far = torch.cat(ends, -1).max(-1, keepdim=True).values
+    edges = torch.cat(marks, -1).clamp(-far, far).sort(-1).values
     peak, width = _peak(log_integrand, edges)
     low = torch.minimum(-_REACH * one, peak - _REACH * width)
     high = torch.maximum(_REACH * one, peak + _REACH * width)
@@ -232,6 +328,20 @@ def _rule(
     half = 0.5 * (b - a)
     z = a + half * (1 + nodes.to(edges))
     return z.flatten(1), (half * weights.to(edges)).log().flatten(1)
+
+
+def _changes(correction: Correction, index: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The places on either side of 0 at which a correction falls to e⁻¹, with its scale."""
+    scale = correction.scale(index)
+    found = []
+    for sign in (-1.0, 1.0):
+        low, high = torch.zeros_like(scale), torch.full_like(scale, _REACH)
+        for _ in range(40):
+            middle = 0.5 * (low + high)
+            fallen = correction(index, sign * middle) < -1
+            low, high = torch.where(fallen, low, middle), torch.where(fallen, middle, high)
+        found.append((sign * high, scale))
+    return found
 
 
 def _edges(place: Tensor, scale: Tensor, doublings: int) -> Tensor:

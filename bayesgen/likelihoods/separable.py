@@ -183,6 +183,14 @@ class Bernoulli(Separable):
 class Poisson(Separable):
     """Counts with y ~ Poisson(e^f).
 
+    The rate of a normal f has the mean e^{m + v/2}. At points that the data constrain, predictions
+    of a process or a linear model correct the normal posterior of f for its skewness (see
+    `bayesgen.models.latent.skewness`): where counts are zero, f has no lower limit, v is large, and
+    a normal posterior would give large rates a weight that the data exclude. Far from all data f
+    returns to its prior, and the mean rate to e^{v/2} of the prior, which is large where the prior
+    is wide. `predict(x, latent=True).mean.exp()` is the median of the rate under the normal
+    posterior.
+
     Example:
         >>> likelihood = Poisson()
         >>> f = torch.zeros(1, 1, 1, dtype=torch.float64)
@@ -193,6 +201,7 @@ class Poisson(Separable):
     name = "poisson"
     one_output = True
     log_concave = True
+    skewed = True
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Check counts 0, 1, 2 …, (n,) or (B, n), and convert them to (B, n, 1)."""
@@ -232,6 +241,10 @@ class Poisson(Separable):
         """Mean e^{m + v/2} and variance of counts, those of a log-normal rate."""
         rate = (mean + 0.5 * variance).exp()
         return rate, rate + rate.square() * torch.expm1(variance)
+
+    def log_raw_moments(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the first two moments e^f and e^f + e^2f."""
+        return f, torch.logaddexp(f, 2 * f)
 
     def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
         """Probability of at most y events, an incomplete gamma function of the rate."""
@@ -302,7 +315,8 @@ class StudentT(Separable):
         """Value and derivatives in closed form, in u = (y − f)/(√ν σ)."""
         log_unit = 0.5 * (self._log_noise(f) + math.log(self.df))
         inverse = (-log_unit).exp()
-        u = ((y - f) * inverse).clamp(-1e150, 1e150)
+        most = torch.finfo(f.dtype).max ** 0.45
+        u = ((y - f) * inverse).clamp(-most, most)
         width = 1 / (1 + u.square())
         first, second = u * width, (u.square() - 1) * width
         third = 2 * first * (u.square() - 3) * width * width

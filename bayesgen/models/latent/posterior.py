@@ -14,9 +14,11 @@ from bayesgen.covariance.gram import KernelGram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import combine
 from bayesgen.kernels.parameters import UNITS, VARIANCE
-from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
+from bayesgen.likelihoods.mixture import LatentMixture
 from bayesgen.models.latent import SoftmaxCurvature
 from bayesgen.models.latent.setting import LatentFit, LatentSetting
+from bayesgen.models.latent.skewness import SkewnessCorrection
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import (
@@ -138,7 +140,8 @@ class LaplacePosterior(Certified, Posterior):
         Args:
             x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
             latent: True gives the marginals of the latent functions as a Normal, without the
-                correlations between the classes of a softmax.
+                correlations between the classes of a softmax and without the correction for
+                skewness that predictions of counts have.
 
         Returns:
             A Bernoulli, a Categorical or a `bayesgen.likelihoods.LatentMixture`, of batch shape
@@ -168,7 +171,20 @@ class LaplacePosterior(Certified, Posterior):
                 "predict needs latent=True where the tasks of a batch have different noises; or "
                 "use posterior.task(b).predict"
             )
+        if own.skewed and isinstance(own, Separable):
+            slopes = torch.stack([self._slopes(b, x_new, v) for b, v in enumerate(covariance)])
+            f = torch.stack([found[0].f for found in self._modes])
+            correction = SkewnessCorrection(own, self.observed.y, f, slopes)
+            return LatentMixture(own, self._outputs(mean), self._outputs(covariance), correction)
         return own.predictive(self._outputs(mean), self._outputs(covariance))
+
+    def _slopes(self, b: int, x_new: Tensor, variance: Tensor) -> Tensor:
+        """Slopes Cov(f, f*)/√v of the training values of one task in new ones, (m, n)."""
+        s, found = self._settings[b], self._modes[b][0]
+        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
+        K = s.scale * s.gram.matrix(s.theta)
+        shared = (cross - K @ found.curvature.times(cross)).mT
+        return shared / variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
 
     # ------------------------------------------------------------------ draws for export
 

@@ -268,6 +268,9 @@ class Separable(Likelihood):
             value = self.element(y, f)
             parts = [value]
             for _ in range(3):
+                if not parts[-1].requires_grad:  # constant in f, piece by piece
+                    parts.append(torch.zeros_like(f))
+                    continue
                 (part,) = torch.autograd.grad(
                     parts[-1].sum(), f, create_graph=True, materialize_grads=True
                 )
@@ -296,10 +299,13 @@ class Separable(Likelihood):
         """
 
         def average(values: Callable[[Tensor], Tensor]) -> Tensor:
-            up, down = (
-                log_expectation(lambda f, s=s: (s * values(f)).clamp(min=0).log(), mean, variance)
-                for s in (1, -1)
-            )
+            def above(f: Tensor) -> Tensor:
+                return values(f).clamp(min=0).log()
+
+            def below(f: Tensor) -> Tensor:
+                return (-values(f)).clamp(min=0).log()
+
+            up, down = (log_expectation(part, mean, variance) for part in (above, below))
             return up.exp() - down.exp()
 
         centre = average(lambda f: self.observe(f).mean)

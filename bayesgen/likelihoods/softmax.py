@@ -129,7 +129,7 @@ class Softmax(Likelihood):
         return Categorical(logits=f)
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Categorical distribution with the probabilities E[softmax(f)] for f ~ N(mean, covariance).
+        """Categorical distribution with probabilities E[softmax(f)], f ~ N(mean, covariance).
 
         The covariance is (..., C, C). For two classes the integral over the difference of the
         latent functions is computed by quadrature. For more, the softmax is averaged over the

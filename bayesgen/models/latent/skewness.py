@@ -6,7 +6,7 @@ of the log likelihood give exactly −t²/2. The rest of the log likelihood,
 
     Δ(t) = Σᵢ [l(f̂ᵢ + cᵢt) − l(f̂ᵢ) − cᵢt l′(f̂ᵢ) − ½ cᵢ²t² l″(f̂ᵢ)],
 
-is what the approximation leaves out. The corrected marginal is in proportion to e^{−t²/2 + Δ(t)}. It
+is what the approximation leaves out. The corrected marginal is proportional to e^{−t²/2 + Δ(t)}. It
 is exact where f* determines all training values, as under a constant prior covariance.
 
 Source: Rue, Martino & Chopin (2009), section 3.2, without the change of the determinant.

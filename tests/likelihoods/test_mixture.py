@@ -90,6 +90,7 @@ def test_probability_of_a_count_is_exact(variance, y):
         low, high = (middle, high) if up else (low, middle)
     peak, width = low, 1 / math.sqrt(math.exp(low) + 1 / variance)
     top = y * peak - math.exp(peak) - math.lgamma(y + 1) - (peak - mean) ** 2 / (2 * variance)
+
     def log_g(f):
         return y * f - math.exp(f) - math.lgamma(y + 1) if f < 700 else -math.inf
 

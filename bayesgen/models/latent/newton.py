@@ -32,6 +32,9 @@ _STALLED, _SMALL = 3, 0.1
 _SLOW = 0.3
 # Newton decrement above which longer steps than Newton's are tried.
 _FAR = 1.0
+# Share of the precision that negative curvature must leave, for a Gaussian at the mode to have a
+# meaning.
+LEAST_DEFINITE = 0.1
 # Two modes are one where each latent value differs by less than this many posterior standard
 # deviations.
 _SAME = 1e-3
@@ -58,6 +61,15 @@ class LatentCurvature(ABC):
     def trace(self) -> Tensor:
         """The trace of R, or an upper bound of it, ()."""
         return self.blocks().diagonal(dim1=-2, dim2=-1).sum()
+
+    def definiteness(self) -> float:
+        """Smallest share of the precision that negative curvature leaves, in (0, 1]; 1 if none.
+
+        It is the smallest eigenvalue of I − W₋^½ Σ₊ W₋^½, where Σ₊⁻¹ is the precision without the
+        negative part W₋ of W. Where it tends to 0 the mode disappears in a saddle point, and
+        Laplace's log Z tends to ∞.
+        """
+        return 1.0
 
     @abstractmethod
     def effective_dimension(self) -> Tensor:
@@ -237,7 +249,8 @@ def best(K: Tensor, problem: LatentProblem, starts: Sequence[Tensor]) -> tuple[M
     log p(y | f) of a likelihood that is not log-concave may have several modes. Each mode's
     Laplace log Z is the logarithm of the posterior mass around it, so that the largest is the best
     approximation of the integral by one Gaussian. The highest mode may hold less mass, if it is
-    narrow.
+    narrow. A mode that is about to disappear in a saddle point has an evidence without meaning
+    (see `LatentCurvature.definiteness`), and is used only where there is no other.
 
     Args:
         K, problem: as in `find`.
@@ -264,7 +277,8 @@ def best(K: Tensor, problem: LatentProblem, starts: Sequence[Tensor]) -> tuple[M
     if not found:
         assert failure is not None
         raise failure
-    return max(found, key=lambda m: float(m.evidence.log_marginal_likelihood)), len(found)
+    firm = [m for m in found if m.curvature.definiteness() >= LEAST_DEFINITE] or found
+    return max(firm, key=lambda m: float(m.evidence.log_marginal_likelihood)), len(found)
 
 
 def promising(K: Tensor, problem: LatentProblem, starts: Sequence[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
 from bayesgen.models import latent
 from bayesgen.models.latent import Mode
+from bayesgen.models.latent.newton import LEAST_DEFINITE
 
 # Rounding error of the evidence, in nats, above which the search rejects a value.
 _UNSURE = 0.1
@@ -80,7 +81,8 @@ class LaplaceEvidence:
         """The value in nats and its derivatives in (θ, log s[, log σ²]).
 
         Raises:
-            ValueError: rounding leaves the value uncertain by more than 0.1 nats.
+            ValueError: rounding leaves the value uncertain by more than 0.1 nats, or the mode is
+                about to disappear; see `LatentCurvature.definiteness`.
             NotConvergedError: no mode was found.
         """
         K, likelihood, problems, found = self._at(theta, scale, log_noise)
@@ -133,7 +135,13 @@ class LaplaceEvidence:
 
 
 def _checked(found: list[Mode]) -> float:
-    """The summed log Z of independent problems in nats, if rounding leaves it certain."""
+    """The summed log Z of independent problems in nats, if it has a meaning.
+
+    Raises:
+        ValueError: rounding leaves it uncertain, or a mode is about to disappear.
+    """
+    if min(m.curvature.definiteness() for m in found) < LEAST_DEFINITE:
+        raise ValueError("the mode is about to disappear in a saddle point of the posterior")
     error = sum(float(m.evidence.error) for m in found)
     if error > _UNSURE:
         raise ValueError(f"rounding leaves the evidence uncertain by {error:.2g} nats")

@@ -15,6 +15,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
+from bayesgen.kernels.parameters import LENGTH
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
 from bayesgen.models.latent import Mode
@@ -49,6 +50,11 @@ _STEPS = 60
 _SCALES = (0.3, 3.0, 30.0)
 # Shares of noise that are tried where the likelihood has a noise variance.
 _NOISES = (1e-4, 0.01, 0.3)
+# One of this number of draws has shorter length-scales where there is no noise variance, and the
+# largest logarithm of the factor.
+_INDEPENDENT, _SHORTER = 4, math.log(5.0)
+# Distance below the best value, in nats, within which settings far from the best are climbed too.
+_IN_REACH = 6.0
 # Largest number of times that the search continues from a better mode of the latent functions, and
 # the gain in nats that is worth it.
 _AGAIN, _GAIN = 3, 0.01
@@ -240,14 +246,19 @@ class LaplaceSearch:
         few, near = self._few(whole)
         drawn = self._drawn()
         if isinstance(few, KernelGram):
-            drawn = self._by_guess(few, near.y, drawn)[: _RANKED * self.starts]
+            drawn = self._by_guess(few, near.y, drawn)
         others = self._with_scales(drawn)
         tried = np.concatenate([others, own])
         values = near.values(tried)
         values = np.where(np.isfinite(values), values, -np.inf)
         given.append(own[_highest(values[len(others) :])])
+        # The best sizes and noises of each kernel, and then all others.
+        each = values[: len(others)].reshape(len(drawn), -1)
+        best = np.arange(len(drawn)) * each.shape[1] + each.argmax(1)
+        first = [best[k] for k in _peaks_first(drawn[:, : self.space.size], values[best])]
         order = np.argsort(-values, kind="stable")
-        candidates = [tried[k] for k in order if values[k] > -np.inf]
+        later = [k for k in order if values[k] > -np.inf and k not in set(first)]
+        candidates = [tried[k] for k in (*first, *later)]
         rungs = [Rung(near, self.starts, _ROUGH), Rung(whole, max(2, self.starts // 2), _CLOSE)]
         return candidates, given, rungs
 
@@ -268,11 +279,25 @@ class LaplaceSearch:
             variance = 1.0 if self.space.box.learn[p] else self.unit
             draws = Draws(gram.coordinates, self.start[:p], self.inputs, variance, self.seed)
             z[:, :p] = draws.sample(count)
+            if self.noise is None:
+                self._shorten(z)
         elif self.free.kernel and isinstance(gram, FeatureGram) and p:
             grid = [gram.prior.coordinate(v) for v in gram.prior.search]
             z = np.tile(self.start, (len(grid), 1))
             z[:, 0] = grid
         return self.space.box.clip(z)
+
+    def _shorten(self, z: np.ndarray) -> None:
+        """Shorten the length-scales of some draws below the distances of the inputs.
+
+        A likelihood without noise variance may need latent values that are nearly independent.
+        """
+        assert isinstance(self.gram, KernelGram)
+        random, some = np.random.default_rng([self.seed, 2]), z[::_INDEPENDENT]
+        shift = random.uniform(0.0, _SHORTER, (len(some), 1))
+        for p in self.gram.coordinates.parameters:
+            if p.role == LENGTH:
+                some[:, p.where] -= shift
 
     def _shifts(self) -> list[tuple[float, float | None]]:
         """Logarithms of the size of the prior, with log σ², that are tried with each kernel."""
@@ -299,7 +324,7 @@ class LaplaceSearch:
         return self.space.box.clip(np.stack(result))
 
     def _by_guess(self, few: Gram, y: Tensor, drawn: np.ndarray) -> np.ndarray:
-        """Draws in falling order of the Gaussian evidence of a rough guess of the latent values."""
+        """The draws that are promising by the Gaussian evidence of a guess of the latent values."""
         guess = self.likelihood.latent_guess(y).double()
         n, C = guess.shape
         values = np.full(len(drawn), -np.inf)
@@ -318,7 +343,11 @@ class LaplaceSearch:
                 size = float(half.square().sum().clamp(min=1e-290)) / (n * C)
                 logdet = 2 * float(lower.diagonal().log().sum())
                 values[k] = max(values[k], -0.5 * C * (n * math.log(size) + logdet))
-        return drawn[np.argsort(-values, kind="stable")]
+        order, count = _peaks_first(drawn, values), _RANKED * self.starts
+        # The guess is rough: a half of the draws are spread over all ranks.
+        rest = order[count - count // 2 :]
+        step = max(1, len(rest) // max(1, count // 2))
+        return drawn[[*order[: count - count // 2], *rest[::step][: count // 2]]]
 
 
 def _unit(likelihood: Likelihood, guess: Tensor) -> float:
@@ -330,6 +359,28 @@ def _unit(likelihood: Likelihood, guess: Tensor) -> float:
     if likelihood.density:
         return _typical_square(guess)
     return 1.0 if likelihood.labels else max(1.0, positive_mean_square(guess))
+
+
+def _peaks_first(points: np.ndarray, values: np.ndarray) -> list[int]:
+    """Indices of points in falling order of their values, with those of local maxima first.
+
+    The best points alone may all lead to one local maximum. A point is taken for a local maximum
+    where its nearest neighbours are lower.
+
+    Args:
+        points: settings, (N, P).
+        values: their values, (N,), −∞ where there is none.
+    """
+    order = [k for k in np.argsort(-values, kind="stable").tolist() if values[k] > -np.inf]
+    moved = points[:, np.ptp(points, axis=0) > 0]
+    count = 2 * moved.shape[1] + 1  # with the point itself
+    if not order or not 1 < count < len(points):
+        return order
+    distances = np.abs(moved[:, None] - moved).max(-1)
+    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    top = values >= values[nearest].max(1)
+    near = values > values[order[0]] - _IN_REACH
+    return sorted(order, key=lambda k: not (top[k] and near[k]))
 
 
 def _highest(values: np.ndarray) -> int:

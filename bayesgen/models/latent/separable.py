@@ -145,7 +145,8 @@ class _Diagonal(LatentCurvature):
         self.v = self.K @ self.kernel_v
         M = torch.eye(len(weight), dtype=self.K.dtype, device=self.K.device)
         M = M - weight[:, None] * self.v[self.negative]
-        self.lower, info = torch.linalg.cholesky_ex(0.5 * (M + M.mT))
+        self.left = 0.5 * (M + M.mT)
+        self.lower, info = torch.linalg.cholesky_ex(self.left)
         return not int(info)
 
     def _times_positive(self, v: Tensor) -> Tensor:
@@ -166,6 +167,9 @@ class _Diagonal(LatentCurvature):
         if len(self.negative):
             result = result + 2 * self.lower.diagonal().log().sum()
         return result
+
+    def definiteness(self) -> float:
+        return float(torch.linalg.eigvalsh(self.left)[0]) if len(self.negative) else 1.0
 
     def _positive(self) -> tuple[Tensor, Tensor]:
         """R₊ = W₊^½ B⁻¹ W₊^½, which overwrites the factor, and the diagonal of B⁻¹."""

@@ -87,7 +87,11 @@ def test_evidence_of_counts_matches_newton_in_40_digits(n, size, scale):
 
 @pytest.mark.parametrize(
     "kernel",
-    [gpytorch.kernels.RBFKernel(), gpytorch.kernels.LinearKernel(), gpytorch.kernels.MaternKernel()],
+    [
+        gpytorch.kernels.RBFKernel(),
+        gpytorch.kernels.LinearKernel(),
+        gpytorch.kernels.MaternKernel(),
+    ],
 )
 def test_learnt_prior_of_large_counts_takes_their_common_factor_for_variance(kernel):
     x, y = counted(20, 1e6)

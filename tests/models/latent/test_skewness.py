@@ -1,6 +1,7 @@
 """Tests of `bayesgen.models.latent.skewness`."""
 
 import math
+from itertools import pairwise
 
 import gpytorch
 import pytest
@@ -34,8 +35,7 @@ def test_prediction_is_exact_where_one_latent_value_determines_all(scale, counts
             return g(f) * math.exp(total * f - 6 * math.exp(f) - f * f / (2 * scale) + 5)
 
         ends = sorted({-14 * scale**0.5, -5 * scale**0.5, -30, -10, -5, -3, -2, -1, 0, 1, 2, 5})
-        pairs = zip(ends[:-1], ends[1:], strict=True)
-        return sum(quad(integrand, a, b, epsabs=0, epsrel=1e-10)[0] for a, b in pairs)
+        return sum(quad(integrand, a, b, epsabs=0, epsrel=1e-10)[0] for a, b in pairwise(ends))
 
     norm = average(lambda f: 1.0)
     mean = average(math.exp) / norm

@@ -91,8 +91,8 @@ class LatentMixture(Distribution):
     Example:
         >>> from bayesgen.likelihoods import Poisson
         >>> zero = torch.zeros(1, dtype=torch.float64)
-        >>> LatentMixture(Poisson(), zero, zero + 1).log_prob(zero).exp().round(decimals=6)
-        tensor([0.381756], dtype=torch.float64)
+        >>> LatentMixture(Poisson(), zero, zero + 1).log_prob(zero).exp()
+        tensor([0.3818], dtype=torch.float64)
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (as torch declares it)

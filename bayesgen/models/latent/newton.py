@@ -197,7 +197,8 @@ def find(K: Tensor, problem: LatentProblem, start: Tensor) -> Mode:
     Source: Boyd & Vandenberghe (2004), section 9.5, for the decrement.
     """
     eps = torch.finfo(K.dtype).eps
-    wanted, enough = eps ** (2 / 3), 100 * eps**0.5
+    # The last step, at the end, squares the decrement.
+    wanted, enough = eps**0.5, 100 * eps**0.5
     prior = _Prior(K)
     a, f = start, K @ start
     value = problem.value(f) - 0.5 * (a * f).sum()
@@ -307,6 +308,11 @@ class _Prior:
         largest = solvers.largest_eigenvalue(lambda v: self.K @ v, self.K)
         return solvers.rounding_norm(len(self.K), largest, self.K.dtype)
 
+    @cached_property
+    def rounded(self) -> float:
+        """Rounding error of an entry of K, of sums of n of them."""
+        return float(len(self.K) ** 0.5 * self.eps * self.K.diagonal().max())
+
     def form(self, a: Tensor) -> Tensor:
         """Rounding error of the quadratic form aᵀKa, ().
 
@@ -320,7 +326,8 @@ class _Prior:
 
     def slack(self, a: Tensor, value: Tensor) -> Tensor:
         """Change of the log posterior at f = Ka that rounding may cause."""
-        return 1e2 * self.eps * (1 + value.abs()) + self.form(a)
+        form = self.rounded * a.square().sum()  # at least `form`, in O(n)
+        return 1e2 * self.eps * (1 + value.abs()) + form
 
 
 @dataclass(frozen=True)
@@ -354,24 +361,27 @@ def _mode(
     steps: int,
 ) -> Mode:
     n, K = len(f), prior.K
-    # Before `blocks` overwrites the factor of some curvatures.
+    # The curvature serves one more step.
     left = _Step.of(K, curvature, residual, K @ residual)
+    taken = 1.0 if left.decrement < _SMALL else 0.0
+    a, f = a + taken * left.a, f + taken * left.f
     dof, logdet, pull = curvature.effective_dimension(), curvature.logdet(), (a * f).sum()
     fit = problem.value(f) - 0.5 * dof
-    complexity = 0.5 * (logdet - dof + pull)
+    slope = curvature.determinant_slope()
+    moved = (slope * left.f).sum()
+    complexity = 0.5 * (logdet - dof + pull) - taken * moved
     trace = curvature.trace()
-    gradient_norm = float(residual.norm())
+    gradient_norm = float((problem.gradient(f) - a).norm())
     if not complexity >= -1e-6 * (1 + abs(float(fit))):  # a divergence; NaN included
         raise NotConvergedError(
             "the prior covariance is too ill-conditioned for this likelihood: rounding leaves the "
             f"complexity at {float(complexity):.3g} nats, gradient norm {gradient_norm:.3g}; use a "
             "smaller outputscale or a larger noise"
         )
-    slope = curvature.determinant_slope()
     spread = K @ slope
-    # A Newton step from here would change log p by half the squared decrement, and the
-    # determinant by its slope along the step.
-    remains = left.decrement**2 + 2 * float((slope * left.f).sum().abs())
+    # The last step changed log p by half the squared decrement, and the determinant by its slope
+    # along the step.
+    remains = left.decrement**2 + 2 * float(moved.abs())
     evidence = Evidence(
         fit,
         complexity,

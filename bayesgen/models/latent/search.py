@@ -55,6 +55,9 @@ _NOISES = (1e-4, 0.01, 0.3)
 _INDEPENDENT, _SHORTER = 4, math.log(5.0)
 # Distance below the best value, in nats, within which settings far from the best are climbed too.
 _IN_REACH = 6.0
+# Number of climbs that start from different local maxima of the settings tried: on few points,
+# where a climb is cheap and there are more maxima, that number of points, and on more points.
+_PEAKS, _SMALL, _FEWER = 6, 60, 2
 # Largest number of times that the search continues from a better mode of the latent functions, and
 # the gain in nats that is worth it.
 _AGAIN, _GAIN = 3, 0.01
@@ -155,6 +158,7 @@ class LaplaceSearch:
     ) -> None:
         self.gram, self.likelihood, self.y, self.free = gram, likelihood, y, free
         self.starts, self.seed = starts, seed
+        self.peaks = _PEAKS if len(y) <= _SMALL else _FEWER
         guess = likelihood.latent_guess(y)
         self.inputs = InputScales(gram.x, guess)
         self.unit = _unit(likelihood, guess)
@@ -255,7 +259,9 @@ class LaplaceSearch:
         # The best sizes and noises of each kernel, and then all others.
         each = values[: len(others)].reshape(len(drawn), -1)
         best = np.arange(len(drawn)) * each.shape[1] + each.argmax(1)
-        first = [best[k] for k in _peaks_first(drawn[:, : self.space.size], values[best])]
+        first = [
+            best[k] for k in _peaks_first(drawn[:, : self.space.size], values[best], self.peaks)
+        ]
         order = np.argsort(-values, kind="stable")
         later = [k for k in order if values[k] > -np.inf and k not in set(first)]
         candidates = [tried[k] for k in (*first, *later)]
@@ -343,7 +349,7 @@ class LaplaceSearch:
                 size = float(half.square().sum().clamp(min=1e-290)) / (n * C)
                 logdet = 2 * float(lower.diagonal().log().sum())
                 values[k] = max(values[k], -0.5 * C * (n * math.log(size) + logdet))
-        order, count = _peaks_first(drawn, values), _RANKED * self.starts
+        order, count = _peaks_first(drawn, values, self.peaks), _RANKED * self.starts
         # The guess is rough: a half of the draws are spread over all ranks.
         rest = order[count - count // 2 :]
         step = max(1, len(rest) // max(1, count // 2))
@@ -361,7 +367,7 @@ def _unit(likelihood: Likelihood, guess: Tensor) -> float:
     return 1.0 if likelihood.labels else max(1.0, positive_mean_square(guess))
 
 
-def _peaks_first(points: np.ndarray, values: np.ndarray) -> list[int]:
+def _peaks_first(points: np.ndarray, values: np.ndarray, most: int) -> list[int]:
     """Indices of points in falling order of their values, with those of local maxima first.
 
     The best points alone may all lead to one local maximum. A point is taken for a local maximum
@@ -370,6 +376,7 @@ def _peaks_first(points: np.ndarray, values: np.ndarray) -> list[int]:
     Args:
         points: settings, (N, P).
         values: their values, (N,), −∞ where there is none.
+        most: largest number of local maxima.
     """
     order = [k for k in np.argsort(-values, kind="stable").tolist() if values[k] > -np.inf]
     moved = points[:, np.ptp(points, axis=0) > 0]
@@ -380,7 +387,8 @@ def _peaks_first(points: np.ndarray, values: np.ndarray) -> list[int]:
     nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
     top = values >= values[nearest].max(1)
     near = values > values[order[0]] - _IN_REACH
-    return sorted(order, key=lambda k: not (top[k] and near[k]))
+    peaks = [k for k in order if top[k] and near[k]][:most]
+    return [*peaks, *(k for k in order if k not in peaks)]
 
 
 def _highest(values: np.ndarray) -> int:

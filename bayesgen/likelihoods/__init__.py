@@ -2,6 +2,7 @@
 
 from bayesgen.likelihoods.coding import DirichletTargets, dirichlet, one_hot
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, resolve
+from bayesgen.likelihoods.mixture import LatentMixture
 from bayesgen.likelihoods.separable import Bernoulli, Gaussian, Poisson, StudentT
 from bayesgen.likelihoods.softmax import Softmax
 
@@ -9,6 +10,7 @@ __all__ = [
     "Bernoulli",
     "DirichletTargets",
     "Gaussian",
+    "LatentMixture",
     "Likelihood",
     "Poisson",
     "Separable",

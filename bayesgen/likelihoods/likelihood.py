@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesgen._internal import checks, deprecation
+from bayesgen.likelihoods.mixture import LatentMixture, log_expectation
 
 _NAMED: dict[str, Callable[[], Likelihood]] = {}
 
@@ -61,6 +62,11 @@ class Likelihood(ABC):
         labels: whether y are class labels, for which the 0–1 loss and guessing are defined.
         coupled: whether the latent functions of one row are coupled, as those of a softmax are.
         one_output: whether targets have at most one column, so that (B, n) is a batch of tasks.
+        log_concave: whether log p(y | f) is concave in f. If it is not, there may be several modes,
+            and Newton's method starts from several points.
+        skewed: whether predictions correct the normal posterior of the latent values for its
+            skewness; see `bayesgen.models.latent.skewness`. It is for separable likelihoods of one
+            output.
         gaussian_noise: whether log p(y | f) = −½(y − f)²/σ² up to a constant, so that its
             curvature in f is 1/σ².
     """
@@ -71,6 +77,8 @@ class Likelihood(ABC):
     labels = False
     coupled = False
     one_output = False
+    log_concave = False
+    skewed = False
     gaussian_noise = False
 
     @property
@@ -126,6 +134,19 @@ class Likelihood(ABC):
         return 2 * (y - y.mean(0)) if self.labels else (y + 0.5).log()
 
     # ------------------------------------------------------------------ class labels
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The classes of labels in the order of their numbers, or None where there are none yet."""
+        return None
+
+    def for_targets(self, y: Any) -> Likelihood:
+        """The likelihood for all targets of a fit, which may decide the classes of labels.
+
+        Raises:
+            TypeError, ValueError: the targets are not labels of this likelihood.
+        """
+        return self
 
     def num_guesses(self, outputs: int) -> int:
         """Number of classes that a network or process with this number of outputs chooses from.
@@ -228,7 +249,8 @@ class LikelihoodDerivatives(NamedTuple):
 class Separable(Likelihood):
     """A likelihood in which each output of a row depends on its own latent value.
 
-    A subclass needs `observe` and `element`; derivatives follow by automatic differentiation.
+    A subclass needs `targets`, `observe` and `element`. Derivatives follow by automatic
+    differentiation, and predictions by quadrature.
     """
 
     @abstractmethod
@@ -246,11 +268,62 @@ class Separable(Likelihood):
             value = self.element(y, f)
             parts = [value]
             for _ in range(3):
+                if not parts[-1].requires_grad:  # constant in f, piece by piece
+                    parts.append(torch.zeros_like(f))
+                    continue
                 (part,) = torch.autograd.grad(
                     parts[-1].sum(), f, create_graph=True, materialize_grads=True
                 )
                 parts.append(part)
         return LikelihoodDerivatives(*(part.detach() for part in parts))
+
+    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
+        """Distribution of new observations with f ~ N(mean, covariance) integrated out."""
+        return LatentMixture(self, mean, covariance)
+
+    def focus(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Place and width of log p(y | f) as a function of f, element by element.
+
+        They guide the quadrature of predictions. By default the place is the target, or the
+        logarithm of a count, and the width is that of the curvature there.
+        """
+        place = torch.zeros_like(y) if self.labels else self.latent_guess(y)
+        curvature = self.curvature(y, place)
+        return place, torch.where(curvature > 0, curvature, torch.ones_like(y)).rsqrt()
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of new observations with f ~ N(mean, variance), by quadrature.
+
+        The mean of observations given f must grow less than exponentially, or be given in closed
+        form by an own method.
+        """
+
+        def average(values: Callable[[Tensor], Tensor]) -> Tensor:
+            def above(f: Tensor) -> Tensor:
+                return values(f).clamp(min=0).log()
+
+            def below(f: Tensor) -> Tensor:
+                return (-values(f)).clamp(min=0).log()
+
+            up, down = (log_expectation(part, mean, variance) for part in (above, below))
+            return up.exp() - down.exp()
+
+        centre = average(lambda f: self.observe(f).mean)
+        shifted = average(lambda f: self.observe(f).variance + self.observe(f).mean.square())
+        return centre, shifted - centre.square()
+
+    def log_raw_moments(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the first two moments of observations given f, for a positive mean."""
+        at = self.observe(f)
+        return at.mean.log(), (at.variance + at.mean.square()).log()
+
+    def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
+        """Probability of an observation of at most y given f, element by element."""
+        return self.observe(f).cdf(y)
+
+    def draw(self, f: Tensor) -> Tensor:
+        """One observation for each latent value."""
+        return self.observe(f).sample()
 
     def roots(self, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         """Curvature of each row, which is diagonal; see `Likelihood.roots`."""

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import (
     Bernoulli as BernoulliDistribution,
-    Categorical,
     Distribution,
-    MixtureSameFamily,
     Normal,
     Poisson as PoissonDistribution,
     StudentT as StudentTDistribution,
 )
 
 from bayesgen._internal import checks
-from bayesgen.likelihoods.likelihood import LikelihoodDerivatives, Separable, named
+from bayesgen.likelihoods.labels import Classes, read
+from bayesgen.likelihoods.likelihood import Likelihood, LikelihoodDerivatives, Separable, named
+from bayesgen.likelihoods.mixture import log_expectation
 
-# Number of Gauss–Hermite nodes for predictive integrals over one latent value.
-_NODES = 64
-
-
-def _hermite(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Latent values (..., nodes) and weights (nodes,) of E[·] under N(mean, variance)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    z, w = mean.new_tensor(nodes), mean.new_tensor(weights / weights.sum())
-    return mean[..., None] + variance.clamp(min=0).sqrt()[..., None] * z, w
+# Counts above this are evaluated by Stirling's series, whose error is below 1e-16 there.
+_LARGE = 20.0
+# Rates above this are drawn from the normal distribution, which differs by less than 1e-7.
+_NORMAL = 1e14
 
 
 def _probit_scaled(mean: Tensor, variance: Tensor) -> Tensor:
@@ -56,6 +51,7 @@ class Gaussian(Separable):
 
     name = "gaussian"
     density = True
+    log_concave = True
     gaussian_noise = True
 
     def __init__(self, noise: Any = 1.0) -> None:
@@ -86,7 +82,17 @@ class Gaussian(Separable):
 
 @named("bernoulli")
 class Bernoulli(Separable):
-    """Labels 0 and 1 with p(y = 1 | f) = 1/(1 + e^−f).
+    """Labels of two classes with p(y = second class | f) = 1/(1 + e^−f).
+
+    Labels 0 and 1 (or False and True) are these classes in this order. A fit of a process or a
+    linear model also takes two other labels, such as {1, 2}, {−1, 1} or strings: the first in
+    sorted order becomes 0 and the other 1.
+
+    Args:
+        classes: the two labels in order, integers or strings; None takes them from the data.
+
+    Raises:
+        ValueError: there are not two different classes.
 
     Source: Rasmussen & Williams (2006), section 3.4 and eq. 3.15.
 
@@ -100,16 +106,47 @@ class Bernoulli(Separable):
     name = "bernoulli"
     labels = True
     one_output = True
+    log_concave = True
+
+    def __init__(self, *, classes: Any = None) -> None:
+        self._classes = None if classes is None else self._two(Classes(classes))
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The two labels in order, or None where the data decide."""
+        return None if self._classes is None else self._classes.labels
+
+    def for_targets(self, y: Any) -> Likelihood:
+        """A Bernoulli likelihood with the classes of these labels, where none were given."""
+        if self._classes is not None:
+            return self
+        own = copy.copy(self)
+        own._classes = self._two(Classes.of(read(y, whole=True)))
+        return own
+
+    def for_outputs(self, outputs: int, shape: torch.Size) -> Likelihood:
+        """A Bernoulli likelihood of labels 0 and 1, if no others were given."""
+        own = copy.copy(super().for_outputs(outputs, shape))
+        assert isinstance(own, Bernoulli)
+        own._classes = own._classes or Classes((0, 1))
+        return own
+
+    @staticmethod
+    def _two(classes: Classes) -> Classes:
+        if len(classes) != 2:
+            raise ValueError(
+                "y must hold labels 0 and 1, or two other classes, for a Bernoulli likelihood, got "
+                f"{len(classes)} classes: {classes}; for more classes use softmax"
+            )
+        return classes
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
-        """Check labels 0/1 or booleans, (n,) or (B, n), and convert them to (B, n, 1)."""
-        y = self.observations("y", y, like)
-        if not ((y == 0) | (y == 1)).all():
-            raise ValueError(
-                "y must hold labels 0 and 1 for a Bernoulli likelihood, got values from "
-                f"{float(y.min()):g} to {float(y.max()):g}; for more classes use softmax"
-            )
-        return y
+        """Check labels of two classes, (n,) or (B, n), and convert them to 0 and 1, (B, n, 1)."""
+        own = self.for_targets(y)
+        assert isinstance(own, Bernoulli)
+        assert own._classes is not None
+        codes = own._classes.encode(read(y, whole=True))
+        return self.observations("y", codes.to(like), like)
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
         """Log probability of each label, element by element."""
@@ -127,9 +164,11 @@ class Bernoulli(Separable):
         return BernoulliDistribution(logits=f, validate_args=False)
 
     def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Bernoulli distribution with the averaged probability, by Gauss–Hermite quadrature."""
-        f, w = _hermite(mean, covariance)
-        return BernoulliDistribution(probs=(torch.sigmoid(f) @ w).clamp(0, 1))
+        """Bernoulli distribution with the averaged probability E[1/(1 + e^−f)], by quadrature."""
+        logsigmoid = torch.nn.functional.logsigmoid
+        one = log_expectation(logsigmoid, mean, covariance)
+        zero = log_expectation(lambda f: logsigmoid(-f), mean, covariance)
+        return BernoulliDistribution(logits=one - zero)
 
     def probit(self, mean: Tensor, variance: Tensor) -> Distribution:
         """Bernoulli distribution by the probit approximation; see `Likelihood.probit`."""
@@ -144,6 +183,14 @@ class Bernoulli(Separable):
 class Poisson(Separable):
     """Counts with y ~ Poisson(e^f).
 
+    The rate of a normal f has the mean e^{m + v/2}. At points that the data constrain, predictions
+    of a process or a linear model correct the normal posterior of f for its skewness (see
+    `bayesgen.models.latent.skewness`): where counts are zero, f has no lower limit, v is large, and
+    a normal posterior would give large rates a weight that the data exclude. Far from all data f
+    returns to its prior, and the mean rate to e^{v/2} of the prior, which is large where the prior
+    is wide. `predict(x, latent=True).mean.exp()` is the median of the rate under the normal
+    posterior.
+
     Example:
         >>> likelihood = Poisson()
         >>> f = torch.zeros(1, 1, 1, dtype=torch.float64)
@@ -153,6 +200,8 @@ class Poisson(Separable):
 
     name = "poisson"
     one_output = True
+    log_concave = True
+    skewed = True
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Check counts 0, 1, 2 …, (n,) or (B, n), and convert them to (B, n, 1)."""
@@ -165,24 +214,59 @@ class Poisson(Separable):
         return y
 
     def element(self, y: Tensor, f: Tensor) -> Tensor:
-        """Log probability of each count, element by element."""
-        return y * f - f.exp() - torch.lgamma(y + 1)
+        """Log probability of each count, element by element.
+
+        With d = f − log y it is −y (e^d − 1 − d) + log p(y | rate y), where large terms do not
+        cancel.
+        """
+        positive = y > 0
+        count = torch.where(positive, y, torch.ones_like(y))
+        d = f - count.log()
+        seen = _at_own_rate(count) - count * (torch.expm1(d) - d)
+        return torch.where(positive, seen, -f.exp())
 
     def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
         """Value and derivatives in closed form; the second and third are both −e^f."""
         rate = f.exp()
-        return LikelihoodDerivatives(self.element(y, f), y - rate, -rate, -rate)
+        positive = y > 0
+        count = torch.where(positive, y, torch.ones_like(y))
+        first = torch.where(positive, -count * torch.expm1(f - count.log()), -rate)
+        return LikelihoodDerivatives(self.element(y, f), first, -rate, -rate)
 
     def observe(self, f: Tensor) -> Distribution:
         """Poisson distribution of counts given f."""
         return PoissonDistribution(f.exp(), validate_args=False)
 
-    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Mixture of Poisson distributions over Gauss–Hermite nodes of the latent value."""
-        f, w = _hermite(mean, covariance)
-        # The outermost nodes have negligible weight; clipping them avoids an overflow.
-        rates = PoissonDistribution(f.clamp(max=700 if f.dtype == torch.float64 else 80).exp())
-        return MixtureSameFamily(Categorical(w.expand_as(f)), rates)
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean e^{m + v/2} and variance of counts, those of a log-normal rate."""
+        rate = (mean + 0.5 * variance).exp()
+        return rate, rate + rate.square() * torch.expm1(variance)
+
+    def log_raw_moments(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the first two moments e^f and e^f + e^2f."""
+        return f, torch.logaddexp(f, 2 * f)
+
+    def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
+        """Probability of at most y events, an incomplete gamma function of the rate."""
+        below = torch.special.gammaincc(y.floor().clamp(min=0) + 1, f.exp().clamp(max=1e300))
+        return torch.where(y < 0, torch.zeros_like(below), below)
+
+    def draw(self, f: Tensor) -> Tensor:
+        """One count for each latent value; that of a large rate is a rounded normal draw."""
+        rate = f.exp()
+        few = torch.poisson(rate.clamp(max=_NORMAL))
+        many = (rate + rate.sqrt() * torch.randn_like(rate)).round()
+        return torch.where(rate > _NORMAL, many, few)
+
+
+def _at_own_rate(y: Tensor) -> Tensor:
+    """Log probability y log y − y − log y! of a count y > 0 at the rate y."""
+    few = torch.where(y > _LARGE, torch.ones_like(y), y)
+    exact = few * few.log() - few - torch.lgamma(few + 1)
+    many = torch.where(y > _LARGE, y, torch.full_like(y, _LARGE))
+    square = many.square()
+    series = 1 / 12 - (1 / 360 - (1 / 1260 - 1 / 1680 / square) / square) / square
+    return torch.where(y > _LARGE, -0.5 * (2 * math.pi * many).log() - series / many, exact)
 
 
 @named("student-t")
@@ -190,12 +274,14 @@ class StudentT(Separable):
     """Real targets with heavy-tailed noise, y = f + σ t, t ~ Student-t with ν degrees of freedom.
 
     The likelihood is not log-concave: observations far from the function have W < 0, and there may
-    be several modes. The mode found from f = 0 is used.
+    be several modes. Of the modes that are found from several starts, the one of largest Laplace
+    evidence is used; see `bayesgen.models.latent.newton.best`.
 
     Args:
         df: ν > 0.
-        noise: σ², the squared scale of the noise (its variance is σ² ν/(ν − 2)); None learns it
-            from the evidence, starting at the variance of the targets.
+        noise: σ², the squared scale of the noise (its variance is σ² ν/(ν − 2)). Where the noise is
+            learnt, the search starts relative to the size of the targets. None stands for 1 where
+            it is not learnt.
 
     Raises:
         ValueError: df or noise is not positive.
@@ -225,6 +311,23 @@ class StudentT(Separable):
         square = (y - f) ** 2 * (-log_noise).exp() / nu
         return constant - 0.5 * log_noise - 0.5 * (nu + 1) * square.log1p()
 
+    def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
+        """Value and derivatives in closed form, in u = (y − f)/(√ν σ)."""
+        log_unit = 0.5 * (self._log_noise(f) + math.log(self.df))
+        inverse = (-log_unit).exp()
+        most = torch.finfo(f.dtype).max ** 0.45
+        u = ((y - f) * inverse).clamp(-most, most)
+        width = 1 / (1 + u.square())
+        first, second = u * width, (u.square() - 1) * width
+        third = 2 * first * (u.square() - 3) * width * width
+        times = self.df + 1
+        return LikelihoodDerivatives(
+            self.element(y, f),
+            times * first * inverse,
+            times * second * width * inverse.square(),
+            times * third * inverse * inverse.square(),
+        )
+
     def curvature(self, y: Tensor, f: Tensor) -> Tensor:
         """Curvature (ν + 1)/(νσ² + r²) of a Gaussian lower bound of the density, as in EM."""
         return (self.df + 1) / (self.df * self._log_noise(f).exp() + (y - f) ** 2)
@@ -233,10 +336,22 @@ class StudentT(Separable):
         """Student-t distribution of observations given f."""
         return StudentTDistribution(self.df, f, (0.5 * self._log_noise(f)).exp())
 
-    def predictive(self, mean: Tensor, covariance: Tensor) -> Distribution:
-        """Mixture of Student-t distributions over Gauss–Hermite nodes of the latent value."""
-        f, w = _hermite(mean, covariance)
-        return MixtureSameFamily(Categorical(w.expand_as(f)), self.observe(f))
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean m for ν > 1, and variance v + σ² ν/(ν − 2) for ν > 2, infinite for 1 < ν ≤ 2."""
+        nu = self.df
+        nothing = torch.full_like(mean, math.nan)
+        if nu <= 1:
+            return nothing, nothing
+        if nu <= 2:
+            return mean.clone(), torch.full_like(mean, math.inf)
+        return mean.clone(), variance + self._log_noise(mean).exp() * nu / (nu - 2)
+
+    def cumulative(self, y: Tensor, f: Tensor) -> Tensor:
+        """Distribution function of Student's t, by SciPy."""
+        from scipy.special import stdtr
+
+        t = (y - f) * (-0.5 * self._log_noise(f)).exp()
+        return torch.as_tensor(stdtr(self.df, t.detach().cpu().numpy())).to(t)
 
     def _log_noise(self, f: Tensor) -> Tensor:
         assert self.log_noise is not None

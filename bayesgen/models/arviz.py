@@ -65,6 +65,9 @@ def export(posterior: Posterior, *, draws: int, task: int | None, seed: int) -> 
         "evidence_method": evidence.method,
         "inference_library": "bayesgen",
     }
+    classes = posterior.observed.likelihood.classes
+    if classes is not None:  # y holds their numbers 0 … C − 1
+        attributes["classes"] = [str(label) for label in classes]
     if getattr(arviz, "InferenceData", xr.DataTree) is not xr.DataTree:  # 0.x
         return arviz.InferenceData(attrs=attributes, **sets)
     tree = xr.DataTree.from_dict(sets)

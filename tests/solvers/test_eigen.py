@@ -46,3 +46,10 @@ def test_largest_eigenvalue_is_a_close_lower_bound():
     top = float(torch.linalg.eigvalsh(A)[-1])
     found = eigen.largest_eigenvalue(lambda v: A @ v, torch.ones(40, 1, dtype=F64))
     assert 0.8 * top < found <= top * (1 + 1e-12)
+
+
+def test_largest_eigenvalue_is_found_where_rows_sum_to_zero():
+    centred = torch.eye(6, dtype=F64) - 1 / 6
+    assert eigen.largest_eigenvalue(lambda v: centred @ v, centred) == pytest.approx(1.0)
+    zero = torch.zeros(4, 4, dtype=F64)
+    assert eigen.largest_eigenvalue(lambda v: zero @ v, zero) == 0.0

@@ -401,7 +401,8 @@ def _drawn(tasks: _Tasks, inputs: InputScales, count: int, seed: int) -> np.ndar
         # A part of the draws keeps the user's own values, with noise of other sizes.
         z[: len(_OWN), :p] = theta
     if space.box.learn[p]:
-        z[:, p] = math.log(size) + random.standard_normal(count) - _log_variances(tasks, z)
+        own = spaces.log_variances(tasks.gram, z[:, :p])
+        z[:, p] = math.log(size) + random.standard_normal(count) - own
     if space.box.learn[p + 1]:
         shares = random.uniform(*_NOISE, count)
         rare = random.random(count) < _RARE
@@ -409,15 +410,6 @@ def _drawn(tasks: _Tasks, inputs: InputScales, count: int, seed: int) -> np.ndar
         z[:, p + 1] = math.log(size) + shares
         z[: len(_OWN), p + 1] = math.log(size) + np.log(_OWN)
     return space.box.clip(z)
-
-
-def _log_variances(tasks: _Tasks, z: np.ndarray) -> np.ndarray:
-    """Logarithm of the mean variance k(x, x) over some inputs at settings z (N, P), (N,)."""
-    x = tasks.gram.x
-    few = tasks.gram.on(x[:: max(1, len(x) // 20)])
-    diagonals = few.lower_matrices(tasks.y.new_tensor(z[:, : tasks.space.size]))
-    means = diagonals.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-290)
-    return np.nan_to_num(means.log().cpu().numpy())
 
 
 def _screened(tasks: _Tasks, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

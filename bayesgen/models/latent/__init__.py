@@ -4,7 +4,7 @@ from torch import Tensor
 
 from bayesgen.likelihoods.likelihood import Likelihood, Separable
 from bayesgen.models.latent.coupled import CoupledCurvature, CoupledProblem
-from bayesgen.models.latent.newton import LatentProblem, Mode, find
+from bayesgen.models.latent.newton import LatentProblem, Mode, best, find, promising
 from bayesgen.models.latent.separable import SeparableProblem
 from bayesgen.models.latent.softmax import SoftmaxCurvature, SoftmaxProblem
 
@@ -16,8 +16,10 @@ __all__ = [
     "SeparableProblem",
     "SoftmaxCurvature",
     "SoftmaxProblem",
+    "best",
     "find",
     "problems",
+    "promising",
 ]
 
 

@@ -34,6 +34,16 @@ class CoupledProblem:
         """The outputs f₀ + Hg, (n, C)."""
         return self.offset + g.reshape(len(self.offset), -1) @ self.basis.mT
 
+    log_concave = True
+
+    def starts(self, K: Tensor) -> list[Tensor]:
+        """The prior mean; see `LatentProblem.starts`."""
+        return [K.new_zeros(len(K), 1)]
+
+    def restart(self, K: Tensor, f: Tensor, a: Tensor) -> Tensor:
+        """The solution a; see `LatentProblem.restart`."""
+        return a
+
     def value(self, f: Tensor) -> Tensor:
         """The log likelihood; see `LatentProblem.value`."""
         return self.likelihood.log_density(self.y, self.outputs(f)).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from bayesgen._internal.progress import Progress
@@ -13,15 +14,13 @@ from bayesgen.covariance.linear import FeatureGram
 from bayesgen.errors import NotConvergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.hyperparameters import Free
-from bayesgen.models.latent import Mode
 from bayesgen.models.latent.posterior import (
     LaplaceGPPosterior,
     LaplaceLinearPosterior,
     LaplacePosterior,
-    LatentSetting,
 )
 from bayesgen.models.latent.search import LaplaceSearch
-from bayesgen.models.search.landscape import Landscape
+from bayesgen.models.latent.setting import LatentFit
 from bayesgen.posterior.posterior import Observed
 
 
@@ -52,37 +51,27 @@ def best(
         NotConvergedError: no mode was found from any start for some task.
     """
     x = grams[0].x
+    likelihood = likelihood.for_targets(y)
     inner = likelihood.targets(y, x)
-    shape = torch.as_tensor(y).shape
+    shape = torch.Size(np.shape(y))
     # Real targets may have an axis of outputs; labels and counts have none.
     batched = len(shape) == (3 if likelihood.density else 2)
     observed = Observed(inner, shape, batched, likelihood)
-    settings, modes, landscapes = [], [], []
-    searches = [LaplaceSearch(g, likelihood, inner, scale, free, starts, seed) for g in grams]
-    for number in range(len(inner)):
-        reached: list[Found] = []
+    fits: list[LatentFit] = []
+    for task, targets in enumerate(inner):
+        reached: list[LatentFit] = []
         failure: Exception | None = None
-        for search in searches:
+        for gram in grams:
+            search = LaplaceSearch(gram, likelihood, targets, scale, free, starts, seed)
             try:
-                at, found, peaks = search.best(number, progress)
-                reached.append((at, found, search.landscape(peaks)))
+                reached.append(search.best(task, len(inner), progress))
             except (ValueError, NotConvergedError) as err:
                 failure = err
         if not reached:
             assert failure is not None
             raise failure
-        setting, found, landscape = max(reached, key=_log_evidence)
-        settings.append(setting)
-        modes.append(found)
-        landscapes.append(landscape)
+        fits.append(max(reached, key=lambda found: found.log_evidence))
         if progress is not None:
-            progress(len(modes), len(inner), f"task {len(modes)} of {len(inner)}")
+            progress(len(fits), len(inner), f"task {len(fits)} of {len(inner)}")
     kind = LaplaceLinearPosterior if isinstance(grams[0], FeatureGram) else LaplaceGPPosterior
-    return kind(observed, likelihood, settings, modes, free.names(), landscapes)
-
-
-Found = tuple[LatentSetting, list[Mode], Landscape | None]
-
-
-def _log_evidence(found: Found) -> float:
-    return sum(float(m.evidence.log_marginal_likelihood) for m in found[1])
+    return kind(observed, likelihood, fits, free.names())

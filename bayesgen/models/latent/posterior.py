@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,18 +10,20 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from bayesgen._internal import checks
-from bayesgen.covariance.gram import Gram, KernelGram
+from bayesgen.covariance.gram import KernelGram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import combine
 from bayesgen.kernels import check_indices
 from bayesgen.kernels.parameters import UNITS, VARIANCE
-from bayesgen.likelihoods.likelihood import Likelihood, with_noise
-from bayesgen.models.latent import Mode, SoftmaxCurvature
+from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
+from bayesgen.likelihoods.mixture import LatentMixture
+from bayesgen.models.latent import SoftmaxCurvature
+from bayesgen.models.latent.setting import LatentFit, LatentSetting
+from bayesgen.models.latent.skewness import SkewnessCorrection
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import (
     Hyperparameters,
-    Landscape,
     check_single,
     landscape_of,
     named,
@@ -34,31 +35,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class LatentSetting:
-    """Hyperparameters of one task.
-
-    Attributes:
-        gram: prior covariance of unit outputscale.
-        theta: parameters of the prior covariance, (p,).
-        scale: outputscale s, ().
-        log_noise: log σ², (), or None for a likelihood without noise variance.
-    """
-
-    gram: Gram
-    theta: Tensor
-    scale: Tensor
-    log_noise: Tensor | None
-
-
 class LaplacePosterior(Certified, Posterior):
     """Laplace's approximation N(f̂, (K⁻¹ + W)⁻¹), for one task or a batch of B.
 
     Attributes:
         evidence: Laplace's approximation of the `Evidence`, batch shape () or (B,).
-        likelihood: the likelihood as it was given.
+        likelihood: the likelihood, with the classes of labels set.
         steps: number of Newton steps at the last setting, for each task.
         gradient_norm: ‖∇ log p(y | f) − K⁻¹f‖ at the mode, for each task.
+        different_modes: number of different modes of the latent functions that were found for each
+            task, at its setting. It is 1 for a log-concave likelihood. Of several modes, the one of
+            largest Laplace evidence is used; the evidence of the others is not added.
         at_bound: whether a learnt hyperparameter of each task lies on the edge of its range.
     """
 
@@ -66,14 +53,13 @@ class LaplacePosterior(Certified, Posterior):
         self,
         observed: Observed,
         likelihood: Likelihood,
-        settings: list[LatentSetting],
-        modes: list[list[Mode]],
+        fits: list[LatentFit],
         learnt: frozenset[str],
-        landscapes: list[Landscape | None] | None = None,
     ) -> None:
-        self.likelihood, self._settings, self._modes = likelihood, settings, modes
-        self._landscapes = landscapes or [None] * len(settings)
-        self.learnt = learnt
+        self.likelihood, self._fits, self.learnt = likelihood, fits, learnt
+        self._settings = [found.setting for found in fits]
+        modes = self._modes = [found.modes for found in fits]
+        self._landscapes = [found.landscape for found in fits]
         each = [
             combine(lambda *parts: torch.stack(parts).sum(0), *(m.evidence for m in found))
             for found in modes
@@ -81,8 +67,22 @@ class LaplacePosterior(Certified, Posterior):
         self._observe(observed, combine(lambda *parts: torch.stack(parts), *each))
         self.steps = [max(m.steps for m in found) for found in modes]
         self.gradient_norm = [max(m.gradient_norm for m in found) for found in modes]
+        self.different_modes = [found.different for found in fits]
 
     # ------------------------------------------------------------------ hyperparameters
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The classes of the labels, in the order of the columns of predicted probabilities.
+
+        Of a Bernoulli likelihood, `predict(x).probs` is the probability of the second class.
+
+        Raises:
+            AttributeError: the targets are not labels.
+        """
+        if self.likelihood.classes is None:
+            raise AttributeError(f"a {self.likelihood.name} likelihood has no classes")
+        return self.likelihood.classes
 
     @property
     def scale(self) -> Tensor:
@@ -119,9 +119,7 @@ class LaplacePosterior(Certified, Posterior):
         """The posterior of one task; see `Posterior.task`."""
         if not self.observed.batched:
             return self
-        settings, modes = [self._settings[task]], [self._modes[task]]
-        found = [self._landscapes[task]]
-        return type(self)(self.observed[task], self.likelihood, settings, modes, self.learnt, found)
+        return type(self)(self.observed[task], self.likelihood, [self._fits[task]], self.learnt)
 
     def mode(self) -> Tensor:
         """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
@@ -143,11 +141,12 @@ class LaplacePosterior(Certified, Posterior):
         Args:
             x_new: new inputs, (m, d), of the training inputs' dtype and on their device.
             latent: True gives the marginals of the latent functions as a Normal, without the
-                correlations between the classes of a softmax.
+                correlations between the classes of a softmax and without the correction for
+                skewness that predictions of counts have.
 
         Returns:
-            A Bernoulli, a Categorical, or a mixture over quadrature nodes, of batch shape (m,),
-            (m, C) or (B, m, C) according to the targets.
+            A Bernoulli, a Categorical or a `bayesgen.likelihoods.LatentMixture`, of batch shape
+            (m,), (m, C) or (B, m, C) according to the targets.
 
         Raises:
             ValueError: x_new and x differ in their number of columns; the tasks of a batch have
@@ -173,7 +172,20 @@ class LaplacePosterior(Certified, Posterior):
                 "predict needs latent=True where the tasks of a batch have different noises; or "
                 "use posterior.task(b).predict"
             )
+        if own.skewed and isinstance(own, Separable):
+            slopes = torch.stack([self._slopes(b, x_new, v) for b, v in enumerate(covariance)])
+            f = torch.stack([found[0].f for found in self._modes])
+            correction = SkewnessCorrection(own, self.observed.y, f, slopes)
+            return LatentMixture(own, self._outputs(mean), self._outputs(covariance), correction)
         return own.predictive(self._outputs(mean), self._outputs(covariance))
+
+    def _slopes(self, b: int, x_new: Tensor, variance: Tensor) -> Tensor:
+        """Slopes Cov(f, f*)/√v of the training values of one task in new ones, (m, n)."""
+        s, found = self._settings[b], self._modes[b][0]
+        cross = s.scale * s.gram.cross(x_new)(s.theta).mT
+        K = s.scale * s.gram.matrix(s.theta)
+        shared = (cross - K @ found.curvature.times(cross)).mT
+        return shared / variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
 
     # ------------------------------------------------------------------ draws for export
 
@@ -241,7 +253,13 @@ class LaplacePosterior(Certified, Posterior):
         return self._each(values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.likelihood.name}, {self.evidence!r})"
+        text = f"{type(self).__name__}({self.likelihood.name}, {self.evidence!r}"
+        labels = self.likelihood.classes
+        if labels is not None and labels != tuple(range(len(labels))):
+            text += f", classes {labels}"
+        if max(self.different_modes) > 1:
+            text += f"; the best of up to {max(self.different_modes)} modes of the latent functions"
+        return text + ")"
 
 
 class LaplaceGPPosterior(LaplacePosterior):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from bayesgen.likelihoods.likelihood import Separable
 from bayesgen.models.latent.newton import LatentCurvature, factorise
+from bayesgen.models.search.space import positive_mean_square
+
+# Shares of the points that starts for a likelihood with several modes leave out.
+_OUTLYING = (0.0, 0.2)
+# Number of noises of the reweighted regression.
+_LEVELS = 5
 
 
 class SeparableProblem:
@@ -17,6 +25,65 @@ class SeparableProblem:
 
     def __init__(self, likelihood: Separable, y: Tensor) -> None:
         self.likelihood, self.y = likelihood, y
+
+    @property
+    def log_concave(self) -> bool:
+        """Whether log p(y | f) is concave in f; see `LatentProblem`."""
+        return self.likelihood.log_concave
+
+    def starts(self, K: Tensor) -> list[Tensor]:
+        """Solutions a = K⁻¹f to start from; see `LatentProblem.starts`.
+
+        They are the prior mean and regressions on a guess of the latent values. A likelihood that
+        is not log-concave is also started from reweighted regressions at smaller and smaller noise,
+        and from those without the points that lie furthest from them.
+
+        Source: Blake & Zisserman (1987) for the schedule of noises (graduated non-convexity).
+        """
+        zero = torch.zeros_like(self.y)
+        if self.likelihood.labels:
+            return [zero]
+        guess = self.likelihood.latent_guess(self.y)
+        weight = self.likelihood.curvature(self.y, guess)
+        target = guess + self.gradient(guess) / weight
+        full = _regression(K, weight, weight * target)
+        if self.log_concave:
+            # Large weights of a few points may carry the function far away at the others.
+            even = weight / (1 + weight)
+            return [zero, full, _regression(K, even, even * target)]
+        robust = self._annealed(K, weight, target)
+        starts, n = [zero, full, robust], len(target)
+        for share in _OUTLYING:
+            count = max(1, round(share * n))
+            left = (target - K @ robust)[:, 0].abs()
+            if count >= n:
+                break
+            kept = weight.clone()
+            kept[left.topk(count).indices] = 0
+            starts.append(_regression(K, kept, kept * target))
+        return starts
+
+    def _annealed(self, K: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+        """A regression reweighted at falling noise, from the size of the targets to the given."""
+        least = -math.log(float(weight.max()))
+        largest = max(math.log(positive_mean_square(target)), least)
+        a = torch.zeros_like(target)
+        for step in range(_LEVELS):
+            level = math.exp(largest + (least - largest) * step / (_LEVELS - 1))
+            # The weights of a Student-t likelihood with one degree of freedom.
+            robust = 1 / (level + (target - K @ a).square())
+            a = _regression(K, robust, robust * target)
+        return a
+
+    def restart(self, K: Tensor, f: Tensor, a: Tensor) -> Tensor:
+        """One Newton step from the latent values f; see `LatentProblem.restart`.
+
+        Source: Rasmussen & Williams (2006), Algorithm 3.1.
+        """
+        if self.likelihood.labels:
+            return a
+        weight = self.likelihood.curvature(self.y, f)
+        return _regression(K, weight, weight * f + self.gradient(f))
 
     def value(self, f: Tensor) -> Tensor:
         """The log likelihood; see `LatentProblem.value`."""
@@ -37,6 +104,12 @@ class SeparableProblem:
         result = _Diagonal.of(K, W, torch.zeros_like(W))
         assert result is not None
         return result
+
+
+def _regression(K: Tensor, weight: Tensor, weighted: Tensor) -> Tensor:
+    """The solution a = K⁻¹f of a regression with noise variances 1/weight on weighted/weight."""
+    curvature = _Diagonal(K, weight[:, 0], torch.zeros_like(weight[:, 0]))
+    return weighted - curvature.times(K @ weighted)
 
 
 class _Diagonal(LatentCurvature):
@@ -72,7 +145,8 @@ class _Diagonal(LatentCurvature):
         self.v = self.K @ self.kernel_v
         M = torch.eye(len(weight), dtype=self.K.dtype, device=self.K.device)
         M = M - weight[:, None] * self.v[self.negative]
-        self.lower, info = torch.linalg.cholesky_ex(0.5 * (M + M.mT))
+        self.left = 0.5 * (M + M.mT)
+        self.lower, info = torch.linalg.cholesky_ex(self.left)
         return not int(info)
 
     def _times_positive(self, v: Tensor) -> Tensor:
@@ -93,6 +167,9 @@ class _Diagonal(LatentCurvature):
         if len(self.negative):
             result = result + 2 * self.lower.diagonal().log().sum()
         return result
+
+    def definiteness(self) -> float:
+        return float(torch.linalg.eigvalsh(self.left)[0]) if len(self.negative) else 1.0
 
     def _positive(self) -> tuple[Tensor, Tensor]:
         """R₊ = W₊^½ B⁻¹ W₊^½, which overwrites the factor, and the diagonal of B⁻¹."""

@@ -17,6 +17,16 @@ class SoftmaxProblem:
     def __init__(self, y: Tensor) -> None:
         self.y = y
 
+    log_concave = True
+
+    def starts(self, K: Tensor) -> list[Tensor]:
+        """The prior mean; see `LatentProblem.starts`."""
+        return [torch.zeros_like(self.y)]
+
+    def restart(self, K: Tensor, f: Tensor, a: Tensor) -> Tensor:
+        """The solution a; see `LatentProblem.restart`."""
+        return a
+
     def value(self, f: Tensor) -> Tensor:
         """The log likelihood; see `LatentProblem.value`."""
         return (self.y * f).sum() - f.logsumexp(-1).sum()

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from bayesgen.covariance.gram import Gram
+from bayesgen.covariance.gram import Gram, KernelGram
 from bayesgen.kernels.parameters import (
     BANDWIDTH,
     FREQUENCY,
@@ -100,6 +101,22 @@ def mean_diagonal(gram: Gram) -> float:
     some = gram.x[:: max(1, len(gram.x) // 200)]
     mean = float(gram.diagonal(gram.start(), some).double().mean())
     return mean if math.isfinite(mean) and mean > 0 else 1.0
+
+
+def log_variances(gram: Gram, theta: np.ndarray) -> np.ndarray:
+    """Logarithm of the mean variance k(x, x) over some inputs at settings θ (N, p), (N,).
+
+    Outputscales are drawn relative to it, so that a draw of the kernel says nothing about the size
+    of the prior.
+    """
+    x, settings = gram.x, gram.x.new_tensor(theta)
+    some = x[:: max(1, len(x) // 20)]
+    if isinstance(gram, KernelGram):
+        matrices = gram.on(some).lower_matrices(settings)
+        means = matrices.diagonal(dim1=-2, dim2=-1).mean(-1)
+    else:
+        means = torch.stack([gram.diagonal(one, some).mean() for one in settings])
+    return np.nan_to_num(means.double().clamp(min=1e-290).log().cpu().numpy())
 
 
 def noise_box(mean_square: float) -> tuple[float, float]:

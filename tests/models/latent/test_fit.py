@@ -63,7 +63,8 @@ def test_order_and_decay_are_learnt_under_any_likelihood(name):
 @pytest.mark.parametrize(
     ("name", "y", "message"),
     [
-        ("bernoulli", [0, 2], "labels 0 and 1"),
+        ("bernoulli", [0, 2, 1], "labels 0 and 1, or two other classes"),
+        ("bernoulli", [0.0, 0.5], "labels 0 and 1"),
         ("poisson", [1.5, 2.0], "counts"),
         ("poisson", [-1, 2], "counts"),
         ("softmax", [0, 1, 2], r"shape \(n,\) or \(B, n\)"),

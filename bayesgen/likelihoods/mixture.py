@@ -28,6 +28,8 @@ _DOUBLINGS = 120
 _POINTS, _ZOOMS = 17, 14
 # Largest number of values of an integrand at a time.
 _ENTRIES = 2**21
+# Largest number of bisections for a median.
+_BISECTIONS = 200
 # Points of the grid on which a corrected density is drawn from.
 _GRID = 4001
 
@@ -219,6 +221,41 @@ class LatentMixture(Distribution):
             lambda y, f: self.likelihood.cumulative(y, f).clamp(min=0).log(), value, focus
         )
         return logs.exp().clamp(max=1)
+
+    @property
+    def median(self) -> Tensor:
+        """The smallest observation at which `cdf` is at least one half, by bisection.
+
+        Unlike the mean of counts, it is hardly changed by a latent value that the data leave
+        uncertain: the mean grows with e^(v/2).
+        """
+        counts = self.support is constraints.nonnegative_integer
+        with torch.no_grad():
+            low, high = self._around_median(counts)
+            for _ in range(_BISECTIONS):
+                middle = 0.5 * (low + high)
+                middle = middle.floor() if counts else middle
+                below = self.cdf(middle) < 0.5
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+                if counts and (high - low <= 1).all():
+                    break
+        return torch.where(self.cdf(low) >= 0.5, low, high) if counts else 0.5 * (low + high)
+
+    def _around_median(self, counts: bool) -> tuple[Tensor, Tensor]:
+        """Observations of which the median lies between the two."""
+        if counts:
+            low, high = torch.zeros_like(self.loc), torch.ones_like(self.loc)
+        else:
+            step = 1 + self.loc.abs() + self.latent_variance.sqrt()
+            low, high = self.loc - step, self.loc + step
+        for _ in range(_DOUBLINGS):
+            above, below = self.cdf(low) >= 0.5, self.cdf(high) < 0.5
+            if not below.any() and (counts or not above.any()):
+                break
+            width = high - low
+            low = low if counts else torch.where(above, low - width, low)
+            high = torch.where(below, high + width, high)
+        return low, high
 
     def __repr__(self) -> str:
         return f"LatentMixture({type(self.likelihood).__name__}, {tuple(self.batch_shape)})"

@@ -190,3 +190,15 @@ def test_expectation_is_differentiable_in_mean_and_variance():
             ends.append(float(log_expectation(torch.nn.functional.logsigmoid, m, v)))
         assert float(slope) == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-5)
     assert value.isfinite().all()
+
+
+def test_median_has_half_of_the_probability_below():
+    mean = torch.tensor([-5.0, 0.0, 2.0, 10.0, 3.0], dtype=torch.float64)
+    variance = torch.tensor([1.0, 1.0, 100.0, 0.01, 0.0], dtype=torch.float64)
+    counts = LatentMixture(Poisson(), mean, variance)
+    assert (counts.cdf(counts.median) >= 0.5).all()
+    assert (counts.cdf((counts.median - 1).clamp(min=0))[1:] < 0.5).all()
+    # The mean grows with e^(v/2), the median does not.
+    assert counts.median[2] < 20 < counts.mean[2]
+    real = LatentMixture(StudentT(4.0, 1.0), mean, variance)
+    torch.testing.assert_close(real.median, mean, atol=1e-9, rtol=1e-9)  # by symmetry

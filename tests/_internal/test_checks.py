@@ -128,7 +128,7 @@ LOCKED.flags.writeable = False
         ([torch.ones(2, dtype=F64, requires_grad=True)] * 2, np.ones((2, 2))),
         (np.float64(2.5), np.array(2.5)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_arrays_and_tables_count_by_position(value, same):
     found = checks.as_tensor("x", value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -106,8 +107,11 @@ def entries(
         return compare(what, fast(*plain), direct(*plain))
 
 
+@lru_cache(maxsize=8)
 def some_rows(n: int, count: int, seed: int = 0) -> Tensor:
     """Indices of at most `count` random rows of n, ascending; drawn without the global generator.
+
+    The tensor is cached and must not be changed.
 
     Example:
         >>> some_rows(3, 5)

@@ -1,7 +1,6 @@
 """Invariances of exact models: units, permutations, translations, duplication, dtype, batches.
 
-The models are those of `bayesgen.models` with Gaussian noise. `tests/models/latent` has the same
-for other likelihoods.
+The models have Gaussian noise. `tests/models/latent` has the same for other likelihoods.
 """
 
 import math

@@ -46,7 +46,7 @@ class FunctionKernel(gpytorch.kernels.Kernel):
                 f"kernel {self.name()} must return shape (n1, n2) = {wanted} for inputs of "
                 f"{wanted[0]} and {wanted[1]} rows, got {tuple(result.shape)}"
             )
-        return result.to(x1.dtype)
+        return result
 
     def name(self) -> str:
         """The function's name, for error messages."""

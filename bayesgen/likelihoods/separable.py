@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -202,6 +203,11 @@ class Poisson(Separable):
     one_output = True
     log_concave = True
     skewed = True
+    _last: tuple[weakref.ref[Tensor], _Counts] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without what is kept of the last counts."""
+        return {name: value for name, value in self.__dict__.items() if name != "_last"}
 
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Check counts 0, 1, 2 …, (n,) or (B, n), and convert them to (B, n, 1)."""
@@ -219,19 +225,23 @@ class Poisson(Separable):
         With d = f − log y it is −y (e^d − 1 − d) + log p(y | rate y), where large terms do not
         cancel.
         """
-        positive = y > 0
-        count = torch.where(positive, y, torch.ones_like(y))
-        d = f - count.log()
-        seen = _at_own_rate(count) - count * (torch.expm1(d) - d)
-        return torch.where(positive, seen, -f.exp())
+        own = self._of_counts(y)
+        d = f - own.log
+        seen = own.at_own_rate - own.value * (torch.expm1(d) - d)
+        return seen if own.all_positive else torch.where(own.positive, seen, -f.exp())
 
     def derivatives(self, y: Tensor, f: Tensor) -> LikelihoodDerivatives:
         """Value and derivatives in closed form; the second and third are both −e^f."""
-        rate = f.exp()
-        positive = y > 0
-        count = torch.where(positive, y, torch.ones_like(y))
-        first = torch.where(positive, -count * torch.expm1(f - count.log()), -rate)
+        own, rate = self._of_counts(y), f.exp()
+        first = torch.where(own.positive, -own.value * torch.expm1(f - own.log), -rate)
         return LikelihoodDerivatives(self.element(y, f), first, -rate, -rate)
+
+    def _of_counts(self, y: Tensor) -> _Counts:
+        """Functions of the counts alone, kept for the last tensor of counts."""
+        last = self._last
+        if last is None or last[0]() is not y:
+            last = self._last = (weakref.ref(y), _Counts.of(y))
+        return last[1]
 
     def observe(self, f: Tensor) -> Distribution:
         """Poisson distribution of counts given f."""
@@ -257,6 +267,30 @@ class Poisson(Separable):
         few = torch.poisson(rate.clamp(max=_NORMAL))
         many = (rate + rate.sqrt() * torch.randn_like(rate)).round()
         return torch.where(rate > _NORMAL, many, few)
+
+
+class _Counts(NamedTuple):
+    """Functions of counts y that do not depend on f; zeros are replaced by 1.
+
+    Attributes:
+        positive: whether y > 0.
+        all_positive: whether all are.
+        value: y.
+        log: log y.
+        at_own_rate: log probability of y at the rate y.
+    """
+
+    positive: Tensor
+    all_positive: bool
+    value: Tensor
+    log: Tensor
+    at_own_rate: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor) -> _Counts:
+        positive = y > 0
+        count = torch.where(positive, y, torch.ones_like(y))
+        return cls(positive, bool(positive.all()), count, count.log(), _at_own_rate(count))
 
 
 def _at_own_rate(y: Tensor) -> Tensor:

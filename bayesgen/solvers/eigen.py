@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 # Up to this order, torch's eigenvalues are as fast as SciPy's. SciPy's threads keep spinning after
 # the call and delay torch's next one by milliseconds.
 _FEW = 600
+# Norm below which, or above whose inverse, squares may leave the range of the dtype.
+_SMALLEST = 1e-15
 # Power iterations that estimate a largest eigenvalue.
 POWER_STEPS = 8
 
@@ -87,8 +90,8 @@ def logdet_factor(t: Tensor) -> Tensor:
         >>> logdet_factor(torch.tensor([0.0, 1.0]))
         tensor([1.0000, 1.3863])
     """
-    safe = t.clamp(min=torch.finfo(t.dtype).tiny)
-    return torch.where(t > 0, safe.log1p() / safe * (1 + safe), 1.0)
+    t = t.clamp(min=torch.finfo(t.dtype).tiny)
+    return t.log1p() / t * (1 + t)
 
 
 def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], like: Tensor) -> float:
@@ -106,14 +109,21 @@ def largest_eigenvalue(multiply: Callable[[Tensor], Tensor], like: Tensor) -> fl
         >>> round(largest_eigenvalue(lambda v: centred @ v, centred), 6)
         1.0
     """
-    generator = torch.Generator().manual_seed(0)
-    draw = torch.randn(len(like), 1, generator=generator, dtype=torch.float64)
-    v, size = (1 + draw).to(like), 0.0
+    v, size = _generic(len(like)).to(like), 0.0
     for _ in range(POWER_STEPS):
         v = multiply(v / v.norm())
-        top = float(v.abs().max())
-        if top == 0:  # the operator is zero
-            return 0.0
-        v = v / top  # the squares in a norm may overflow
-        size = top * float(v.norm())
+        size = float(v.norm())
+        if not _SMALLEST < size < 1 / _SMALLEST:  # the squares in the norm leave the range
+            top = float(v.abs().max())
+            if top == 0:  # the operator is zero
+                return 0.0
+            v = v / top
+            size = top * float(v.norm())
     return size
+
+
+@lru_cache(maxsize=8)
+def _generic(n: int) -> Tensor:
+    """A constant vector plus a fixed normal draw, (n, 1); it must not be changed."""
+    generator = torch.Generator().manual_seed(0)
+    return 1 + torch.randn(n, 1, generator=generator, dtype=torch.float64)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen.solvers.eigen import eigh
 
 # Number of groups of probes.
 _GROUPS = 2
@@ -118,7 +119,7 @@ def _resolved(space: solvers.Krylov, start: Tensor) -> tuple[Tensor, Tensor]:
         space, in coordinates of the next block, (b', k).
     """
     Q = _subspace(space.values, start, space.steps)
-    values, vectors = solvers.eigh(Q.mT @ (space.values[:, None] * Q))
+    values, vectors = eigh(Q.mT @ (space.values[:, None] * Q))
     V = Q @ vectors
     residual = (space.values[:, None] - values) * V
     size = (residual.square().sum(0) + space.outside(V).square().sum(0)).sqrt()
@@ -158,7 +159,7 @@ def _subspace(values: Tensor, start: Tensor, steps: int) -> Tensor:
         Q, R = torch.linalg.qr(W)
         left, singular, _ = torch.linalg.svd(R)
         Q = Q @ left[:, singular > 32 * eps * size]
-        traced, turn = solvers.eigh(Q[m:].mT @ Q[m:])
+        traced, turn = eigh(Q[m:].mT @ Q[m:])
         Q = Q @ turn[:, traced <= _TRACED**2]
         width = Q.shape[1]
         if not width:

@@ -129,7 +129,9 @@ def maximise(
     lower, upper = grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=count - 1)]
     log_ratio = _newton(slopes, grid[best], lower, upper)
     at_bound = ((log_ratio - low).abs() < 1e-6) | ((log_ratio - high).abs() < 1e-6)
-    scale, noise = (value * unit for value in settings(log_ratio))
+    found_scale, found_noise = (value * unit for value in settings(log_ratio))
+    scale = found_scale if scale is None else scale.expand(shape).clone()
+    noise = found_noise if noise is None else noise.expand(shape).clone()
     return BestSettings(scale, noise, _parts(spectrum, scale, noise), at_bound)
 
 

@@ -160,7 +160,7 @@ def fit(
             return _on_subset(one, y, keep_scale, keep_noise)
 
         enough = _TOLERANCE * y[0].numel()
-        limits = lengthscale_search.limits(matrices)
+        limits = lengthscale_search.searched(matrices, noise_is_kept=keep_noise is not None)
         best = _along(at, shelf.get("subset", centres).tolist(), search.most, theta, enough, limits)
     else:
 
@@ -198,7 +198,7 @@ def _along(
         most: largest number of length-scales.
         like: tensor whose dtype and device the parameters take.
         enough: gain of a task, in nats, that lets the search continue in one direction.
-        limits: ends of log ℓ that the kernel's constraint allows, −∞ and ∞ where it has none.
+        limits: ends of the searched range of log ℓ.
     """
     low, high = limits
     best = at(like.new_tensor([centres[0]]))

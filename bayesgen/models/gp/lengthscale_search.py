@@ -96,9 +96,7 @@ def search_lengthscale(
     """
     x = gram.active(gram.x)
     own = float(gram.start())
-    typical = kernels.typical_distance(x) or math.exp(own)
-    share = _SHORTEST if noise is None else _SHORTEST_BESIDE_NOISE
-    low, high = _range(gram, share * nearest_distance(x, typical), typical)
+    low, high = searched(gram, noise_is_kept=noise is not None)
     if starts == 1:
         first = [min(max(own, low), high)]
     else:
@@ -157,16 +155,18 @@ def _profile(
     return np.where(np.isfinite(values), values, -np.inf)
 
 
-def _range(gram: LengthscaleGram, shortest: float, typical: float) -> tuple[float, float]:
+def searched(gram: LengthscaleGram, *, noise_is_kept: bool) -> tuple[float, float]:
     """Lower and upper end of the searched range of log ℓ.
 
     Args:
         gram: kernel on the inputs.
-        shortest: smallest length-scale where the kernel has no constraint.
-        typical: typical distance between points.
+        noise_is_kept: whether σ² is kept; shorter length-scales are then searched.
     """
+    x = gram.active(gram.x)
+    typical = kernels.typical_distance(x) or math.exp(float(gram.start()))
+    share = _SHORTEST_BESIDE_NOISE if noise_is_kept else _SHORTEST
     low, high = limits(gram)
-    low = low if low > -math.inf else math.log(shortest)
+    low = low if low > -math.inf else math.log(share * nearest_distance(x, typical))
     high = high if high < math.inf else math.log(_LONGEST * typical)
     return min(low, high), max(low, high)
 

@@ -467,7 +467,7 @@ class GaussianProcess(Generic[P]):
 
 def _check_span(x: Tensor) -> None:
     """Check that squared distances of inputs (..., n, d) do not overflow."""
-    size, limit = x.abs().flatten(0, -2).amax(0), torch.finfo(x.dtype).max ** 0.48
+    size, limit = x.abs().flatten(0, -2).amax(0), torch.finfo(x.dtype).max ** 0.49
     if (size > limit).any():
         column = int(size.argmax())
         raise ValueError(

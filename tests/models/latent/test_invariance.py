@@ -180,7 +180,7 @@ def rbf(a, b):
 
 
 def expanded(a, b):
-    return torch.ones(1).expand(len(a), len(b))
+    return torch.ones(1, dtype=a.dtype).expand(len(a), len(b))
 
 
 @pytest.mark.parametrize("name", NAMES)

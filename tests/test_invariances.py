@@ -139,3 +139,27 @@ def test_float32_is_within_its_error(name):
     found = MODELS[name]().fit(x.astype(np.float32), y.astype(np.float32)).evidence
     gap = abs(float(found.log_marginal_likelihood) - base(name))
     assert gap <= 3 * float(found.error) + tolerance(name)
+
+
+@pytest.mark.parametrize("name", ["rbf", "ard", "sum", "krylov"])
+def test_task_beside_a_much_larger_one_has_its_own_evidence(name):
+    x, y = data()
+    both = MODELS[name]().fit(x, np.stack([y, 1e8 * y])[:, :, None]).evidence
+    values = both.log_marginal_likelihood.numpy() + np.array([0, N * math.log(1e8)])
+    assert values == pytest.approx([base(name)] * 2, abs=tolerance(name))
+
+
+@pytest.mark.parametrize("c", [1e-8, 1e-4, 1e4, 1e8])
+def test_kept_variance_does_not_limit_the_other(c):
+    # White noise of variance c² explains the targets at least this well.
+    x, y = data()
+    white = -0.5 * N * (math.log(2 * math.pi * (c * c) * float(np.mean(y**2))) + 1)
+    scaled = K.ScaleKernel(K.RBFKernel()).double()
+    keep_scale = bg.GaussianProcess(scaled, hyperparameters=("kernel", "noise"))
+    keep_noise = bg.GaussianProcess(
+        K.RBFKernel().double(), 0.01, hyperparameters=("kernel", "scale")
+    )
+    models = [keep_scale, keep_noise] if c > 1 else []
+    for model in models:
+        found = model.fit(x, c * y).evidence.log_marginal_likelihood
+        assert float(found) >= white - 0.01

@@ -520,7 +520,12 @@ def gram(kernel: gpytorch.kernels.Kernel, x: Tensor) -> KernelGram:
     profile = profile_of(kernel)
     plain = LengthscaleGram(kernel, x)
     if profile is None:
-        return plain
+        if is_known(kernel):
+            return plain
+        # A subclass may have a length-scale that is not read as it is written.
+        written = plain.kernel(plain.start())
+        check = verify.entries(_ENTRIES, partial(evaluate, written), partial(evaluate, kernel), x)
+        return plain if check.passed else ParameterGram(kernel, x)
     radial, theta = RadialGram(kernel, x, profile), plain.start()
     columns = radial.active
 

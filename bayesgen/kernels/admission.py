@@ -152,10 +152,13 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
     name, few = _name(kernel), x[:: max(1, len(x) // _FEW)][:_FEW]
     try:
         # The numbers of rows differ: of equal inputs, gpytorch may take a root, with a jitter.
-        first, again = _twice(kernel, few, torch.cat([few, few[:1]]))
+        others = torch.cat([few, few[:1]])
+        first, again = _twice(kernel, few, others)
+        elsewhere = True
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:  # a kernel may be defined on the training inputs only
+        elsewhere = False
         try:
             first, again = _twice(kernel, x, x)
         except (TypeError, ValueError, MemoryError, torch.OutOfMemoryError):
@@ -181,6 +184,32 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
             f"kernel {name} must give the same covariances whenever it is evaluated, but two "
             f"evaluations differ by {gap:.2g}: it may draw random numbers"
         )
+    if elsewhere:
+        _check_entries(kernel, few, others, first)
+
+
+def _check_entries(kernel: Kernel, x1: Tensor, x2: Tensor, matrix: Tensor) -> None:
+    """Check that entries of a matrix are the covariances of their two inputs alone."""
+    m, name = len(x1), _name(kernel)
+    slack = torch.finfo(matrix.dtype).eps ** 0.4 * float(matrix.abs().max())
+    with _random_state(x1.device), torch.no_grad():
+        for i, j in {(0, min(1, m - 1)), (m - 1, m // 2)}:
+            try:
+                alone = float(evaluate(kernel, x1[i : i + 1], x2[j : j + 1]))
+            except Exception:  # a kernel may be defined on the training inputs only
+                return
+            within = float(matrix[i, j])
+            if not abs(alone - within) <= slack:
+                raise ValueError(
+                    f"kernel {name} must be a function of two inputs, got a covariance of "
+                    f"{alone:.6g} for two of them alone and {within:.6g} within a matrix: it may "
+                    "use the positions of the rows or an average over them"
+                )
+        variances = kernel(x1, diag=True)
+        if not bool(((variances - matrix.diagonal()[:m]).abs() <= slack).all()):
+            raise ValueError(
+                f"kernel {name} must give the diagonal of its matrix with diag=True, got another"
+            )
 
 
 def _twice(kernel: Kernel, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,9 @@ from torch import Tensor
 from bayesgen.solvers.matmul import product
 from bayesgen.solvers.quadrature import Measure
 
+# Number of entries below which Rademacher vectors may coincide.
+_FEW = 64
+
 Multiply = Callable[[Tensor], Tensor]
 
 
@@ -49,7 +52,8 @@ class Tridiagonal:
         unit[-1] = 1
         # The last pivot of a semi-definite matrix may vanish; this shift is below the rounding
         # level.
-        nudge = torch.finfo(shifted.dtype).eps * shifted.abs().amax((1, 2))[:, None]
+        largest = shifted.abs().amax((1, 2)).clamp(min=1e-290)
+        nudge = torch.finfo(shifted.dtype).eps * largest[:, None]
         shifted.diagonal(dim1=-2, dim2=-1).add_(nudge)
         last = torch.linalg.solve(shifted, unit.expand(len(shifted), k, 1))[:, -1, 0]
         diagonal = torch.cat([self.diagonal, (end + self.off[:, -1] ** 2 * last)[:, None]], 1)
@@ -97,9 +101,16 @@ def tridiagonalise(multiply: Multiply, start: Tensor, steps: int) -> Tridiagonal
 
 
 def probes(n: int, count: int, seed: int, like: Tensor) -> Tensor:
-    """Rademacher vectors, (n, count), drawn on the CPU so that a seed gives the same everywhere."""
+    """Random vectors of squared norm n, (n, count), drawn on the CPU for equal results everywhere.
+
+    They are Rademacher vectors. Of few entries, two of these would often coincide up to their sign;
+    then the vectors are uniformly distributed on the sphere.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return (2.0 * torch.randint(2, (n, count), generator=generator) - 1).to(like)
+    if n >= _FEW:
+        return (2.0 * torch.randint(2, (n, count), generator=generator) - 1).to(like)
+    normal = torch.randn(n, count, generator=generator, dtype=torch.float64)
+    return (normal * (n**0.5 / normal.norm(dim=0))).to(like)
 
 
 def operator(op: Any) -> tuple[Multiply, int, Tensor]:

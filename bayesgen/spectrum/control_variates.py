@@ -86,7 +86,7 @@ def calibrate(
     c = heavy @ nodes / total
     off = nodes - c
     h = off.masked_fill(mean <= 0, 0).abs().max()
-    h = torch.where(h > 0, h, torch.finfo(nodes.dtype).eps * nodes.abs().max().clamp(min=1e-300))
+    h = torch.where(h > 0, h, torch.where(c > 0, c, 1.0))
     phi = (off / h)[:, None] ** torch.arange(3, device=nodes.device)
     change = _shifted(-c, h)
     wanted, unsure = exact @ change.mT, change * doubt

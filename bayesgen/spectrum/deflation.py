@@ -30,8 +30,10 @@ from bayesgen.solvers.eigen import eigh
 
 # Number of groups of probes.
 _GROUPS = 2
-# Size of the tracer, relative to a product, and the part of it that a resolved vector may have.
-_TRACER, _TRACED = 1e-13, 1e-3
+# Size of the tracer in rounding units of a product, and the part of it that a direction may have.
+_TRACER, _TRACED = 50.0, 1e-3
+# Standard deviations by which the squared norm of what is left of the probes may fall short.
+_SHORT = 6.0
 # A Ritz pair whose residual is within this fraction of its value is resolved.
 _CONVERGED = 0.05
 
@@ -76,7 +78,8 @@ def deflate(
     for group in range(_GROUPS):
         own = slice(group, None, _GROUPS)
         others = torch.cat([unit[:, :first], *_without(unit[:, first:], group)], 1)
-        V, outside = _resolved(space, others)
+        V, outside = _resolved(space, others, eps)
+        V, outside = _independent(V, outside, left[:, own], n, eps)
         weights = V.square().sum(1)
         gauss[own], radau[own] = weights, (around.mT @ V).square().sum(1)
         dimensions[own] = float(V.shape[1])
@@ -88,6 +91,21 @@ def deflate(
     tiny = eps * n  # below this, only rounding error is left
     left = left * torch.where(mass > tiny, (n - dimensions) / mass.clamp(min=tiny), 0).sqrt()
     return Deflated(gauss, radau, dimensions, moments, left)
+
+
+def _independent(
+    V: Tensor, outside: Tensor, probes: Tensor, n: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The resolved vectors, or none where they depend on the probes that they are used for.
+
+    For vectors that are independent of a probe, ‖(I − VVᵀ)z‖² has the mean n − |V|. If it is much
+    smaller, rounding errors or two probes that coincide have put the probe into the span of V.
+    """
+    dimensions, q = n - V.shape[1], probes.shape[1]
+    mass = (probes - V @ (V.mT @ probes)).square().sum(0)
+    least = 1 - _SHORT * (2 / max(dimensions * q, 1)) ** 0.5
+    enough = float(mass.mean()) >= least * dimensions and bool((mass > eps * n).all())
+    return (V, outside) if enough or not dimensions else (V[:, :0], outside[:, :0])
 
 
 def nothing_resolved(probes: Tensor, nodes: int) -> Deflated:
@@ -107,18 +125,19 @@ def _without(probes: Tensor, group: int) -> list[Tensor]:
     return [probes[:, other::_GROUPS] for other in range(_GROUPS) if other != group]
 
 
-def _resolved(space: solvers.Krylov, start: Tensor) -> tuple[Tensor, Tensor]:
+def _resolved(space: solvers.Krylov, start: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Resolved Ritz vectors of the smaller Krylov space that some starting columns span.
 
     Args:
         space: the Krylov space of all columns.
         start: the columns in coordinates of the space's Ritz vectors, (m, c).
+        eps: rounding unit of the basis.
 
     Returns:
         The vectors V in coordinates of the Ritz vectors, (m, k), and the part of AV outside the
         space, in coordinates of the next block, (b', k).
     """
-    Q = _subspace(space.values, start, space.steps)
+    Q = _subspace(space.values, start, space.steps, eps)
     values, vectors = eigh(Q.mT @ (space.values[:, None] * Q))
     V = Q @ vectors
     residual = (space.values[:, None] - values) * V
@@ -127,11 +146,11 @@ def _resolved(space: solvers.Krylov, start: Tensor) -> tuple[Tensor, Tensor]:
     return V, space.outside(V)
 
 
-def _subspace(values: Tensor, start: Tensor, steps: int) -> Tensor:
+def _subspace(values: Tensor, start: Tensor, steps: int, eps: float) -> Tensor:
     """Orthonormal basis of a block Krylov space of diag(values), without rounding noise, (m, k).
 
     Rounding errors lie in all of the m dimensions, also in those of the probes that the space must
-    not depend on. A tracer, which is noise ten times as large as rounding errors, is therefore
+    not depend on. A tracer, which is noise larger than rounding errors, is therefore
     added to each product, in coordinates of its own. The recurrence amplifies it as it amplifies
     rounding errors. Directions that contain more than a thousandth of it are left out.
 
@@ -139,10 +158,10 @@ def _subspace(values: Tensor, start: Tensor, steps: int) -> Tensor:
         values: eigenvalues of the operator, (m,).
         start: starting columns, (m, c).
         steps: number of blocks.
+        eps: rounding unit of the operator's products.
     """
     m, generator = len(values), torch.Generator().manual_seed(0)
     twice = torch.cat([values, values])[:, None]
-    eps = torch.finfo(values.dtype).eps
     W = torch.cat([start, torch.zeros_like(start)])
     size = torch.linalg.matrix_norm(start, 2)
     basis, width = W[:, :0], 0
@@ -151,7 +170,7 @@ def _subspace(values: Tensor, start: Tensor, steps: int) -> Tensor:
             W = twice * basis[:, -width:]
             size = W.norm(dim=0).max()
         noise = torch.randn(m, W.shape[1], generator=generator, dtype=torch.float64).to(W)
-        W[m:] += (_TRACER / m**0.5) * size * noise
+        W[m:] += (_TRACER * eps / m**0.5) * size * noise
         inner = basis[:m]
         W[m:] -= inner @ (inner.mT @ W[m:])  # as rounding errors are
         for _ in range(2):

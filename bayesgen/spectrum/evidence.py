@@ -40,9 +40,10 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
     error = error + torch.finfo(terms.dtype).eps * terms
     fit = -0.5 * (constant + residual + dof)
     complexity = 0.5 * (outputs * log_ratio - dof + prior_norm)
-    # The complexity is a KL divergence, so the correction must not make it negative. What the
-    # correction would take beyond that is moved to the fit.
-    least = torch.minimum(complexity, torch.zeros_like(complexity)).detach()
+    # The complexity is a KL divergence. What the correction, or an inaccurate density, would take
+    # beyond zero is moved to the fit, and shows an error of that size.
+    least = torch.zeros_like(complexity)
+    error = error + torch.maximum(-complexity.detach(), least)
     divergence = torch.maximum(complexity + 0.5 * outputs * bend, least)
     fit = fit - 0.5 * (pull + outputs * bend) + (divergence - complexity)
     return EvidenceParts(
@@ -143,11 +144,14 @@ def _student(probes: int) -> float:
     """Factor by which a standard error from a few probes is enlarged.
 
     Three of the enlarged errors cover the truth as often as three standard deviations of a normal
-    distribution do (Student's t distribution with probes − 1 degrees of freedom).
+    distribution do, by Student's t distribution. The calibration on three moments uses up two
+    further degrees of freedom.
     """
     from scipy import special
 
-    return float(special.stdtrit(probes - 1, special.ndtr(3.0))) / 3
+    freedom = max(probes - 3, 2)
+    quantile = float(special.stdtrit(freedom, special.ndtr(3.0)))
+    return quantile / 3 * max(1.0, (probes - 1) / freedom) ** 0.5
 
 
 def _quadratic_error(

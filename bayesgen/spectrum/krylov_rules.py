@@ -76,9 +76,10 @@ class KrylovSettings:
         start = torch.cat([columns, lanczos.probes(n, self.probes, self.seed, like)], 1)
         # Columns of equal norm: a column far below another would count as rounding error.
         top = start.abs().amax(0).clamp(min=torch.finfo(start.dtype).tiny)
-        sizes = top.double() * (start / top).double().norm(dim=0)
-        start = start / top * (top / sizes.to(start))
-        sizes = torch.where(sizes > 0, sizes, 1.0)
+        start = start / top
+        norms = start.double().norm(dim=0)
+        norms = torch.where(norms > 0, norms, 1.0)  # a column of zeros stays one
+        start, sizes = start / norms.to(start), top.double() * norms
         # Evaluated after the first product, because the operator may compute the moments during it.
         known = functools.cache(lambda: moments(op))
         tolerance, last = self.tolerance, None
@@ -247,7 +248,7 @@ class Rules:
             # Each product has independent rounding errors of eps per entry; dropped directions add
             # to it.
             "rounding": Rounding(
-                entries=self.eps * float(density.integrate(torch.square)) ** 0.5
+                entries=self.eps * max(0.0, float(density.integrate(torch.square))) ** 0.5
                 + self.space.dropped
             ),
             "spanned": True,

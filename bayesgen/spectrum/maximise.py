@@ -112,7 +112,7 @@ def maximise(
         own = h[..., 0, 0] + 2 * h[..., 0, 1] + h[..., 1, 1]
         return g[..., 1], h[..., 1, 1] - mixed**2 / own
 
-    low, high = _ratio_range(spectrum)
+    low, high = _ratio_range(spectrum, given_scale, given_noise)
     count = math.ceil((high - low) / math.log(10) * _PER_DECADE) + 1
     grid = torch.linspace(low, high, count, dtype=like.dtype, device=like.device)
     # All tasks share the grid of ρ: with A = s(K + ρI), each ρ needs two sums.
@@ -139,13 +139,30 @@ def _parts(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Evidence
     return gaussian_evidence(spectrum, scale[..., None], noise[..., None])
 
 
-def _ratio_range(spectrum: SpectralMeasures) -> tuple[float, float]:
-    """Searched range of log(σ²/s), from K's rounding level to 10⁶ times its largest eigenvalue."""
+def _ratio_range(
+    spectrum: SpectralMeasures, scale: Tensor | None, noise: Tensor | None
+) -> tuple[float, float]:
+    """Searched range of log(σ²/s).
+
+    It is from K's rounding level to 10⁶ times its largest eigenvalue. Where one of the two is kept,
+    it also contains the ratios at which the other one explains the targets.
+
+    Args:
+        spectrum: spectral measures.
+        scale, noise: the setting that is kept, in units of the mean square of the targets, or None.
+    """
     largest = float(spectrum.largest)
     if largest == 0:
         raise ValueError("K must have a non-zero entry, got a matrix of zeros")
     floor = 10 * spectrum.n * torch.finfo(spectrum.density.nodes.dtype).eps
-    return math.log(floor * largest), math.log(1e6 * largest)
+    low, high = math.log(floor * largest), math.log(1e6 * largest)
+    if noise is not None:
+        mean = max(float(spectrum.density.integrate(lambda v: v)) / spectrum.n, floor * largest)
+        low = min(low, float(noise.min().log()) + math.log(1e-3 * mean))
+        high = max(high, float(noise.max().log()) + math.log(1e6 * largest))
+    if scale is not None:
+        high = max(high, math.log(1e3) - float(scale.min().log()))
+    return low, high
 
 
 def _newton(

@@ -370,3 +370,48 @@ def test_innermost_kernels_are_found_once():
     assert is_known(shared)
     assert not is_known(UserKernel(laplace))
     assert not is_known(kernels.FunctionKernel(laplace))
+
+
+def _rbf(a, b):
+    return torch.exp(-0.5 * torch.cdist(a, b) ** 2)
+
+
+class _OtherDiagonal(gk.RBFKernel):
+    def forward(self, x1, x2, diag=False, **params):
+        result = super().forward(x1, x2, diag=diag, **params)
+        return 3 * result if diag else result
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (lambda a, b: _rbf(a, b) + 0.1 * torch.eye(len(a), len(b)).to(a), "function of two inputs"),
+        (lambda a, b: _rbf(a - a.mean(0), b - b.mean(0)), "function of two inputs"),
+        (_OtherDiagonal().double(), "diagonal of its matrix"),
+    ],
+    ids=["positions", "averages", "diagonal"],
+)
+def test_kernels_that_depend_on_other_rows_raise(kernel, message):
+    x = torch.linspace(0, 3, 12, dtype=torch.float64)[:, None]
+    gp = GaussianProcess(kernel, 0.1, hyperparameters="fixed")
+    with pytest.raises(ValueError, match=message):
+        gp.fit(x, torch.sin(x[:, 0]))
+
+
+def test_lengthscale_that_is_read_otherwise_than_written_is_kept():
+    class Thrice(gk.RBFKernel):
+        @property
+        def lengthscale(self):
+            return super().lengthscale * 3
+
+        @lengthscale.setter
+        def lengthscale(self, value):
+            self._set_lengthscale(value)
+
+    x = torch.linspace(0, 3, 12, dtype=torch.float64)[:, None]
+    y, kernel = torch.sin(x[:, 0]), Thrice().double()
+    found = GaussianProcess(kernel, 0.1, hyperparameters="fixed").fit(x, y).evidence
+    covariance = _rbf(x / kernel.lengthscale.detach(), x / kernel.lengthscale.detach())
+    covariance = covariance + 0.1 * torch.eye(12, dtype=torch.float64)
+    right = torch.distributions.MultivariateNormal(torch.zeros_like(y), covariance).log_prob(y)
+    torch.testing.assert_close(found.log_marginal_likelihood, right)

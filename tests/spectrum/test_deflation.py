@@ -146,3 +146,39 @@ def test_unit_of_the_targets_shifts_the_evidence(factor):
     torch.testing.assert_close(shift, torch.full_like(shift, -150 * math.log(factor)), rtol=1e-9,
                                atol=1e-6)  # fmt: skip
     torch.testing.assert_close(other.noise / factor / factor, one.noise, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+def test_probe_in_the_span_of_the_others_by_rounding_is_noticed(dtype):
+    # The identity with one coupled pair; seen from y it has two eigenvalues.
+    K, y = torch.eye(300, dtype=dtype), torch.zeros(300, dtype=dtype)
+    K[0, 1] = K[1, 0] = 0.9
+    y[0] = 1
+    right = Spectrum.dense(K.double(), y.double()).evidence(1.0, 0.01).log_marginal_likelihood
+    for seed in range(5):
+        found = Spectrum.krylov(K, y, seed=seed).evidence(1.0, 0.01)
+        gap = abs(float(found.log_marginal_likelihood) - float(right))
+        assert gap <= 3 * float(found.error) + 1e-10
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 8, 20])
+def test_few_points_have_different_probes(n):
+    d = Draw(n)
+    root = d.normal(n, n)
+    K, y = root @ root.mT, d.normal(n)
+    right = Spectrum.dense(K, y).evidence(1.0, 0.1)
+    missed = 0
+    for seed in range(20):
+        found = Spectrum.krylov(K, y, probes=2, seed=seed).evidence(1.0, 0.1)
+        gap = float((found.log_marginal_likelihood - right.log_marginal_likelihood).abs())
+        missed += gap > 3 * float(found.error + right.error)
+    assert missed == 0
+
+
+@pytest.mark.parametrize("which", ["operator", "targets"])
+def test_zeros_are_no_numerical_failure(which):
+    K = torch.eye(50, dtype=F64) * (which != "operator")
+    y = torch.ones(50, dtype=F64) * (which != "targets")
+    right = Spectrum.dense(K, y).evidence(1.0, 0.1).log_marginal_likelihood
+    found = Spectrum.krylov(K, y).evidence(1.0, 0.1)
+    torch.testing.assert_close(found.log_marginal_likelihood, right, rtol=1e-9, atol=1e-9)

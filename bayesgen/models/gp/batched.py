@@ -59,6 +59,8 @@ _STARTS, _MARGIN, _SLOPE, _APART = 3, 10.0, 6.0, 0.6
 # Range of the length-scale: share of the median distance to a nearest neighbour below which the
 # kernel is white noise, and multiples of the diameter (screened) and of the typical distance.
 _SHORTEST, _COVERED, _LONGEST = 0.5, 3.0, 1e3
+# The first of these where σ² is kept, so that white noise of the kernel is distinguished from it.
+_SHORTEST_BESIDE_NOISE = 0.1
 # The same for a kernel whose shape is learnt too, as distances in log ℓ.
 _SHORT_SHAPED, _LONG_SHAPED = 7.0, 14.0
 # Range of log α, and of log s and log σ² about the log mean square of the targets.
@@ -457,9 +459,10 @@ class _Chunk:
         own = kernel.lengthscale.detach().reshape(()).to(like).log() - like[:, 0]
         near, typical, far = self._distances(own)
         shaped = self.family.learns_shape
-        low = near - _SHORT_SHAPED if shaped else near + math.log(_SHORTEST)
+        shortest = math.log(_SHORTEST if bool(self.free[2]) else _SHORTEST_BESIDE_NOISE)
+        low = near - _SHORT_SHAPED if shaped else near + shortest
         high = far + _LONG_SHAPED if shaped else typical + math.log(_LONGEST)
-        self.screened = near + math.log(_SHORTEST), far + math.log(_COVERED)
+        self.screened = near + shortest, far + math.log(_COVERED)
         alone = self.squares.flatten(1).amax(1) == 0  # no distances: ℓ is not determined
         low, high = torch.where(alone, own, low), torch.where(alone, own, high)
         low, high = _within(low, high, lengthscale_bounds(kernel), like[:, 0], inside)

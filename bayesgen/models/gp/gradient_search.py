@@ -12,7 +12,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,8 @@ _NOISE = (math.log(1e-4), math.log(3.0))
 # Share of the draws with very little noise beside the prior variance, as smooth kernels may need,
 # and the range of its logarithm.
 _RARE, _LITTLE = 0.25, (math.log(1e-11), math.log(1e-4))
+# Largest difference of the log mean squares of tasks that are searched together.
+_SIMILAR = math.log(10.0)
 # Shares of noise that are tried with the user's own kernel.
 _OWN = (1e-9, 1e-6, 1e-3, 0.1, 1.0)
 
@@ -273,6 +275,16 @@ def search(
     Returns:
         The modes of each of the B tasks, whose points are (θ, log s, log σ²).
     """
+    groups = _of_one_size(problem.y)
+    if len(groups) > 1:
+        found_of: dict[int, Landscape] = {}
+        for group in groups:
+            noise = problem.given.noise
+            given = replace(problem.given, noise=noise if len(noise) == 1 else noise[group])
+            part = replace(problem, y=problem.y[group], given=given)
+            each = search(part, starts=starts, seed=seed, progress=progress)
+            found_of.update(zip(group.tolist(), each, strict=True))
+        return [found_of[b] for b in range(len(problem.y))]
     tasks, inputs = _tasks(problem)
     B = len(tasks.y)
     random = np.random.default_rng(seed)
@@ -292,6 +304,19 @@ def search(
         found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
     box = tasks.space.box
     return [Landscape(modes, box.at_bound(modes[0].point)) for modes in found]
+
+
+def _of_one_size(y: Tensor) -> list[Tensor]:
+    """Numbers of tasks in groups of targets of similar size, which share draws and ranges."""
+    sizes = [math.log(spaces.positive_mean_square(one)) for one in y]
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    groups = [[order[0]]]
+    for b in order[1:]:
+        if sizes[b] - sizes[groups[-1][0]] < _SIMILAR:
+            groups[-1].append(b)
+        else:
+            groups.append([b])
+    return [torch.tensor(sorted(group), device=y.device) for group in groups]
 
 
 def climb(

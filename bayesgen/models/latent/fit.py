@@ -22,6 +22,7 @@ from bayesgen.models.latent.posterior import (
 from bayesgen.models.latent.search import LaplaceSearch
 from bayesgen.models.latent.setting import LatentFit
 from bayesgen.posterior.posterior import Observed
+from bayesgen.spectrum.maximise import ALL_ZERO
 
 
 def best(
@@ -49,10 +50,14 @@ def best(
 
     Raises:
         NotConvergedError: no mode was found from any start for some task.
+        ValueError: real targets are all zero, and a variance is learnt.
     """
     x = grams[0].x
     likelihood = likelihood.for_targets(y)
     inner = likelihood.targets(y, x)
+    learns = free.scale or free.noise
+    if likelihood.density and learns and (inner == 0).flatten(1).all(1).any():
+        raise ValueError(ALL_ZERO)
     shape = torch.Size(np.shape(y))
     # Real targets may have an axis of outputs; labels and counts have none.
     batched = len(shape) == (3 if likelihood.density else 2)

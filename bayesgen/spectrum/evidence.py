@@ -24,9 +24,11 @@ def gaussian_evidence(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) 
     """
     density, targets, outputs = spectrum.density, spectrum.target_measure(), spectrum.outputs
     dof = outputs * density.integrate(lambda v: scale * v / (scale * v + noise))
+    total = scale * targets.nodes + noise
+    shares, loads = noise / total, targets.weights / total
     # σ²αᵀα and the squared norm in the RKHS; squares of sλ + σ² may leave the range of the dtype.
-    residual = targets.integrate(lambda v: noise / (scale * v + noise) / (scale * v + noise))
-    prior_norm = targets.integrate(lambda v: scale * v / (scale * v + noise) / (scale * v + noise))
+    residual = (loads * shares).sum(-1)
+    prior_norm = (loads * (scale * targets.nodes / total)).sum(-1)
     log_ratio = density.integrate(lambda v: (scale * v / noise).log1p())
     # Corrections from the middle of each bracket to the extrapolated value; 0 without brackets.
     pull = _of_targets(spectrum, lambda v: 1 / (scale * v + noise))
@@ -127,16 +129,20 @@ def logdet_error(spectrum: SpectralMeasures, scale: Tensor, noise: Tensor) -> Te
             for measure in (spectrum.density, spectrum.radau)
         ]
         error = error + half * (ends[0] - ends[1]).abs()
-    density = spectrum.density
-    trace = density.integrate(lambda v: noise / (scale * v + noise))
-    ratio = scale / noise
-    inverse = density.integrate(lambda v: (ratio * v + 1) ** -2).sqrt()
-    spread = density.integrate(lambda v: v.clamp(min=0).sqrt() / (ratio * v + 1))
-    t = ratio[..., 0] * rounding.matrix
-    matrix = t * trace * logdet_factor(t)
-    return error + half * (
-        matrix + ratio[..., 0] * (2 * rounding.root * spread + rounding.entries * inverse)
-    )
+    density, ratio = spectrum.density, scale / noise
+    inverse = 1 / (ratio * density.nodes + 1)  # σ²/(sλ + σ²)
+    relative = torch.zeros_like(error)
+    if rounding.matrix:
+        t = ratio[..., 0] * rounding.matrix
+        trace = (density.weights * inverse).sum(-1)
+        relative = relative + rounding.matrix * trace * logdet_factor(t)
+    if rounding.root:
+        spread = (density.weights * density.nodes.clamp(min=0).sqrt() * inverse).sum(-1)
+        relative = relative + 2 * rounding.root * spread
+    if rounding.entries:
+        squares = (density.weights * inverse.square()).sum(-1)
+        relative = relative + rounding.entries * squares.clamp(min=0).sqrt()
+    return error + half * ratio[..., 0] * relative
 
 
 @cache
@@ -181,9 +187,13 @@ def _quadratic_error(
         )
         error = error + 0.5 * (high - low).clamp(min=0)
     ratio = (scale / noise)[..., 0]
-    t = ratio * rounding.matrix
-    error = error + 0.5 * (t * (1 + t) + 2 * ratio * rounding.entries / spectrum.n**0.5) * residual
-    error = error + (ratio * residual).sqrt() * rounding.root * prior_norm.sqrt()
+    if rounding.matrix:
+        t = ratio * rounding.matrix
+        error = error + 0.5 * t * (1 + t) * residual
+    if rounding.entries:
+        error = error + ratio * rounding.entries / spectrum.n**0.5 * residual
+    if rounding.root:
+        error = error + (ratio * residual * prior_norm).sqrt() * rounding.root
     if spectrum.y is not None:  # rounding of the targets to their dtype
         error = error + 0.5 * torch.finfo(spectrum.y.dtype).eps * (residual + prior_norm)
     return error

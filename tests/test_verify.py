@@ -53,43 +53,40 @@ def _data(n=30):
     return x, noisy_waves(x)
 
 
-def _without_fast_paths(monkeypatch):
-    monkeypatch.setattr(radial, "_RADIAL", {})
-    monkeypatch.setattr(expression, "_LEAVES", {})
-
-
-def test_wrong_profile_of_a_radial_kernel_is_replaced(monkeypatch):
+def _fits_before_and_after(kernel, break_it):
+    """A fit, and one after a fast path was broken, which must have the same evidence."""
     x, y = _data()
-    kernel = gpytorch.kernels.RBFKernel().double()
     gp = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed")
     right = gp.fit(x, y)
-    assert right.checks[0].passed
-    wrong = Profile(lambda q: torch.exp(-q), lambda q: q * torch.exp(-q))
-    monkeypatch.setitem(radial._RADIAL, gpytorch.kernels.RBFKernel, lambda _: wrong)
+    break_it()
     found = gp.fit(x, y)
-    assert type(gram(kernel, x)) is LengthscaleGram
-    assert not found.checks[0].passed
-    assert "the kernel evaluates itself" in found.evidence.method
     torch.testing.assert_close(
         found.evidence.log_marginal_likelihood, right.evidence.log_marginal_likelihood
     )
+    assert right.checks[0].passed
+    assert not found.checks[0].passed
+    assert "the kernel evaluates itself" in found.evidence.method
+    return gram(kernel, x)
+
+
+def test_wrong_profile_of_a_radial_kernel_is_replaced(monkeypatch):
+    wrong = Profile(lambda q: torch.exp(-q), lambda q: q * torch.exp(-q))
+    kind = gpytorch.kernels.RBFKernel
+    used = _fits_before_and_after(
+        kind().double(), lambda: monkeypatch.setitem(radial._RADIAL, kind, lambda _: wrong)
+    )
+    assert type(used) is LengthscaleGram
 
 
 def test_wrong_leaf_of_a_sum_is_replaced(monkeypatch):
-    x, y = _data()
-    kernel = (gpytorch.kernels.RBFKernel() + gpytorch.kernels.LinearKernel()).double()
-    gp = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed")
-    right = gp.fit(x, y)
+    kind = gpytorch.kernels.LinearKernel
 
     def wrong(leaf):
         return lambda theta, pairs: 2 * pairs.products(leaf.columns)
 
-    monkeypatch.setitem(expression._LEAVES, gpytorch.kernels.LinearKernel, wrong)
-    found = gp.fit(x, y)
-    assert not found.checks[0].passed
-    assert "the kernel evaluates itself" in found.evidence.method
-    torch.testing.assert_close(
-        found.evidence.log_marginal_likelihood, right.evidence.log_marginal_likelihood
+    _fits_before_and_after(
+        (gpytorch.kernels.RBFKernel() + kind()).double(),
+        lambda: monkeypatch.setitem(expression._LEAVES, kind, wrong),
     )
 
 

@@ -136,6 +136,17 @@ def inputs(name: str, value: Any) -> Tensor:
     return tensor
 
 
+def data(x: Any, y: Any, *, labels: bool) -> tuple[Tensor, Any]:
+    """Copies of inputs x (n, d) and of targets y, which `targets` or a likelihood checks.
+
+    Args:
+        x: inputs, (n, d) or (n,).
+        y: targets.
+        labels: whether y may hold labels of any kind; they are left as they are.
+    """
+    return owned(inputs("x", x)), y if labels else owned(as_tensor("y", y))
+
+
 def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
     """Check targets of shape (n,), (n, C) or (B, n, C); they are returned in their own shape.
 
@@ -201,12 +212,17 @@ def class_labels(name: str, value: Any, num_classes: int) -> Tensor:
     return tensor.long()
 
 
+def integer(value: Any) -> int | None:
+    """The value as an integer, also one of numpy or torch; None for anything else."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def whole(name: str, value: Any, least: int = 1) -> int:
     """Check for an integer of at least `least`; integers of numpy and torch are accepted."""
-    try:
-        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = None
+    number = integer(value)
     if number is None or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return number
@@ -301,10 +317,7 @@ def index(name: str, value: Any, count: int) -> int:
     Raises:
         ValueError: the value is not an integer, or out of range.
     """
-    try:
-        number = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number < count:
+    number = integer(value)
+    if number is None or not 0 <= number < count:
         raise ValueError(f"{name} must be an integer in 0..{count - 1}, got {value!r}")
     return number

@@ -15,7 +15,7 @@ BLOCK = 512
 # but processors compute with denormal numbers up to a hundred times more slowly.
 _NEGLIGIBLE = 2.5
 # Up to this number of columns, differences are as fast as a matrix product.
-FEW_COLUMNS = 4
+_FEW_COLUMNS = 4
 # Pairs whose squared distance is below this fraction of their squared distances from the centre
 # lose digits in a matrix product.
 _NEAR = 1 / 32
@@ -56,7 +56,7 @@ def squared_distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
     """
     same, right = x2 is None, x1 if x2 is None else x2
     n, result = len(right), x1.new_empty(len(x1), len(right))
-    few = x1.shape[1] <= FEW_COLUMNS
+    few = x1.shape[1] <= _FEW_COLUMNS
     if not few:
         centre = x1.mean(0)
         a = x1 - centre
@@ -94,7 +94,7 @@ def scaled_squared_distances(a: Tensor, b: Tensor, lengthscale: Tensor) -> Tenso
         b: inputs, (n, d).
         lengthscale: a length-scale for each column, (..., 1, d).
     """
-    if a.shape[1] <= FEW_COLUMNS:
+    if a.shape[1] <= _FEW_COLUMNS:
         weights = (lengthscale**-2)[..., None, :]
         columns = [(a[:, c : c + 1] - b[:, c]).square() for c in range(a.shape[1])]
         return reduce(add, (weights[..., c] * square for c, square in enumerate(columns)))
@@ -106,12 +106,10 @@ def scaled_squared_distances(a: Tensor, b: Tensor, lengthscale: Tensor) -> Tenso
     if not near.any():
         return result
     # The same pairs are computed again for every setting of the length-scales.
-    at = near.reshape(-1, *near.shape[-2:]).any(0).nonzero()
-    i, j = at.unbind(1)
+    again = near.reshape(-1, *near.shape[-2:]).any(0)
+    i, j = again.nonzero().unbind(1)
     direct = lengthscale**-2 @ (a[i] - b[j]).square().mT  # (..., 1, pairs)
-    mask = torch.zeros_like(near[..., :, :].reshape(-1, *near.shape[-2:])[0])
-    mask[i, j] = True
-    return result.masked_scatter(mask, direct.expand(*result.shape[:-2], 1, len(at)))
+    return result.masked_scatter(again, direct.expand(*result.shape[:-2], 1, len(i)))
 
 
 def _repair(rows: Tensor, limits: Tensor, a: Tensor, b: Tensor) -> None:

@@ -468,11 +468,11 @@ class DifferenceGram(ParameterGram):
         return result
 
     def with_pull(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """As `Gram.with_pull`."""
+        """As `Gram.with_pull`, without an autograd graph."""
         return Gram.with_pull(self, theta)
 
     def with_pulls(self, theta: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """As `Gram.with_pulls`."""
+        """As `Gram.with_pulls`, without an autograd graph."""
         return Gram.with_pulls(self, theta)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -175,11 +174,8 @@ def draw(
     """
     if count is None:
         return x, y
-    try:
-        number = 0 if isinstance(count, bool | np.bool_) else operator.index(count)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= len(x):
+    number = checks.integer(count)
+    if number is None or not 1 <= number <= len(x):
         raise ValueError(f"{name} must be between 1 and the {len(x)} points there are, got {count}")
     keep = generator.choice(len(x), number, replace=False)
     return x[keep], y[keep]

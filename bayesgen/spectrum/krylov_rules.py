@@ -153,7 +153,7 @@ class Witness:
         self.image: Tensor | None = None
 
     def __call__(self, block: Tensor) -> Tensor:
-        """Product KV."""
+        """Product KV of the operator with a block V, (n, b)."""
         if self.image is not None:
             return self.multiply(block)
         both = self.multiply(torch.cat([block, self.vector], 1))

@@ -216,9 +216,8 @@ class GaussianProcess(Generic[P]):
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
                 return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
-        x = checks.owned(checks.inputs("x", x))
-        if self.likelihood is None or not self.likelihood.labels:  # labels are encoded later
-            y = checks.owned(checks.as_tensor("y", y))
+        labels = self.likelihood is not None and self.likelihood.labels  # encoded later
+        x, y = checks.data(x, y, labels=labels)
         _check_span(x)
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         with reporting(progress, "hyperparameters", _LATE) as report:

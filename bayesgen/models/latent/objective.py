@@ -53,7 +53,7 @@ class LaplaceEvidence:
 
     @property
     def last(self) -> list[Start]:
-        """The last modes."""
+        """The modes that the last evaluation found."""
         assert self._starts is not None
         return self._starts
 

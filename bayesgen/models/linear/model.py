@@ -162,9 +162,8 @@ class LinearModel(Generic[P]):
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
                 return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
-        x = checks.owned(checks.inputs("x", x))
-        if self.likelihood is None or not self.likelihood.labels:  # labels are encoded later
-            y = checks.owned(checks.as_tensor("y", y))
+        labels = self.likelihood is not None and self.likelihood.labels  # encoded later
+        x, y = checks.data(x, y, labels=labels)
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         features = self.basis.on(x)
         if self.likelihood is not None:

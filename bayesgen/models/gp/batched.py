@@ -25,7 +25,7 @@ from torch.distributions import Normal
 from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.covariance.distances import decay_
+from bayesgen.covariance.distances import decay_, squared_distances
 from bayesgen.covariance.gram import gram
 from bayesgen.covariance.radial import Profile, profile_of
 from bayesgen.evidence import EvidenceParts
@@ -850,16 +850,13 @@ def _power_of_two(values: Tensor) -> Tensor:
 def _scaled(x: Tensor, lengthscale: Tensor, other: Tensor | None = None) -> Tensor:
     """Scaled squared distances ‖x − x'‖²/ℓ² of each problem, (b, m, n).
 
-    In many dimensions they are computed by matrix products of inputs that are centred for each
-    problem.
+    In many dimensions they are computed for one problem after the other by matrix products.
     """
+    if x.shape[2] > _COLUMNS:
+        others = [None] * len(x) if other is None else list(other)
+        each = [squared_distances(a, b) for a, b in zip(x, others, strict=True)]
+        return torch.stack(each) / lengthscale[:, None, None].square()
     centre = x.mean(1, keepdim=True)
     a = (x - centre) / lengthscale[:, None, None]
     b = a if other is None else (other - centre) / lengthscale[:, None, None]
-    if x.shape[2] <= _COLUMNS:
-        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()
-    q = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :] - 2 * a @ b.mT
-    q = q.clamp(min=0)
-    if other is None:
-        q.diagonal(dim1=-2, dim2=-1).zero_()
-    return q
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()

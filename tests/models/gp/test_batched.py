@@ -357,3 +357,24 @@ def test_a_batch_of_single_points_has_the_evidence_of_each():
     found = many.fit_batch(x[:, :1], y[:, :1]).evidence.log_marginal_likelihood
     want = torch.distributions.Normal(0, 1.1**0.5).log_prob(y[:, 0])
     torch.testing.assert_close(found, want)
+
+
+def test_clusters_far_apart_in_many_columns_match_separate_fits():
+    # The distances within a cluster are 1e-5 of that between the clusters.
+    g = torch.Generator().manual_seed(0)
+    side = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(10)[:, None]
+    x = 1e4 * side + 0.1 * torch.randn(2, 20, 20, generator=g, dtype=torch.float64)
+    y = torch.sin(20 * (x[..., 0] - 1e4 * side[:, 0]))
+    kernel = gpytorch.kernels.RBFKernel().double()
+    kernel.lengthscale = torch.tensor(0.5, dtype=torch.float64)
+    gp = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed")
+    batch = gp.fit_batch(x, y)
+    for b in range(2):
+        one = gp.fit(x[b], y[b])
+        torch.testing.assert_close(
+            batch.evidence.log_marginal_likelihood[b],
+            one.evidence.log_marginal_likelihood,
+            rtol=0,
+            atol=1e-9,
+        )
+        torch.testing.assert_close(batch.mean(x)[b], one.mean(x[b]), rtol=0, atol=1e-8)

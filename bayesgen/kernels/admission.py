@@ -16,6 +16,7 @@ import torch
 from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
 from torch import Tensor
 
+from bayesgen._internal import random_state
 from bayesgen.kernels.evaluation import evaluate
 from bayesgen.kernels.functions import FunctionKernel
 from bayesgen.kernels.structure import innermost, is_known, parts
@@ -230,16 +231,11 @@ def _name(kernel: Kernel) -> str:
 @contextmanager
 def _random_state(device: torch.device) -> Iterator[None]:
     """A fixed state of all random generators, which are then set back."""
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with random_state.kept([device]):
         torch.default_generator.manual_seed(_SEED)
         if device.type == "cuda":
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(_SEED)
         random.seed(_SEED)
         np.random.seed(_SEED)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+        yield

@@ -1,0 +1,182 @@
+"""Checks of a network that a user brings: it must be a fixed function of one observation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import verify
+from bayesgen._internal import random_state
+from bayesgen._internal.precision import tf32
+from bayesgen.networks.inputs import call, tensors
+
+# Number of observations that are evaluated alone.
+_ALONE = 3
+Run = Callable[[Any], Tensor]
+
+
+@contextmanager
+def undisturbed(net: nn.Module) -> Iterator[None]:
+    """Context of passes through a copy of a network, in full precision.
+
+    The states of the random generators are restored. Fused kernels without derivatives, of
+    transformer layers and of recurrent layers on a GPU, are not used.
+    """
+    devices = {t.device for t in (*net.parameters(), *net.buffers())}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(random_state.kept(devices))
+        stack.enter_context(tf32(False))
+        gpu = any(device.type == "cuda" for device in devices)
+        if gpu and any(isinstance(m, nn.RNNBase) for m in net.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def scores(f: Any, n: int) -> Tensor:
+    """Outputs of a network for n inputs as (n, C); outputs (n,) become (n, 1).
+
+    Raises:
+        TypeError: the network did not return one tensor of floating-point numbers.
+        ValueError: the outputs have another shape.
+    """
+    if not isinstance(f, Tensor):
+        raise TypeError(
+            f"net must return one tensor of shape (n, C), got {_kind(f)}; pass a module that "
+            "returns the scores alone"
+        )
+    if not f.is_floating_point():
+        raise TypeError(f"net must return floating-point numbers, got dtype {f.dtype}")
+    if f.ndim == 2 and len(f) == n:
+        return f
+    if f.ndim < 2 and f.numel() == n:
+        return f.reshape(n, 1)
+    squeezed = n == 1 and f.ndim == 1
+    hint = "; a squeeze() in forward removes the axis of a single observation" if squeezed else ""
+    raise ValueError(
+        f"net must map {n} inputs to outputs of shape ({n}, C), got {tuple(f.shape)}{hint}"
+    )
+
+
+def first_outputs(net: nn.Module, x: Any) -> Tensor:
+    """Outputs (m, C) for the first one or two inputs.
+
+    Raises:
+        TypeError, ValueError: the network fails on these inputs, or its outputs do not have shape
+            (m, C).
+    """
+    rows = x[:2]
+    try:
+        with torch.no_grad():
+            f = call(net, rows)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as err:
+        raise ValueError(_failure(net, rows, err)) from err
+    return scores(f, len(rows))
+
+
+def admit(net: nn.Module, run: Run, x: Any, f: Tensor) -> verify.Check:
+    """Check that some outputs are found again, in a batch and from one observation alone.
+
+    Args:
+        net: the network, for messages.
+        run: function from inputs (b, …) to outputs (b, C), as it is used in the computation.
+        x: some inputs, (m, …), in one batch.
+        f: outputs for these inputs that were computed in one batch, (m, C).
+
+    Raises:
+        ValueError: the outputs are random, or depend on the other observations of a batch.
+    """
+    with torch.no_grad():
+        again = verify.compare("outputs of the network, computed twice", run(x), f)
+        if not again.passed:
+            raise ValueError(
+                "net must be a deterministic function, but two evaluations of the same inputs "
+                f"differ by {again.difference:.2g} of the largest output"
+                f"{_random_layers(net)}; turn its randomness off in evaluation mode"
+            )
+        some = verify.some_rows(len(x), _ALONE).to(f.device)
+        try:
+            alone = torch.cat([run(x[i : i + 1]) for i in some.tolist()])
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as err:
+            raise ValueError(
+                "net must map each observation alone, but it fails on a batch of one: "
+                f"{_first_line(err)}{_mixing_layers(net)}"
+            ) from err
+    check = verify.compare("outputs of the network for single observations", alone, f[some])
+    if not check.passed:
+        raise ValueError(
+            "net must map each observation independently of the others in its batch, but outputs "
+            f"for one observation alone differ by {check.difference:.2g} of the largest output"
+            f"{_mixing_layers(net)}"
+        )
+    return check
+
+
+def _failure(net: nn.Module, rows: Any, err: Exception) -> str:
+    """Message about a network that fails on its first inputs."""
+    own = next(p.dtype for p in net.parameters())
+    given = sorted({str(t.dtype) for t in tensors(rows)})
+    shape = [tuple(t.shape) for t in tensors(rows)]
+    words = f"net fails on inputs of shape {shape[0] if len(shape) == 1 else shape}: "
+    words += _first_line(err)
+    floats = {t.dtype for t in tensors(rows) if t.is_floating_point()}
+    if floats and floats != {own}:
+        words += f"; net has dtype {own} and x has {', '.join(given)}: convert one of them"
+    elif not floats:
+        words += (
+            "; integer inputs are passed on as they are: convert them, e.g. x.double(), if they "
+            "are measurements"
+        )
+    elif "dtype" in str(err) or "type" in str(err):
+        words += (
+            f"; if forward itself creates tensors of another dtype than {own}, pass that dtype "
+            "(dtype=torch.float32) or use the dtype of the input"
+        )
+    return words
+
+
+def _first_line(err: Exception) -> str:
+    text = str(err).strip().splitlines()
+    return f"{type(err).__name__}: {text[0]}" if text else type(err).__name__
+
+
+def _kind(value: Any) -> str:
+    """A returned value in words."""
+    name = type(value).__name__
+    article = "an" if name[:1].lower() in "aeiou" else "a"
+    return f"{article} {name}"
+
+
+def _random_layers(net: nn.Module) -> str:
+    drops = [
+        name for name, m in net.named_modules() if "Dropout" in type(m).__name__ and m.training
+    ]
+    return f" (layer {drops[0]!r} drops out)" if drops else ""
+
+
+def _mixing_layers(net: nn.Module) -> str:
+    """A hint at BatchNorm without running statistics, which mixes observations."""
+    kind = nn.modules.batchnorm._BatchNorm
+    names = [
+        name
+        for name, m in net.named_modules()
+        if isinstance(m, kind) and (m.running_mean is None or m.training)
+    ]
+    if not names:
+        return ""
+    return (
+        f"; layer {names[0]!r} is a BatchNorm without running statistics, which mixes "
+        "observations: use track_running_stats=True"
+    )

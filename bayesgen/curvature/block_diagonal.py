@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from bayesgen.curvature.curvature import (
 from bayesgen.curvature.jacobian import Sample, jacobians
 from bayesgen.curvature.jacobian_rows import Part, forward, layer_rows, windows
 from bayesgen.curvature.parameters import Leaf, Weights
+from bayesgen.curvature.row_paths import rows
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -220,7 +221,7 @@ class BlockDiagonal(Curvature):
             effective_parameters.index_add_(0, self.prior.group[block.columns], ratio / (1 + ratio))
         return CurvatureTerms(logdet, effective_parameters, error)
 
-    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+    def covariance(self, x: Any, precision: Tensor) -> Tensor:
         """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
         alpha, found = self.prior.precision(precision).double(), []
         for J in jacobians(self.weights, x, self.outputs, self.batch):
@@ -263,7 +264,7 @@ class BlockDiagonal(Curvature):
 
 def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None) -> list[Block]:
     """The diagonal of the exact GGN, Σ (Λ^½J)², as one block."""
-    total = torch.zeros(weights.count, dtype=torch.float64, device=sample.x.device)
+    total = torch.zeros(weights.count, dtype=torch.float64, device=weights.theta.device)
 
     def add(leaf: Leaf, rows: Tensor) -> None:
         total[leaf.span] += rows.double().square().sum((0, 1))
@@ -276,8 +277,12 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     """KFAC-expand approximation of the GGN: G ⊗ A/(nT) for each weight matrix and G for each bias.
 
     A = Σ aaᵀ sums over the observations and the T positions that share a weight. G = Σ ggᵀ sums
-    over these and over the columns of the root of Λ. Other layers (norms, scalars) have their exact
-    block, or its diagonal where the block is large.
+    over these and over the columns of the root of Λ. Other layers (norms, embeddings, attention,
+    recurrent layers, scalars) have their exact block, or its diagonal where the block is large.
+
+    Raises:
+        ValueError: a linear layer or convolution shares its weights with another module, or its
+            weights are used outside of its own call; it has no Kronecker factors then.
 
     Source: Martens & Grosse (2015); Eschenhagen et al. (2023), section 3, as in curvlinops.
     """
@@ -285,13 +290,18 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     G: dict[str, Tensor] = {}
     positions: dict[str, int] = {}
     rest: dict[str, Tensor] = {}
-    factored = [leaf for leaf in weights.leaves if _factors(leaf.module)]
-    plain = [leaf for leaf in weights.leaves if not _factors(leaf.module)]
+    factored = [leaf for leaf in weights.leaves if _factors(leaf)]
+    plain = [Part(leaf) for leaf in weights.leaves if not _factors(leaf)]
+    _check_factors(weights, factored)
     every = range(0, len(sample.x), sample.batch)
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)
         vectors = sample.vectors[some] * sample.values[some].sqrt()[:, None, :]
-        passed = forward(weights, sample.x[some], weights.leaves)
+        together = not weights.direct
+        leaves = weights.leaves if together else factored
+        passed = forward(weights, sample.x[some], leaves)
+        if passed.broken & {leaf.name for leaf in factored}:
+            raise ValueError(_NO_FACTORS.format(min(passed.broken)))
         for leaf in factored:
             for inputs, _ in passed.calls[leaf.name]:
                 found, count = _inputs(leaf.module, inputs)
@@ -302,22 +312,28 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
             for leaf in factored:
                 for g in gradients[leaf.name]:
                     _add(G, leaf.name, _outputs(leaf.module, g.flatten(0, 1)))
-            others.append({leaf.name: gradients[leaf.name] for leaf in plain})
-        calls = passed.joined(others)
-        for leaf in plain:
-            rows = layer_rows(Part(leaf), calls[leaf.name], len(vectors), vectors)
-            _add(rest, leaf.name, _own(leaf, rows.double()))
+            if together:
+                others.append({part.leaf.name: gradients[part.leaf.name] for part in plain})
+        if together:
+            calls = passed.joined(others)
+            own = [(p, layer_rows(p, calls[p.leaf.name], len(vectors), vectors)) for p in plain]
+        else:
+            own = list(rows(weights, sample.x[some], vectors, plain)) if plain else []
+        for part, found in own:
+            _add(rest, part.leaf.name, _own(part.leaf, found.double()))
         if progress is not None:
             progress(number + 1, len(every), "curvature")
     blocks: list[Block] = []
     for leaf in weights.leaves:
-        if _factors(leaf.module):
+        if leaf.name in G:
             left = Full(leaf.columns.get("bias", slice(0, 0)), G[leaf.name])
             if "weight" in leaf.columns:
                 right = Full(slice(0, 0), A[leaf.name] / positions[leaf.name])
                 blocks.append(Kronecker(leaf.columns["weight"], left, right))
             if "bias" in leaf.columns:
                 blocks.append(left)
+        elif leaf.name not in rest:  # the network does not use this layer
+            blocks.append(Diagonal(leaf.span, weights.theta.new_zeros(leaf.size).double()))
         elif rest[leaf.name].ndim == 2:
             blocks.append(Full(leaf.span, rest[leaf.name]))
         else:
@@ -325,8 +341,25 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     return blocks
 
 
-def _factors(module: nn.Module) -> bool:
+_NO_FACTORS = (
+    'curvature "kron" needs linear layers and convolutions whose weights are used once, in the '
+    "call of the layer, but layer {!r} shares its weights or is called in another way; use "
+    'curvature "ggn", "diag" or "last_layer"'
+)
+
+
+def _check_factors(weights: Weights, factored: list[Leaf]) -> None:
+    """Check that the rows of factored layers follow from their own inputs and outputs."""
+    for leaf in factored:
+        if leaf.name in weights.direct:
+            raise ValueError(_NO_FACTORS.format(leaf.name))
+
+
+def _factors(leaf: Leaf) -> bool:
     """Whether a layer has a Kronecker form: an ungrouped convolution or a linear layer."""
+    module = leaf.module
+    if not set(leaf.columns) <= {"weight", "bias"}:
+        return False
     if type(module) is nn.Conv2d:
         return module.groups == 1 and module.padding_mode == "zeros"
     return type(module) is nn.Linear
@@ -371,13 +404,12 @@ def _each_layer(
 ) -> None:
     """Call use(layer, its rows of Λ^½J (b, K, p)) for every layer and batch."""
     every = range(0, len(sample.x), sample.batch)
+    parts = [Part(leaf) for leaf in weights.leaves]
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)
-        vectors, values = sample.vectors[some], sample.values[some].sqrt()
-        calls = forward(weights, sample.x[some], weights.leaves).gradients(vectors)
-        for leaf in weights.leaves:
-            rows = layer_rows(Part(leaf), calls[leaf.name], len(values), vectors)
-            use(leaf, rows * values[..., None])
+        values = sample.values[some].sqrt()[..., None]
+        for part, found in rows(weights, sample.x[some], sample.vectors[some], parts):
+            use(part.leaf, found * values)
         if progress is not None:
             progress(number + 1, len(every), "curvature")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class Curvature(ABC):
         """Log-determinant and effective parameters at prior precisions (G,)."""
 
     @abstractmethod
-    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+    def covariance(self, x: Any, precision: Tensor) -> Tensor:
         """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
 
     @abstractmethod

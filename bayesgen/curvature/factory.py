@@ -22,6 +22,8 @@ from bayesgen.likelihoods.likelihood import Likelihood
 LARGEST_DUAL = LARGEST_PRIMAL = 20_000
 # The largest number of weights for a dense Hessian, which needs one product for each column.
 LARGEST_HESSIAN = 4_000
+# The class of a linear layer in `nn.MultiheadAttention`, which uses its weights without a call.
+_NOT_CALLED = "NonDynamicallyQuantizableLinear"
 # Up to this many weights, a singular value decomposition of H's root is cheap; it is more accurate.
 LARGEST_ROOT = 512
 
@@ -153,8 +155,9 @@ def diag(request: Request) -> Curvature:
 
 
 def last_layer(request: Request) -> Curvature:
-    """The exact GGN of the last linear layer."""
-    assert request.features is not None
+    """The exact GGN of the last linear layer, through its inputs where they fix it."""
+    if request.features is None:
+        return ggn(request)
     H = last_layer_matrix(request.weights, request.gathered(), request.features)
     return request.dense(f"GGN of the last layer, {len(H):,} weights", matrix=H)
 
@@ -176,15 +179,28 @@ def by_products_only(curvature: str, parameters: int, rows: int) -> bool:
     return curvature == "ggn" and not small
 
 
-def last_linear(net: nn.Module) -> str:
-    """Name of the last linear layer of a network.
+def last_linear(net: nn.Module, name: str | None = None) -> str:
+    """Name of a network's last linear layer, or the given name after a check.
 
     Raises:
-        ValueError: the network has no linear layer.
+        ValueError: the network has no linear layer, or none of that name; the layer has no
+            trainable parameters.
     """
-    names = [name for name, module in net.named_modules() if type(module) is nn.Linear]
-    if not names:
+    layers = {own: module for own, module in net.named_modules() if isinstance(module, nn.Linear)}
+    if not layers:
         raise ValueError(
             'curvature "last_layer" needs a network that ends in an nn.Linear, got none'
         )
-    return names[-1]
+    if name is not None and name not in layers:
+        raise ValueError(
+            f"last_layer must be the name of an nn.Linear of the network, one of "
+            f"{', '.join(map(repr, layers))}, got {name!r}"
+        )
+    called = [own for own, m in layers.items() if type(m).__name__ != _NOT_CALLED] or list(layers)
+    found = called[-1] if name is None else name
+    if not any(p.requires_grad for p in layers[found].parameters()):
+        raise ValueError(
+            f'curvature "last_layer" needs trainable parameters in layer {found!r}, but all are '
+            "frozen (requires_grad is False)"
+        )
+    return found

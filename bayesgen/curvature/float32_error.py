@@ -19,6 +19,7 @@ from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
+from bayesgen.networks.inputs import converted
 
 # Number of observations computed in both dtypes, and the safety factor for the others.
 _FEW = 16
@@ -80,17 +81,18 @@ def measured(weights: Weights, sample: Sample, prior: PriorShape) -> Measured | 
         prior: layout of the prior precisions.
 
     Returns:
-        The measurement, or None for weights that are already float64.
+        The measurement, or None for weights that are already float64 and for a network that
+        computes in float32 whatever the dtype of its weights.
     """
     if weights.theta.dtype == torch.float64:
         return None
     n, K = len(sample.x), sample.count // len(sample.x)
-    some = torch.linspace(0, n - 1, min(_FEW, n), device=sample.x.device).round().long()
+    some = torch.linspace(0, n - 1, min(_FEW, n), device=weights.theta.device).round().long()
 
     def blocks(own: Weights) -> list[Tensor]:
         like = own.theta
         few = Sample(
-            sample.x[some].to(like),
+            converted(sample.x[some], like.dtype),
             sample.values[some].to(like),
             sample.vectors[some].to(like),
             sample.batch,
@@ -99,7 +101,12 @@ def measured(weights: Weights, sample: Sample, prior: PriorShape) -> Measured | 
         wide = (block.double() for block in grams(own, few, prior))
         return [b if b.shape[1] == few.count else b @ b.mT for b in wide]
 
-    exact = blocks(weights.converted(torch.float64))
+    wide = weights.converted(torch.float64)
+    try:
+        wide.outputs(converted(sample.x[some], torch.float64), sample.batch)
+    except Exception:  # forward creates tensors in float32 itself
+        return None
+    exact = blocks(wide)
     rough = blocks(weights)
     return Measured(
         (some[:, None] * K + torch.arange(K, device=some.device)).reshape(-1),

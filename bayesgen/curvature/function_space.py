@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,14 +156,15 @@ class DualGGN(Curvature):
             self._inverse = (precision.clone(), inverse)
         return self._inverse[1] @ right
 
-    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+    def covariance(self, x: Any, precision: Tensor) -> Tensor:
         """Covariance J*SJ*ᵀ − J*SJᵀΛ^½ A⁻¹ Λ^½JSJ*ᵀ of the outputs at each new input, (m, C, C)."""
         C, m = self.sample.vectors.shape[1], len(x)
         root = self.prior.precision(precision).rsqrt().to(self.weights.theta)
-        eye = torch.eye(C, dtype=x.dtype, device=x.device).expand(m, C, C)
-        new = Sample(x, x.new_ones(m, C), eye, self.sample.batch, self.sample.memory)
-        cross = torch.zeros(self.sample.count, m * C, dtype=torch.float64, device=x.device)
-        own = torch.zeros(m, C, C, dtype=torch.float64, device=x.device)
+        like = self.weights.theta
+        eye = torch.eye(C, dtype=like.dtype, device=like.device).expand(m, C, C)
+        new = Sample(x, like.new_ones(m, C), eye, self.sample.batch, self.sample.memory)
+        cross = torch.zeros(self.sample.count, m * C, dtype=torch.float64, device=like.device)
+        own = torch.zeros(m, C, C, dtype=torch.float64, device=like.device)
         for parts in chunks(self.weights, self.sample.count + m * C, self.sample.memory):
             index = torch.cat([part.index() for part in parts])
             there = jacobian(self.weights, new, parts).mul_(root[index])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayesgen.curvature.jacobian_rows import Part, rows
+from bayesgen.curvature.jacobian_rows import Part
 from bayesgen.curvature.parameters import Weights
+from bayesgen.curvature.row_paths import rows
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,14 @@ class Sample:
     """Observations with the likelihood curvature Λᵢ at each of them.
 
     Attributes:
-        x: inputs, (n, …).
+        x: inputs, (n, …), a tensor or `bayesgen.networks.inputs.Inputs`.
         values: eigenvalues w > 0 of each Λᵢ = V diag(w) Vᵀ, (n, K).
         vectors: eigenvectors V, (n, C, K).
         batch: number of observations processed at a time.
         memory: bytes that rows of the Jacobian may take.
     """
 
-    x: Tensor
+    x: Any
     values: Tensor
     vectors: Tensor
     batch: int
@@ -67,14 +69,14 @@ def jacobian(weights: Weights, sample: Sample, parts: list[Part]) -> Tensor:
     return J.reshape(n * K, -1)
 
 
-def jacobians(weights: Weights, x: Tensor, outputs: int, batch: int) -> Iterator[Tensor]:
+def jacobians(weights: Weights, x: Any, outputs: int, batch: int) -> Iterator[Tensor]:
     """The whole Jacobian for a batch of observations at a time, (b, C, P), float64."""
     parts = [Part(leaf) for leaf in weights.leaves]
     order = torch.cat([part.index() for part in parts])
-    eye = torch.eye(outputs, dtype=x.dtype, device=x.device)
+    eye = torch.eye(outputs, dtype=weights.theta.dtype, device=weights.theta.device)
     for rows_of in x.split(batch):
         vectors = eye.expand(len(rows_of), outputs, outputs)
-        J = x.new_empty(len(rows_of), outputs, weights.count)
+        J = weights.theta.new_empty(len(rows_of), outputs, weights.count)
         J[..., order] = torch.cat([r for _, r in rows(weights, rows_of, vectors, parts)], -1)
         yield J.double()
 

@@ -17,6 +17,11 @@ from torch.func import functional_call, vjp, vmap
 
 from bayesgen.curvature.parameters import Leaf, Weights
 
+
+class NoLayerRowsError(Exception):
+    """A layer was not called as a function of one tensor with the observations first."""
+
+
 # A layer's rows for one batch: inputs (b, …), gradients (K, b, …) → parameter name → (b, K, numel).
 Handler = Callable[[Any, Tensor, Tensor], dict[str, Tensor]]
 _HANDLERS: dict[type, Handler] = {}
@@ -76,11 +81,13 @@ class Pass:
     Attributes:
         outputs: f, (b, C).
         calls: for each layer its calls, each with its input (b, …) and its output in the graph.
+        broken: names of layers that were called in another way.
         together: whether one backward pass computes the gradients for several vectors.
     """
 
     outputs: Tensor
     calls: dict[str, list[tuple[Tensor, Tensor]]]
+    broken: frozenset[str] = frozenset()
     together: bool = False
 
     def passes(self, vectors: Tensor) -> Iterator[dict[str, list[Tensor]]]:
@@ -93,6 +100,8 @@ class Pass:
     def _back(self, vectors: Tensor) -> list[Tensor]:
         """Gradients (k, b, …) at every call for vectors (k, b, C), by one backward pass."""
         flat = [output for calls in self.calls.values() for _, output in calls]
+        if not flat or not self.outputs.requires_grad:
+            return [g.new_zeros(len(vectors), *g.shape) for g in flat]
         alone = len(vectors) == 1
         found = torch.autograd.grad(
             self.outputs,
@@ -119,31 +128,51 @@ class Pass:
         }
 
 
-def forward(weights: Weights, x: Tensor, leaves: list[Leaf]) -> Pass:
+def forward(weights: Weights, x: Any, leaves: list[Leaf]) -> Pass:
     """Run one batch through the network and record inputs and outputs of the given layers."""
     calls: dict[str, list[tuple[Tensor, Tensor]]] = {leaf.name: [] for leaf in leaves}
+    versions: list[tuple[str, Tensor, int]] = []
+    broken: set[str] = set()
     handles = []
     for leaf in leaves:
 
-        def keep(_: nn.Module, given: Any, output: Tensor, name: str = leaf.name) -> Tensor:
-            if not isinstance(output, Tensor) or len(given) != 1:
-                raise ValueError(
-                    f"layer {name!r} must map one tensor to one tensor; freeze its parameters "
-                    "(requires_grad_(False)) to leave it out"
-                )
+        def keep(module: nn.Module, given: Any, output: Any, name: str = leaf.name) -> Any:
+            inputs = _batched(module, given, output, len(x))
+            if inputs is None:
+                broken.add(name)
+                return None
             if not output.requires_grad:  # no parameter before it requires a gradient
                 output = output.detach().requires_grad_()
-            calls[name].append((given[0].detach(), output))
+            calls[name].append((inputs, output))
+            versions.append((name, given[0], given[0]._version))
             return output.clone()  # the next layer may work in place
 
         handles.append(leaf.module.register_forward_hook(keep))
     try:
         with torch.enable_grad():
-            f = weights.net(weights.laid_out(x))
+            f = weights.evaluate(x)
     finally:
         for handle in handles:
             handle.remove()
-    return Pass(f, calls, _all_linear(weights.net))
+    broken |= {name for name, given, version in versions if given._version != version}
+    return Pass(f, calls, frozenset(broken), _all_linear(weights.net))
+
+
+def _batched(module: nn.Module, given: Any, output: Any, count: int) -> Tensor | None:
+    """The input (b, …) of a call of a layer, or None where observations are not its first axis.
+
+    A linear layer may see each observation as several successive rows.
+    """
+    if len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(output, Tensor):
+        return None
+    inputs = given[0].detach()
+    if not inputs.ndim or not output.ndim or len(inputs) != len(output):
+        return None
+    if len(inputs) == count:
+        return inputs
+    if type(module) is nn.Linear and inputs.ndim == 2 and len(inputs) % count == 0:
+        return inputs.reshape(count, -1, inputs.shape[-1])
+    return None
 
 
 def _all_linear(net: nn.Module) -> bool:
@@ -160,7 +189,7 @@ def _all_linear(net: nn.Module) -> bool:
 
 
 def rows(
-    weights: Weights, x: Tensor, vectors: Tensor, parts: list[Part]
+    weights: Weights, x: Any, vectors: Tensor, parts: list[Part]
 ) -> Iterator[tuple[Part, Tensor]]:
     """Rows of vᵀJ for one batch, part by part.
 
@@ -172,11 +201,40 @@ def rows(
 
     Returns:
         An iterator over the parts with their rows, (b, K, p).
+
+    Raises:
+        NoLayerRowsError: a layer is not called as a function of one tensor.
     """
     leaves = list({part.leaf.name: part.leaf for part in parts}.values())
-    gradients = forward(weights, x, leaves).gradients(vectors)
+    passed = forward(weights, x, leaves)
+    if passed.broken:
+        raise NoLayerRowsError(", ".join(sorted(passed.broken)))
+    gradients = passed.gradients(vectors)
+    return ((part, layer_rows(part, gradients[part.leaf.name], len(x), vectors)) for part in parts)
+
+
+def tried(weights: Weights, x: Any, vectors: Tensor, parts: list[Part]) -> list[Tensor | None]:
+    """The rows of each part, (b, K, p), or None where they cannot be computed from its layer."""
+    leaves = list({part.leaf.name: part.leaf for part in parts}.values())
+    try:
+        passed = forward(weights, x, leaves)
+        gradients = passed.gradients(vectors)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:
+        return [None] * len(parts)
+    found: list[Tensor | None] = []
     for part in parts:
-        yield part, layer_rows(part, gradients[part.leaf.name], len(x), vectors)
+        wanted = (len(x), vectors.shape[-1], len(part.index()))
+        try:
+            own = layer_rows(part, gradients[part.leaf.name], len(x), vectors)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            own = vectors.new_empty(0)
+        usable = part.leaf.name not in passed.broken and own.shape == wanted
+        found.append(own if usable else None)
+    return found
 
 
 def layer_rows(
@@ -240,18 +298,36 @@ def _batch_norm(module: nn.BatchNorm2d, inputs: Tensor, gradients: Tensor) -> di
 
 
 def _any(module: nn.Module, inputs: Tensor, gradients: Tensor) -> dict[str, Tensor]:
-    """Rows of any other module, by torch.func, with a copy of its own parameters for each row."""
+    """Rows of any other module, by torch.func, with a copy of its own parameters for each row.
+
+    Where a layer has no rule for vmap, the rows are computed one after the other.
+    """
     own = {name: p.detach() for name, p in module.named_parameters(recurse=False)}
 
-    def one(row: Tensor, cotangents: Tensor) -> dict[str, Tensor]:
+    def one(row: Tensor, cotangents: Tensor, each: Callable[..., Any] = vmap) -> dict[str, Tensor]:
         def run(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(module, parameters, (row[None],))[0]
 
         pull = vjp(run, own)[1]
-        found: dict[str, Tensor] = vmap(pull)(cotangents)[0]
+        found: dict[str, Tensor] = each(pull)(cotangents)[0]
         return {name: g.reshape(len(cotangents), -1) for name, g in found.items()}
 
-    return vmap(one)(inputs, gradients.transpose(0, 1))
+    turned = gradients.transpose(0, 1)
+    try:
+        return vmap(one)(inputs, turned)
+    except RuntimeError:
+        pieces = [one(row, g, _looped) for row, g in zip(inputs, turned, strict=True)]
+        return {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _looped(pull: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    """The function that `vmap` gives, by a loop over the first axis."""
+
+    def every(cotangents: Tensor) -> Any:
+        found = [pull(g)[0] for g in cotangents]
+        return ({name: torch.stack([each[name] for each in found]) for name in found[0]},)
+
+    return every
 
 
 def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bayesgen import verify
 from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, spectral_terms
 from bayesgen.curvature.parameters import Weights
+from bayesgen.curvature.products import PRODUCTS
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
@@ -29,10 +31,27 @@ class NegativeLogLikelihood(nn.Module):
         return -self.likelihood.log_density(y, f).sum()
 
 
+class _Evaluated(nn.Module):
+    """The network of some weights as a module whose outputs have shape (b, C)."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.net, self._weights = weights.net, [weights]  # not a submodule
+
+    def forward(self, x: Any) -> Tensor:
+        """Outputs of one batch, (b, C)."""
+        return self._weights[0].evaluate(x)
+
+
 def operator(
-    kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Tensor, Tensor]]
+    kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Any, Tensor]]
 ) -> Any:
-    """The GGN or Hessian of −log p(D | θ), (P, P), as a curvlinops operator.
+    """The GGN or Hessian of −log p(D | θ), (P, P), as an operator.
+
+    It is curvlinops' where its product with a random vector agrees with that of
+    `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
+    forward-mode derivatives that curvlinops uses are missing or wrong for some layers, such as
+    LayerNorm.
 
     Args:
         kind: "ggn" or "hessian".
@@ -40,23 +59,64 @@ def operator(
         likelihood: likelihood of its outputs.
         data: batches (x, y), the same at every pass, y in the likelihood's inner form.
     """
+    direct = PRODUCTS[kind](weights, likelihood, data)
+    v = verify.random_vector(weights.count, weights.theta)
+    try:
+        fast = _curvlinops(kind, weights, likelihood, data)
+        found = fast @ v
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # a layer that it does not support
+        return direct
+    check = verify.compare("a product with a random vector", found, direct @ v)
+    return fast if check.passed else direct
+
+
+def _curvlinops(
+    kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Any, Tensor]]
+) -> Any:
     from curvlinops import GGNLinearOperator, HessianLinearOperator
 
-    named = dict(weights.net.named_parameters())
-    parameters = [named[name] for name in weights.names]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
     make = GGNLinearOperator if kind == "ggn" else HessianLinearOperator
-    return make(
-        weights.net, NegativeLogLikelihood(likelihood), parameters, data, check_deterministic=False
-    )
+    with weights.tracking() as parameters:
+        op = make(
+            _Evaluated(weights),
+            NegativeLogLikelihood(likelihood),
+            list(parameters),
+            data,
+            check_deterministic=False,
+        )
+    return _Tracked(op, weights)
 
 
 def matrix(op: Any, batch: int = 256) -> Tensor:
-    """Dense, symmetrised matrix of an operator (P, P)."""
+    """Dense matrix of an operator (P, P), without the antisymmetric part that rounding leaves.
+
+    Raises:
+        ValueError: the matrix is not symmetric.
+    """
     eye = torch.eye(op.shape[0], dtype=op.dtype, device=op.device)
     columns = torch.cat([op @ part for part in eye.split(batch, 1)], 1)
+    check = verify.compare("symmetry of a curvature", columns.mT, columns)
+    if not check.passed:
+        raise ValueError(
+            "net must be twice differentiable, but its Hessian is not symmetric: entries differ "
+            f"by {check.difference:.2g} of the largest one"
+        )
     return 0.5 * (columns + columns.mT)
+
+
+class _Tracked:
+    """An operator whose products need parameters that require gradients."""
+
+    def __init__(self, op: Any, weights: Weights) -> None:
+        self.op, self.weights = op, weights
+        self.shape, self.dtype, self.device = op.shape, op.dtype, op.device
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        with self.weights.tracking():
+            product: Tensor = (self.op @ v).detach()
+        return product
 
 
 class _Scaled:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
+from bayesgen.networks import admission
+from bayesgen.networks.copies import detached_copies, frozen_copy, own_parameters, plain
+from bayesgen.networks.inputs import call
 
 
 @dataclass(frozen=True)
@@ -50,56 +56,65 @@ class Weights:
     BatchNorm and dropout are in evaluation mode: running statistics are used and nothing is
     dropped.
 
+    A parameter that several modules share is one entry of θ, at the first of these modules.
+
     Attributes:
         net: the copy; its parameters do not require gradients.
         leaves: the modules that own the parameters, in the order of θ.
+        names: full names of the parameters, in the order of θ.
         theta: θ, (P,).
-        partial: whether the network has other weights, which stay fixed.
+        only: names of the modules that the weights were limited to; None for the whole
+            network.
+        direct: names of the leaves whose Jacobian rows do not follow from inputs and outputs of the
+            layer; see `bayesgen.curvature.row_paths`.
 
     Args:
         net: any module.
         dtype: dtype of the copy; None keeps the network's own.
-        only: names of the modules whose parameters are kept; None keeps all.
+        only: names of the modules whose parameters are kept, with those of the modules in them;
+            None keeps all.
 
     Raises:
         TypeError: net is not a module.
-        ValueError: net has no trainable parameters.
+        ValueError: net has no trainable parameters, or none in the modules named.
     """
 
     def __init__(
         self, net: nn.Module, dtype: torch.dtype | None, only: Iterable[str] | None = None
     ) -> None:
-        checks.network("net", net)
-        trainable = {name for name, p in net.named_parameters() if p.requires_grad}
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        net = plain(net)
+        wanted = None if only is None else tuple(only)
+        owned = own_parameters(net, wanted)
+        if not owned:
+            raise ValueError(
+                f"net must have trainable parameters in {', '.join(map(repr, wanted or ()))}, got "
+                "none: their requires_grad is False"
+            )
+        self.net = frozen_copy(net)
         if dtype is not None and any(t.dtype != dtype for t in _floats(self.net)):
             self.net.to(dtype)
         self._user_layout = _is_channels_last(self.net)
         self._lay_out()
-        wanted = None if only is None else set(only)
-        self.partial = only is not None
+        self.only = None if wanted is None else ", ".join(wanted)
+        self.direct: frozenset[str] = frozenset()
+        self._derivative: str | None = None
         self.leaves: list[Leaf] = []
-        start, parts, names = 0, [], []
-        for prefix, module in self.net.named_modules():
-            if wanted is not None and prefix not in wanted:
-                continue
+        start, names = 0, []
+        for each in owned:
             columns = {}
-            for own, parameter in module.named_parameters(recurse=False):
-                full = f"{prefix}.{own}" if prefix else own
-                if full not in trainable:
-                    continue
+            for own, parameter in each.parameters.items():
                 columns[own] = slice(start, start + parameter.numel())
                 start += parameter.numel()
-                parts.append(parameter.detach().reshape(-1))
-                names.append(full)
-            if columns:
-                self.leaves.append(Leaf(prefix, module, columns))
+                names.append(each.full(own))
+            self.leaves.append(Leaf(each.name, self.net.get_submodule(each.name), columns))
         self.names = tuple(names)
-        self.theta = torch.cat(parts)
+        named = dict(self.net.named_parameters(remove_duplicate=False))
+        self._own = tuple(named[name] for name in names)
+        self.theta = torch.cat([p.detach().reshape(-1) for p in self._own])
 
     def converted(self, dtype: torch.dtype) -> Weights:
         """A copy of the weights in another dtype."""
-        other = copy.deepcopy(self)
+        other = copy.deepcopy(self, detached_copies(self.net))
         other.net.to(dtype)
         other._lay_out()
         other.theta = other.theta.to(dtype)
@@ -121,15 +136,52 @@ class Weights:
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def laid_out(self, x: Tensor) -> Tensor:
+    def laid_out(self, x: Any) -> Any:
         """Inputs in the memory layout that the network processes fastest."""
-        if self.channels_last and x.ndim == 4:
+        if self.channels_last and isinstance(x, Tensor) and x.ndim == 4:
             return x.contiguous(memory_format=torch.channels_last)
         return x
 
-    def pieces(self, x: Tensor, batch: int) -> Iterator[Tensor]:
+    def pieces(self, x: Any, batch: int) -> Iterator[Any]:
         """Inputs in that layout, a batch at a time."""
         return (self.laid_out(rows) for rows in x.split(batch))
+
+    def evaluate(self, rows: Any, named: dict[str, Tensor] | None = None) -> Tensor:
+        """Outputs (b, C) of one batch, at θ or at other named parameters; see `unpacked`."""
+        if named is None:
+            return admission.scores(call(self.net, self.laid_out(rows)), len(rows))
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(self.net, named, args, kwargs)
+
+        return admission.scores(call(run, self.laid_out(rows)), len(rows))
+
+    @contextmanager
+    def tracking(self) -> Iterator[Sequence[Tensor]]:
+        """Context in which θ's parameters require gradients; it gives the parameters.
+
+        The network is run with its own parameters and not with `functional_call`, because blocks
+        under `torch.utils.checkpoint` are evaluated again in the backward pass.
+        """
+        try:
+            with torch.enable_grad():
+                for p in self._own:
+                    p.requires_grad_(True)
+                yield self._own
+        finally:
+            for p in self._own:
+                p.requires_grad_(False)
+                p.grad = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the network has other weights, which stay fixed."""
+        return self.only is not None
+
+    @property
+    def head(self) -> nn.Module:
+        """The one module that the weights were limited to."""
+        return self.net.get_submodule(self.only or "")
 
     @property
     def count(self) -> int:
@@ -159,63 +211,154 @@ class Weights:
 
     def unpacked(self, theta: Tensor) -> dict[str, Tensor]:
         """Split θ into named parameters for `torch.func.functional_call`; leading axes are kept."""
-        parameters = dict(self.net.named_parameters())
+        shapes = dict(zip(self.names, self._own, strict=True))
         return {
-            name: theta[..., columns].reshape(*theta.shape[:-1], *parameters[name].shape)
+            name: theta[..., columns].reshape(*theta.shape[:-1], *shapes[name].shape)
             for name, columns in self.slices.items()
         }
 
-    def outputs(self, x: Tensor, batch: int) -> Tensor:
+    def outputs(self, x: Any, batch: int) -> Tensor:
         """Outputs of the network, (n, C), computed batch by batch.
 
         Raises:
             ValueError: the outputs have another shape or are not finite.
         """
         with torch.no_grad(), tf32(False):
-            f = torch.cat([self.net(rows) for rows in self.pieces(x, batch)])
-        return self.checked(f, len(x))
+            f = torch.cat([self.evaluate(rows) for rows in x.split(batch)])
+        return self.checked(f)
 
-    def outputs_at(self, theta: Tensor, x: Tensor, batch: int = 256) -> Tensor:
+    def outputs_at(self, theta: Tensor, x: Any, batch: int = 256) -> Tensor:
         """Outputs of the network at other weights θ (P,), (n, C)."""
         named = self.unpacked(theta)
         with torch.no_grad(), tf32(False):
-            pieces = [functional_call(self.net, named, (r,)) for r in self.pieces(x, batch)]
-        return torch.cat(pieces)
+            return torch.cat([self.evaluate(rows, named) for rows in x.split(batch)])
 
-    def checked(self, f: Tensor, n: int) -> Tensor:
-        """Return the outputs of n inputs after checking their shape and values.
+    def checked(self, f: Tensor) -> Tensor:
+        """Return outputs after checking their dtype and values.
 
         Raises:
-            ValueError: the outputs have another shape or are not finite.
+            ValueError: the outputs have another dtype than the weights, or are not finite.
         """
-        if f.ndim != 2 or len(f) != n:
+        if f.dtype != self.theta.dtype:
             raise ValueError(
-                f"net must map {n} inputs to scores of shape ({n}, C), got {tuple(f.shape)}"
+                f"net must compute in {self.theta.dtype}, the dtype of its weights, but returns "
+                f"{f.dtype}: forward converts its values; pass dtype={f.dtype}, or convert "
+                "nothing in forward"
             )
         return checks.real("net(x)", f)
 
     @tf32(False)
-    def jvp(self, x: Tensor, step: Tensor, batch: int = 256) -> Tensor:
-        """Product J(x) δ, (n, C), for a direction δ (P,) in weight space."""
+    def jvp(self, x: Any, step: Tensor, batch: int = 256) -> Tensor:
+        """Product J(x) δ, (n, C), for a direction δ (P,) in weight space.
 
-        def along(rows: Tensor) -> Tensor:
-            def run(theta: Tensor) -> Tensor:
-                return functional_call(self.net, self.unpacked(theta), (rows,))
+        Forward-mode derivatives are used where they agree with a vjp on a few observations. Some
+        layers have none, or wrong ones; then two reverse passes are used, or all rows of J.
+        """
+        step = step.to(self.theta)
+        if self._derivative is None:
+            self._derivative = self._chosen(x[: min(len(x), _FEW)], step)
+        return torch.cat([_DERIVATIVES[self._derivative](self, r, step) for r in x.split(batch)])
 
-            return jvp(run, (self.theta,), (step.to(self.theta),))[1]
+    def _chosen(self, few: Any, step: Tensor) -> str:
+        """The first kind of derivative with vᵀ(Jδ) = (Jᵀv)ᵀδ for random v on a few observations."""
+        v = verify.random_vector(self.evaluate(few).numel(), self.theta).reshape(len(few), -1)
+        each = self.vjp(few, v) * step.double()
+        allowed = torch.finfo(self.theta.dtype).eps ** 0.4 * each.abs().sum()
+        for kind, along in _DERIVATIVES.items():
+            try:
+                found = along(self, few, step).double()
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception:  # some layer has no derivative of this kind
+                continue
+            if bool(((found * v.double()).sum() - each.sum()).abs() <= allowed):
+                return kind
+        return _LAST_RESORT
 
-        return torch.cat([along(rows) for rows in self.pieces(x, batch)])
+    def _forward(self, rows: Any, step: Tensor) -> Tensor:
+        def run(theta: Tensor) -> Tensor:
+            return self.evaluate(rows, self.unpacked(theta))
+
+        return jvp(run, (self.theta,), (step,))[1]
+
+    def _twice_reverse(self, rows: Any, step: Tensor) -> Tensor:
+        """The derivative of u → (Jᵀu)ᵀδ, which is linear in u."""
+        with self.tracking() as own:
+            f = self.evaluate(rows)
+            u = torch.zeros_like(f, requires_grad=True)
+            back = torch.autograd.grad(
+                f, own, u, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            along = torch.cat([g.reshape(-1) for g in back]) @ step
+            return torch.autograd.grad(along, u)[0]
+
+    def _by_rows(self, rows: Any, step: Tensor) -> Tensor:
+        """Products of the single rows of J with δ."""
+        found = []
+        for i in range(len(rows)):
+            with self.tracking():
+                f = self.evaluate(rows[i : i + 1])[0]
+                each = [self.pulled(value, torch.ones_like(value), keep=True) for value in f]
+            found.append(torch.stack(each) @ step)
+        return torch.stack(found)
 
     @tf32(False)
-    def vjp(self, x: Tensor, v: Tensor, batch: int = 256) -> Tensor:
+    def vjp(self, x: Any, v: Tensor, batch: int = 256) -> Tensor:
         """Product Jᵀv, (P,) in float64, for v (n, C): the gradient of Σ v·f in the weights."""
-        total = torch.zeros(self.count, dtype=torch.float64, device=x.device)
-        theta = self.theta.clone().requires_grad_()
-        for rows, part in zip(self.pieces(x, batch), v.to(x).split(batch), strict=True):
-            with torch.enable_grad():
-                f = functional_call(self.net, self.unpacked(theta), (rows,))
-                total += torch.autograd.grad(f, theta, part)[0].double()
+        total = torch.zeros(self.count, dtype=torch.float64, device=self.theta.device)
+        for rows, part in zip(x.split(batch), v.to(self.theta).split(batch), strict=True):
+            with self.tracking():
+                total += self.pulled(self.evaluate(rows), part).double()
         return total
+
+    def pulled(self, f: Tensor, v: Tensor, *, keep: bool = False) -> Tensor:
+        """Product Jᵀv, (P,), for outputs f and v (b, C); within `tracking`.
+
+        Args:
+            f: outputs of a batch, (b, C), or a function of them.
+            v: vector, of the shape of f.
+            keep: whether the graph is kept for another product.
+        """
+        return torch.cat([g.reshape(-1) for g in _pulled(f, self._own, v, keep)])
+
+
+# Kinds of derivatives J δ, the fastest first.
+_LAST_RESORT = "rows"
+_DERIVATIVES: dict[str, Callable[[Weights, Any, Tensor], Tensor]] = {
+    "forward": Weights._forward,
+    "reverse": Weights._twice_reverse,
+    _LAST_RESORT: Weights._by_rows,
+}
+# Number of observations on which a kind of derivative is tried.
+_FEW = 3
+
+
+def _pulled(f: Tensor, own: Sequence[Tensor], v: Tensor, keep: bool) -> list[Tensor]:
+    """The vjp of f in some parameters; zero for those that f does not depend on.
+
+    `backward` is used, because `torch.utils.checkpoint` with use_reentrant=True supports no other.
+    """
+    if not f.requires_grad:
+        return [torch.zeros_like(p) for p in own]
+    for p in own:
+        p.grad = None
+    with _differentiable():
+        f.backward(v, retain_graph=keep)
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Context of a reverse pass; its errors say that the network has no derivative."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as err:
+        raise ValueError(
+            "net must be differentiable in its weights, but a reverse pass fails: "
+            f"{str(err).splitlines()[0]}"
+        ) from err
 
 
 def _floats(net: nn.Module) -> Iterator[Tensor]:

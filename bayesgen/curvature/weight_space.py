@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -119,7 +121,7 @@ class Dense(Curvature):
             )
         return CurvatureTerms(logdet, effective_parameters, error)
 
-    def covariance(self, x: Tensor, precision: Tensor) -> Tensor:
+    def covariance(self, x: Any, precision: Tensor) -> Tensor:
         """Covariance J(H + diag α)⁻¹Jᵀ of the outputs at each new input, (m, C, C)."""
         R, root = self._factor(precision)
         found = []
@@ -156,7 +158,7 @@ def ggn_root(weights: Weights, sample: Sample) -> Tensor:
 
 def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
     """The matrix H = JᵀΛJ, (P, P), float64: cheaper than its root but with half the digits."""
-    H = torch.zeros(weights.count, weights.count, dtype=torch.float64, device=sample.x.device)
+    H = torch.zeros(weights.count, weights.count, dtype=torch.float64, device=weights.theta.device)
     for J in weighted_rows(weights, sample):
         rows = J.double()
         H.addmm_(rows.mT, rows)

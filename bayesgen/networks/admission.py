@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bayesgen import verify
 from bayesgen._internal import random_state
@@ -23,8 +24,8 @@ Run = Callable[[Any], Tensor]
 def undisturbed(net: nn.Module) -> Iterator[None]:
     """Context of passes through a copy of a network, in full precision.
 
-    The states of the random generators are restored. Fused kernels without derivatives, of
-    transformer layers and of recurrent layers on a GPU, are not used.
+    The states of the random generators are restored. Fused kernels without second derivatives, of
+    attention and transformer layers and of recurrent layers on a GPU, are not used.
     """
     devices = {t.device for t in (*net.parameters(), *net.buffers())}
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -34,6 +35,7 @@ def undisturbed(net: nn.Module) -> Iterator[None]:
         gpu = any(device.type == "cuda" for device in devices)
         if gpu and any(isinstance(m, nn.RNNBase) for m in net.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield
@@ -62,7 +64,7 @@ def scores(f: Any, n: int) -> Tensor:
     squeezed = n == 1 and f.ndim == 1
     hint = "; a squeeze() in forward removes the axis of a single observation" if squeezed else ""
     raise ValueError(
-        f"net must map {n} inputs to outputs of shape ({n}, C), got {tuple(f.shape)}{hint}"
+        f"net must map {n} inputs to scores of shape ({n}, C), got {tuple(f.shape)}{hint}"
     )
 
 

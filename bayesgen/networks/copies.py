@@ -84,13 +84,8 @@ def frozen_copy(net: nn.Module) -> nn.Module:
         ValueError: the network holds something that cannot be copied.
     """
     net = plain(net)
-    memo: dict[int, Any] = {}
-    for module in net.modules():
-        for value in _tensors(vars(module)):
-            if not value.is_leaf:
-                memo[id(value)] = _detached(value)
     try:
-        copied = copy.deepcopy(net, memo)
+        copied = copy.deepcopy(net, detached_copies(net))
     except Exception as err:
         raise ValueError(
             f"net cannot be copied ({type(err).__name__}: {err}); it must hold nothing but "
@@ -102,6 +97,19 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     return copied.eval().requires_grad_(False)
 
 
+def detached_copies(net: nn.Module) -> dict[int, Any]:
+    """A memo for `copy.deepcopy` that replaces tensors which torch cannot copy by detached ones.
+
+    Some modules store a tensor of their last forward pass, with its graph.
+    """
+    return {
+        id(value): _detached(value)
+        for module in net.modules()
+        for value in _tensors(vars(module))
+        if not value.is_leaf
+    }
+
+
 def own_parameters(net: nn.Module, only: Iterable[str] | None = None) -> list[OwnParameters]:
     """The modules that own trainable parameters, in the order of the network.
 
@@ -109,7 +117,8 @@ def own_parameters(net: nn.Module, only: Iterable[str] | None = None) -> list[Ow
 
     Args:
         net: the network.
-        only: names of the modules whose parameters are wanted; None for all.
+        only: names of the modules whose parameters are wanted, with those of the modules in them;
+            None for all.
 
     Example:
         >>> a, b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
@@ -117,11 +126,11 @@ def own_parameters(net: nn.Module, only: Iterable[str] | None = None) -> list[Ow
         >>> [list(each.parameters) for each in own_parameters(nn.Sequential(a, b))]
         [['weight'], ['bias']]
     """
-    wanted = None if only is None else set(only)
+    wanted = None if only is None else tuple(only)
     seen: set[int] = set()
     found = []
     for name, module in net.named_modules():
-        if wanted is not None and name not in wanted:
+        if wanted is not None and not any(f"{name}.".startswith(f"{each}.") for each in wanted):
             continue
         own = {}
         for key, parameter in module.named_parameters(recurse=False):

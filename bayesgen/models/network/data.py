@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.parameters import Weights
+from bayesgen.curvature.row_paths import choose
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.networks import admission
+from bayesgen.networks.inputs import converted, joined, read as read_inputs, tensors
 from bayesgen.posterior.posterior import Observed
 
 
@@ -24,16 +27,16 @@ class Batches:
     They can be iterated any number of times.
 
     Args:
-        source: a loader, or a list that holds one pair of tensors.
+        source: a loader, or a list that holds one pair (x, y).
         y: targets in their inner form, (n, ...), in the order of the source.
-        size: observations per batch for a pair of tensors; None keeps the batches of a loader.
-        dtype: dtype of x.
+        size: observations per batch for one pair; None keeps the batches of a loader.
+        weights: weights of the network, whose dtype x takes.
     """
 
-    def __init__(self, source: Any, y: Tensor | None, size: int | None, dtype: torch.dtype) -> None:
-        self.source, self.y, self.size, self.dtype = source, y, size, dtype
+    def __init__(self, source: Any, y: Tensor | None, size: int | None, weights: Weights) -> None:
+        self.source, self.y, self.size, self.weights = source, y, size, weights
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         """Iterate once over the batches, with targets in their inner form."""
         assert self.y is not None
         start = 0
@@ -41,15 +44,32 @@ class Batches:
             yield x, self.y[start : start + len(x)]
             start += len(x)
 
-    def pairs(self) -> Iterator[tuple[Tensor, Any]]:
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
         """Iterate once over the batches, with targets as the source gives them."""
-        for x, y in self.source:
-            x = inputs(x)
-            pieces = [x] if self.size is None else x.split(self.size)
+        for item in self.source:
+            x, y = _pair(item)
+            x = network_inputs("x", x, self.weights)
+            if hasattr(y, "__len__") and len(y) != len(x):
+                raise ValueError(
+                    f"y must have one entry for each input, got {len(y)} for {len(x)} inputs in a "
+                    "batch"
+                )
             start = 0
-            for piece in pieces:
-                yield piece.to(self.dtype), y[start : start + len(piece)]
+            for piece in [x] if self.size is None else x.split(self.size):
+                yield piece, y[start : start + len(piece)]
                 start += len(piece)
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    """Inputs and targets of one batch."""
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    kind = type(item).__name__
+    got = f"a {kind} of length {len(item)}" if hasattr(item, "__len__") else f"a {kind}"
+    raise ValueError(
+        f"the loader must give pairs (x, y), got {got}; x may itself be a tuple or a dict of "
+        "tensors, ((x1, x2), y)"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,11 +84,12 @@ class NetworkData:
         likelihood: the likelihood, with its number of classes set.
         gradient: ∇ log p(D | θ) at unit noise variance, (P,), float64.
         batches: the same observations in batches.
-        features: inputs of the last layer, (n, d), where the curvature is of that layer only; else
-            None.
+        features: inputs of the last layer, (n, d), where the curvature is of that layer only and
+            follows from them; else None.
+        checks: comparisons of fast computations with direct ones.
     """
 
-    x: Tensor | None
+    x: Any
     y: Tensor
     f: Tensor
     shape: torch.Size
@@ -76,6 +97,7 @@ class NetworkData:
     gradient: Tensor
     batches: Batches
     features: Tensor | None
+    checks: tuple[verify.Check, ...] = ()
 
     def log_likelihood(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The log likelihood log p(D | θ) and its derivative in log σ²; both float64."""
@@ -125,10 +147,37 @@ def inputs(x: Any) -> Tensor:
     return x
 
 
+def network_inputs(name: str, x: Any, weights: Weights) -> Any:
+    """Check inputs (n, …) of a network: one tensor, or `bayesgen.networks.inputs.Inputs`.
+
+    Floating-point values take the dtype of the weights.
+
+    Raises:
+        TypeError, ValueError: the inputs are not finite numbers, have no observation, or are on
+            another device than the network.
+    """
+    x = read_inputs(name, x, weights.net)
+    if x.device != weights.theta.device:
+        raise ValueError(
+            f"{name} is on device {x.device} but the network is on {weights.theta.device}; move "
+            "one of them explicitly"
+        )
+    return converted(x, weights.theta.dtype)
+
+
 def read(
-    weights: Weights, likelihood: Likelihood, x: Any, y: Any, batch: int, gather: bool
+    weights: Weights,
+    likelihood: Likelihood,
+    x: Any,
+    y: Any,
+    batch: int,
+    *,
+    gather: bool,
+    named: bool = False,
 ) -> NetworkData:
     """Read data and compute the network's outputs and gradient, in one pass over the data.
+
+    The network is checked on a few observations, and the path of its Jacobian rows is chosen.
 
     Args:
         weights: weights of the network.
@@ -138,60 +187,78 @@ def read(
         batch: observations per pass, for tensors.
         gather: True keeps a loader's inputs; False reads the loader again in every pass, and checks
             that its batches are always the same.
+        named: whether the user named the layer that the weights are limited to. It need not give
+            the network's outputs then.
 
     Raises:
         TypeError, ValueError: as in `Laplace.fit`.
     """
-    theta, kept, prints = weights.theta, None, None
+    kept: Any = None
+    first: Any = None
+    prints = None
     if y is None:
-        loader = Batches(_loader(x), None, None, theta.dtype)
-        first, pieces, targets, marks = theta.new_empty(0), [], [], []
+        loader = Batches(_loader(x), None, None, weights)
+        pieces, targets, marks = [], [], []
         for some, target in loader.pairs():
-            _same_device(some, theta)
-            first = first if len(first) else some[:1]
+            first = some if first is None else first
             targets.append(checks.as_tensor("y", target))
             if gather:
                 pieces.append(some)
             else:
-                marks.append(fingerprint(some))
+                marks.append(_print(some))
         if not targets:
             raise ValueError("x must hold at least one batch, got an empty loader")
         y, n = torch.cat(targets), sum(map(len, targets))
         if gather:
-            kept = torch.cat(pieces)
-            batches = Batches([(kept, y)], None, len(pieces[0]), theta.dtype)
+            kept = joined(pieces)
+            batches = Batches([(kept, y)], None, len(pieces[0]), weights)
         else:
             batches, prints = loader, marks
     else:
-        kept = inputs(x).to(theta.dtype)
-        _same_device(kept, theta)
-        y, first, n = checks.as_tensor("y", y), kept[:1], len(kept)
-        batches = Batches([(kept, y)], None, batch, theta.dtype)
-    like = weights.outputs(first, 1).expand(n, -1)
+        kept = first = network_inputs("x", x, weights).clone()
+        y, n = checks.as_tensor("y", y), len(kept)
+        batches = Batches([(kept, y)], None, batch, weights)
+    like = weights.checked(admission.first_outputs(weights.net, weights.laid_out(first)))
+    like = like[:1].expand(n, -1)
     likelihood = likelihood.for_outputs(like.shape[1], y.shape)
     inner = likelihood.targets(y, like)
     if len(inner) != 1:
         raise ValueError(f"y must be of one task, got a batch in shape {tuple(y.shape)}")
+    if len(inner[0]) != n:
+        raise ValueError(f"y must have one entry for each of {n} inputs, got {len(inner[0])}")
     batches.y = inner[0]
-    passed = _Pass(weights, unit(likelihood))
+    passed = _Pass(weights, unit(likelihood), named)
     for some, target in batches:
-        if prints is not None and (not prints or prints.pop(0) != fingerprint(some)):
+        if prints is not None and (not prints or prints.pop(0) != _print(some)):
             raise ValueError(
                 "the loader must give the same batches in every pass, but its second pass differs "
                 "from the first: a curvature that is used only through its products needs "
                 "shuffle=False and no random augmentation"
             )
         passed.add(some, target)
+    f = torch.cat(passed.outputs)
+    few = slice(0, min(batch, len(first)))
+    if kept is not None:
+        start = batch * int(verify.some_rows(-(-n // batch), 1))
+        first, few = kept, slice(start, min(start + batch, n))
+    alike = admission.admit(weights.net, weights.evaluate, first[few], f[few])
+    rows = choose(weights, first[few], f.shape[1])
+    exact = passed.features and not weights.direct
     return NetworkData(
         kept,
         inner[0],
-        torch.cat(passed.outputs),
+        f,
         y.shape,
         likelihood,
         passed.gradient,
         batches,
-        torch.cat(passed.features) if passed.features else None,
+        torch.cat(passed.features) if exact else None,
+        (alike, rows),
     )
+
+
+def _print(x: Any) -> str:
+    return fingerprint(*tensors(x))
 
 
 class _Pass:
@@ -200,46 +267,49 @@ class _Pass:
     The last layer's inputs are kept only where the weights are those of the last layer.
     """
 
-    def __init__(self, weights: Weights, likelihood: Likelihood) -> None:
-        self.weights, self.likelihood = weights, likelihood
+    def __init__(self, weights: Weights, likelihood: Likelihood, named: bool) -> None:
+        self.weights, self.likelihood, self.named = weights, likelihood, named
         self.outputs: list[Tensor] = []
         self.features: list[Tensor] = []
         self.gradient = torch.zeros_like(weights.theta, dtype=torch.float64)
 
-    def add(self, x: Tensor, y: Tensor) -> None:
+    def add(self, x: Any, y: Tensor) -> None:
         """Add one batch, with y in its inner form."""
         weights, seen = self.weights, []
-        theta = weights.theta.clone().requires_grad_()
-        last = weights.leaves[0].module if weights.partial else None
+        head = weights.leaves[0] if weights.partial else None
 
         def look(_: nn.Module, given: Any, output: Tensor) -> None:
-            seen.append((given[0].detach(), output))
+            # Copies, because the network may overwrite either tensor.
+            seen.append((given[0].detach().clone(), output.detach().clone()))
 
-        handle = None if last is None else last.register_forward_hook(look)
+        handle = None if head is None else weights.head.register_forward_hook(look)
         try:
-            with torch.enable_grad():
-                f = functional_call(weights.net, weights.unpacked(theta), (weights.laid_out(x),))
-                value = self.likelihood.log_density(y, weights.checked(f, len(x))).sum()
-                self.gradient += torch.autograd.grad(value, theta)[0].double()
+            with weights.tracking():
+                f = weights.checked(weights.evaluate(x))
+                value = self.likelihood.log_density(y, f).sum()
+                self.gradient += weights.pulled(value, torch.ones_like(value)).double()
         finally:
             if handle is not None:
                 handle.remove()
         self.outputs.append(f.detach())
-        if last is not None:
-            if len(seen) != 1 or not torch.equal(seen[0][1], f):
-                raise ValueError(
-                    f"the last linear layer, {weights.leaves[0].name!r}, must give the network's "
-                    "outputs without further layers"
-                )
+        if head is None:
+            return
+        last = len(seen) == 1 and _same(seen[0][1], f.detach())
+        if not last and not self.named:
+            raise ValueError(
+                f"the last linear layer, {weights.only!r}, must give the network's outputs without "
+                "further layers; name the layer that is meant with last_layer="
+            )
+        linear = (
+            last and type(weights.head) is nn.Linear and set(head.columns) <= {"weight", "bias"}
+        )
+        if linear and "weight" in head.columns and seen[0][0].ndim == 2:
             self.features.append(seen[0][0])
 
 
-def _same_device(x: Tensor, theta: Tensor) -> None:
-    if x.device != theta.device:
-        raise ValueError(
-            f"x is on device {x.device} but the network is on {theta.device}; move one of them "
-            "explicitly"
-        )
+def _same(output: Tensor, f: Tensor) -> bool:
+    """Whether a layer's output is the network's, (n, C), up to an axis of length one."""
+    return output.numel() == f.numel() and torch.equal(output.reshape(f.shape), f)
 
 
 def _loader(x: Any) -> Any:

@@ -84,7 +84,7 @@ def fit(
     n, K = len(data.f), basis.shape[1]
     sample = Sample(
         data.x,
-        data.x.new_ones(n, K),
+        theta.new_ones(n, K),
         basis.to(theta).expand(n, -1, -1),
         passes.batch,
         passes.memory,
@@ -115,7 +115,7 @@ def fit(
     return NetworkPosterior(
         data.observed(likelihood),
         _evidence(mode, n, _rounding(mode, gram, precision, rounded, _slope(values, vectors))),
-        NetworkFit(likelihood, data.x, outputs, dual, setting, structure, linear),
+        NetworkFit(likelihood, data.x, outputs, dual, setting, structure, linear, data.checks),
         gram.new_tensor([mode.gradient_norm]),
         free,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.precision import tf32
 from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import Curvature, PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
@@ -28,6 +28,8 @@ from bayesgen.models.network.prior_precision import (
     PrecisionSetting,
     search_precision,
 )
+from bayesgen.networks.admission import undisturbed
+from bayesgen.networks.copies import plain
 
 MODES = ("weights", "linearised", "tangent")
 _NAMES = ("prior_precision", "noise")
@@ -81,6 +83,8 @@ class Laplace:
             holds "linearisation". At weights that do not depend on the labels nothing is excluded
             in fact. Both need curvature "ggn" and at most 20,000 rows n·(C − 1). A prior precision
             for each layer or parameter must be a tensor, of which one common factor is learnt.
+        last_layer: name of the linear layer that gives the outputs, for curvature "last_layer";
+            None takes the last linear layer of the network.
         prior_mean: a network of the same architecture whose weights θ₀ are the prior mean, such as
             a copy made before training; None for zero. With it, the prior mean of "linearised",
             f* − J(θ* − θ₀), is approximately f(θ₀). It must be None for "tangent".
@@ -117,6 +121,7 @@ class Laplace:
         hyperparameters: str | Iterable[str] = "evidence",
         *,
         mode: str = "weights",
+        last_layer: str | None = None,
         prior_mean: nn.Module | None = None,
         dtype: torch.dtype | None = torch.float64,
         batch: int = 32,
@@ -125,15 +130,27 @@ class Laplace:
         steps: int = 64,
         seed: int = 0,
     ) -> None:
-        checks.network("net", net)
-        self.net = net
+        self.net = plain(net)
         found = resolve(likelihood)
         given = noise is not None
         self.likelihood: Likelihood = Gaussian(noise if given else 1.0) if found is None else found
+        if given and checks.as_tensor("noise", noise).numel() != 1:
+            raise ValueError(
+                "noise must be one variance for all outputs, got shape "
+                f"{tuple(checks.as_tensor('noise', noise).shape)}; scale each output to unit noise"
+            )
         if given and not self.likelihood.gaussian_noise:
             raise ValueError(f"noise must be None with a {self.likelihood.name} likelihood")
         self.curvature = checks.one_of("curvature", curvature, tuple(CURVATURES))
         self.mode = checks.one_of("mode", mode, MODES)
+        self.last_layer = last_layer
+        if last_layer is not None and self.curvature != "last_layer":
+            raise ValueError(
+                f"last_layer must be None with curvature={curvature!r}; it names the head for "
+                'curvature="last_layer"'
+            )
+        if self.curvature == "last_layer":
+            last_linear(self.net, last_layer)
         self.prior_precision = prior_precision
         if not isinstance(prior_precision, str):
             checks.positive("prior_precision", prior_precision)
@@ -151,7 +168,7 @@ class Laplace:
             self._check_linearised()
         self.prior_mean = prior_mean
         if prior_mean is not None:
-            checks.twin("prior_mean", prior_mean, net)
+            checks.twin("prior_mean", plain(prior_mean, "prior_mean"), self.net)
             if mode == "tangent":
                 raise ValueError('mode="tangent" has a prior mean of zero: prior_mean must be None')
         self.dtype, self.memory = dtype, float(checks.positive("memory", memory))
@@ -170,7 +187,6 @@ class Laplace:
         if "noise" in self.free:
             raise ValueError(f'mode="{self.mode}" needs noise, a variance, got None')
 
-    @tf32(False)
     def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
         """Compute the evidence of the data and the posterior of the weights.
 
@@ -191,12 +207,23 @@ class Laplace:
             NotAtModeWarning: a Newton step would gain more than 0.01 nats per observation; the
                 Hessian has negative eigenvalues.
         """
-        only = [last_linear(self.net)] if self.curvature == "last_layer" else None
+        only = None
+        if self.curvature == "last_layer":
+            only = [last_linear(self.net, self.last_layer)]
         weights = Weights(self.net, self.dtype, only)
+        with undisturbed(weights.net), torch.inference_mode(False):
+            return self._fit(weights, x, y, progress)
+
+    def _fit(self, weights: Weights, x: Any, y: Any, progress: Progress | None) -> NetworkPosterior:
         moved = weights.theta.double() - self._centre(weights)
         # The number of rows is unknown before the outputs are, so a small loader is gathered.
         gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
-        data = read(weights, self.likelihood, x, y, self.batch, gather)
+        load = partial(
+            read, weights, self.likelihood, x, y, self.batch, named=self.last_layer is not None
+        )
+        data = load(gather=gather)
+        if not gather and not by_products_only(self.curvature, weights.count, data.rows):
+            data = load(gather=True)  # a sampler may give fewer observations than the data set has
         if self.mode != "weights":
             prior, start, structure = self._prior(weights, grouped=False)
             return linearised.fit(
@@ -253,8 +280,8 @@ class Laplace:
             own = with_noise(own, best.noise.log())
         posterior = NetworkPosterior(
             data.observed(own),
-            _assemble(objective, best, len(data.f), curvature, only is not None),
-            NetworkFit(own, data.x, data.f, curvature, best, structure),
+            _assemble(objective, best, len(data.f), curvature, weights),
+            NetworkFit(own, data.x, data.f, curvature, best, structure, checks=data.checks),
             gradient,
             self.free,
         )
@@ -279,7 +306,7 @@ class Laplace:
         """The prior mean θ₀ of the weights, (P,), float64."""
         if self.prior_mean is None:
             return torch.zeros_like(weights.theta, dtype=torch.float64)
-        return weights.packed(checks.twin("prior_mean", self.prior_mean, self.net))
+        return weights.packed(checks.twin("prior_mean", plain(self.prior_mean), self.net))
 
     def _prior(self, weights: Weights, *, grouped: bool) -> tuple[PriorShape, Tensor, str]:
         """The layout of the prior precisions, their starting values, and the layout's name.
@@ -341,8 +368,17 @@ def _many(x: Any) -> int:
     return len(data) if data is not None and hasattr(data, "__len__") else 0
 
 
+def _path(weights: Weights) -> str:
+    """How the Jacobian's rows were computed, where it was not layer by layer."""
+    return "; Jacobian rows by reverse passes for each observation" if weights.direct else ""
+
+
 def _assemble(
-    objective: NetworkEvidence, best: PrecisionSetting, n: int, curvature: Curvature, features: bool
+    objective: NetworkEvidence,
+    best: PrecisionSetting,
+    n: int,
+    curvature: Curvature,
+    weights: Weights,
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
@@ -354,6 +390,6 @@ def _assemble(
         n,
         freedom,
         error=0.5 * terms.error,
-        method=f"Laplace, {curvature.method}",
-        complexity_excludes=("features",) if features else (),
+        method=f"Laplace, {curvature.method}{_path(weights)}",
+        complexity_excludes=("features",) if weights.partial else (),
     )

@@ -17,10 +17,11 @@ from bayesgen.curvature.curvature import Curvature
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood
-from bayesgen.models.network.data import inputs
+from bayesgen.models.network.data import network_inputs
 from bayesgen.models.network.prior_precision import PrecisionSetting
 from bayesgen.models.reporting import Reporting
 from bayesgen.posterior.posterior import Observed
+from bayesgen.verify import Check
 
 METHODS = ("mc", "probit", "weights")
 # Number of draws of the weights that are held at a time.
@@ -64,15 +65,17 @@ class NetworkFit:
         setting: prior precisions and noise variance.
         structure: layout of the prior precisions: "scalar", "layer" or "parameter".
         linear: the linear model whose posterior it is, or None for the network itself.
+        checks: comparisons of fast computations with direct ones.
     """
 
     likelihood: Likelihood
-    x: Tensor | None
+    x: Any
     f: Tensor
     curvature: Curvature
     setting: PrecisionSetting
     structure: str
     linear: Linear | None = None
+    checks: tuple[Check, ...] = ()
 
 
 class NetworkPosterior(Reporting):
@@ -82,6 +85,7 @@ class NetworkPosterior(Reporting):
         evidence: the `Evidence`, batch shape ().
         likelihood: the likelihood with its noise variance.
         curvature: the curvature H at unit noise variance.
+        checks: comparisons of fast computations with direct ones; see `docs/trust.md`.
         negative_eigenvalues: number of negative eigenvalues of a Hessian, which were set to zero.
         learnt: names of the hyperparameters that were learnt.
     """
@@ -98,6 +102,7 @@ class NetworkPosterior(Reporting):
     ) -> None:
         self._fitted, self._gradient, self.learnt = fitted, gradient, learnt
         self.likelihood, self.curvature = fitted.likelihood, fitted.curvature
+        self.checks = fitted.checks
         self.negative_eigenvalues = fitted.curvature.negative
         self._observe(observed, evidence[None])
 
@@ -298,28 +303,21 @@ class NetworkPosterior(Reporting):
 
     # ------------------------------------------------------------------ inside
 
-    def _kept(self) -> Tensor:
+    def _kept(self) -> Any:
         if self._fitted.x is None:
             raise ValueError(
                 "the training inputs are not available, because the loader was read in passes"
             )
         return self._fitted.x
 
-    def _new(self, x_new: Any) -> Tensor:
-        theta = self.curvature.weights.theta
-        x_new = inputs(x_new)
-        if x_new.device != theta.device:
-            raise ValueError(
-                f"x_new is on device {x_new.device} but the network is on {theta.device}; move "
-                "one of them explicitly"
-            )
-        return x_new.to(theta.dtype)
+    def _new(self, x_new: Any) -> Any:
+        return network_inputs("x_new", x_new, self.curvature.weights)
 
     def _outputs(self, x: Tensor) -> Tensor:
         weights, linear = self.curvature.weights, self._fitted.linear
         if linear is None:
             return weights.outputs(x, 256)
-        return linear.outputs(weights, x, linear.mode.to(x))
+        return linear.outputs(weights, x, linear.mode.to(weights.theta))
 
     @property
     def _linear(self) -> Linear:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,3 +33,11 @@ def kept(devices: Iterable[torch.device]) -> Iterator[None]:
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])  # noqa: NPY002
+
+
+def snapshot(device: torch.device) -> tuple[Any, ...]:
+    """The states of the generators of Python, numpy and torch, for a comparison."""
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002
+    own = torch.get_rng_state()
+    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else own[:0]
+    return random.getstate(), str(of_numpy[2]), own.numpy().tobytes(), there.numpy().tobytes()

@@ -24,13 +24,31 @@ def direct_rows(weights: Weights, x: Any, vectors: Tensor, parts: list[Part]) ->
         vectors: v of each observation, (b, C, K).
         parts: parts of the network whose columns are computed.
     """
-    b, _, K = vectors.shape
-    index = torch.cat([part.index() for part in parts]).to(weights.theta.device)
-    found = weights.theta.new_empty(b, K, len(index))
+    index = [part.index() for part in parts]
+    every = torch.cat(index).to(weights.theta.device)
+    found = alone(weights, x, vectors, every)[1]
+    return list(found.split([len(each) for each in index], -1))
+
+
+def alone(
+    weights: Weights, x: Any, vectors: Tensor, index: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Outputs (b, C) and rows of vᵀJ, (b, K, P), of observations that are run one by one.
+
+    Args:
+        weights: weights of the network.
+        x: inputs, (b, …).
+        vectors: v of each observation, (b, C, K).
+        index: columns of θ that are wanted; None for all.
+    """
+    b, C, K = vectors.shape
+    columns = weights.count if index is None else len(index)
+    outputs, found = weights.theta.new_empty(b, C), weights.theta.new_empty(b, K, columns)
     for i in range(b):
         with weights.tracking():
             f = weights.evaluate(x[i : i + 1])
+            outputs[i] = f.detach()[0]
             for k in range(K):
-                v = vectors[i, :, k].to(f)[None]
-                found[i, k] = weights.pulled(f, v, keep=k + 1 < K)[index]
-    return list(found.split([len(part.index()) for part in parts], -1))
+                row = weights.pulled(f, vectors[i, :, k].to(f)[None], keep=k + 1 < K)
+                found[i, k] = row if index is None else row[index]
+    return outputs, found

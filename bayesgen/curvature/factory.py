@@ -139,7 +139,8 @@ def hessian(request: Request) -> Curvature:
         return request.by_products("hessian", "Hessian")
     op = matrix_free.operator("hessian", request.weights, request.likelihood, request.batches)
     matrix = matrix_free.matrix(op)
-    return request.dense(f"Hessian as a {P:,} × {P:,} matrix", matrix=matrix, definite=False)
+    words = f"Hessian{matrix_free.words(op)} as a {P:,} × {P:,} matrix"
+    return request.dense(words, matrix=matrix, definite=False)
 
 
 def kron(request: Request) -> Curvature:

@@ -93,7 +93,7 @@ class DualGGN(Curvature):
         )
         if self.rounded is None:  # |tr A⁻¹δA| ≤ ‖δA‖ tr A⁻¹
             top = solvers.largest_eigenvalue(partial(self._product, precision), inverse)
-            norm = solvers.rounding_norm(len(inverse), top, inverse.dtype)
+            norm = solvers.rounding_norm(len(inverse), top, self.weights.theta.dtype)
             error = norm * inverse.diagonal().sum()
         else:
             error = self.rounded.effect(lambda rows: inverse[rows][:, rows], precision)

@@ -7,6 +7,7 @@ stored.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from bayesgen.curvature.parameters import Leaf, Weights
+from bayesgen.curvature.parameters import NO_GRADIENT, Leaf, Weights
 
 
 class NoLayerRowsError(Exception):
@@ -81,7 +82,7 @@ class Pass:
     Attributes:
         outputs: f, (b, C).
         calls: for each layer its calls, each with its input (b, …) and its output in the graph.
-        broken: names of layers that were called in another way.
+        broken: names of layers with a call that has another first axis, or not one tensor.
         together: whether one backward pass computes the gradients for several vectors.
     """
 
@@ -137,10 +138,13 @@ def forward(weights: Weights, x: Any, leaves: list[Leaf]) -> Pass:
     for leaf in leaves:
 
         def keep(module: nn.Module, given: Any, output: Any, name: str = leaf.name) -> Any:
-            inputs = _batched(module, given, output, len(x))
-            if inputs is None:
+            if not _is_plain(given, output):
                 broken.add(name)
                 return None
+            inputs = _batched(module, given[0].detach(), output, len(x))
+            if inputs is None:
+                broken.add(name)
+                inputs = given[0].detach()
             if not output.requires_grad:  # no parameter before it requires a gradient
                 output = output.detach().requires_grad_()
             calls[name].append((inputs, output))
@@ -158,14 +162,16 @@ def forward(weights: Weights, x: Any, leaves: list[Leaf]) -> Pass:
     return Pass(f, calls, frozenset(broken), _all_linear(weights.net))
 
 
-def _batched(module: nn.Module, given: Any, output: Any, count: int) -> Tensor | None:
+def _is_plain(given: Any, output: Any) -> bool:
+    """Whether a layer maps one tensor to one tensor."""
+    return len(given) == 1 and isinstance(given[0], Tensor) and isinstance(output, Tensor)
+
+
+def _batched(module: nn.Module, inputs: Tensor, output: Tensor, count: int) -> Tensor | None:
     """The input (b, …) of a call of a layer, or None where observations are not its first axis.
 
     A linear layer may see each observation as several successive rows.
     """
-    if len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(output, Tensor):
-        return None
-    inputs = given[0].detach()
     if not inputs.ndim or not output.ndim or len(inputs) != len(output):
         return None
     if len(inputs) == count:
@@ -217,8 +223,10 @@ def tried(weights: Weights, x: Any, vectors: Tensor, parts: list[Part]) -> list[
     """The rows of each part, (b, K, p), or None where they cannot be computed from its layer."""
     leaves = list({part.leaf.name: part.leaf for part in parts}.values())
     try:
-        passed = forward(weights, x, leaves)
-        gradients = passed.gradients(vectors)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", NO_GRADIENT)
+            passed = forward(weights, x, leaves)
+            gradients = passed.gradients(vectors)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:

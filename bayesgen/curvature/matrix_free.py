@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bayesgen import verify
 from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, spectral_terms
 from bayesgen.curvature.parameters import Weights
-from bayesgen.curvature.products import PRODUCTS
+from bayesgen.curvature.products import PRODUCTS, Products
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
@@ -48,8 +48,8 @@ def operator(
 ) -> Any:
     """The GGN or Hessian of −log p(D | θ), (P, P), as an operator.
 
-    It is curvlinops' where its product with a random vector agrees with that of
-    `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
+    It is curvlinops' where its product with a random vector, on the first batch, agrees with that
+    of `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
     forward-mode derivatives that curvlinops uses are missing or wrong for some layers, such as
     LayerNorm.
 
@@ -61,15 +61,20 @@ def operator(
     """
     direct = PRODUCTS[kind](weights, likelihood, data)
     v = verify.random_vector(weights.count, weights.theta)
+    one = [next(iter(data))]
     try:
-        fast = _curvlinops(kind, weights, likelihood, data)
-        found = fast @ v
+        found = _curvlinops(kind, weights, likelihood, one) @ v
+        check = verify.compare(_WHAT, found, PRODUCTS[kind](weights, likelihood, one) @ v)
+        return _curvlinops(kind, weights, likelihood, data) if check.passed else direct
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:  # a layer that it does not support
         return direct
-    check = verify.compare("a product with a random vector", found, direct @ v)
-    return fast if check.passed else direct
+
+
+def words(op: Any) -> str:
+    """How the products of an operator are computed, where curvlinops does not compute them."""
+    return ", with products by reverse passes," if isinstance(op, Products) else ""
 
 
 def _curvlinops(
@@ -100,8 +105,9 @@ def matrix(op: Any, batch: int = 256) -> Tensor:
     check = verify.compare("symmetry of a curvature", columns.mT, columns)
     if not check.passed:
         raise ValueError(
-            "net must be twice differentiable, but its Hessian is not symmetric: entries differ "
-            f"by {check.difference:.2g} of the largest one"
+            "net must have a symmetric Hessian, but torch's second derivatives of one of its "
+            f"layers differ by {check.difference:.2g} of the largest entry with the order of "
+            'differentiation; use curvature "ggn", "diag" or "kron"'
         )
     return 0.5 * (columns + columns.mT)
 
@@ -117,6 +123,9 @@ class _Tracked:
         with self.weights.tracking():
             product: Tensor = (self.op @ v).detach()
         return product
+
+
+_WHAT = "a product of the curvature with a random vector"
 
 
 class _Scaled:
@@ -169,7 +178,7 @@ class MatrixFree(Curvature):
         self.negative = round(float(found.density.weights[below].sum()))
         each = Measure(found.probes.nodes.clamp(min=0), found.probes.weights)
         density = Measure(found.density.nodes.clamp(min=0), found.density.weights)
-        self.method = f"{kind} by {found.method}"
+        self.method = f"{kind}{words(op)} by {found.method}"
         self.spectrum = Spectrum(
             density,
             found.n,

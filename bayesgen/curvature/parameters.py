@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class Weights:
         self.only = None if wanted is None else ", ".join(wanted)
         self.direct: frozenset[str] = frozenset()
         self._derivative: str | None = None
+        self._track_inputs = False
         self.leaves: list[Leaf] = []
         start, names = 0, []
         for each in owned:
@@ -148,6 +150,8 @@ class Weights:
 
     def evaluate(self, rows: Any, named: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs (b, C) of one batch, at θ or at other named parameters; see `unpacked`."""
+        if self._track_inputs and torch.is_grad_enabled():
+            rows = rows.clone().requires_grad_()
         if named is None:
             return admission.scores(call(self.net, self.laid_out(rows)), len(rows))
 
@@ -217,6 +221,27 @@ class Weights:
             for name, columns in self.slices.items()
         }
 
+    def first_outputs(self, x: Any) -> Tensor:
+        """Outputs (m, C) for the first one or two inputs, with checks of the network.
+
+        A block under `torch.utils.checkpoint` with use_reentrant=True has derivatives only where
+        its input requires gradients; torch warns if it does not. Inputs then require gradients from
+        here on.
+
+        Raises:
+            TypeError, ValueError: the network fails on these inputs, or its outputs do not have
+                shape (m, C) or are not finite.
+        """
+        with self.tracking(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            f = admission.first_outputs(self.net, self.laid_out(x[:2]))
+        for each in caught:
+            if NO_GRADIENT in str(each.message):
+                self._track_inputs = True
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return self.checked(f.detach())
+
     def outputs(self, x: Any, batch: int) -> Tensor:
         """Outputs of the network, (n, C), computed batch by batch.
 
@@ -261,7 +286,9 @@ class Weights:
 
     def _chosen(self, few: Any, step: Tensor) -> str:
         """The first kind of derivative with vᵀ(Jδ) = (Jᵀv)ᵀδ for random v on a few observations."""
-        v = verify.random_vector(self.evaluate(few).numel(), self.theta).reshape(len(few), -1)
+        with torch.no_grad():
+            f = self.evaluate(few)
+        v = verify.random_vector(f.numel(), self.theta).reshape(f.shape)
         each = self.vjp(few, v) * step.double()
         allowed = torch.finfo(self.theta.dtype).eps ** 0.4 * each.abs().sum()
         for kind, along in _DERIVATIVES.items():
@@ -279,7 +306,8 @@ class Weights:
         def run(theta: Tensor) -> Tensor:
             return self.evaluate(rows, self.unpacked(theta))
 
-        return jvp(run, (self.theta,), (step,))[1]
+        with torch.no_grad():
+            return jvp(run, (self.theta,), (step,))[1]
 
     def _twice_reverse(self, rows: Any, step: Tensor) -> Tensor:
         """The derivative of u → (Jᵀu)ᵀδ, which is linear in u."""
@@ -329,6 +357,8 @@ _DERIVATIVES: dict[str, Callable[[Weights, Any, Tensor], Tensor]] = {
     "reverse": Weights._twice_reverse,
     _LAST_RESORT: Weights._by_rows,
 }
+# Words of torch's warning about a checkpointed block without derivatives.
+NO_GRADIENT = "None of the inputs have requires_grad"
 # Number of observations on which a kind of derivative is tried.
 _FEW = 3
 
@@ -342,13 +372,15 @@ def _pulled(f: Tensor, own: Sequence[Tensor], v: Tensor, keep: bool) -> list[Ten
         return [torch.zeros_like(p) for p in own]
     for p in own:
         p.grad = None
-    with _differentiable():
+    with differentiable():
         f.backward(v, retain_graph=keep)
-    return [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
+    # The gradient of an embedding may be sparse.
+    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
+    return [g.to_dense() if g.layout != torch.strided else g for g in found]
 
 
 @contextmanager
-def _differentiable() -> Iterator[None]:
+def differentiable() -> Iterator[None]:
     """Context of a reverse pass; its errors say that the network has no derivative."""
     try:
         yield

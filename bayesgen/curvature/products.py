@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesgen.curvature.parameters import Weights
+from bayesgen.curvature.parameters import Weights, differentiable
 from bayesgen.likelihoods.likelihood import Likelihood
 
 
@@ -72,12 +72,11 @@ class Hessian(Products):
             loss = -self.likelihood.log_density(y, self.weights.evaluate(x)).sum()
             if not loss.requires_grad:
                 return torch.zeros_like(v)
-            slopes = torch.autograd.grad(loss, own, create_graph=True, allow_unused=True)
-            flat = [
-                torch.zeros_like(p).reshape(-1) if g is None else g.reshape(-1)
-                for p, g in zip(own, slopes, strict=True)
-            ]
-            gradient = torch.cat(flat)
+            with differentiable():
+                slopes = torch.autograd.grad(
+                    loss, own, create_graph=True, allow_unused=True, materialize_grads=True
+                )
+            gradient = torch.cat([g.reshape(-1) for g in slopes])
             if not gradient.requires_grad:
                 return torch.zeros_like(v)
             found = [self.weights.pulled(gradient, column, keep=True) for column in v.mT]

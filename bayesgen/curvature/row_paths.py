@@ -16,13 +16,14 @@ from torch import Tensor
 
 from bayesgen import verify
 from bayesgen.curvature import jacobian_rows
-from bayesgen.curvature.direct_rows import direct_rows
+from bayesgen.curvature.direct_rows import alone, direct_rows
 from bayesgen.curvature.jacobian_rows import Part
 from bayesgen.curvature.parameters import Weights
+from bayesgen.networks import admission
 from bayesgen.networks.inputs import converted
 
-# Number of observations whose rows are compared one by one.
-_FEW = 3
+# Number of observations that are run alone.
+_ALONE = 2
 _WHAT = "Jacobian rows of a few observations"
 
 
@@ -48,26 +49,45 @@ def rows(
     return zip(parts, direct_rows(weights, x, vectors, parts), strict=True)
 
 
-def choose(weights: Weights, x: Any, outputs: int) -> verify.Check:
-    """Compare fast rows with direct ones and set `Weights.direct` to the layers that differ.
+def admit(weights: Weights, x: Any, f: Tensor) -> tuple[verify.Check, verify.Check]:
+    """Check the network on a few observations, and choose the path of its Jacobian rows.
 
-    For a random vector at each observation of one batch, rows of a few observations are compared
-    with reverse passes through these alone, and the sum over the batch with one reverse pass.
+    Two observations are run alone, each with a reverse pass for a random vector. Their outputs are
+    compared with those of a batch, and their rows with fast rows of all the observations given.
+    `Weights.direct` becomes the set of layers whose rows differ.
 
     Args:
         weights: weights of the network, changed in place.
-        x: inputs of one batch, (b, …).
-        outputs: number of outputs C.
+        x: some inputs, (m, …).
+        f: their outputs as computed in a batch, (m, C).
+
+    Raises:
+        ValueError: the network is random, or mixes the observations of a batch.
     """
-    weights.direct = frozenset()
-    found = _differences(weights, x, outputs)
+    v = verify.random_vector(f.numel(), weights.theta).reshape(*f.shape, 1)
+    few = verify.some_rows(len(f), _ALONE, seed=2).to(f.device)
+    rows_found: list[Tensor] = []
+
+    def run() -> Tensor:
+        outputs, found = alone(weights, x[few], v[few])
+        rows_found.append(found)
+        return outputs
+
+    alike = admission.independent(weights.net, weights.evaluate, x[few], f[few], run)
+    return alike, _choose(weights, x, v, few, rows_found[0])
+
+
+def _choose(weights: Weights, x: Any, v: Tensor, few: Tensor, direct: Tensor) -> verify.Check:
+    """Set `Weights.direct` by a comparison with direct rows (k, 1, P) of a few observations."""
+    found = _differences(weights, x, v, few, direct)
     wrong = {name for name, check in found.items() if not check.passed}
     if wrong and weights.theta.dtype == torch.float32:
         # A unit at the kink of a ReLU may switch with the batch size in float32, but not in
         # float64.
         try:
             wide = weights.converted(torch.float64)
-            again = _differences(wide, converted(x, torch.float64), outputs)
+            x, v = converted(x, torch.float64), v.double()
+            again = _differences(wide, x, v, few, alone(wide, x[few], v[few])[1])
         except Exception:  # the network computes in float32 itself
             again = found
         wrong = {name for name, check in again.items() if not check.passed}
@@ -77,29 +97,19 @@ def choose(weights: Weights, x: Any, outputs: int) -> verify.Check:
     return verify.Check(_WHAT, max(agreeing, default=0.0), max([allowed, *agreeing]))
 
 
-def _differences(weights: Weights, x: Any, outputs: int) -> dict[str, verify.Check]:
-    """For each layer, the comparison of its rows."""
-    b, theta = len(x), weights.theta
-    v = verify.random_vector(b * outputs, theta).reshape(b, outputs, 1)
-    few = verify.some_rows(b, _FEW).to(theta.device)
+def _differences(
+    weights: Weights, x: Any, v: Tensor, few: Tensor, direct: Tensor
+) -> dict[str, verify.Check]:
+    """For each layer, the comparison of its rows with direct ones."""
+    eps = torch.finfo(weights.theta.dtype).eps
+    allowed, floor = eps**0.4, eps**0.3 * float(direct.abs().max())
     every = [Part(leaf) for leaf in weights.leaves]
-    alone = torch.cat(direct_rows(weights, x[few], v[few], every), -1)[:, 0]
-    total = weights.vjp(x, v[..., 0])[torch.cat([p.index() for p in every]).to(theta.device)]
-    eps = torch.finfo(theta.dtype).eps
-    allowed, floor = eps**0.4, eps**0.3
-    sizes = [part.leaf.size for part in every]
-    direct = list(zip(alone.split(sizes, -1), total.split(sizes), strict=True))
-    largest = [float(t.abs().max()) for t in (alone, total)]
-    fast = jacobian_rows.tried(weights, x, v, every)
     result = {}
-    for part, got, want in zip(every, fast, direct, strict=True):
+    for part, got in zip(every, jacobian_rows.tried(weights, x, v, every), strict=True):
         gap = float("inf")
         if got is not None:
-            gap = 0.0
-            pairs = zip((got[few, 0], got[:, 0].double().sum(0)), want, largest, strict=True)
-            for value, right, top in pairs:
-                size = float(right.abs().max()) + floor * top
-                ratio = float((value.to(right) - right).abs().max()) / (size or 1.0)
-                gap = gap if ratio <= gap else ratio  # keeps NaN
+            want = direct[..., part.index().to(direct.device)]
+            size = float(want.abs().max()) + floor
+            gap = float((got[few] - want).abs().max()) / (size or 1.0)
         result[part.leaf.name] = verify.Check(_WHAT, gap, allowed)
     return result

@@ -58,12 +58,12 @@ def plain(net: nn.Module, name: str = "net") -> nn.Module:
     """
     while type(net).__module__.startswith("torch.") and type(net).__name__ in _WRAPPERS:
         net = getattr(net, _WRAPPERS[type(net).__name__])
-    if isinstance(net, torch.jit.ScriptModule):
-        raise TypeError(
-            f"{name} must be a torch.nn.Module written in Python, got a TorchScript module; pass "
-            "the module that it was made from"
-        )
     if isinstance(net, nn.Module):
+        if any(isinstance(module, torch.jit.ScriptModule) for module in net.modules()):
+            raise TypeError(
+                f"{name} must be a torch.nn.Module written in Python, got a TorchScript module; "
+                "pass the module that it was made from"
+            )
         lazy = [own for own, p in net.named_parameters() if isinstance(p, UninitializedParameter)]
         if lazy:
             raise ValueError(

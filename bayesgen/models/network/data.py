@@ -14,11 +14,13 @@ from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.parameters import Weights
-from bayesgen.curvature.row_paths import choose
+from bayesgen.curvature.row_paths import admit
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
-from bayesgen.networks import admission
 from bayesgen.networks.inputs import converted, joined, read as read_inputs, tensors
 from bayesgen.posterior.posterior import Observed
+
+# Number of observations on which a network is checked, and the last layer of one.
+_FEW, _FEW_OF_HEAD = 8, 2
 
 
 class Batches:
@@ -218,8 +220,7 @@ def read(
         kept = first = network_inputs("x", x, weights).clone()
         y, n = checks.as_tensor("y", y), len(kept)
         batches = Batches([(kept, y)], None, batch, weights)
-    like = weights.checked(admission.first_outputs(weights.net, weights.laid_out(first)))
-    like = like[:1].expand(n, -1)
+    like = weights.first_outputs(first)[:1].expand(n, -1)
     likelihood = likelihood.for_outputs(like.shape[1], y.shape)
     inner = likelihood.targets(y, like)
     if len(inner) != 1:
@@ -237,12 +238,9 @@ def read(
             )
         passed.add(some, target)
     f = torch.cat(passed.outputs)
-    few = slice(0, min(batch, len(first)))
-    if kept is not None:
-        start = batch * int(verify.some_rows(-(-n // batch), 1))
-        first, few = kept, slice(start, min(start + batch, n))
-    alike = admission.admit(weights.net, weights.evaluate, first[few], f[few])
-    rows = choose(weights, first[few], f.shape[1])
+    source = first if kept is None else kept
+    few = verify.some_rows(len(source), _FEW_OF_HEAD if passed.features else _FEW).to(f.device)
+    checked = admit(weights, source[few], f[few])
     exact = passed.features and not weights.direct
     return NetworkData(
         kept,
@@ -253,7 +251,7 @@ def read(
         passed.gradient,
         batches,
         torch.cat(passed.features) if exact else None,
-        (alike, rows),
+        checked,
     )
 
 

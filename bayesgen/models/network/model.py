@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.curvature.curvature import Curvature, PriorShape
+from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import NotAtModeWarning
@@ -210,9 +210,10 @@ class Laplace:
         only = None
         if self.curvature == "last_layer":
             only = [last_linear(self.net, self.last_layer)]
-        weights = Weights(self.net, self.dtype, only)
-        with undisturbed(weights.net), torch.inference_mode(False):
-            return self._fit(weights, x, y, progress)
+        with torch.inference_mode(False):
+            weights = Weights(self.net, self.dtype, only)
+            with undisturbed(weights.net):
+                return self._fit(weights, x, y, progress)
 
     def _fit(self, weights: Weights, x: Any, y: Any, progress: Progress | None) -> NetworkPosterior:
         moved = weights.theta.double() - self._centre(weights)
@@ -271,7 +272,7 @@ class Laplace:
                 f"{weights.count}: the weights are not a minimum; these eigenvalues were set to "
                 "zero",
                 NotAtModeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         alpha = prior.precision(best.precision)
         gradient = data.gradient / best.noise - alpha * moved
@@ -280,7 +281,7 @@ class Laplace:
             own = with_noise(own, best.noise.log())
         posterior = NetworkPosterior(
             data.observed(own),
-            _assemble(objective, best, len(data.f), curvature, weights),
+            _assemble(objective, best, len(data.f), weights, self._path(weights)),
             NetworkFit(own, data.x, data.f, curvature, best, structure, checks=data.checks),
             gradient,
             self.free,
@@ -298,7 +299,7 @@ class Laplace:
                     "or learn the precision while training "
                     "(bayesgen.train(..., evidence_every=…))",
                     NotAtModeWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
         return posterior
 
@@ -349,6 +350,12 @@ class Laplace:
             )
         return layouts[structure], start, structure
 
+    def _path(self, weights: Weights) -> str:
+        """How the Jacobian's rows were computed, where it was not layer by layer."""
+        if not weights.direct or self.curvature == "hessian":
+            return ""
+        return "; Jacobian rows by reverse passes for each observation"
+
     def __repr__(self) -> str:
         return (
             f"Laplace({type(self.net).__name__}, {self.likelihood.name!r}, "
@@ -368,17 +375,12 @@ def _many(x: Any) -> int:
     return len(data) if data is not None and hasattr(data, "__len__") else 0
 
 
-def _path(weights: Weights) -> str:
-    """How the Jacobian's rows were computed, where it was not layer by layer."""
-    return "; Jacobian rows by reverse passes for each observation" if weights.direct else ""
-
-
 def _assemble(
     objective: NetworkEvidence,
     best: PrecisionSetting,
     n: int,
-    curvature: Curvature,
     weights: Weights,
+    path: str,
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
@@ -390,6 +392,6 @@ def _assemble(
         n,
         freedom,
         error=0.5 * terms.error,
-        method=f"Laplace, {curvature.method}{_path(weights)}",
+        method=f"Laplace, {objective.curvature.method}{path}",
         complexity_excludes=("features",) if weights.partial else (),
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from bayesgen._internal import checks
-from bayesgen._internal.precision import tf32
 from bayesgen.curvature.curvature import Curvature
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
@@ -20,8 +21,12 @@ from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.data import network_inputs
 from bayesgen.models.network.prior_precision import PrecisionSetting
 from bayesgen.models.reporting import Reporting
+from bayesgen.networks.admission import undisturbed
 from bayesgen.posterior.posterior import Observed
 from bayesgen.verify import Check
+
+A = ParamSpec("A")
+R = TypeVar("R")
 
 METHODS = ("mc", "probit", "weights")
 # Number of draws of the weights that are held at a time.
@@ -40,7 +45,7 @@ class Linear:
     mode: Tensor
     offset: bool
 
-    def outputs(self, weights: Weights, x: Tensor, theta: Tensor) -> Tensor:
+    def outputs(self, weights: Weights, x: Any, theta: Tensor) -> Tensor:
         """Outputs f₀ + Jθ at inputs x, (m, C).
 
         Args:
@@ -78,6 +83,18 @@ class NetworkFit:
     checks: tuple[Check, ...] = ()
 
 
+def _undisturbed(method: Callable[A, R]) -> Callable[A, R]:
+    """A method of a posterior whose passes through the network change no state of torch."""
+
+    @functools.wraps(method)
+    def call(*args: A.args, **kwargs: A.kwargs) -> R:
+        own: Any = args[0]
+        with torch.inference_mode(False), undisturbed(own.curvature.weights.net):
+            return method(*args, **kwargs)
+
+    return call
+
+
 class NetworkPosterior(Reporting):
     """The posterior N(θ*, (H + diag α)⁻¹) of a network's weights; made by `Laplace.fit`.
 
@@ -112,6 +129,7 @@ class NetworkPosterior(Reporting):
         return float(self._gradient.norm())
 
     @cached_property
+    @_undisturbed
     def gain(self) -> float:
         """Gain of a Newton step in log p(D, θ), in nats.
 
@@ -170,6 +188,7 @@ class NetworkPosterior(Reporting):
 
     # ------------------------------------------------------------------ predictions
 
+    @_undisturbed
     def mean(self, x_new: Any) -> Tensor:
         """Outputs at the mode, (m,) or (m, C) according to the targets; (m, C) for labels.
 
@@ -178,6 +197,7 @@ class NetworkPosterior(Reporting):
         """
         return self._shaped(self._outputs(self._new(x_new)))
 
+    @_undisturbed
     def predict(
         self,
         x_new: Any,
@@ -232,7 +252,7 @@ class NetworkPosterior(Reporting):
 
     # ------------------------------------------------------------------ draws
 
-    @tf32(False)
+    @_undisturbed
     def sample_weights(self, count: int, *, seed: int = 0) -> Tensor:
         """Draws of the weights θ, (count, P), in the order of `curvature.weights.names`.
 
@@ -254,7 +274,7 @@ class NetworkPosterior(Reporting):
         centre = theta if linear is None else linear.mode.to(theta)
         return centre + setting.noise.sqrt().to(around) * around
 
-    def network_samples(self, x: Tensor, count: int, *, seed: int = 0) -> Any:
+    def network_samples(self, x: Any, count: int, *, seed: int = 0) -> Any:
         """Outputs of networks whose weights are drawn from the posterior, (m, C) each, float64.
 
         Args:
@@ -271,11 +291,15 @@ class NetworkPosterior(Reporting):
                 "the posterior is of the network's linearisation, whose weights are not weights "
                 'for the network; use predict(method="mc") or latent_samples'
             )
+        x, count = self._new(x), checks.whole("count", count)
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             for theta in some:
-                yield weights.outputs_at(theta, x).double()
+                with undisturbed(weights.net):
+                    f = weights.outputs_at(theta, x).double()
+                yield f
 
+    @_undisturbed
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """Draws of the linearised network's outputs; see `Posterior.latent_samples`."""
         x, weights = self._kept(), self.curvature.weights
@@ -293,6 +317,7 @@ class NetworkPosterior(Reporting):
         """Log likelihood of each row given f; see `Posterior.log_likelihood`."""
         return self.likelihood.log_density(self.observed.y[0].to(f), f)
 
+    @_undisturbed
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """Marginals of the linearised network's outputs; see `Posterior.marginals`."""
         x = self._kept()
@@ -313,7 +338,7 @@ class NetworkPosterior(Reporting):
     def _new(self, x_new: Any) -> Any:
         return network_inputs("x_new", x_new, self.curvature.weights)
 
-    def _outputs(self, x: Tensor) -> Tensor:
+    def _outputs(self, x: Any) -> Tensor:
         weights, linear = self.curvature.weights, self._fitted.linear
         if linear is None:
             return weights.outputs(x, 256)
@@ -324,8 +349,7 @@ class NetworkPosterior(Reporting):
         """The linear model whose outputs have the Gaussian posterior."""
         return self._fitted.linear or Linear(self.curvature.weights.theta, True)
 
-    @tf32(False)
-    def _covariance(self, x: Tensor) -> Tensor:
+    def _covariance(self, x: Any) -> Tensor:
         """Posterior covariance σ²J*(H + σ²α)⁻¹J*ᵀ of the outputs, (m, C, C)."""
         setting = self._fitted.setting
         return setting.noise * self.curvature.covariance(x, setting.precision * setting.noise)

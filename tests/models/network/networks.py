@@ -244,6 +244,20 @@ class Routed(nn.Module):
         return self.c(torch.tanh(h))
 
 
+class Sorted(nn.Module):
+    """A layer that sees the observations in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        order = x[:, 0].argsort()
+        h = torch.empty_like(x)
+        h[order] = torch.tanh(self.a(x[order]))
+        return self.c(h)
+
+
 def layers(*parts):
     return lambda: nn.Sequential(*(part() for part in parts))
 
@@ -263,9 +277,7 @@ def norm_layers(norm, channels=4):
 
 
 def conv(middle):
-    return layers(
-        lambda: nn.Conv2d(1, 2, 2), middle, nn.Flatten, lambda: nn.Linear(8, 3)
-    )
+    return layers(lambda: nn.Conv2d(1, 2, 2), middle, nn.Flatten, lambda: nn.Linear(8, 3))
 
 
 # Name → network, and shape of one observation (None: made by `inputs`).
@@ -299,6 +311,7 @@ NETWORKS = {
     "unused layer": (Unused, (4,)),
     "frozen weight": (Frozen, (4,)),
     "routed": (Routed, (4,)),
+    "sorted": (Sorted, (4,)),
     "spectral_norm hook": (hooked(nn.utils.spectral_norm), (4,)),
     "spectral_norm": (hooked(parametrizations.spectral_norm), (4,)),
     "weight_norm": (hooked(parametrizations.weight_norm), (4,)),

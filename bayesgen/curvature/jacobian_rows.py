@@ -7,7 +7,6 @@ stored.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from bayesgen.curvature.parameters import NO_GRADIENT, Leaf, Weights
+from bayesgen.curvature.parameters import Leaf, Weights
 
 
 class NoLayerRowsError(Exception):
@@ -223,10 +222,8 @@ def tried(weights: Weights, x: Any, vectors: Tensor, parts: list[Part]) -> list[
     """The rows of each part, (b, K, p), or None where they cannot be computed from its layer."""
     leaves = list({part.leaf.name: part.leaf for part in parts}.values())
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", NO_GRADIENT)
-            passed = forward(weights, x, leaves)
-            gradients = passed.gradients(vectors)
+        passed = forward(weights, x, leaves)
+        gradients = passed.gradients(vectors)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception:

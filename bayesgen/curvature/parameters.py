@@ -236,7 +236,7 @@ class Weights:
             warnings.simplefilter("always")
             f = admission.first_outputs(self.net, self.laid_out(x[:2]))
         for each in caught:
-            if NO_GRADIENT in str(each.message):
+            if admission.NO_GRADIENT in str(each.message):
                 self._track_inputs = True
             else:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
@@ -357,8 +357,6 @@ _DERIVATIVES: dict[str, Callable[[Weights, Any, Tensor], Tensor]] = {
     "reverse": Weights._twice_reverse,
     _LAST_RESORT: Weights._by_rows,
 }
-# Words of torch's warning about a checkpointed block without derivatives.
-NO_GRADIENT = "None of the inputs have requires_grad"
 # Number of observations on which a kind of derivative is tried.
 _FEW = 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from bayesgen.networks.inputs import call, tensors
 
 # Number of evaluations of a network that draws random numbers.
 _REPEATS = 8
+# Words of torch's warning about a block under torch.utils.checkpoint without derivatives, which it
+# also gives where none are wanted.
+NO_GRADIENT = "None of the inputs have requires_grad"
 Run = Callable[[Any], Tensor]
 
 
@@ -30,6 +34,8 @@ def undisturbed(net: nn.Module) -> Iterator[None]:
     devices = {t.device for t in (*net.parameters(), *net.buffers())}
     fused = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", NO_GRADIENT)
         stack.enter_context(random_state.kept(devices))
         stack.enter_context(tf32(False))
         gpu = any(device.type == "cuda" for device in devices)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import curvlinops
 import gpytorch
 import pytest
 import torch
@@ -11,6 +12,8 @@ from bayesgen import verify
 from bayesgen.covariance import expression, radial
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.covariance.radial import Profile
+from bayesgen.curvature import jacobian_rows
+from bayesgen.curvature.parameters import Weights
 from bayesgen.models.gp import batched
 from bayesgen.solvers import krylov
 from bayesgen.spectrum.spectrum import Spectrum
@@ -149,3 +152,112 @@ def test_rounding_seen_outside_the_space_is_in_the_error():
     clean = Spectrum.krylov(K, y, steps=3)
     rounded = Spectrum.krylov(Rounded(), y, steps=3)
     assert rounded.rounding.entries > 100 * clean.rounding.entries
+
+
+def small_network(kind=torch.nn.Tanh):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), kind(), torch.nn.Linear(4, 3)).double()
+    return net, torch.randn(10, 3, dtype=F64), torch.randint(3, (10,))
+
+
+def laplace(curvature):
+    net, x, y = small_network()
+    options = {"prior_precision": 1.0, "hyperparameters": "fixed", "curvature": curvature}
+    return bg.Laplace(net, **options).fit(x, y)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+@pytest.mark.parametrize("curvature", ["ggn", "diag"])
+def test_wrong_rows_of_a_layer_are_noticed_and_computed_directly(curvature, monkeypatch):
+    want = laplace(curvature).evidence
+    right = jacobian_rows._HANDLERS[torch.nn.Linear]
+
+    def wrong(module, inputs, gradients):
+        found = right(module, inputs, gradients)
+        return {**found, "bias": 1.01 * found["bias"]}
+
+    monkeypatch.setitem(jacobian_rows._HANDLERS, torch.nn.Linear, wrong)
+    found = laplace(curvature).evidence
+    assert "reverse passes" in found.method
+    assert "reverse passes" not in want.method
+    gap = float(found.log_marginal_likelihood - want.log_marginal_likelihood)
+    assert gap == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+def test_wrong_kronecker_factors_are_refused(monkeypatch):
+    right = jacobian_rows._HANDLERS[torch.nn.Linear]
+    monkeypatch.setitem(
+        jacobian_rows._HANDLERS,
+        torch.nn.Linear,
+        lambda *given: {name: 1.01 * rows for name, rows in right(*given).items()},
+    )
+    with pytest.raises(ValueError, match='curvature "kron"'):
+        laplace("kron")
+
+
+@pytest.mark.filterwarnings("ignore::bayesgen.errors.NotAtModeWarning")
+def test_wrong_products_of_curvlinops_are_noticed(monkeypatch):
+    want = laplace("hessian").evidence
+    right = curvlinops.HessianLinearOperator
+
+    class Wrong(right):
+        def __matmul__(self, v):
+            found = super().__matmul__(v)
+            found[0] *= 1.01
+            return found
+
+    monkeypatch.setattr(curvlinops, "HessianLinearOperator", Wrong)
+    found = laplace("hessian").evidence
+    assert "reverse passes" in found.method
+    assert "reverse passes" not in want.method
+    gap = float(found.log_marginal_likelihood - want.log_marginal_likelihood)
+    assert gap == pytest.approx(0, abs=1e-10)
+
+
+def test_wrong_forward_derivatives_are_noticed(monkeypatch):
+    class Square(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(h):
+            return h.square()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * ctx.saved_tensors[0] * gradient
+
+        @staticmethod
+        def jvp(ctx, tangent):
+            return 3 * ctx.saved_tensors[0] * tangent  # wrong
+
+    class Layer(torch.nn.Module):
+        def forward(self, h):
+            return Square.apply(h)
+
+    net, x, _ = small_network(Layer)
+    weights = Weights(net, None)
+    step = torch.randn(weights.count, dtype=F64)
+    want = torch.func.jvp(
+        lambda theta: (
+            (x @ theta[:12].reshape(4, 3).T + theta[12:16]).square() @ theta[16:28].reshape(3, 4).T
+            + theta[28:]
+        ),
+        (weights.theta,),
+        (step,),
+    )[1]
+    torch.testing.assert_close(weights.jvp(x, step), want)
+    assert weights._derivative == "reverse"
+    monkeypatch.setattr(
+        Square,
+        "backward",
+        staticmethod(torch.autograd.function.once_differentiable(Square.backward)),
+    )
+    weights = Weights(net, None)
+    torch.testing.assert_close(weights.jvp(x, step), want)
+    assert weights._derivative == "rows"

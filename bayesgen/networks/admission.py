@@ -17,7 +17,7 @@ from bayesgen._internal.precision import tf32
 from bayesgen.networks.inputs import call, tensors
 
 # Number of evaluations of a network that draws random numbers.
-_REPEATS = 8
+_REPEATS = 32
 # Words of torch's warning about a block under torch.utils.checkpoint without derivatives, which it
 # also gives where none are wanted.
 NO_GRADIENT = "None of the inputs have requires_grad"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bayesgen.curvature.parameters import Weights
 from bayesgen.spectrum.spectrum import Spectrum
+from bayesgen.verify import Check
 
 
 class CurvatureTerms(NamedTuple):
@@ -66,6 +67,7 @@ class Curvature(ABC):
         spectrum: spectrum of S^½HS^½ at S = diag(base)⁻¹ where there is one group and its precision
             is learnt; else None.
         negative: number of negative eigenvalues found.
+        checks: comparisons of fast computations with direct ones.
     """
 
     weights: Weights
@@ -73,6 +75,7 @@ class Curvature(ABC):
     method: str
     spectrum: Spectrum | None = None
     negative: int = 0
+    checks: tuple[Check, ...] = ()
 
     @abstractmethod
     def terms(self, precision: Tensor) -> CurvatureTerms:

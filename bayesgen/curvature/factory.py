@@ -90,8 +90,8 @@ class Request:
 
     def by_products(self, kind: str, words: str) -> Curvature:
         """A `MatrixFree` curvature built from this request."""
-        op = matrix_free.operator(kind, self.weights, self.likelihood, self.batches)
-        return matrix_free.MatrixFree(
+        op, checks = matrix_free.operator(kind, self.weights, self.likelihood, self.batches)
+        made = matrix_free.MatrixFree(
             self.weights,
             self.prior,
             op,
@@ -100,6 +100,8 @@ class Request:
             steps=self.steps,
             seed=self.seed,
         )
+        made.checks = checks
+        return made
 
     def by_blocks(self, made: list[block_diagonal.Block], method: str) -> Curvature:
         """A `BlockDiagonal` curvature built from this request."""
@@ -137,10 +139,14 @@ def hessian(request: Request) -> Curvature:
     P = request.weights.count
     if P > LARGEST_HESSIAN:
         return request.by_products("hessian", "Hessian")
-    op = matrix_free.operator("hessian", request.weights, request.likelihood, request.batches)
+    op, checks = matrix_free.operator(
+        "hessian", request.weights, request.likelihood, request.batches
+    )
     matrix = matrix_free.matrix(op)
     words = f"Hessian{matrix_free.words(op)} as a {P:,} × {P:,} matrix"
-    return request.dense(words, matrix=matrix, definite=False)
+    made = request.dense(words, matrix=matrix, definite=False)
+    made.checks = checks
+    return made
 
 
 def kron(request: Request) -> Curvature:

@@ -45,8 +45,8 @@ class _Evaluated(nn.Module):
 
 def operator(
     kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Any, Tensor]]
-) -> Any:
-    """The GGN or Hessian of −log p(D | θ), (P, P), as an operator.
+) -> tuple[Any, tuple[verify.Check, ...]]:
+    """The GGN or Hessian of −log p(D | θ), (P, P), as an operator, and its check.
 
     It is curvlinops' where its product with a random vector, on the first batch, agrees with that
     of `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
@@ -65,11 +65,13 @@ def operator(
     try:
         found = _curvlinops(kind, weights, likelihood, one) @ v
         check = verify.compare(_WHAT, found, PRODUCTS[kind](weights, likelihood, one) @ v)
-        return _curvlinops(kind, weights, likelihood, data) if check.passed else direct
+        if check.passed:
+            return _curvlinops(kind, weights, likelihood, data), (check,)
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception:  # a layer that it does not support
-        return direct
+    except Exception:
+        pass
+    return direct, ()
 
 
 def words(op: Any) -> str:

@@ -116,10 +116,17 @@ class Weights:
 
     def converted(self, dtype: torch.dtype) -> Weights:
         """A copy of the weights in another dtype."""
-        other = copy.deepcopy(self, detached_copies(self.net))
+        other = copy.deepcopy(self)
         other.net.to(dtype)
         other._lay_out()
         other.theta = other.theta.to(dtype)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Weights:
+        memo.update(detached_copies(self.net))
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return other
 
     def _lay_out(self) -> None:

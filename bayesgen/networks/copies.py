@@ -49,7 +49,8 @@ def plain(net: nn.Module, name: str = "net") -> nn.Module:
         name: name of the argument, for messages.
 
     Raises:
-        TypeError: the argument is not a module, or is a TorchScript module.
+        TypeError: the argument is not a module, or holds a TorchScript module or complex
+            parameters.
         ValueError: it has no trainable parameters, or lazy ones without a shape.
 
     Example:
@@ -69,6 +70,12 @@ def plain(net: nn.Module, name: str = "net") -> nn.Module:
             raise ValueError(
                 f"{name} must have parameters of known shapes, but {lazy[0]!r} is lazy; call the "
                 "network on some inputs first"
+            )
+        complex_ones = [own for own, p in net.named_parameters() if p.is_complex()]
+        if complex_ones:
+            raise TypeError(
+                f"{name} must have real parameters, but {complex_ones[0]!r} is complex; store its "
+                "real and imaginary parts"
             )
     return checks.network(name, net)
 

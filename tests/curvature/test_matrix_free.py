@@ -43,7 +43,7 @@ def test_lanczos_estimates_of_ggn_are_within_their_errors(largest_sizes, seed):
     weights = Weights(bg.networks.MLP(8, (12,), 10).double(), None)
     likelihood = bg.likelihoods.Softmax(10)
     inner = likelihood.targets(y, weights.outputs(x, 64))[0]
-    op = matrix_free.operator("ggn", weights, likelihood, [(x, inner)])
+    op, _ = matrix_free.operator("ggn", weights, likelihood, [(x, inner)])
     exact = bg.Spectrum.dense(matrix_free.matrix(op))
     ours = bg.Spectrum.lanczos(op, probes=32, steps=60, seed=seed)
     for function in (lambda v: v, lambda v: v.clamp(min=0).log1p(), lambda v: v / (v + 1)):
@@ -77,13 +77,13 @@ def test_operator_matches_autograd(kind):
         outer = torch.autograd.functional.hessian(loss, f(weights.theta).reshape(-1))
         want = J.mT @ outer @ J
     batches = [(x[:8], inner[:8]), (x[8:], inner[8:])]
-    op = matrix_free.operator(kind, weights, likelihood, batches)
+    op, _ = matrix_free.operator(kind, weights, likelihood, batches)
     torch.testing.assert_close(matrix_free.matrix(op, batch=7), want)
 
 
 def test_quantities_that_need_a_basis_raise_and_the_gain_is_a_bound():
     weights, x, likelihood, inner = problem_of_softmax()
-    op = matrix_free.operator("ggn", weights, likelihood, [(x, inner)])
+    op, _ = matrix_free.operator("ggn", weights, likelihood, [(x, inner)])
     P = weights.count
     one = PriorShape(torch.ones(P, dtype=F64), torch.zeros(P).long(), 1)
     settings = {"probes": 4, "steps": 10, "seed": 0}

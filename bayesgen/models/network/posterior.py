@@ -119,7 +119,7 @@ class NetworkPosterior(Reporting):
     ) -> None:
         self._fitted, self._gradient, self.learnt = fitted, gradient, learnt
         self.likelihood, self.curvature = fitted.likelihood, fitted.curvature
-        self.checks = fitted.checks
+        self.checks = fitted.checks + fitted.curvature.checks
         self.negative_eigenvalues = fitted.curvature.negative
         self._observe(observed, evidence[None])
 
@@ -336,7 +336,9 @@ class NetworkPosterior(Reporting):
         return self._fitted.x
 
     def _new(self, x_new: Any) -> Any:
-        return network_inputs("x_new", x_new, self.curvature.weights)
+        x_new = network_inputs("x_new", x_new, self.curvature.weights)
+        self.curvature.weights.first_outputs(x_new)  # explains a failure
+        return x_new
 
     def _outputs(self, x: Any) -> Tensor:
         weights, linear = self.curvature.weights, self._fitted.linear

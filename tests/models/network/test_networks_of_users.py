@@ -464,6 +464,31 @@ def test_posteriors_are_pickled_and_copied(curvature):
         torch.testing.assert_close(other.predict(x).probs, want)
 
 
+@pytest.mark.parametrize("name", ["spectral_norm hook", "pruned", "weight_norm"])
+def test_posteriors_of_networks_with_hooks_are_copied(name):
+    net, x, y = make(name)
+    posterior = fit(net, x, y)
+    want = posterior.predict(x).probs
+    torch.testing.assert_close(copy.deepcopy(posterior).predict(x).probs, want)
+
+
+def test_complex_parameters_are_refused():
+    x, y = problem()
+
+    def prepare(net):
+        net.w = nn.Parameter(torch.randn(4, 4, dtype=torch.complex128))
+
+    with pytest.raises(TypeError, match="'w' is complex"):
+        fit(Plain(lambda net, x: body(net, (x + 0j @ net.w).real), prepare).double(), x, y)
+
+
+def test_new_inputs_of_another_shape_are_refused():
+    x, y = problem()
+    posterior = fit(plain(), x, y)
+    with pytest.raises(ValueError, match=r"net fails on inputs of shape \(2, 3\)"):
+        posterior.predict(x[:, :3])
+
+
 @pytest.mark.parametrize("build", [Tied, Transformer])
 def test_a_prior_mean_may_be_a_copy_of_the_network(build):
     torch.manual_seed(0)

@@ -27,7 +27,7 @@ def kept(devices: Iterable[torch.device]) -> Iterator[None]:
         True
     """
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[d for d in set(devices) if d.type == "cuda"]):
+    with torch.random.fork_rng(devices=[d for d in set(devices) if _has_generator(d)]):
         try:
             yield
         finally:
@@ -39,5 +39,10 @@ def snapshot(device: torch.device) -> tuple[Any, ...]:
     """The states of the generators of Python, numpy and torch, for a comparison."""
     of_numpy: Any = np.random.get_state()  # noqa: NPY002
     own = torch.get_rng_state()
-    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else own[:0]
+    there = torch.cuda.get_rng_state(device) if _has_generator(device) else own[:0]
     return random.getstate(), str(of_numpy[2]), own.numpy().tobytes(), there.numpy().tobytes()
+
+
+def _has_generator(device: torch.device) -> bool:
+    """Whether a device has a random generator in use besides the CPU's."""
+    return device.type == "cuda" and torch.cuda.is_initialized()

@@ -145,6 +145,10 @@ class KernelGram(Gram):
     def kernel(self, theta: Tensor) -> gpytorch.kernels.Kernel:
         """A copy of the kernel with parameters θ."""
 
+    def natural(self, theta: Tensor) -> Tensor:
+        """Values of the parameters at θ (..., p) in their own units, (..., p)."""
+        return self.coordinates.natural(theta)
+
     def matrix(self, theta: Tensor) -> Tensor:
         """Gram matrix K(θ), a new (n, n) tensor."""
         with torch.no_grad():
@@ -191,6 +195,10 @@ class LengthscaleGram(KernelGram):
         inside = 8 * torch.finfo(theta.dtype).eps
         value = theta.exp().clamp(low * (1 + inside), high * (1 - inside))
         return with_lengthscale(self.base, value)
+
+    def natural(self, theta: Tensor) -> Tensor:
+        """The length-scale at θ (..., 1), (..., 1)."""
+        return theta.exp()
 
     def active(self, x: Tensor) -> Tensor:
         """The columns of inputs that the kernel uses, (m, d')."""

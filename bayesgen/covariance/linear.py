@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,16 @@ class FeatureGram(Gram):
         other = copy.copy(self)
         other.order, other.off, other._last = order, self.orders > order, None
         return other
+
+    def given(self) -> dict[str, list[Any]]:
+        """The objects that the basis and the prior variances consist of, for the provenance."""
+        of = self.features
+        return {"features": [of.function, of.map, of.basis], "prior": [self.prior.profile]}
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind of basis, by which learnt orders are recorded."""
+        return type(self.features.basis).__name__
 
     def decompose(self, theta: Tensor) -> Decomposition:
         """Singular value decomposition of Φ diag(v)^½; the result for the last θ is cached."""

@@ -50,6 +50,7 @@ class Features:
         inputs: D, the number of input columns.
         data_dependent: description of what the basis took from the training inputs; "" for nothing.
             A PAC-Bayes bound needs a prior that does not depend on the data.
+        basis: the basis that it was made from, where its provenance is read.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -57,6 +58,7 @@ class Features:
     map: AffineMap | None
     inputs: int
     data_dependent: str = ""
+    basis: Basis | None = None
 
     @property
     def looked(self) -> str:

@@ -165,6 +165,13 @@ class Coordinates:
                 found[id(raw)] = _parameter(owners[path], path, module, name, raw, where)
         return list(found.values())
 
+    def natural(self, theta: Tensor) -> Tensor:
+        """The values of all parameters at θ (..., p), (..., p)."""
+        if all(p.log for p in self.parameters):
+            return theta.exp()
+        each = [p.natural(theta).reshape(*theta.shape[:-1], -1) for p in self.parameters]
+        return torch.cat(each, -1)
+
     @cached_property
     def low(self) -> Tensor:
         """Lower ends of the box of θ, (p,) on the CPU; −∞ where there is none."""

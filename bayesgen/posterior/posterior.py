@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from bayesgen import provenance
 from bayesgen._internal import checks, deprecation
 from bayesgen.covariance.gram import Gram
 from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
+from bayesgen.provenance import Data, Provenance, Source
 from bayesgen.spectrum.spectrum import Spectrum
 
 A = ParamSpec("A")
@@ -109,7 +111,8 @@ class Posterior(ABC):
     Attributes:
         evidence: the `Evidence`, batch shape () or (B,).
         observed: the targets.
-        learnt: names of the hyperparameters that were learnt from the data.
+        learnt: names of the hyperparameters that were learnt by this fit; `provenance` also knows
+            of values that came from other fits.
         data_dependent: description of any other part of the prior that was taken from the data; ""
             where there is none.
     """
@@ -118,6 +121,11 @@ class Posterior(ABC):
     observed: Observed
     learnt: frozenset[str] = frozenset()
     data_dependent: str = ""
+    # Choices that were paid for, the time at which the other values were stated, and hashes.
+    _choices: tuple[Source, ...] = ()
+    _since: int = 0
+    _data: Data | None = None
+    _provenance: tuple[Any, Provenance] | None = None
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -129,9 +137,88 @@ class Posterior(ABC):
         deprecation.warn_renamed("posterior.looked", "posterior.data_dependent")
         return self.data_dependent
 
+    # ------------------------------------------------------------------ provenance
+
+    @property
+    def provenance(self) -> Provenance:
+        """What of the model was stated, and what was learnt on some of the same observations.
+
+        It is a property of the values: a learnt number that was passed on as a constant, a tensor,
+        a kernel, a copy or a file is recognised. See `bayesgen.provenance`.
+        """
+        key = (self.learnt, self._choices, self._since)
+        if self._provenance is None or self._provenance[0] != key:
+            self._provenance = key, self._find_provenance()
+        return self._provenance[1]
+
+    def _find_provenance(self) -> Provenance:
+        data = self._observations()
+        own = [Source(name, data) for name in sorted(self.learnt)]
+        paid = [
+            s for s in self._choices if data is None or s.data is None or data.shared(s.data)
+        ]
+        known = self.learnt | {s.what for s in paid}
+        given = {name: of for name, of in self._given().items() if name not in known}
+        found = [*provenance.sources(given, data, self._since), *self._beside()]
+        found = [s for s in found if s.what not in known]
+        return Provenance(data, tuple(dict.fromkeys([*own, *paid, *found])))
+
+    def _observations(self) -> Data | None:
+        """The observations of the fit, or None where its inputs are not kept."""
+        if self._data is None:
+            x = self._inputs()
+            if x is not None:
+                y = self.observed.y
+                self._data = Data(x, y[0] if len(y) == 1 else y.movedim(1, 0))
+        return self._data
+
+    def _inputs(self) -> Tensor | None:
+        """Inputs of the fit, (n, ...), or None where they are not kept."""
+        return None
+
+    def _given(self) -> Mapping[str, Sequence[Any]]:
+        """The numbers, tensors, modules and functions that each part of the prior consists of."""
+        return {}
+
+    def _beside(self) -> tuple[Source, ...]:
+        """Sources of parts that are not among `_given`: the inputs themselves."""
+        data = self._observations()
+        return () if data is None else provenance.feature_sources(data, self._since)
+
+    def _orders(self, orders: Sequence[int]) -> tuple[Source, ...]:
+        """Sources of the orders of a basis, where they were not learnt by this fit."""
+        data = self._observations()
+        if data is None or "order" in self.learnt:
+            return ()
+        each = [provenance.order_sources(k, self._kind(), data, self._since) for k in orders]
+        return tuple(source for found in each for source in found)
+
+    def _kind(self) -> str:
+        """Name of the kind of basis of a linear model."""
+        return ""
+
+    def _as_sources(self) -> list[Source]:
+        """Where a function of this posterior comes from."""
+        data = self._observations()
+        return [Source("function", data, f"the fit of {type(self).__name__}")]
+
+    def _learn(self, values: Mapping[str, provenance.Learnt], **more: Any) -> None:
+        """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""
+        data = self._observations()
+        if values and data is not None:
+            provenance.learnt(values, data, **more)
+        self._since = provenance.now()
+
+    def _part(self, other: Any) -> Any:
+        """Set the provenance of another posterior of the same observations and values."""
+        other.learnt, other._choices, other._since = self.learnt, self._choices, self._since
+        return other
+
+    # ------------------------------------------------------------------ inside
+
     def _observe(self, observed: Observed, found: Evidence | EvidenceParts) -> None:
         """Store the targets, and the evidence of batch shape (B,) with the targets' fingerprint."""
-        self.observed = observed
+        self.observed, self._since = observed, provenance.now()
         mark = observed.fingerprint()
         if isinstance(found, EvidenceParts):
             if not observed.batched:
@@ -304,9 +391,28 @@ class ExactPosterior(Posterior):
         """Prior mean of the latent functions at the training inputs, (n, C)."""
 
     def _moved(self, other: ExactPosterior, **given: Any) -> Any:
-        """Set `learnt` of another posterior of the same data, without the given hyperparameters."""
-        other.learnt = self.learnt - {name for name, value in given.items() if value is not None}
+        """Set the provenance of another posterior of the same data, at given hyperparameters.
+
+        A given value that coincides with one that was learnt on these data counts as learnt.
+        """
+        names = {name for name, value in given.items() if value is not None}
+        self._part(other)
+        if not names:
+            return other
+        now, data = self._given(), self._observations()
+        moved = {name: of for name, of in other._given().items() if name in names}
+        same = {name for name, of in moved.items() if provenance.coincide(of, now[name])}
+        found = {s.what for s in provenance.sources(moved, data, provenance.now())}
+        other.learnt = self.learnt - (names - same) | found
+        other._choices = tuple(s for s in self._choices if s.what not in names - same)
         return other
+
+    def _tuned(self, names: frozenset[str]) -> Any:
+        """Record that hyperparameters were tuned to a bound on these data."""
+        self.learnt |= names
+        now = self._given()
+        self._learn({name: (now[name][0], None) for name in names}, how="tuning to a bound")
+        return self
 
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:

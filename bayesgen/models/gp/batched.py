@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from bayesgen import verify
+from bayesgen import provenance, verify
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.covariance.distances import decay_, squared_distances
@@ -103,6 +103,23 @@ class BatchPosterior(Certified, Posterior):
         self._settings = found.settings
         self.lengthscale, self.scale, self.noise = found.settings[:, :3].exp().unbind(-1)
         self._last: tuple[int, GPPosterior] | None = None
+        self._record(learnt)
+
+    def _record(self, learnt: frozenset[str]) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`."""
+        columns = {"kernel": [0, 3], "scale": [1], "noise": [2]}
+        width = self._settings.shape[1]
+        values = {
+            name: (self._settings[:, [c for c in of if c < width]].exp(), None)
+            for name, of in columns.items()
+            if name in learnt
+        }
+        if values:
+            targets = self.observed.y
+            provenance.learnt(
+                values, [provenance.Data(*pair) for pair in zip(self._x, targets, strict=True)]
+            )
+        self._since = provenance.now()
 
     @property
     def kernels(self) -> list[gpytorch.kernels.Kernel]:
@@ -130,7 +147,7 @@ class BatchPosterior(Certified, Posterior):
             free = Free(False, False, False)
             problem = Problem(matrices, observed, observed.y, zero_mean, given, free)
             found = replace(fixed(problem), at_bound=self.at_bound[task : task + 1])
-            self._last = (task, GPPosterior(problem, found, self.learnt))
+            self._last = (task, self._part(GPPosterior(problem, found, self.learnt)))
         return self._last[1]
 
     @cached_property

@@ -231,7 +231,7 @@ class GaussianProcess(Generic[P]):
         if problem.free.mean:
             fit.check_kernel(problem.gram, problem.given.theta)
             problem, found = fit.with_mean(problem, self.starts, self.seed, progress)
-            return GPPosterior(problem, found, problem.free.names())
+            return _learnt(problem, found)
         plan = self._plan(problem)
         try:
             found = self._way(problem, plan, progress)()
@@ -241,7 +241,7 @@ class GaussianProcess(Generic[P]):
             if not dense or kept or not solvers.out_of_memory(err):
                 raise
             found = self._way(problem, self._smaller_plan(problem, err), progress)()
-        return GPPosterior(problem, found, problem.free.names())
+        return _learnt(problem, found)
 
     def fit_batch(
         self,
@@ -414,7 +414,7 @@ class GaussianProcess(Generic[P]):
         free = free.within(kernel, scale_is_free, False)
         matrices = gram(kernel, x)
         fit.check_kernel(matrices, matrices.start())
-        return latent.best(
+        posterior = latent.best(
             [matrices],
             likelihood,
             y,
@@ -424,6 +424,8 @@ class GaussianProcess(Generic[P]):
             seed=self.seed,
             progress=progress,
         )
+        posterior.learn({"kernel": matrices.natural(matrices.start()), "scale": scale})
+        return posterior
 
     def _free(self, hyperparameters: str | Iterable[str]) -> Free:
         """What is learnt of what this model has."""
@@ -462,6 +464,13 @@ class GaussianProcess(Generic[P]):
 
     def __repr__(self) -> str:
         return f"GaussianProcess({self.kernel}, noise={self.noise})"
+
+
+def _learnt(problem: Problem, found: Found) -> GPPosterior:
+    """The posterior of a fit, after recording what the fit has learnt."""
+    posterior = GPPosterior(problem, found, problem.free.names())
+    posterior.learn()
+    return posterior
 
 
 def _check_span(x: Tensor) -> None:

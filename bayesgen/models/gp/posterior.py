@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from bayesgen import solvers
+from bayesgen import provenance, solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import check_indices, evaluate
@@ -74,6 +74,35 @@ class GPPosterior(Certified, ExactPosterior):
         # The last spectrum, with the targets of all tasks, and the kernel parameters it belongs to.
         self._spectrum = None if found.spectrum is None else (found.theta[0], found.spectrum)
 
+    def _inputs(self) -> Tensor:
+        return self._gram.x
+
+    def _given(self) -> dict[str, list[Any]]:
+        return {
+            "kernel": list(self._kernels()),
+            "scale": [self._scale],
+            "noise": [self._noise],
+            "mean": [self._mean],
+        }
+
+    def learn(self) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`."""
+        given, theta = self._problem.given, self._theta
+        natural = self._gram.natural
+        values = {}
+        if "kernel" in self.learnt:
+            values["kernel"] = natural(theta), natural(given.theta)
+        if "scale" in self.learnt:
+            values["scale"] = self._scale[:, None], given.scale
+        if "noise" in self.learnt and not is_per_point(self._noise):
+            values["noise"] = self._noise.reshape(-1, 1), given.noise
+        if isinstance(self._mean, LinearInParameters) and "mean" in self.learnt:
+            named = self._mean.named().values()
+            values["mean"] = torch.cat([value.reshape(-1) for value in named]), None
+        many = "kernel" in values and theta.shape[1] > provenance.ENTRIES
+        of = [provenance.digests_of(kernel) for kernel in self._kernels()] if many else []
+        self._learn(values, digests=frozenset[bytes]().union(*of))
+
     @property
     def _shape(self) -> torch.Size:
         return self.observed.shape
@@ -104,7 +133,14 @@ class GPPosterior(Certified, ExactPosterior):
 
     @property
     def kernels(self) -> list[gpytorch.kernels.Kernel]:
-        """The kernel of each task, of unit outputscale and with its learnt parameters."""
+        """The kernel of each task, of unit outputscale and with its learnt parameters.
+
+        A kernel whose values were learnt carries a mark that says so; see `bayesgen.provenance`.
+        """
+        found = [s for s in self.provenance.sources if s.what in ("kernel", "features", "model")]
+        return [provenance.mark(kernel, found) for kernel in self._kernels()]
+
+    def _kernels(self) -> list[gpytorch.kernels.Kernel]:
         return [self._gram.kernel(theta) for theta in self._theta]
 
     @property
@@ -119,7 +155,7 @@ class GPPosterior(Certified, ExactPosterior):
                 f"the kernel {type(self._gram.base).__name__} has no length-scale of its own; "
                 "its parameters are in posterior.kernels"
             )
-        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        values = torch.stack([k.lengthscale.detach() for k in self._kernels()])
         if values[0].numel() == 1:
             values = values.reshape(-1)
         return values if self._batched else values[0]
@@ -137,7 +173,7 @@ class GPPosterior(Certified, ExactPosterior):
         check_single("hyperparameters", len(self._alpha))
         per_point = is_per_point(self._noise)
         noise = None if per_point else float(self._noise.reshape(-1)[0])
-        flags = unidentified(self.kernels[0], self._gram.x, float(self._scale[0]), noise)
+        flags = unidentified(self._kernels()[0], self._gram.x, float(self._scale[0]), noise)
         found = named(self._gram.coordinates, self._point(), self._landscape(), flags)
         if isinstance(self._mean, LinearInParameters):
             return found.extended(self._mean.named())
@@ -414,7 +450,8 @@ class GPPosterior(Certified, ExactPosterior):
             found.dense,
             None if found.landscapes is None else [found.landscapes[task]],
         )
-        return GPPosterior(self._problem_of(task), part, self.learnt)
+        result: GPPosterior = self._part(GPPosterior(self._problem_of(task), part, self.learnt))
+        return result
 
     def at(
         self,

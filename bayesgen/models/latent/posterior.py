@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from bayesgen import provenance
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import KernelGram
 from bayesgen.covariance.linear import FeatureGram
@@ -30,6 +33,7 @@ from bayesgen.models.search.landscape import (
     table,
 )
 from bayesgen.posterior.posterior import Observed, Posterior
+from bayesgen.provenance import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +123,34 @@ class LaplacePosterior(Certified, Posterior):
         """The posterior of one task; see `Posterior.task`."""
         if not self.observed.batched:
             return self
-        return type(self)(self.observed[task], self.likelihood, [self._fits[task]], self.learnt)
+        part = type(self)(self.observed[task], self.likelihood, [self._fits[task]], self.learnt)
+        result: Self = self._part(part)
+        return result
+
+    def _inputs(self) -> Tensor:
+        return self._settings[0].gram.x
+
+    def _given(self) -> dict[str, list[Any]]:
+        noise = [s.log_noise.exp() for s in self._settings if s.log_noise is not None]
+        return {"scale": [s.scale for s in self._settings], "noise": noise}
+
+    def learn(self, stated: Mapping[str, Tensor]) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`.
+
+        Args:
+            stated: name → the values that were stated for some of the hyperparameters.
+        """
+        given = self._given()
+        values = {
+            name: (torch.stack([v.reshape(-1) for v in of]), stated.get(name))
+            for name, of in {**given, **self._shaping()}.items()
+            if name in self.learnt and of
+        }
+        self._learn(values)
+
+    @abstractmethod
+    def _shaping(self) -> dict[str, list[Tensor]]:
+        """The learnt values that shape the prior beside its scale, of each task, by name."""
 
     def mode(self) -> Tensor:
         """The latent mode f̂ at the training inputs, (n,), (n, C) or (B, n, C)."""
@@ -267,7 +298,18 @@ class LaplaceGPPosterior(LaplacePosterior):
 
     @property
     def kernels(self) -> list[Any]:
-        """The kernel of each task, of unit outputscale and with its learnt parameters."""
+        """The kernel of each task; see `GPPosterior.kernels`."""
+        found = [s for s in self.provenance.sources if s.what in ("kernel", "features")]
+        return [provenance.mark(kernel, found) for kernel in self._kernels()]
+
+    def _given(self) -> dict[str, list[Any]]:
+        return {**super()._given(), "kernel": list(self._kernels())}
+
+    def _shaping(self) -> dict[str, list[Tensor]]:
+        pairs = [(s.gram, s.theta) for s in self._settings]
+        return {"kernel": [g.natural(t) for g, t in pairs if isinstance(g, KernelGram)]}
+
+    def _kernels(self) -> list[Any]:
         return [s.gram.kernel(s.theta) for s in self._settings if isinstance(s.gram, KernelGram)]
 
     @property
@@ -277,7 +319,7 @@ class LaplaceGPPosterior(LaplacePosterior):
         Raises:
             AttributeError: the kernel has no length-scale.
         """
-        values = torch.stack([k.lengthscale.detach() for k in self.kernels])
+        values = torch.stack([k.lengthscale.detach() for k in self._kernels()])
         return self._each(values.reshape(-1) if values[0].numel() == 1 else values)
 
     @property
@@ -288,7 +330,7 @@ class LaplaceGPPosterior(LaplacePosterior):
             ValueError: the posterior is of a batch of tasks.
         """
         gram = self._single_gram("hyperparameters")
-        flags = unidentified(self.kernels[0], gram.x, float(self._settings[0].scale), None)
+        flags = unidentified(self._kernels()[0], gram.x, float(self._settings[0].scale), None)
         unit = UNITS[VARIANCE] if self.likelihood.density else ""
         return named(gram.coordinates, self._point(), self._landscapes[0], flags, unit)
 
@@ -315,6 +357,20 @@ class LaplaceGPPosterior(LaplacePosterior):
 
 class LaplaceLinearPosterior(LaplacePosterior):
     """Laplace's approximation of a linear model; see `LaplacePosterior`."""
+
+    def _given(self) -> dict[str, list[Any]]:
+        return {**super()._given(), **self._linear()[0][0].given(), **self._shaping()}
+
+    def _shaping(self) -> dict[str, list[Tensor]]:
+        if self._linear()[0][0].prior.decay is None:
+            return {}
+        return {"decay": [g.prior.natural(s.theta) for g, s in self._linear()]}
+
+    def _kind(self) -> str:
+        return self._linear()[0][0].kind
+
+    def _beside(self) -> tuple[Source, ...]:
+        return (*super()._beside(), *self._orders([int(g.order) for g, _ in self._linear()]))
 
     @property
     def data_dependent(self) -> str:  # type: ignore[override]

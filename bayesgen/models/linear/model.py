@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
@@ -165,7 +166,7 @@ class LinearModel(Generic[P]):
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later
         x, y = checks.data(x, y, labels=labels)
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
-        features = self.basis.on(x)
+        features = replace(self.basis.on(x), basis=self.basis)
         if self.likelihood is not None:
             whole = FeatureGram(features, x, self.prior)
             grams = [whole.up_to(k) for k in _orders(features, free)]
@@ -182,6 +183,7 @@ class LinearModel(Generic[P]):
                 progress=progress,
             )
             result.learnt = self._learnt(free)
+            result.learn({"scale": x.new_tensor([self.prior.scale])})
             return cast(P, result)
         y = checks.targets("y", y, len(x), like=x)
         if self.noise is None and "noise" not in free:
@@ -210,6 +212,7 @@ class LinearModel(Generic[P]):
         assert chosen is not None
         posterior: Any = LinearPosterior(gram, observed, chosen, spectra)
         posterior.learnt = self._learnt(free)
+        posterior.learn()
         return posterior
 
     def _free(self, hyperparameters: str | Iterable[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from bayesgen.evidence import EvidenceParts
 from bayesgen.models.reporting import Certified
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import ExactPosterior, Observed
+from bayesgen.provenance import ORDER, Learnt, Source
 from bayesgen.spectrum.decomposition import Decomposition, decompose
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -111,6 +112,42 @@ class LinearPosterior(Certified, ExactPosterior):
         self.at_bound = self._each(found.at_bound)
         self._roots: dict[tuple[float, ...], _Root] = {}
         self._weights = torch.stack([self._mean_weights(b) for b in range(len(observed.y))])
+
+    # ------------------------------------------------------------------ provenance
+
+    def _inputs(self) -> Tensor:
+        return self._gram.x
+
+    def _given(self) -> dict[str, list[Any]]:
+        found, prior = self._values(), self._gram.given()
+        return {**{name: [value] for name, value in found.items()}, **prior}
+
+    def _values(self) -> dict[str, Tensor]:
+        values = {"scale": self._found.scale, "noise": self._found.noise}
+        if self._gram.prior.decay is not None:
+            values["decay"] = self._gram.prior.natural(self._found.theta)
+        return values
+
+    def _beside(self) -> tuple[Source, ...]:
+        return (*super()._beside(), *self._orders(self._found.order.tolist()))
+
+    def _kind(self) -> str:
+        return self._gram.kind
+
+    def learn(self) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`."""
+        start = torch.tensor([self._gram.prior.scale], dtype=torch.float64)
+        stated = {"scale": start}
+        if self._gram.prior.decay is not None:
+            stated["decay"] = torch.tensor([self._gram.prior.decay], dtype=torch.float64)
+        values: dict[str, Learnt] = {
+            name: (value.reshape(-1, 1), stated.get(name))
+            for name, value in self._values().items()
+            if name in self.learnt
+        }
+        if "order" in self.learnt:
+            values[f"{ORDER}{self._kind()}"] = self._found.order.reshape(-1, 1), None
+        self._learn(values)
 
     # ------------------------------------------------------------------ hyperparameters
 
@@ -301,8 +338,8 @@ class LinearPosterior(Certified, ExactPosterior):
             found.at_bound[one],
         )
         posterior = LinearPosterior(self._gram, self.observed[task], part, self.spectra)
-        posterior.learnt = self.learnt
-        return posterior
+        result: LinearPosterior = self._part(posterior)
+        return result
 
     def at(
         self,
@@ -342,8 +379,9 @@ class LinearPosterior(Certified, ExactPosterior):
             torch.zeros_like(scales, dtype=torch.bool),
         )
         posterior = LinearPosterior(self._gram, self.observed[task], moved, self.spectra)
+        given = None if order == int(found.order[task]) else order
         result: LinearPosterior = self._moved(
-            posterior, decay=decay, order=order, scale=scale, noise=noise
+            posterior, decay=decay, order=given, scale=scale, noise=noise
         )
         return result
 

@@ -12,9 +12,9 @@ The record belongs to the process. Kernels that a posterior returns and networks
 here also carry a `Mark`, which copies and pickles of them keep. It counts while at least one value
 is the recorded one.
 
-Two data sets share an observation where they share a row of inputs, in single precision. The
-targets are left out because they may be coded in several ways (signs, one-hot rows, other classes),
-and because a prior that depends on the inputs of the sample depends on the sample.
+Two data sets share observations where they share a row of inputs with its target, in single
+precision and whatever the coding of classes (signs, one-hot rows or numbers), or more than a tenth
+of their inputs: a prior that depends on the inputs of the sample depends on the sample.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from torch import Tensor, nn
 
 # Largest number of rows that are kept of one data set: those of the smallest hashes.
 _ROWS = 1 << 16
+# Share of the inputs of the smaller of two data sets up to which they may coincide by chance, as the
+# ends of intervals do.
+_FEW = 0.1
 # Largest number of hashes and values that the record holds, and of fits.
 _HELD, _FITS = 1 << 22, 1 << 15
 # Relative distance up to which two numbers are the same, which float32 needs.
@@ -90,6 +93,24 @@ def _factors(d: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1 << 64, d, dtype=np.uint64) | np.uint64(1)
 
 
+def _smallest(hashes: np.ndarray) -> np.ndarray:
+    return np.unique(hashes if len(hashes) <= _ROWS else np.partition(hashes, _ROWS)[:_ROWS])
+
+
+def _classes(y: Tensor) -> Tensor:
+    """Targets (n, ...) as class numbers where they are coded classes, else as they are."""
+    flat = y.detach().reshape(len(y), -1)
+    if flat.shape[1] == 1:
+        size = flat.abs()
+        if not bool((flat >= 0).all()) and bool((size == size[0]).all()):
+            return (flat > 0).float()
+        return flat
+    low, high = flat.amin(), flat.amax()
+    top = flat == high
+    coded = bool((top | (flat == low)).all()) and bool((top.sum(1) == 1).all())
+    return flat.argmax(1, keepdim=True) if coded else flat
+
+
 class Data:
     """The observations of a fit or of a certificate, by hashes that are made when first needed.
 
@@ -101,7 +122,7 @@ class Data:
     def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
         self.n = len(x)
         self._held: tuple[Tensor, Tensor | None] | None = (x.detach(), y)
-        self._made: tuple[np.ndarray, int] | None = None
+        self._made: tuple[np.ndarray, np.ndarray, int] | None = None
 
     @property
     def size(self) -> int:
@@ -110,28 +131,34 @@ class Data:
             return min(self.n, _ROWS)
         return sum(t.numel() for t in self._held if t is not None)
 
-    def hashed(self) -> tuple[np.ndarray, int]:
-        """The sorted hashes of the rows, without repetition, and the fingerprint."""
+    def hashed(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Sorted hashes of the inputs and of the observations, and the fingerprint."""
         if self._made is None:
             assert self._held is not None
             x, y = self._held
             rows = row_hashes(x)
-            both = rows if y is None else rows ^ (row_hashes(y) * _SPREAD)
-            both = (both ^ (both >> np.uint64(31))) * _SPREAD
-            kept = rows if self.n <= _ROWS else np.partition(rows, _ROWS)[:_ROWS]
-            self._made = np.unique(kept), int(both.sum(dtype=np.uint64))
+            pairs = rows if y is None else rows ^ (row_hashes(_classes(y)) * _SPREAD)
+            pairs = (pairs ^ (pairs >> np.uint64(31))) * _SPREAD
+            total = int(pairs.sum(dtype=np.uint64))
+            self._made = _smallest(rows), _smallest(pairs), total
             self._held = None
         return self._made
 
     @property
     def fingerprint(self) -> str:
         """A hash of the pairs of inputs and targets, whatever their order."""
-        return f"{self.hashed()[1]:016x}"
+        return f"{self.hashed()[2]:016x}"
 
     def shared(self, other: Data) -> int:
-        """How many rows of inputs the data share; of more than 65,536, among those kept."""
-        own, theirs = self.hashed()[0], other.hashed()[0]
-        return len(np.intersect1d(own, theirs, assume_unique=True))
+        """How many rows the data share, or 0 where a few inputs coincide but no observation does.
+
+        Of more than 65,536 rows, those kept are counted.
+        """
+        (x, pairs, _), (x2, pairs2, _) = self.hashed(), other.hashed()
+        inputs = len(np.intersect1d(x, x2, assume_unique=True))
+        if inputs > _FEW * min(len(x), len(x2)):
+            return inputs
+        return len(np.intersect1d(pairs, pairs2, assume_unique=True))
 
     def __getstate__(self) -> dict[str, Any]:
         """The hashes only."""
@@ -216,7 +243,7 @@ class Provenance:
         if source.data is None or self.data is None or source.data is self.data:
             return f"the data{how}"
         shared = self.data.shared(source.data)
-        return f"{source.data}{how}, which share {shared:,} rows of inputs with these"
+        return f"{source.data}{how}, which share {shared:,} rows with these"
 
     def __str__(self) -> str:
         own = "" if self.data is None else f" Data: {self.data}."
@@ -359,7 +386,7 @@ class _Record:
             hits = [
                 (learning, g)
                 for number in found.numbers
-                for key in _wanted(number)
+                for key in _wanted(number, name)
                 for serial, learning, g in self._by_key.get(key, ())
                 if serial < before
             ]
@@ -400,7 +427,7 @@ class _Record:
         for learning in list(self._fits)[self._indexed :]:
             for name, g, number in learning.numbers():
                 if not name.startswith(ORDER):
-                    for key in _keys(number):
+                    for key in _keys(number, name):
                         entry = (learning.serial, learning, g)
                         self._by_key.setdefault(key, []).append(entry)
             for digest in learning.digests:
@@ -534,28 +561,39 @@ def feature_sources(data: Data, before: int) -> tuple[Source, ...]:
 # --------------------------------------------------------------------------- numbers
 
 
-def _keys(number: float) -> set[str]:
-    """The keys of a learnt number: its roundings to four, five, six and seven digits."""
-    if not math.isfinite(number) or number == 0:
-        return set()
-    near = (number, number * (1 + _SAME), number * (1 - _SAME))
-    exact = {f"={v:.6e}" for v in near}
-    return exact | {f"{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
+def _keys(number: float, name: str = "") -> set[str]:
+    """The keys under which a learnt number is recorded.
 
-
-def _wanted(number: float) -> set[str]:
-    """The keys under which a number is looked up.
-
-    A number of four to six significant digits may be a rounded copy of a learnt one. A round number
-    must be the learnt one itself.
+    They are its value under its name; and, unless it is round, its value under any name and its
+    roundings to four, five and six digits.
     """
     if not math.isfinite(number) or number == 0:
         return set()
-    keys = {f"={number:.6e}"}
-    digits = len(f"{number:.5e}".split("e")[0].lstrip("-").replace(".", "").rstrip("0"))
-    if digits >= _DIGITS:
-        keys.add(f"{number:.{digits - 1}e}")
+    near = (number, number * (1 + _SAME), number * (1 - _SAME))
+    keys = {f"{name}={v:.6e}" for v in near}
+    if _digits(number) >= _DIGITS:
+        keys |= {f"={v:.6e}" for v in near}
+        keys |= {f"{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
     return keys
+
+
+def _wanted(number: float, name: str = "") -> set[str]:
+    """The keys under which a number is looked up.
+
+    A number of four to six significant digits may be a rounded copy of a learnt one, and is one
+    under any name. A round number must be the learnt one itself, under the same name.
+    """
+    if not math.isfinite(number) or number == 0:
+        return set()
+    keys, digits = {f"{name}={number:.6e}"}, _digits(number)
+    if digits >= _DIGITS:
+        keys |= {f"={number:.6e}", f"{number:.{digits - 1}e}"}
+    return keys
+
+
+def _digits(number: float) -> int:
+    """The number of significant digits, at most six."""
+    return len(f"{number:.5e}".split("e")[0].lstrip("-").replace(".", "").rstrip("0"))
 
 
 # --------------------------------------------------------------------------- search

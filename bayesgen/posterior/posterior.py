@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
-from bayesgen.provenance import Data, Provenance, Source
+from bayesgen.provenance import Choice, Data, Provenance, Source
 from bayesgen.spectrum.spectrum import Spectrum
 
 A = ParamSpec("A")
@@ -208,6 +208,13 @@ class Posterior(ABC):
         if values and data is not None:
             provenance.learnt(values, data, **more)
         self._since = provenance.now()
+
+    def pay(self, names: Iterable[str], choice: Choice) -> None:
+        """Record that parts of the model were chosen by these data, at a price in the bound."""
+        names, data = set(names), self._observations()
+        kept = tuple(s for s in self._choices if s.what not in names)
+        self._choices = (*kept, *(Source(n, data, choice=choice) for n in sorted(names)))
+        self.learnt -= names
 
     def _part(self, other: Any) -> Any:
         """Set the provenance of another posterior of the same observations and values."""
@@ -407,8 +414,8 @@ class ExactPosterior(Posterior):
         other._choices = tuple(s for s in self._choices if s.what not in names - same)
         return other
 
-    def _tuned(self, names: frozenset[str]) -> Any:
-        """Record that hyperparameters were tuned to a bound on these data."""
+    def tuned(self, names: frozenset[str]) -> Any:
+        """Record that hyperparameters were tuned to a bound on these data, and return itself."""
         self.learnt |= names
         now = self._given()
         self._learn({name: (now[name][0], None) for name in names}, how="tuning to a bound")

@@ -67,8 +67,9 @@ def compare(
         `per_observation`, `delta` (difference to the best row), `probability` (posterior, among the
         named models), `fit`, `complexity`, `n_eff`, `error` (of the evidence) and `bound`. The
         bound is a PAC-Bayes bound (Maurer 2004) on the Gibbs risk; the models share δ. It needs a
-        prior chosen before the data, and is NaN where kernel, scale, decay or order were learnt, a
-        basis used the range of the data, or only an Evidence was given. Where a model's Evidence
+        prior chosen before the data, and is NaN where kernel, scale, decay, order, mean or features
+        were learnt on some of the same observations (`posterior.provenance`), a basis used the
+        range of the data, or only an Evidence was given. Where a model's Evidence
         leaves out the cost of something fitted to the same data (trained features), a column
         `excludes` names it; the evidence of such a row is too high. Models that are the same one at
         these data, such as RBF + linear where the linear term has vanished, share one row with the
@@ -215,12 +216,15 @@ def _bound(model: Any, delta: float, tolerance: float) -> float:
 
     It is a certificate for labels and Maurer's bound for real targets.
     """
-    if not isinstance(model, Certified) or model.learnt - {"noise"} or model.data_dependent:
+    if not isinstance(model, Certified) or model.data_dependent:
+        return math.nan
+    if model.provenance.unpaid - {"noise"}:
         return math.nan
     if model.observed.likelihood.labels:
         return float(model.certificate(delta).bound)
     risk, evidence = model.gibbs_risk(tolerance), model.evidence
     if risk is None:
         return math.nan
-    kl = float(evidence.complexity.clamp(min=0))
+    paid = sum(choice.nats for choice in model.provenance.choices)
+    kl = float(evidence.complexity.clamp(min=0)) + paid
     return float(maurer(min(max(risk, 0.0), 1.0), kl, evidence.n, delta))

@@ -73,6 +73,11 @@ class Spectrum(Solves):
         -3.0651
     """
 
+    def largest_nodes(self, count: int = 3) -> Tensor:
+        """The largest eigenvalues, at most `count`, by which a covariance is recognised."""
+        nodes = self.density.nodes
+        return nodes.topk(min(count, len(nodes))).values
+
     # ------------------------------------------------------------------ constructors
 
     @classmethod

@@ -21,12 +21,12 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
     likelihood = posterior.observed.likelihood
     if not likelihood.labels:
         raise ValueError(f'loss="zero_one" needs class labels, got a {likelihood.name} likelihood')
-    owed = set(posterior.learnt) - {"scale", "noise"}
+    found = posterior.provenance
+    owed = sorted(found.unpaid - {"scale", "noise"})
     if owed:
         raise ValueError(
-            f"a certificate needs a prior chosen before the data, but {', '.join(sorted(owed))} "
-            'was learnt from the data; fit with hyperparameters="fixed" or ("scale",) at values '
-            "stated beforehand"
+            f"a certificate needs a prior chosen before the data, but {found.describe(owed)}; fit "
+            'with hyperparameters="fixed" or ("scale",) at values stated beforehand'
         )
     y = posterior.observed.y[0]
     mean, variance = posterior.marginals()
@@ -58,6 +58,7 @@ def of_laplace(posterior: Posterior, asked: CertificateTerms, loss: str) -> Cert
         loss="0–1 loss",
         predictor="gibbs",
         theorem=asked.theorem.words,
+        payments=asked.payments,
         guessing=1 - 1 / C,
         notes=(
             f"The Gibbs risk is the upper end of an estimate from {DRAWS:,} draws per point, "

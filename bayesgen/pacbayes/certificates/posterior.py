@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -12,13 +13,14 @@ from bayesgen._internal import checks
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates import losses
 from bayesgen.pacbayes.certificates.assemble import certificate, sure_complexity
-from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
+from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Statement
 from bayesgen.pacbayes.certificates.grid import Grid, nearest
 from bayesgen.pacbayes.certificates.laplace import of_laplace
 from bayesgen.pacbayes.certificates.losses import Loss
 from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior, Posterior
+from bayesgen.provenance import Choice, now, sources
 
 # The learnt hyperparameter that each name in a grid stands for.
 _GRIDS = {
@@ -28,6 +30,8 @@ _GRIDS = {
     "decay": "decay",
     "order": "order",
 }
+# What may be tuned to a bound at no cost; the outputscale only where the loss allows it.
+TUNED = frozenset({"scale", "noise"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def certify_posterior(
         raise ValueError(f"task must be given, 0..{batch - 1}: the posterior is of a batch")
     posterior = posterior.task(task or 0)
     require_data_independence(posterior)
+    terms_ = asked
+    asked = terms_.paying(posterior.provenance.choices)
     if not isinstance(posterior, ExactPosterior):
         if subgamma is not None or grid is not None or noise == "tune":
             raise ValueError(
@@ -75,11 +81,11 @@ def certify_posterior(
         )
     owed = _owed(posterior, kind)
     if grid is not None:
-        posterior, payment = _rounded(posterior, grid, owed)
-        asked = replace(asked, payments=(payment,))
+        posterior = _rounded(posterior, grid, kind)
+        asked = terms_.paying(posterior.provenance.choices)
         kind = losses.of(posterior.observed, loss, clip, one_noise(posterior))
     elif owed:
-        raise ValueError(_refusal(owed, kind))
+        raise ValueError(_refusal(posterior, owed, kind))
     if not tuned or not kind.noise_free:
         return statement(posterior, kind, asked)
     free_scale = kind.scale_free and losses.is_trivial(posterior.prior_mean())
@@ -92,7 +98,8 @@ def certify_posterior(
         kept,
     )
     best = refine(problem, coarse(problem))
-    moved = posterior.at(scale=best.scale, noise=best.noise)
+    names = TUNED if free_scale else TUNED - {"scale"}
+    moved = posterior.at(scale=best.scale, noise=best.noise).tuned(names)
     return tuned_certificate(problem, best, asked, moved)
 
 
@@ -176,7 +183,7 @@ def _settings(posterior: ExactPosterior) -> dict[str, float]:
 
 def _owed(posterior: ExactPosterior, kind: Loss) -> set[str]:
     """Learnt hyperparameters that affect the prior or the loss and must be paid for."""
-    owed = set(posterior.learnt)
+    owed = set(posterior.provenance.unpaid)
     if kind.noise_free:
         owed -= {"noise"}
     if kind.scale_free and losses.is_trivial(posterior.prior_mean()):
@@ -184,24 +191,27 @@ def _owed(posterior: ExactPosterior, kind: Loss) -> set[str]:
     return owed
 
 
-def _refusal(owed: set[str], kind: Loss) -> str:
-    names = ", ".join(sorted(owed))
+def _refusal(posterior: ExactPosterior, owed: set[str], kind: Loss) -> str:
+    said = posterior.provenance.describe(sorted(owed))
     entries = ", ".join(f'"{key}": [...]' for key, of in _GRIDS.items() if of in owed)
     free = " (only the noise may be learnt here)" if kind.noise_free else ""
+    payable = owed <= set(_GRIDS.values())
+    pay = (
+        f'Pass grid={{{entries}}} or grid="geometric", values stated beforehand: the posterior is '
+        "recomputed at the nearest values, and the bound increases by ln(#grid); or fit"
+        if payable
+        else "Fit"
+    )
     return (
-        f"a certificate needs a prior and a loss chosen before the data, but {names} was learnt "
-        f"from the data{free}. Pass grid={{{entries}}} or grid="
-        '"geometric", values stated beforehand: the posterior is recomputed at the nearest values, '
-        "and the bound increases by ln(#grid); or fit with fixed hyperparameters; or search stated "
-        "priors with bayesgen.pacbayes.certify, which can also learn them on a share of the data "
-        "(split=)"
+        f"a certificate needs a prior and a loss chosen before the data, but {said}{free}. {pay} "
+        "with fixed hyperparameters; or search stated priors with bayesgen.pacbayes.certify, which "
+        "can also learn them on a share of the data (split=); or learn on other observations"
     )
 
 
-def _rounded(
-    posterior: ExactPosterior, grid: Grid, owed: set[str]
-) -> tuple[ExactPosterior, Payment]:
-    """The posterior at the grid points nearest to the learnt values, and the grid's payment."""
+def _rounded(posterior: ExactPosterior, grid: Grid, kind: Loss) -> ExactPosterior:
+    """The posterior at the grid points nearest to the learnt values, with the grid's payment."""
+    owed = _owed(posterior, kind)
     if grid == "geometric":
         grid = {name: "geometric" for name, of in _GRIDS.items() if of in owed}
         if not grid:
@@ -214,13 +224,14 @@ def _rounded(
     moves, nats, words = {}, 0.0, []
     for name, values in grid.items():
         checks.one_of("grid", name, tuple(_GRIDS))
-        now = _setting(posterior, name)
-        if now is None:
+        learnt = _setting(posterior, name)
+        if learnt is None:
             raise ValueError(
                 f"grid names {name!r}, which is not a single number for this posterior; search "
                 "models with fixed priors with bayesgen.pacbayes.certify"
             )
-        point = nearest(name, values, float(now))
+        point = nearest(name, values, float(learnt))
+        _check_stated(posterior, name, point.value)
         moves[name] = int(point.value) if name == "order" else point.value
         nats += point.nats
         words.append(point.words)
@@ -230,8 +241,25 @@ def _rounded(
             f"grid must hold an entry for every learnt hyperparameter: {', '.join(sorted(left))} "
             "is missing"
         )
-    payment = Payment(f"{' and '.join(words)}, stated beforehand", nats)
-    return posterior.at(**moves), payment
+    moved = posterior.at(**moves)
+    choice = Choice(f"{' and '.join(words)}, stated beforehand", nats)
+    moved.pay({_GRIDS[name] for name in grid}, choice)
+    still = _owed(moved, kind)
+    if still:
+        raise ValueError(_refusal(moved, still, kind))
+    return moved
+
+
+def _check_stated(posterior: ExactPosterior, name: str, value: float) -> None:
+    """Check that a point of a grid is not the learnt value itself, unless it is a round number."""
+    data, digits = posterior.provenance.data, f"{value:.3g}"
+    if name == "order" or data is None or math.isclose(value, float(digits), rel_tol=1e-9):
+        return
+    if sources({name: [value]}, data, now()):
+        raise ValueError(
+            f"grid[{name!r}] must hold values stated beforehand, got {value:.6g}, which was learnt "
+            "from the data"
+        )
 
 
 def _oracle(
@@ -250,11 +278,10 @@ def _oracle(
         s2, c = (float(value) for value in constants)
     except (TypeError, ValueError):
         raise ValueError(f"subgamma must be the constants (s2, c), got {constants!r}") from None
-    if posterior.learnt:
-        raise ValueError(
-            "subgamma needs every hyperparameter fixed before the data, but "
-            f"{', '.join(sorted(posterior.learnt))} was learnt from the data"
-        )
+    found = posterior.provenance
+    if found.unpaid or found.choices:
+        said = found.describe(sorted(found.unpaid)) or found.choices[0].reason
+        raise ValueError(f"subgamma needs every hyperparameter fixed before the data, but {said}")
     evidence = posterior.evidence
     mean, variance = posterior.marginals()
     risk = losses.expected_nll(mean, variance, posterior.observed.y[0], noise)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from bayesgen._internal import checks
 from bayesgen.pacbayes import bounds, validation
 from bayesgen.pacbayes.certificates.certificate import Payment
+from bayesgen.provenance import Choice
 
 Bound = Callable[[Any, Any, int, float], Tensor]
 
@@ -56,6 +57,11 @@ class CertificateTerms:
     theorem: Theorem
     predictor: str
     payments: tuple[Payment, ...] = ()
+
+    def paying(self, choices: Iterable[Choice]) -> CertificateTerms:
+        """The same terms with further payments, for choices that were made by the data."""
+        more = tuple(Payment(c.reason, c.nats) for c in choices)
+        return replace(self, payments=(*self.payments, *more))
 
     @property
     def paid(self) -> float:

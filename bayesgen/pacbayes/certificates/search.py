@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,14 +16,19 @@ from bayesgen._internal.progress import Progress
 from bayesgen.evidence import Evidence
 from bayesgen.pacbayes.certificates import losses
 from bayesgen.pacbayes.certificates.assemble import certificate
-from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
+from bayesgen.pacbayes.certificates.certificate import Certificate
 from bayesgen.pacbayes.certificates.free_mean import sharpen
 from bayesgen.pacbayes.certificates.losses import Loss
-from bayesgen.pacbayes.certificates.posterior import require_data_independence, tuned_certificate
+from bayesgen.pacbayes.certificates.posterior import (
+    TUNED,
+    require_data_independence,
+    tuned_certificate,
+)
 from bayesgen.pacbayes.certificates.predictors import FittedPredictor, Updated
 from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior
+from bayesgen.provenance import Choice, Data, Provenance, feature_sources, now, sources
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Factors for the covariance of a data-dependent prior; the choice among them is paid for.
@@ -45,6 +50,7 @@ class _Candidate:
         scale: outputscale s to keep, or None where it is free.
         cost: −ln of its probability among the stated priors.
         posterior: function (s, σ²) → posterior for predictions, or None.
+        choices: choices that the data have made of the prior before, at a price.
     """
 
     name: str
@@ -53,6 +59,7 @@ class _Candidate:
     scale: float | None
     cost: float
     posterior: Callable[[float, float], ExactPosterior | Updated] | None
+    choices: tuple[Choice, ...] = ()
 
 
 def certify(
@@ -153,7 +160,7 @@ def _search(
         last = (name, _candidates(name, named[name], x, y, costs[name]))
         for b, one in enumerate(last[1]):
             quick = losses.zero_one(coded[b], _QUICK)
-            terms_ = _paying(asked, one.cost, words)
+            terms_ = _paying(asked, one, words)
             finalists[b].append((coarse(_problem(one, quick, terms_)), name))
         if progress is not None:
             progress(i + 1, 2 * len(named), f"prior {name}")
@@ -168,7 +175,7 @@ def _search(
                 if of != name:
                     continue
                 finish = _finish_free if free else _finish
-                made = finish(one, coded[b], start, _paying(asked, one.cost, words))
+                made = finish(one, coded[b], start, _paying(asked, one, words))
                 best[b] = _lower(best[b], made)
         if progress is not None:
             progress(len(named) + i + 1, len(named) + len(wanted), f"refining {name}")
@@ -208,6 +215,10 @@ def _with_split(
     best: list[Certificate | None] = [None] * len(coded)
     for i, (name, model) in enumerate(named.items()):
         for b, labels in enumerate(coded):
+            data = Data(x[rest], labels[rest])
+            parts = {"a value of the model": [model]}
+            learnt = (*sources(parts, data, now()), *feature_sources(data, now()))
+            _require_stated(name, Provenance(data, learnt), ())
             posterior = _fitted(name, model, x[first], labels[first], None)
             spectrum, offset = posterior.as_prior(x[rest], labels[rest])
             for share in shares:
@@ -221,7 +232,7 @@ def _with_split(
                     partial(_updated, posterior, x[rest], spectrum),
                 )
                 made = _finish(
-                    one, labels[rest], None, _paying(asked, one.cost, words), notes=(note,)
+                    one, labels[rest], None, _paying(asked, one, words), notes=(note,)
                 )
                 best[b] = _lower(best[b], made)
             if progress is not None:
@@ -245,8 +256,19 @@ def _finish(
     quick = _problem(one, losses.zero_one(y, _QUICK), asked)
     setting = refine(quick, coarse(quick) if start is None else start)
     full = replace(quick, loss=losses.zero_one(y))
-    moved = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    moved = _predictor(one, setting, asked)
     return tuned_certificate(full, setting, asked, moved, notes)
+
+
+def _predictor(
+    one: _Candidate, setting: TunedSetting, asked: CertificateTerms
+) -> ExactPosterior | Updated | None:
+    """The certified posterior, which carries the payments for its choice."""
+    made = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    if isinstance(made, ExactPosterior):
+        for number, payment in enumerate(asked.payments):
+            made.pay({f"model {number + 1}"}, Choice(payment.reason, payment.nats))
+    return made
 
 
 def _finish_free(
@@ -258,7 +280,7 @@ def _finish_free(
     found = sharpen(quick, setting)
     kl = found.complexity
     error = one.spectrum.evidence(setting.scale, setting.noise).error.max()
-    near = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
+    near = _predictor(one, setting, asked)
     return certificate(
         found.mean,
         found.variance,
@@ -280,6 +302,8 @@ def _problem(one: _Candidate, kind: Loss, asked: CertificateTerms) -> TuningProb
 def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_Candidate]:
     """The prior of one model on x for each task; the tasks share the decomposition."""
     if isinstance(model, Spectrum):
+        learnt = sources({"kernel": [model.largest_nodes()]}, None, now())
+        _require_stated(name, Provenance(None, learnt))
         spectrum = model.load(y)
         offset = torch.zeros_like(y if y.ndim == 2 else y[0])
         count = len(y) if y.ndim == 3 else 1
@@ -290,6 +314,8 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
     free = losses.is_trivial(offset)
     if not free:  # with a mean, the given outputscale is part of the prior
         posterior = _fitted(name, model, x, y, ("noise",))
+    tuned = TUNED if free else TUNED - {"scale"}
+    _require_stated(name, posterior.provenance, tuned)
     scale: Tensor = posterior.scale  # type: ignore[attr-defined]
     made = []
     for b in range(len(posterior.observed.y)):
@@ -301,7 +327,8 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
                 offset,
                 kept,
                 cost,
-                partial(_at, posterior, b),
+                partial(_at, posterior, b, tuned),
+                posterior.provenance.choices,
             )
         )
     return made
@@ -313,8 +340,24 @@ def _updated(
     return Updated(first, x, scale * spectrum.solve(scale, noise)[0])
 
 
-def _at(posterior: ExactPosterior, b: int, scale: float, noise: float) -> ExactPosterior:
-    return posterior.at(task=b, scale=scale, noise=noise)
+def _at(
+    posterior: ExactPosterior, b: int, names: frozenset[str], scale: float, noise: float
+) -> ExactPosterior:
+    moved: ExactPosterior = posterior.at(task=b, scale=scale, noise=noise).tuned(names)
+    return moved
+
+
+def _require_stated(
+    name: str, found: Provenance, free: Collection[str] = TUNED
+) -> None:
+    """Check that the prior of a model was not learnt on the data in the bound."""
+    owed = sorted(found.unpaid - set(free))
+    if owed:
+        raise ValueError(
+            f"models[{name!r}] must be stated before the data in the bound, but "
+            f"{found.describe(owed)}; state its values, learn them on other observations, or pass "
+            "split= with a model whose own values were stated"
+        )
 
 
 def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> ExactPosterior:
@@ -377,5 +420,6 @@ def _costs(named: dict[str, Any], log_prior: Mapping[str, float] | None) -> dict
     return {name: -float(value) for name, value in zip(named, logs, strict=True)}
 
 
-def _paying(asked: CertificateTerms, cost: float, words: str) -> CertificateTerms:
-    return replace(asked, payments=(Payment(words, cost),)) if cost > 0 else asked
+def _paying(asked: CertificateTerms, one: _Candidate, words: str) -> CertificateTerms:
+    own = (Choice(words, one.cost),) if one.cost > 0 else ()
+    return asked.paying((*one.choices, *own))

@@ -21,19 +21,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import math
 import threading
 import time
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from bayesgen._internal import checks
 
 # Largest number of rows that are kept of one data set: those of the smallest hashes.
 _ROWS = 1 << 16
@@ -59,6 +61,8 @@ _MARK = "_bayesgen_learnt"
 # Number of entries that are hashed at a time.
 _CHUNK = 1 << 16
 
+A = ParamSpec("A")
+R = TypeVar("R")
 M = TypeVar("M", bound=nn.Module)
 # Learnt values, and those stated for them or None.
 Learnt = tuple[Tensor, Tensor | None]
@@ -483,17 +487,62 @@ def mark(module: M, sources: Sequence[Source]) -> M:
     return module
 
 
-def trained(net: nn.Module, x: Tensor, y: Tensor, how: str) -> None:
+def trained(
+    net: nn.Module, x: Tensor, y: Tensor, how: str, *, features: Data | None = None
+) -> None:
     """Record and mark the weights of a network that was trained.
 
     Args:
         net: the network, after training.
         x, y: inputs (n, …) and targets (n, …).
-        how: name of the function that trained it.
+        how: what trained it.
+        features: the data whose rows of inputs are its outputs at x, if known.
     """
     data = Data(x, y)
-    _RECORD.add(_Learning(now(), {}, digests_of(net), (data,), how))
+    _RECORD.add(_Learning(now(), {}, digests_of(net), (data,), how, features))
     mark(net, [Source("features", data, how)])
+
+
+def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
+    """Decorate a function (net, x, y, …) that trains a network, or several (nets, x, y[b]), in place.
+
+    The networks whose weights have changed are recorded and marked, also after an exception.
+
+    Args:
+        how: name of the function.
+    """
+
+    def decorated(function: Callable[A, R]) -> Callable[A, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: A.args, **kwargs: A.kwargs) -> R:
+            try:
+                given = list(signature.bind(*args, **kwargs).arguments.values())[:3]
+            except TypeError:
+                return function(*args, **kwargs)
+            single = isinstance(given[0], nn.Module)
+            nets = [given[0]] if single else list(given[0])
+            if not single:  # an iterator can be read once
+                args, kwargs = _with_first(signature, args, kwargs, nets)
+            before = [digests_of(net) for net in nets if isinstance(net, nn.Module)]
+            try:
+                return function(*args, **kwargs)
+            finally:
+                for b, (net, was) in enumerate(zip(nets, before, strict=False)):
+                    if digests_of(net) != was:
+                        x, y = (checks.as_tensor("data", part) for part in given[1:])
+                        trained(net, x, y if single else y[b], how)
+
+        return call
+
+    return decorated
+
+
+def _with_first(signature: inspect.Signature, args: Any, kwargs: Any, first: Any) -> Any:
+    bound = signature.bind(*args, **kwargs)
+    bound.arguments[next(iter(bound.arguments))] = first
+    return bound.args, bound.kwargs
 
 
 def digests_of(module: nn.Module) -> frozenset[bytes]:
@@ -546,6 +595,11 @@ def coincide(new: Sequence[Any], old: Sequence[Any]) -> bool:
             _search(thing, found, seen, 0)
         parts.append(found)
     return Mark(tuple(parts[1].numbers), frozenset(parts[1].digests), ()).holds(parts[0])
+
+
+def shared_rows(x: Tensor, data: Data) -> Tensor:
+    """Which rows of inputs x (n, ...) are among those of the data, (n,) bool."""
+    return torch.from_numpy(np.isin(row_hashes(x), data.hashed()[0]))
 
 
 def order_sources(value: int, kind: str, data: Data, before: int) -> tuple[Source, ...]:

@@ -202,9 +202,11 @@ class Posterior(ABC):
         data = self._observations()
         return [Source("function", data, f"the fit of {type(self).__name__}")]
 
-    def _learn(self, values: Mapping[str, provenance.Learnt], **more: Any) -> None:
+    def _learn(
+        self, values: Mapping[str, provenance.Learnt], on: Data | None = None, **more: Any
+    ) -> None:
         """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""
-        data = self._observations()
+        data = self._observations() if on is None else on
         if values and data is not None:
             provenance.learnt(values, data, **more)
         self._since = provenance.now()
@@ -215,6 +217,24 @@ class Posterior(ABC):
         kept = tuple(s for s in self._choices if s.what not in names)
         self._choices = (*kept, *(Source(n, data, choice=choice) for n in sorted(names)))
         self.learnt -= names
+
+    def chose(self, setting: Iterable[Any], how: str) -> None:
+        """Record numbers that a search over models of these data has chosen.
+
+        Args:
+            setting: the numbers; anything else is left out.
+            how: name of the search.
+        """
+        found = [v for v in setting if isinstance(v, int | float) and not isinstance(v, bool)]
+        whole = [v for v in found if isinstance(v, int) and self._kind()]
+        real = [v for v in found if not (isinstance(v, int) and self._kind())]
+        values: dict[str, provenance.Learnt] = {
+            name: (torch.tensor(real, dtype=torch.float64), None) for name in self._given() if real
+        }
+        if whole:
+            orders = torch.tensor(whole, dtype=torch.float64)
+            values[f"{provenance.ORDER}{self._kind()}"] = orders, None
+        self._learn(values, how=how)
 
     def _part(self, other: Any) -> Any:
         """Set the provenance of another posterior of the same observations and values."""
@@ -307,6 +327,7 @@ class ExactPosterior(Posterior):
     """A posterior under Gaussian noise, whose evidence obeys the chain rule exactly."""
 
     _gram: Gram
+    _spectrum_known: bool = False
     # The posterior of one task at other hyperparameters; the arguments depend on the model.
     at: Callable[..., ExactPosterior]
 
@@ -420,6 +441,13 @@ class ExactPosterior(Posterior):
         now = self._given()
         self._learn({name: (now[name][0], None) for name in names}, how="tuning to a bound")
         return self
+
+    def _known(self, spectrum: Spectrum) -> Spectrum:
+        """The spectrum of a task, recorded where its covariance was learnt."""
+        if not self._spectrum_known and self.provenance.unpaid - {"scale", "noise", "mean"}:
+            self._spectrum_known = True
+            self._learn({"kernel": (spectrum.largest_nodes(), None)})
+        return spectrum
 
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:

@@ -98,6 +98,9 @@ def optimise(
 ) -> Optimum:
     """Maximise the evidence of `build(**setting)` over a mixed space by Bayesian optimisation.
 
+    The numbers of the best setting count as learnt from the data where `build` returns posteriors;
+    see `bayesgen.provenance`.
+
     The first trials are quasi-random (Sobol). Each further trial maximises `LogExpectedImprovement`
     under a Gaussian process on the values (`botorch.models.SingleTaskGP`). A trial that raises
     ValueError or NotConvergedError is logged and skipped.
@@ -139,6 +142,14 @@ def optimise(
     sobol = torch.quasirandom.SobolEngine(len(axes), scramble=True, seed=seed)
     design = sobol.draw(max(initial, 1), dtype=torch.float64).tolist()
     remaining = range(len(rows), trials)
+    last: Posterior | None = None
+
+    def fitted(**setting: Any) -> Any:
+        nonlocal last
+        result = build(**setting)
+        last = result if isinstance(result, Posterior) else last
+        return result
+
     for i in track(remaining, "optimising the evidence", disable=not progress, transient=True):
         tried = [row["setting"] for row in rows]
         if i < len(design):
@@ -148,7 +159,7 @@ def optimise(
             setting = _propose(axes, rows, seed + i)
         if setting is None:  # every combination has been tried
             break
-        rows.append(_trial(build, setting))
+        rows.append(_trial(fitted, setting))
         if file is not None:
             with file.open("a") as handle:
                 handle.write(json.dumps(rows[-1]) + "\n")
@@ -156,6 +167,8 @@ def optimise(
     if not good:
         raise ValueError(f"no trial of {len(rows)} succeeded; the last said: {rows[-1]['error']}")
     best = max(good, key=lambda row: row["value"])
+    if last is not None:
+        last.chose(best["setting"].values(), "bayesgen.select.optimise")
     frame = pd.DataFrame([{**r["setting"], **_rest(r)} for r in rows])
     return Optimum(best["setting"], best["value"], frame)
 

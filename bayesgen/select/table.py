@@ -17,6 +17,7 @@ from torch import Tensor
 from bayesgen._internal.progress import Progress
 from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
+from bayesgen.provenance import Choice
 from bayesgen.select.compare import compare
 
 # Smallest number of rows; with fewer, a ranking reflects only the priors.
@@ -184,6 +185,9 @@ def select(table: Table, progress: Progress | None = None) -> Selection:
         if progress is not None:
             progress(done, len(models), name)
         posteriors[name] = model.fit(table.x, table.y)
+    choice = Choice(f"the choice among {len(models)} candidates", math.log(len(models)))
+    for posterior in posteriors.values():
+        posterior.pay({"model"}, choice)
     return Selection(table, posteriors, compare(posteriors))
 
 

@@ -17,9 +17,11 @@ from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.network.data import inputs
+from bayesgen.provenance import training
 from bayesgen.training.settings import Settings, check_net
 
 
+@training("bayesgen.train_ensemble")
 def train_ensemble(
     nets: Sequence[nn.Module],
     x: Any,

@@ -18,6 +18,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods.likelihood import Likelihood
+from bayesgen.provenance import training
 from bayesgen.training.inputs import layers, observations, precisions
 
 
@@ -40,6 +41,7 @@ class MapFit:
     converged: bool
 
 
+@training("bayesgen.fit_map")
 @tf32(False)
 def fit_map(
     net: nn.Module,

@@ -23,6 +23,7 @@ from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.model import Laplace
+from bayesgen.provenance import training
 from bayesgen.training import checkpoint as checkpoints
 from bayesgen.training.inputs import layers, observations, precisions
 from bayesgen.training.settings import Settings
@@ -49,6 +50,7 @@ class Training:
     evidence: Evidence | None
 
 
+@training("bayesgen.train")
 def train(
     net: nn.Module,
     x: Any,

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bayesgen import kernels
+from bayesgen import kernels, provenance
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen._internal.progress import Progress
@@ -177,9 +177,12 @@ class DeepKernel:
         columns = y.reshape(len(x), -1)
         head = self._head(phi, columns)
         history = self._train(features, head, x, columns, progress)
-        gp = self._refit(features(x), y, head)
+        phi = features(x)
+        gp = self._refit(phi, y, head)
         found, dimension = self._evidence(features, head, gp, x, columns)
-        return DeepKernelPosterior(gp, features.frozen(), x, found, history, dimension, self.batch)
+        net = features.frozen()
+        self._record(gp, net, x, y, phi)
+        return DeepKernelPosterior(gp, net, x, found, history, dimension, self.batch)
 
     def _head(self, phi: Tensor, y: Tensor) -> Head:
         """The Gaussian process with hyperparameters of largest evidence on the initial features."""
@@ -256,6 +259,17 @@ class DeepKernel:
         noise = None if learn == "evidence" else head.noise.detach()
         posterior: GPPosterior = GaussianProcess(kernel, noise, hyperparameters=learn).fit(phi, y)
         return posterior
+
+    def _record(
+        self, gp: GPPosterior, net: nn.Module, x: Tensor, y: Tensor, phi: Tensor
+    ) -> None:
+        """Record by value what training has learnt, on the inputs and on their features."""
+        if self.steps:
+            learnt = {"features", "kernel", "scale"} | ({"noise"} if self.noise is None else set())
+            gp.learnt |= learnt
+            provenance.trained(net, x, y, "DeepKernel.fit", features=provenance.Data(phi))
+        gp.learn(start=False)
+        gp.learn(provenance.Data(x, y), start=False)
 
     def _evidence(
         self, features: DeepFeatures, head: Head, gp: GPPosterior, x: Tensor, y: Tensor

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from bayesgen import provenance
 from bayesgen._internal.precision import tf32
 from bayesgen.evidence import Evidence
 from bayesgen.models.gp.posterior import GPPosterior
@@ -81,7 +82,22 @@ class DeepKernelPosterior(Reporting):
                 f"{self._x.device}, as x had, got {tuple(x_new.shape)} on {x_new.device}"
             )
         with torch.no_grad(), tf32(False):
-            return torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
+            phi = torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
+        if "features" in self.gp.learnt:
+            self._record(x_new, phi)
+        return phi
+
+    def _record(self, x_new: Tensor, phi: Tensor) -> None:
+        """Record features of training inputs, which depend on their targets."""
+        data = self._observations()
+        assert data is not None
+        known = provenance.shared_rows(x_new, data)
+        if known.any():
+            own = provenance.Data(phi[known.to(phi.device)])
+            provenance.learnt({}, data, "DeepKernel.fit", features=own)
+
+    def _inputs(self) -> Tensor:
+        return self._x
 
     def mean(self, x_new: Any) -> Tensor:
         """Posterior mean at new inputs, in the targets' layout; see `GPPosterior.mean`."""

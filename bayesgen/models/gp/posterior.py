@@ -31,6 +31,7 @@ from bayesgen.models.search.landscape import (
 )
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
+from bayesgen.provenance import Data, Learnt
 from bayesgen.spectrum.spectrum import Spectrum
 from bayesgen.verify import Check
 
@@ -85,11 +86,16 @@ class GPPosterior(Certified, ExactPosterior):
             "mean": [self._mean],
         }
 
-    def learn(self) -> None:
-        """Record by value what this fit has learnt; see `bayesgen.provenance`."""
+    def learn(self, on: Data | None = None, *, start: bool = True) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`.
+
+        Args:
+            on: other data that it was learnt on; None for those of the fit.
+            start: whether the values that the model started from were stated.
+        """
         given, theta = self._problem.given, self._theta
         natural = self._gram.natural
-        values = {}
+        values: dict[str, Learnt] = {}
         if "kernel" in self.learnt:
             values["kernel"] = natural(theta), natural(given.theta)
         if "scale" in self.learnt:
@@ -101,7 +107,9 @@ class GPPosterior(Certified, ExactPosterior):
             values["mean"] = torch.cat([value.reshape(-1) for value in named]), None
         many = "kernel" in values and theta.shape[1] > provenance.ENTRIES
         of = [provenance.digests_of(kernel) for kernel in self._kernels()] if many else []
-        self._learn(values, digests=frozenset[bytes]().union(*of))
+        if not start:
+            values = {name: (value, None) for name, (value, _) in values.items()}
+        self._learn(values, on, digests=frozenset[bytes]().union(*of))
 
     @property
     def _shape(self) -> torch.Size:
@@ -401,7 +409,7 @@ class GPPosterior(Certified, ExactPosterior):
         """
         if is_per_point(self._noise):
             raise ValueError("spectrum needs one noise for all points, got a noise per point")
-        return self._spectrum_at(self._theta[task]).task(task)
+        return self._known(self._spectrum_at(self._theta[task]).task(task))
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """Marginals at the training inputs, with variances σ² − σ⁴ (A⁻¹)ᵢᵢ.

@@ -2,35 +2,31 @@
 
 A network is trained in a random subspace of its weights, w = w₀ + Pz, where w₀ and P follow from a
 seed. The vector z is quantised to a few learnt levels and arithmetic-coded. The code is the
-hypothesis: the reported risk is that of the weights decoded from the bytes.
+hypothesis: the reported risk is that of the weights decoded from the bytes into a network without
+weights of its own.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bayesgen import provenance
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
-from bayesgen.pacbayes.compression.arithmetic_coding import (
-    decode as decode_symbols,
-    encode as encode_symbols,
-)
+from bayesgen.pacbayes.compression import architecture
+from bayesgen.pacbayes.compression.container import LARGEST_SEED, Container, unpacked
 from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
 
-# Seed, dimension and number of levels as the decoder reads them: 32, 32 and 8 bits.
-_HEADER = struct.Struct("<IIB")
 _EVALUATION = 4096
 
 
@@ -39,8 +35,8 @@ class Compressed:
     """A network encoded as bytes, with its training risk.
 
     Attributes:
-        code: header (seed, dimension, levels), the levels as float16, and the coded symbols.
-        net: the architecture; its own weights are not used.
+        code: the bytes; see `bayesgen.pacbayes.compression.container`.
+        net: a copy of the architecture in evaluation mode; its own weights are not used.
         projection: "kronecker" or "sparse".
         risk: 0–1 training risk of the decoded weights.
         n: number of training observations.
@@ -126,24 +122,28 @@ def compress(
     gradient passed through the rounding (straight-through). All randomness comes from the seed.
 
     Args:
-        net: any module from (n, …) to class scores (n, C), without buffers that training changes.
-            Only the shapes of its parameters are used; w₀ is drawn from the seed.
-        x: inputs, (n, …), as the net takes them.
+        net: any module from (n, …) to class scores (n, C). It is not changed, and only its
+            architecture is used: w₀ is drawn from the seed. A copy in evaluation mode is trained,
+            so that Dropout is off and BatchNorm uses its statistics, which must be the initial ones
+            (0 and 1). The receiver of the code must hold the same architecture, buffers included.
+        x: inputs, (n, …), as the net takes them, of its dtype and on its device.
         y: labels, integers (n,).
         dimension: dimension k of the subspace.
-        levels: number of levels L, 2 to 255.
+        levels: number of levels L, 2 to 255, at most the dimension.
         projection: "kronecker" or "sparse".
         epochs, quantised_epochs: passes over the data before and after quantisation.
         batch: number of observations in a step.
         learning_rate: Adam's initial learning rate; a third of it is used after quantisation.
         entropy: weight of the code length in the choice of levels, in squared level distances per
             bit; it favours frequent levels.
-        seed: seed of w₀, P and the order of the data.
+        seed: seed of w₀, P and the order of the data, from 0 to 2³² − 1.
         progress: called as progress(done, expected, what) after each epoch.
 
     Raises:
-        ValueError: an argument is out of range; the loss becomes infinite or NaN.
-        TypeError: the labels are not integers.
+        ValueError: an argument is out of range; the net has frozen parameters or statistics of data,
+            its scores are random, mix the rows of a batch or have another shape; the loss becomes
+            infinite or NaN.
+        TypeError: the labels are not integers; the net and x differ in dtype.
 
     Source: Lotfi et al. (2022), section 4; Li et al. (2018) for the subspace.
 
@@ -165,34 +165,49 @@ def compress(
         checks.whole(name, value)
     if not 2 <= checks.whole("levels", levels) <= 255:
         raise ValueError(f"levels must lie in 2..255, got {levels}")
+    if levels > dimension:
+        raise ValueError(f"levels must be at most the dimension, {dimension}, got {levels}")
+    if checks.whole("seed", seed, 0) > LARGEST_SEED:
+        raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed}")
+    checks.one_of("projection", projection, tuple(PROJECTIONS))
     rate = float(checks.positive("learning_rate", learning_rate))
-    x = checks.real("x", x)
-    parameters = sum(p.numel() for p in net.parameters())
-    if not parameters:
-        raise ValueError("net must have parameters, got a module without any")
+    weight = float(entropy)
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"entropy must be finite and at least 0, got {entropy}")
+    own = architecture.private(net)
+    x = _inputs(own, x)
+    parameters = sum(p.numel() for p in own.parameters())
     if dimension > parameters:
         raise ValueError(
             f"dimension must be at most the net's {parameters:,} parameters, got {dimension:,}"
         )
-    classes = _classes(net, x)
-    y = checks.class_labels("y", y, classes)
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y must have shape ({len(x)},), got {tuple(y.shape)}")
-    space = Subspace.of(net, dimension, projection, seed, x)
-    z = torch.zeros(dimension, dtype=x.dtype, device=x.device)
-    total = epochs + quantised_epochs
-    train = _Training(space, x, y, batch, seed, progress, total)
-    z = train.run(z, epochs, rate)
-    z, codebook = train.run_quantised(z, _quantiles(z, levels), quantised_epochs, rate / 3, entropy)
-    codebook = codebook.half().to(x)  # the code stores float16
-    symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
-    code = (
-        _HEADER.pack(seed, dimension, levels)
-        + codebook.half().cpu().numpy().tobytes()
-        + encode_symbols(symbols.tolist(), levels)
-    )
-    decoded = decode(code, net, projection).to(x)
-    return Compressed(code, net, projection, zero_one_risk(decoded, x, y), len(x), classes)
+    with architecture.random_state():
+        classes = architecture.scores(own, x[:1]).shape[1]
+        y = _labels(y, x, classes)
+        _check_buffers(own, x, y)
+        space = Subspace.of(own, dimension, projection, seed, x)
+        z = torch.zeros(dimension, dtype=x.dtype, device=x.device)
+        architecture.check_deterministic(space.module(z), x)
+        total = epochs + quantised_epochs
+        train = _Training(space, x, y, batch, seed, progress, total, classes)
+        z = train.run(z, epochs, rate)
+        start = _quantiles(z, levels)
+        z, codebook = train.run_quantised(z, start, quantised_epochs, rate / 3, weight)
+        stored = codebook.half()  # the code stores float16
+        if not torch.isfinite(stored).all():
+            raise ValueError(
+                "learning_rate must be lower: a level of the weights became NaN or exceeds the "
+                f"range of float16, {float(codebook.abs().max()):.3g}"
+            )
+        codebook = stored.to(x)
+        symbols = _assign(z, codebook, _lengths(z, codebook, weight))
+        code = Container(seed, stored.cpu(), symbols.cpu()).packed(
+            architecture.description(own, projection)
+        )
+        decoded = decode(code, architecture.blank(own), projection)
+        architecture.check_deterministic(decoded, x)
+        risk = zero_one_risk(decoded, x, y)
+    return Compressed(code, own, projection, risk, len(x), classes)
 
 
 def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
@@ -203,27 +218,62 @@ def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
         net: the architecture.
         projection: the projection used in training.
 
+    Returns:
+        The network in evaluation mode; `net` is not changed, and its own weights are not used.
+
     Raises:
-        ValueError: the code is incomplete.
+        TypeError: the code is not made of bytes; the net is no module with parameters of one dtype.
+        ValueError: the code is incomplete, too long or damaged, or that of another architecture or
+            projection.
     """
-    if len(code) < _HEADER.size:
-        raise ValueError(f"code must hold at least its header, got {len(code)} bytes")
-    seed, dimension, levels = _HEADER.unpack_from(code)
-    start, stop = _HEADER.size, _HEADER.size + 2 * levels
-    if len(code) < stop:
-        raise ValueError(f"code must hold {levels} levels, got {len(code)} bytes")
-    like = next(net.parameters()).detach()
-    codebook = torch.from_numpy(np.frombuffer(code[start:stop], dtype="<f2").copy()).to(like)
-    symbols = torch.tensor(decode_symbols(code[stop:], dimension, levels))
-    space = Subspace.of(net, dimension, projection, seed, like)
-    return space.module(codebook[symbols])
+    checks.one_of("projection", projection, tuple(PROJECTIONS))
+    own = architecture.private(net)
+    most = sum(p.numel() for p in own.parameters())
+    found = unpacked(code, architecture.description(own, projection), most)
+    like = next(own.parameters()).detach()
+    space = Subspace.of(own, len(found.symbols), projection, found.seed, like)
+    return space.module(found.codebook.to(like)[found.symbols.to(like.device)])
 
 
 def zero_one_risk(net: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Fraction of labels that the network predicts wrongly."""
-    with torch.no_grad():
-        guesses = torch.cat([net(part).argmax(-1) for part in x.split(_EVALUATION)])
-    return float((guesses != y).double().mean())
+    """Fraction of labels that the network predicts wrongly.
+
+    Raises:
+        ValueError: the scores are not finite, or not of shape (n, C).
+    """
+    parts = [architecture.scores(net, part).argmax(-1) for part in x.split(_EVALUATION)]
+    return float((torch.cat(parts) != y).double().mean())
+
+
+def _inputs(net: nn.Module, x: Any) -> Tensor:
+    """Inputs of the dtype and on the device of the network, without autograd graph."""
+    x, like = checks.real("x", x).detach(), next(net.parameters())
+    if x.dtype != like.dtype:
+        raise TypeError(
+            f"x must have the dtype of the net's parameters, {like.dtype}, got {x.dtype}; convert "
+            "one of them explicitly"
+        )
+    if x.device != like.device:
+        raise ValueError(f"x is on device {x.device} but the net is on {like.device}; move one")
+    if x.ndim < 2 or not x.numel():
+        raise ValueError(f"x must have shape (n, …) and not be empty, got {tuple(x.shape)}")
+    return x
+
+
+def _labels(y: Any, x: Tensor, classes: int) -> Tensor:
+    labels = checks.class_labels("y", y, classes).to(x.device)
+    if labels.shape != x.shape[:1]:
+        raise ValueError(f"y must have shape ({len(x)},), got {tuple(labels.shape)}")
+    return labels
+
+
+def _check_buffers(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Check that the buffers, which are not in the code, were not learnt on these data."""
+    data = provenance.Data(x, y)
+    found = provenance.sources({"buffers": list(net.buffers())}, data, provenance.now())
+    if found:
+        said = provenance.Provenance(data, found).describe(["buffers"])
+        raise ValueError(f"net must hold buffers that were stated before the data, but {said}")
 
 
 @dataclass(frozen=True)
@@ -245,7 +295,7 @@ class Subspace:
         cls, net: nn.Module, dimension: int, projection: str, seed: int, like: Tensor
     ) -> Subspace:
         """Build w₀ and P from a seed: w₀ as in He et al. (2015), with zero biases."""
-        make = PROJECTIONS[checks.one_of("projection", projection, tuple(PROJECTIONS))]
+        make = PROJECTIONS[projection]
         generator = torch.Generator().manual_seed(seed)
         parts, gains = [], []
         for p in net.parameters():
@@ -297,6 +347,7 @@ class _Training:
     seed: int
     progress: Progress | None
     total: int
+    classes: int
     done: int = 0
 
     def run(self, z: Tensor, epochs: int, rate: float) -> Tensor:
@@ -338,6 +389,7 @@ class _Training:
             order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
             for rows in order.split(self.batch):
                 scores = self.space.outputs(value(), self.x[rows])
+                architecture.check_scores(scores, len(rows), self.classes)
                 loss = nn.functional.cross_entropy(scores, self.y[rows])
                 if not torch.isfinite(loss):
                     raise ValueError(
@@ -372,15 +424,3 @@ def _lengths(z: Tensor, codebook: Tensor, entropy: float) -> Tensor:
 
 def _assign(z: Tensor, codebook: Tensor, lengths: Tensor) -> Tensor:
     return ((z[:, None] - codebook).square() + lengths).argmin(1)
-
-
-def _classes(net: nn.Module, x: Tensor) -> int:
-    if not len(x):
-        raise ValueError(f"x is empty: got shape {tuple(x.shape)}")
-    with torch.no_grad():
-        scores = net(x[:1])
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        raise ValueError(
-            f"net must return class scores (n, C) with C ≥ 2, got {tuple(scores.shape)} for one row"
-        )
-    return int(scores.shape[1])

@@ -3,7 +3,8 @@
 The n observations are independent, and the prior P is chosen before them. Q is any posterior, risk
 is its empirical Gibbs risk (the mean over Q and the observations of the loss), and kl = KL(Q ‖ P)
 in nats. With probability at least 1 − δ over the data, the true Gibbs risk is at most the returned
-value, for all Q at once.
+value, for all Q at once. Values are rounded upwards, by a few units in the last place of their
+largest term, so that rounding does not take them below the bound of the formula.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen.pacbayes import validation
-from bayesgen.pacbayes.inverse_kl import upper_risk
+from bayesgen.pacbayes.inverse_kl import outwards, upper_risk
 from bayesgen.pacbayes.validation import Range
 
 
@@ -47,8 +48,9 @@ def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: floa
     if not torch.isfinite(logs).all():
         raise ValueError(f"log_marginal_likelihood must be finite, got {logs}")
     a, b = validation.interval(loss_range)
-    spent = -(logs + validation.log_delta(delta)) / checks.whole("n", n) - a
-    return a + (b - a) * _catoni(spent, b - a)
+    log_delta, n = validation.log_delta(delta), checks.whole("n", n)
+    spent = outwards(-(logs + log_delta) / n - a, (logs.abs() - log_delta) / n + abs(a))
+    return _scaled(_catoni(spent, b - a), (a, b))
 
 
 def catoni(
@@ -84,7 +86,7 @@ def catoni(
     C = b - a if constant is None else float(checks.positive("constant", constant))
     share = (validation.risk(risk, loss_range) - a) / (b - a)
     paid = (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
-    return a + (b - a) * _catoni(C * share + paid, C)
+    return _scaled(_catoni(C * share + paid, C), (a, b))
 
 
 def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float = 0.1) -> Tensor:
@@ -112,7 +114,7 @@ def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float =
     paid = paid + 2 * (2 + lam.log() / math.log1p(step)).log()
     x = risk[..., None] + (1 + step) / lam * paid
     values = torch.expm1(-lam / n * x) / torch.expm1(-lam / n)
-    return values.amin(-1).clamp(max=1.0)
+    return outwards(values.amin(-1)).clamp(max=1.0)
 
 
 def alquier(
@@ -142,8 +144,8 @@ def alquier(
     risk, kl, n = validation.risk(risk, loss_range), validation.nats("kl", kl), checks.whole("n", n)
     paid = kl - validation.log_delta(delta)
     if checks.one_of("form", form, ("n", "sqrt")) == "n":
-        return risk + paid / n + 0.5 * (b - a) ** 2
-    return risk + (paid + 0.5 * (b - a) ** 2) / math.sqrt(n)
+        return _added(risk, paid / n + 0.5 * (b - a) ** 2)
+    return _added(risk, (paid + 0.5 * (b - a) ** 2) / math.sqrt(n))
 
 
 def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.05) -> Tensor:
@@ -171,11 +173,8 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
     spread = float(checks.positive("s2", s2)) / (2 * (1 - c))
-    return (
-        risk
-        + (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
-        + spread
-    )
+    paid = (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
+    return _added(risk, paid + spread)
 
 
 def mcallester(
@@ -197,7 +196,7 @@ def mcallester(
         0.2165
     """
     a, b = validation.interval(loss_range)
-    return validation.risk(risk, loss_range) + (b - a) * (_budget(kl, n, delta) / 2).sqrt()
+    return _added(validation.risk(risk, loss_range), (b - a) * (_budget(kl, n, delta) / 2).sqrt())
 
 
 def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -213,7 +212,7 @@ def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
     Source: Pérez-Ortiz et al. (2021), eq. 8.
     """
     half = _budget(kl, n, delta) / 2
-    return ((validation.risk(risk) + half).sqrt() + half.sqrt()) ** 2
+    return outwards(((validation.risk(risk) + half).sqrt() + half.sqrt()) ** 2)
 
 
 def thiemann(
@@ -238,7 +237,7 @@ def thiemann(
     lam = best if lam is None else torch.as_tensor(lam, dtype=torch.float64)
     if not ((lam > 0) & (lam < 2)).all():
         raise ValueError(f"lam must lie in (0, 2), got {lam}")
-    return risk / (1 - lam / 2) + budget / (lam * (1 - lam / 2))
+    return outwards(risk / (1 - lam / 2) + budget / (lam * (1 - lam / 2)))
 
 
 def countable(
@@ -262,7 +261,8 @@ def countable(
     """
     a, b = validation.interval(loss_range)
     paid = _description(log_prior, delta)
-    return validation.risk(risk, loss_range) + (b - a) * (paid / (2 * checks.whole("n", n))).sqrt()
+    more = (b - a) * (paid / (2 * checks.whole("n", n))).sqrt()
+    return _added(validation.risk(risk, loss_range), more)
 
 
 def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -282,7 +282,7 @@ def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(occam(0.05, solomonoff(1000.0), 50_000)), 4)
         0.0954
     """
-    return upper_risk(risk, _description(log_prior, delta) / checks.whole("n", n))
+    return upper_risk(risk, outwards(_description(log_prior, delta) / checks.whole("n", n)))
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
@@ -299,7 +299,7 @@ def solomonoff(code_length_bits: Any) -> Tensor:
     bits = torch.as_tensor(code_length_bits, dtype=torch.float64)
     if not (torch.isfinite(bits) & (bits >= 1)).all():
         raise ValueError(f"code_length_bits must be finite and at least 1, got {bits}")
-    return -(bits * math.log(2) + 2 * bits.log())
+    return -outwards(bits * math.log(2) + 2 * bits.log())
 
 
 def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -343,12 +343,21 @@ def _description(log_prior: Any, delta: float) -> Tensor:
 
 def _budget(kl: Any, n: int, delta: float) -> Tensor:
     """Complexity term (KL + ln(2√n/δ))/n of the kl bound."""
-    log_delta = validation.log_delta(delta)
-    return (
-        validation.nats("kl", kl) + math.log(2 * math.sqrt(checks.whole("n", n))) - log_delta
-    ) / n
+    total = validation.nats("kl", kl) + math.log(2 * math.sqrt(checks.whole("n", n)))
+    return outwards((total - validation.log_delta(delta)) / n)
 
 
 def _catoni(spent: Tensor, constant: float) -> Tensor:
     """Catoni's function (1 − e^{−spent})/(1 − e^{−C})."""
-    return torch.expm1(-spent) / math.expm1(-constant)
+    return outwards(torch.expm1(-spent) / math.expm1(-constant))
+
+
+def _scaled(share: Tensor, loss_range: Range) -> Tensor:
+    """The value a + (b − a)·share in the loss's own range, rounded upwards."""
+    a, b = loss_range
+    return _added(torch.full_like(share, a), (b - a) * share)
+
+
+def _added(risk: Tensor, more: Tensor) -> Tensor:
+    """The sum of a risk of any sign and a term that is not negative, rounded upwards."""
+    return outwards(risk + more, risk.abs() + more.abs())

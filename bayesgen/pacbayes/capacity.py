@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen.pacbayes import validation
+from bayesgen.pacbayes.inverse_kl import outwards
 
 
 class Complexity(NamedTuple):
@@ -53,7 +54,7 @@ def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
     if not (torch.isfinite(D) & (D >= 1)).all():
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     growth = torch.where(n > D, D * ((2 * n / D).log() + 1), D.new_tensor(2 * n * math.log(2)))
-    return risk + ((growth + math.log(4) - validation.log_delta(delta)) / n).sqrt()
+    return outwards(risk + ((growth + math.log(4) - validation.log_delta(delta)) / n).sqrt())
 
 
 def rademacher(
@@ -80,7 +81,7 @@ def rademacher(
     """
     gamma = float(checks.positive("margin", margin))
     tail = 3 * math.sqrt((math.log(2) - validation.log_delta(delta)) / (2 * checks.whole("n", n)))
-    return (
+    return outwards(
         validation.risk(margin_risk) + 2 * validation.nats("complexity", complexity) / gamma + tail
     )
 
@@ -167,7 +168,8 @@ def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     D = D.clamp(max=34.0 * n)
     capacity = D * (34 * math.e * n / D).log() * math.log2(578 * n)
-    return risk + (2 / n * (capacity + math.log(4) - validation.log_delta(delta))).sqrt()
+    total = capacity + math.log(4) - validation.log_delta(delta)
+    return outwards(risk + (2 / n * total).sqrt())
 
 
 def fat_shattering_dimension(radius: Any, norm: Any, scale: Any) -> Tensor:

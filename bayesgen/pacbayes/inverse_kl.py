@@ -97,8 +97,8 @@ def monte_carlo(risk: Any, draws: int, delta: float) -> Tensor:
         >>> round(float(monte_carlo(0.1, 10_000, 0.01)), 4)
         0.1093
     """
-    budget = torch.tensor(-validation.log_delta(delta) / checks.whole("draws", draws))
-    return upper_risk(risk, outwards(budget.double()))
+    spent = -validation.log_delta(delta) / checks.whole("draws", draws)
+    return upper_risk(risk, outwards(torch.tensor(spent, dtype=torch.float64)))
 
 
 def outwards(value: Tensor, size: Tensor | float | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.pacbayes import bounds
+from bayesgen.pacbayes.inverse_kl import outwards
 
 
 def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
@@ -32,7 +33,10 @@ def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
     """
     r = torch.minimum(gibbs_risk, 2 * joint_risk)
     spread = joint_risk - r + 0.25
-    value = 1 - (0.5 - r).square() / spread.clamp(min=1e-300)
+    # The same as 1 − (½ − r)²/spread, without its cancellation at small risks; rounded upwards.
+    value = (joint_risk - r.square()) / spread.clamp(min=1e-300)
+    size = (joint_risk + r.square()) / spread.clamp(min=1e-300) * (1 + 1 / spread.clamp(min=1e-300))
+    value = outwards(value, size)
     return torch.where(r < 0.5, value, torch.ones_like(value)).clamp(0.0, 1.0)
 
 

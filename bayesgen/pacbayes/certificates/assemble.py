@@ -54,7 +54,7 @@ def certificate(
     else:
         raise ValueError('predictor="vote" is for class labels, loss="zero_one"')
     return Certificate(
-        bound=kind.unscaled(min(value, 1.0)),
+        bound=kind.bound(min(value, 1.0)),
         risk=kind.unscaled(float(risk)),
         complexity=kl,
         delta=asked.delta,

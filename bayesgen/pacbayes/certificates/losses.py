@@ -42,6 +42,12 @@ class Loss:
     guessing: float | None = None
     labels: Tensor | None = None
 
+    def bound(self, share: float) -> float:
+        """Map a bound in [0, 1] to the loss's own range, rounded upwards."""
+        a, b = self.interval
+        value, size = self.unscaled(share), abs(a) + (b - a) * share
+        return value if (a, b) == (0.0, 1.0) else value + 8 * 2.0**-52 * size
+
     def unscaled(self, share: float) -> float:
         """Map a loss in [0, 1] back to its own range."""
         a, b = self.interval

@@ -4,8 +4,8 @@ python benchmarks/coverage.py
 
 The honest user has six inputs with noisy labels of known probabilities, so that the true Gibbs risk
 is a finite sum. The hostile user has random labels, of which every predictor gets half wrong. He
-learns priors from the data, passes them on as constants, kernels, copies, files, means and features,
-asks for a certificate each time, and keeps the smallest bound that is granted.
+learns priors from the data, passes them on as constants, kernels, copies, files, means and
+features, asks for a certificate each time, and keeps the smallest bound that is granted.
 """
 
 from __future__ import annotations
@@ -263,8 +263,8 @@ def main() -> None:
         ],
         f"Samples of {N}. A certificate may fail for 5 % of them; one whose prior was chosen by "
         f"the data without payment fails far more often. The hostile user has {OBSERVED} "
-        "observations with random labels and keeps the smallest bound that is granted of each kind; "
-        "the requests granted are those with stated values, or with their payment.",
+        "observations with random labels and keeps the smallest bound that is granted of each "
+        "kind; the requests granted are those with stated values, or with their payment.",
     )
 
 

@@ -21,7 +21,7 @@ loops, upward = GRAPH["loops"], GRAPH["upward"]
 # import each other.
 FLOORS = (
     {"_internal", "errors"},
-    {"evidence", "verify"},
+    {"evidence", "verify", "provenance"},
     {"solvers", "likelihoods", "data", "networks", "features", "plots"},
     {"kernels", "spectrum"},
     {"covariance", "curvature"},

@@ -24,7 +24,7 @@ from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
-from bayesgen.provenance import Choice, Data, Provenance, Source
+from bayesgen.provenance import Choice, Data, Learnt, Provenance, Source
 from bayesgen.spectrum.spectrum import Spectrum
 
 A = ParamSpec("A")
@@ -154,9 +154,7 @@ class Posterior(ABC):
     def _find_provenance(self) -> Provenance:
         data = self._observations()
         own = [Source(name, data) for name in sorted(self.learnt)]
-        paid = [
-            s for s in self._choices if data is None or s.data is None or data.shared(s.data)
-        ]
+        paid = [s for s in self._choices if data is None or s.data is None or data.shared(s.data)]
         known = self.learnt | {s.what for s in paid}
         given = {name: of for name, of in self._given().items() if name not in known}
         found = [*provenance.sources(given, data, self._since), *self._beside()]
@@ -202,9 +200,7 @@ class Posterior(ABC):
         data = self._observations()
         return [Source("function", data, f"the fit of {type(self).__name__}")]
 
-    def _learn(
-        self, values: Mapping[str, provenance.Learnt], on: Data | None = None, **more: Any
-    ) -> None:
+    def _learn(self, values: Mapping[str, Learnt], on: Data | None = None, **more: Any) -> None:
         """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""
         data = self._observations() if on is None else on
         if values and data is not None:
@@ -228,7 +224,7 @@ class Posterior(ABC):
         found = [v for v in setting if isinstance(v, int | float) and not isinstance(v, bool)]
         whole = [v for v in found if isinstance(v, int) and self._kind()]
         real = [v for v in found if not (isinstance(v, int) and self._kind())]
-        values: dict[str, provenance.Learnt] = {
+        values: dict[str, Learnt] = {
             name: (torch.tensor(real, dtype=torch.float64), None) for name in self._given() if real
         }
         if whole:

@@ -260,9 +260,7 @@ class DeepKernel:
         posterior: GPPosterior = GaussianProcess(kernel, noise, hyperparameters=learn).fit(phi, y)
         return posterior
 
-    def _record(
-        self, gp: GPPosterior, net: nn.Module, x: Tensor, y: Tensor, phi: Tensor
-    ) -> None:
+    def _record(self, gp: GPPosterior, net: nn.Module, x: Tensor, y: Tensor, phi: Tensor) -> None:
         """Record by value what training has learnt, on the inputs and on their features."""
         if self.steps:
             learnt = {"features", "kernel", "scale"} | ({"noise"} if self.noise is None else set())

@@ -307,9 +307,7 @@ class LinearPosterior(Certified, ExactPosterior):
 
     def spectrum(self, task: int = 0) -> Spectrum:
         """Spectrum of ΦSΦᵀ with one task's targets; see `ExactPosterior.spectrum`."""
-        return self._known(
-            Spectrum.of_decomposition(self._root(task).parts, self.observed.y[task])
-        )
+        return self._known(Spectrum.of_decomposition(self._root(task).parts, self.observed.y[task]))
 
     def marginals(self, task: int = 0) -> tuple[Tensor, Tensor]:
         """Marginal means and variances; see `Posterior.marginals`. All outputs share a variance."""

@@ -231,9 +231,7 @@ def _with_split(
                     cost,
                     partial(_updated, posterior, x[rest], spectrum),
                 )
-                made = _finish(
-                    one, labels[rest], None, _paying(asked, one, words), notes=(note,)
-                )
+                made = _finish(one, labels[rest], None, _paying(asked, one, words), notes=(note,))
                 best[b] = _lower(best[b], made)
             if progress is not None:
                 done = i * len(coded) + b + 1
@@ -347,9 +345,7 @@ def _at(
     return moved
 
 
-def _require_stated(
-    name: str, found: Provenance, free: Collection[str] = TUNED
-) -> None:
+def _require_stated(name: str, found: Provenance, free: Collection[str] = TUNED) -> None:
     """Check that the prior of a model was not learnt on the data in the bound."""
     owed = sorted(found.unpaid - set(free))
     if owed:

@@ -49,7 +49,7 @@ def private(net: Any) -> nn.Module:
     parameters = list(net.parameters())
     if not parameters:
         raise ValueError("net must have parameters, got a module without any")
-    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in parameters):
+    if any(nn.parameter.is_lazy(p) for p in parameters):
         raise ValueError("net must have parameters of known shape; call it once on an input first")
     kinds = {p.dtype for p in parameters}
     if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
@@ -114,7 +114,8 @@ def description(net: nn.Module, projection: str) -> bytes:
     digest = hashlib.blake2b("\n".join(words).encode(), digest_size=16)
     for name, buffer in net.named_buffers():
         digest.update(f"{name} {tuple(buffer.shape)} {buffer.dtype}".encode())
-        digest.update(buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        held = buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(held.numpy().tobytes())
     return digest.digest()
 
 

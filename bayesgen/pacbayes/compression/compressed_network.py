@@ -140,9 +140,9 @@ def compress(
         progress: called as progress(done, expected, what) after each epoch.
 
     Raises:
-        ValueError: an argument is out of range; the net has frozen parameters or statistics of data,
-            its scores are random, mix the rows of a batch or have another shape; the loss becomes
-            infinite or NaN.
+        ValueError: an argument is out of range; the net has frozen parameters or holds statistics
+            of data; its scores are random, mix the rows of a batch or have another shape; the loss
+            becomes infinite or NaN.
         TypeError: the labels are not integers; the net and x differ in dtype.
 
     Source: Lotfi et al. (2022), section 4; Li et al. (2018) for the subspace.

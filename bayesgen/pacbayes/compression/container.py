@@ -1,4 +1,4 @@
-"""The bytes of a compressed network: a length, a checksum, the settings, the levels and the symbols.
+"""The bytes of a compressed network: length, checksum, settings, levels and symbols.
 
     length · checksum · seed · dimension · levels · codebook (float16) · arithmetic code
 

@@ -1,0 +1,242 @@
+"""What an object consists of: its numbers, tensors and marks, and those of what it refers to.
+
+Kernels, networks and functions of the user are searched through their parameters, closures, bound
+objects, arguments and the globals that they name.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bayesgen.provenance.statement import Source
+
+# Relative distance up to which two numbers are the same, which float32 needs.
+_SAME = 1e-6
+# Smallest number of significant digits at which a rounded copy of a learnt number is recognised.
+_DIGITS = 4
+# Largest number of entries of a tensor that are looked up one by one.
+ENTRIES = 64
+# Largest depth and number of objects in a search through what a function refers to.
+_DEPTH, _OBJECTS = 8, 5000
+# Name of the attribute that holds a mark.
+_MARK = "_bayesgen_learnt"
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What an object holds of learnt numbers; it counts while one of them is still held.
+
+    Attributes:
+        numbers: the learnt numbers.
+        digests: digests of the learnt tensors.
+        sources: where they come from.
+    """
+
+    numbers: tuple[float, ...]
+    digests: frozenset[bytes]
+    sources: tuple[Source, ...]
+
+    def holds(self, found: Contents) -> bool:
+        """Whether some number or tensor is still the recorded one."""
+        if not self.digests.isdisjoint(found.digests):
+            return True
+        known = {key for number in self.numbers for key in keys(number)}
+        return any(not known.isdisjoint(wanted(number)) for number in found.numbers)
+
+
+@dataclass
+class Contents:
+    """What a search through an object found.
+
+    Attributes:
+        numbers: numbers, in natural units where a constraint transforms a parameter.
+        digests: digests of tensors of four or more entries that differ.
+        marks: marks.
+        sources: sources that posteriors give.
+    """
+
+    numbers: list[float] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
+    marks: list[Mark] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+
+
+def mark(module: M, sources: Sequence[Source]) -> M:
+    """Attach a mark to a module, which its copies and pickles keep, and return the module.
+
+    Args:
+        module: a kernel or a network that holds learnt numbers.
+        sources: where they come from; with none, no mark is attached.
+    """
+    if not sources:
+        return module
+    found = contents([module])
+    setattr(module, _MARK, Mark(tuple(found.numbers), frozenset(found.digests), tuple(sources)))
+    return module
+
+
+def coincide(new: Sequence[Any], old: Sequence[Any]) -> bool:
+    """Whether some number or tensor of the new parts is one of the old ones, or a rounded copy."""
+    known = contents(old)
+    return Mark(tuple(known.numbers), frozenset(known.digests), ()).holds(contents(new))
+
+
+def contents(things: Sequence[Any]) -> Contents:
+    """What some objects consist of."""
+    found, seen = Contents(), set[int]()
+    for thing in things:
+        _search(thing, found, seen, 0)
+    return found
+
+
+def digests_of(module: nn.Module) -> frozenset[bytes]:
+    """Digests of the tensors of a module that tell it from others."""
+    found = (digest(t) for t in (*module.parameters(), *module.buffers()))
+    return frozenset(d for d in found if d is not None)
+
+
+def digest(tensor: Tensor) -> bytes | None:
+    """A digest of a tensor's values in single precision; None for one that tells nothing."""
+    if tensor.numel() < 4 or not (tensor.is_floating_point()) or tensor.layout != torch.strided:
+        return None
+    flat = tensor.detach().reshape(-1)
+    if bool((flat == flat[0]).all()):
+        return None
+    values = (flat.to(device="cpu", dtype=torch.float32) + 0.0).contiguous().numpy()
+    return hashlib.blake2b(values.tobytes(), digest_size=12).digest()
+
+
+def keys(number: float, name: str = "") -> set[str]:
+    """The keys under which a learnt number is recorded.
+
+    They are its value under its name; and, unless it is round, its value under any name and its
+    roundings to four, five and six digits.
+    """
+    if not math.isfinite(number) or number == 0:
+        return set()
+    near = (number, number * (1 + _SAME), number * (1 - _SAME))
+    found = {f"{name}={v:.6e}" for v in near}
+    if _digits(number) >= _DIGITS:
+        found |= {f"={v:.6e}" for v in near}
+        found |= {f"{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
+    return found
+
+
+def wanted(number: float, name: str = "") -> set[str]:
+    """The keys under which a number is looked up.
+
+    A number of four to six significant digits may be a rounded copy of a learnt one, and is one
+    under any name. A round number must be the learnt one itself, under the same name.
+    """
+    if not math.isfinite(number) or number == 0:
+        return set()
+    found, digits = {f"{name}={number:.6e}"}, _digits(number)
+    if digits >= _DIGITS:
+        found |= {f"={number:.6e}", f"{number:.{digits - 1}e}"}
+    return found
+
+
+def _digits(number: float) -> int:
+    """The number of significant digits, at most six."""
+    return len(f"{number:.5e}".split("e")[0].lstrip("-").replace(".", "").rstrip("0"))
+
+
+def _search(thing: Any, found: Contents, seen: set[int], depth: int) -> None:
+    """Collect what an object consists of: numbers, tensors, marks and posteriors."""
+    if thing is None or isinstance(thing, bool | str | bytes | types.ModuleType | type):
+        return
+    if isinstance(thing, int | float | np.number):
+        found.numbers.append(float(thing))
+        return
+    if depth > _DEPTH or len(seen) > _OBJECTS or id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Tensor):
+        _tensor(thing, found)
+    elif isinstance(thing, np.ndarray):
+        if thing.dtype.kind == "f" and thing.size:
+            _tensor(torch.from_numpy(thing.astype(np.float64)), found)
+    elif hasattr(thing, "_as_sources"):
+        found.sources += thing._as_sources()
+    else:
+        for part in _parts(thing, found):
+            _search(part, found, seen, depth + 1)
+
+
+def _parts(thing: Any, found: Contents) -> list[Any]:
+    own = getattr(thing, "__dict__", {}).get(_MARK)
+    if isinstance(own, Mark):
+        found.marks.append(own)
+    if isinstance(thing, nn.Module):
+        return _module(thing)
+    if isinstance(thing, functools.partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    if isinstance(thing, types.MethodType):
+        return [thing.__self__, thing.__func__]
+    if isinstance(thing, types.FunctionType):
+        cells = []
+        for cell in thing.__closure__ or ():
+            try:
+                cells.append(cell.cell_contents)
+            except ValueError:  # not yet set
+                continue
+        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+        names = thing.__code__.co_names
+        outer = [thing.__globals__[name] for name in names if name in thing.__globals__]
+        constants = [c for c in thing.__code__.co_consts if isinstance(c, float)]
+        return [*cells, *defaults, *constants, *outer]
+    if isinstance(thing, Mapping):
+        return list(thing.values())
+    if isinstance(thing, list | tuple | set | frozenset):
+        return list(thing)
+    if type(thing).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
+        return []
+    return list(getattr(thing, "__dict__", {}).values())
+
+
+def _module(module: nn.Module) -> list[Any]:
+    """Parameters in natural units, buffers, parts and other attributes of a module."""
+    constraints = getattr(module, "_constraints", {})
+    values = []
+    for name, raw in module._parameters.items():
+        if raw is None:
+            continue
+        rule = constraints.get(f"{name}_constraint")
+        values.append(raw.detach() if rule is None else rule.transform(raw.detach()))
+    hidden = {"_parameters", "_buffers", "_modules", _MARK}
+    library = type(module).__module__.partition(".")[0] in ("torch", "gpytorch")
+    rest = [] if library else [v for k, v in module.__dict__.items() if k not in hidden]
+    if library:  # a kernel from a function, and the like
+        rest = [v for k, v in module.__dict__.items() if k not in hidden and callable(v)]
+    buffers = [b for b in module._buffers.values() if b is not None]
+    own = [m for m in module._modules.values() if m is not None and not _is_constraint(m)]
+    return [*values, *buffers, *own, *rest]
+
+
+def _is_constraint(module: nn.Module) -> bool:
+    return hasattr(module, "inverse_transform") and hasattr(module, "lower_bound")
+
+
+def _tensor(tensor: Tensor, found: Contents) -> None:
+    own = getattr(tensor, "__dict__", {}).get(_MARK)
+    if isinstance(own, Mark):
+        found.marks.append(own)
+    if tensor.layout != torch.strided or not tensor.is_floating_point() or not tensor.numel():
+        return
+    flat = tensor.detach().reshape(-1)[:ENTRIES]
+    found.numbers += flat.to(device="cpu", dtype=torch.float64).tolist()
+    whole = digest(tensor)
+    if whole is not None:
+        found.digests.add(whole)

@@ -1,0 +1,298 @@
+"""The record of what was learnt in this process, by value, and the search for its sources."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bayesgen._internal import checks
+from bayesgen.provenance.contents import (
+    Contents,
+    contents,
+    digests_of,
+    keys,
+    mark,
+    wanted,
+)
+from bayesgen.provenance.data import Data
+from bayesgen.provenance.statement import Source
+
+# Largest number of hashes and values that the record holds, and of fits.
+_HELD, _FITS = 1 << 22, 1 << 15
+# Largest number of values of one name that are recorded of a fit.
+_NUMBERS = 256
+# Prefix of the name under which learnt orders of a kind of basis are recorded.
+ORDER = "order of "
+
+A = ParamSpec("A")
+R = TypeVar("R")
+# Learnt values, and those stated for them or None.
+Learnt = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """What one fit has learnt.
+
+    Attributes:
+        serial: when.
+        values: name → the values (k,) or (G, k) of G data sets, and those stated for them or None.
+        digests: digests of tensors.
+        data: the data of each of the G, or of all.
+        how: what learnt them.
+        features: the data whose rows of inputs are learnt features, if any.
+    """
+
+    serial: int
+    values: Mapping[str, Learnt]
+    digests: frozenset[bytes]
+    data: tuple[Data, ...]
+    how: str
+    features: Data | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers are held."""
+        numbers = sum(v.numel() for v, _ in self.values.values()) + len(self.digests)
+        own = 0 if self.features is None else self.features.size
+        return numbers + sum(d.size for d in self.data) + own + 8
+
+    def hash(self) -> None:
+        """Replace the data by their hashes."""
+        for data in (*self.data, *([] if self.features is None else [self.features])):
+            data.hashed()
+
+    def numbers(self) -> Iterator[tuple[str, int, float]]:
+        """Name, number of the data set and value of each number that differs from the stated."""
+        for name, (value, stated) in self.values.items():
+            array = _array(value)
+            if stated is not None:
+                same = np.abs(array - _array(stated)) <= 1e-9 * np.abs(array)
+                array = np.where(same, 0.0, array)
+            for g, row in enumerate(array):
+                for number in row[:_NUMBERS].tolist():
+                    if number != 0:
+                        yield name, g, number
+
+    def of(self, g: int) -> Data:
+        """The data of one of the G data sets."""
+        return self.data[g if len(self.data) > 1 else 0]
+
+
+def _array(value: Tensor) -> np.ndarray:
+    array = value.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return array.reshape(1, -1) if array.ndim < 2 else array.reshape(len(array), -1)
+
+
+class _Record:
+    """What was learnt in this process; old entries are dropped above a fixed size."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fits: deque[_Learning] = deque()
+        self._size = self._indexed = 0
+        self._by_key: dict[str, list[tuple[int, _Learning, int]]] = {}
+        self._by_digest: dict[bytes, list[_Learning]] = {}
+
+    def add(self, learning: _Learning) -> None:
+        """Record what a fit has learnt."""
+        with self._lock:
+            self._fits.append(learning)
+            self._size += learning.size
+            if self._size <= _HELD and len(self._fits) <= _FITS:
+                return
+            for old in self._fits:
+                old.hash()
+            self._size = sum(old.size for old in self._fits)
+            while self._size > 0.75 * _HELD or len(self._fits) > 0.75 * _FITS:
+                self._size -= self._fits.popleft().size
+            self._indexed = 0
+            self._by_key.clear()
+            self._by_digest.clear()
+
+    def find(self, found: Contents, data: Data | None, before: int, name: str) -> Iterator[Source]:
+        """Sources of numbers and tensors that were learnt on some of the data before a time."""
+        with self._lock:
+            self._index()
+            hits = [
+                (learning, g)
+                for number in found.numbers
+                for key in wanted(number, name)
+                for serial, learning, g in self._by_key.get(key, ())
+                if serial < before
+            ]
+            hits += [
+                (learning, 0)
+                for digest in found.digests
+                for learning in self._by_digest.get(digest, ())
+                if learning.serial < before
+            ]
+        seen = set()
+        for learning, g in hits:
+            of = learning.of(g)
+            if id(of) not in seen and (data is None or data.shared(of)):
+                seen.add(id(of))
+                yield Source(name, of, learning.how)
+
+    def order(self, value: int, data: Data, before: int, kind: str) -> Iterator[Source]:
+        """Sources of an order of a basis that was learnt on some of the data before a time."""
+        for learning in list(self._fits):
+            if learning.serial >= before or f"{ORDER}{kind}" not in learning.values:
+                continue
+            for name, g, number in learning.numbers():
+                if name == f"{ORDER}{kind}" and number == value and data.shared(learning.of(g)):
+                    yield Source("order", learning.of(g), learning.how)
+                    return
+
+    def features(self, data: Data, before: int) -> Iterator[Source]:
+        """Sources of rows of inputs that are learnt features of the observations themselves."""
+        for learning in list(self._fits):
+            of = learning.features
+            if of is not None and learning.serial < before and data.shared(of):
+                yield Source("features", learning.data[0], learning.how)
+                return
+
+    def _index(self) -> None:
+        if self._indexed == len(self._fits):
+            return
+        for learning in list(self._fits)[self._indexed :]:
+            for name, g, number in learning.numbers():
+                if not name.startswith(ORDER):
+                    for key in keys(number, name):
+                        entry = (learning.serial, learning, g)
+                        self._by_key.setdefault(key, []).append(entry)
+            for digest in learning.digests:
+                self._by_digest.setdefault(digest, []).append(learning)
+        self._indexed = len(self._fits)
+
+
+_RECORD = _Record()
+_last = 0
+
+
+def now() -> int:
+    """The time in nanoseconds, larger at each call."""
+    global _last
+    _last = max(time.time_ns(), _last + 1)
+    return _last
+
+
+def learnt(
+    values: Mapping[str, Learnt],
+    data: Data | Sequence[Data],
+    how: str = "",
+    *,
+    digests: frozenset[bytes] = frozenset(),
+    features: Data | None = None,
+) -> None:
+    """Record numbers that were learnt.
+
+    Args:
+        values: name → the learnt values (k,), or (G, k) for G data sets, and the values that were
+            stated for them or None. Numbers that are as they were stated are not recorded.
+        data: the data that they were learnt on, or those of each of the G.
+        how: what learnt them.
+        digests: digests of tensors that were learnt; see `digests_of`.
+        features: the data whose rows of inputs are learnt features, if any.
+    """
+    each = (data,) if isinstance(data, Data) else tuple(data)
+    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features))
+
+
+def trained(
+    net: nn.Module, x: Tensor, y: Tensor, how: str, *, features: Data | None = None
+) -> None:
+    """Record and mark the weights of a network that was trained.
+
+    Args:
+        net: the network, after training.
+        x, y: inputs (n, …) and targets (n, …).
+        how: what trained it.
+        features: the data whose rows of inputs are its outputs at x, if known.
+    """
+    data = Data(x, y)
+    _RECORD.add(_Learning(now(), {}, digests_of(net), (data,), how, features))
+    mark(net, [Source("features", data, how)])
+
+
+def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
+    """Decorate a function (net, x, y, …) that trains a network, or several (nets, x, y[b]).
+
+    The networks whose weights have changed are recorded and marked, also after an exception.
+
+    Args:
+        how: name of the function.
+    """
+
+    def decorated(function: Callable[A, R]) -> Callable[A, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: A.args, **kwargs: A.kwargs) -> R:
+            try:
+                given = list(signature.bind(*args, **kwargs).arguments.values())[:3]
+            except TypeError:
+                return function(*args, **kwargs)
+            single = isinstance(given[0], nn.Module)
+            nets = [given[0]] if single else list(given[0])
+            if not single:  # an iterator can be read once
+                args, kwargs = _with_first(signature, args, kwargs, nets)
+            before = [digests_of(net) for net in nets if isinstance(net, nn.Module)]
+            try:
+                return function(*args, **kwargs)
+            finally:
+                for b, (net, was) in enumerate(zip(nets, before, strict=False)):
+                    if digests_of(net) != was:
+                        x, y = (checks.as_tensor("data", part) for part in given[1:])
+                        trained(net, x, y if single else y[b], how)
+
+        return call
+
+    return decorated
+
+
+def _with_first(signature: inspect.Signature, args: Any, kwargs: Any, first: Any) -> Any:
+    bound = signature.bind(*args, **kwargs)
+    bound.arguments[next(iter(bound.arguments))] = first
+    return bound.args, bound.kwargs
+
+
+def sources(
+    given: Mapping[str, Sequence[Any]], data: Data | None, before: int
+) -> tuple[Source, ...]:
+    """The parts of a model that were learnt on some of the data.
+
+    Args:
+        given: name of each part → the numbers, tensors, modules and functions that it consists of.
+        data: the data of the model; None if unknown, which counts as sharing all.
+        before: time at which the parts were stated; see `now`.
+    """
+    result: list[Source] = []
+    for name, things in given.items():
+        found = contents(things)
+        result += _RECORD.find(found, data, before, name)
+        of_marks = [s for m in found.marks if m.holds(found) for s in m.sources]
+        for source in (*of_marks, *found.sources):
+            if data is None or source.data is None or data.shared(source.data):
+                result.append(Source(name, source.data, source.how, source.choice))
+    return tuple(dict.fromkeys(result))
+
+
+def order_sources(value: int, kind: str, data: Data, before: int) -> tuple[Source, ...]:
+    """Sources of an order of a basis of one kind; see `sources`."""
+    return tuple(_RECORD.order(value, data, before, kind))
+
+
+def feature_sources(data: Data, before: int) -> tuple[Source, ...]:
+    """Sources of inputs that are learnt features; see `sources`."""
+    return tuple(_RECORD.features(data, before))

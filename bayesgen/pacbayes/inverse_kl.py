@@ -141,7 +141,7 @@ def _above(p: Array, B: Array) -> Array:
 
 def _below(p: Array, B: Array) -> Array:
     """The inverse below the risk, rounded downwards."""
-    far = np.exp((_rest(p) - B) / np.maximum(p, 1e-300))
+    far = np.exp((_rest(p) - B) / np.maximum(p, 5e-324))
     q = np.maximum(np.maximum(p - np.sqrt(B / 2), far), 0.0)
     q = _newton(p, B, np.minimum(q, p))
     return _outside(p, B, np.where(p == 1, np.exp(-B), q), 0.0)

@@ -37,6 +37,11 @@ class Source:
     how: str = ""
     choice: Choice | None = None
 
+    @property
+    def shapes_kernel(self) -> bool:
+        """Whether a kernel of the model depends on it: its parameters, features, or the model."""
+        return self.what in ("kernel", "features") or self.what.startswith("model")
+
 
 @dataclass(frozen=True)
 class Provenance:

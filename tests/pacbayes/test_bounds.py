@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -183,3 +184,65 @@ def test_maurer_inverts_binary_kl(risk, kl, n):
 
     want = 1.0 if risk == 1 else brentq(excess, max(risk, 1e-12), 1 - 1e-12)
     assert float(maurer(risk, kl, n)) == pytest.approx(want, abs=1e-6)
+
+
+def exact(risk, kl, n, delta):
+    """The bounds of a loss in [0, 1] at exact arithmetic, by name."""
+    m = mpmath.mpf
+    r, kl, log_delta = m(risk), m(kl), mpmath.log(m(delta))
+    budget = (kl + mpmath.log(2 * mpmath.sqrt(n)) - log_delta) / n
+    half, lam = budget / 2, m(0.7)
+    return {
+        "mcallester": r + mpmath.sqrt(half),
+        "quadratic": (mpmath.sqrt(r + half) + mpmath.sqrt(half)) ** 2,
+        "thiemann": r / (1 - lam / 2) + budget / (lam * (1 - lam / 2)),
+        "catoni": -mpmath.expm1(-r - (kl - log_delta) / n) / -mpmath.expm1(-1),
+        "alquier": r + (kl - log_delta + m(0.5)) / mpmath.sqrt(n),
+        "subgamma": r + (kl - log_delta) / n + m(0.3) ** 1 / (2 * (1 - m(0.25))),
+        "countable": r + mpmath.sqrt((kl - log_delta) / (2 * n)),
+    }
+
+
+@given(RISK, KL, N, DELTA)
+def test_bounds_are_not_below_their_exact_values(risk, kl, n, delta):
+    found = {
+        "mcallester": pacbayes.mcallester(risk, kl, n, delta=delta),
+        "quadratic": pacbayes.quadratic(risk, kl, n, delta),
+        "thiemann": pacbayes.thiemann(risk, kl, n, delta, 0.7),
+        "catoni": pacbayes.catoni(risk, kl, n, delta=delta),
+        "alquier": pacbayes.alquier(risk, kl, n, delta=delta),
+        "subgamma": pacbayes.subgamma(risk, kl, n, 0.3, 0.25, delta),
+        "countable": pacbayes.countable(risk, -kl, n, delta),
+    }
+    with mpmath.workdps(50):
+        for name, value in exact(risk, kl, n, delta).items():
+            assert value <= float(found[name]) <= value * (1 + mpmath.mpf(1e-13)) + 1e-300, name
+
+
+@given(RISK, KL, N, DELTA)
+def test_kl_bounds_are_not_below_their_exact_values(risk, kl, n, delta):
+    bound = float(pacbayes.maurer(risk, kl, n, delta))
+    occam = float(pacbayes.occam(risk, -kl, n, delta))
+    with mpmath.workdps(50):
+        r, log_delta = mpmath.mpf(risk), mpmath.log(mpmath.mpf(delta))
+        spent = {
+            bound: (mpmath.mpf(kl) + mpmath.log(2 * mpmath.sqrt(n)) - log_delta) / n,
+            occam: (mpmath.mpf(kl) - log_delta) / n,
+        }
+        for q, budget in spent.items():
+            left = r * mpmath.log(r / q) if risk else mpmath.mpf(0)
+            rest = (1 - r) * mpmath.log((1 - r) / (1 - mpmath.mpf(q))) if q < 1 else mpmath.inf
+            assert q == 1 or left + rest >= budget
+
+
+@given(st.floats(-300.0, -1e-3), N, DELTA, st.floats(-3, 3), st.floats(0.1, 9))
+def test_bounds_for_other_ranges_are_not_below_their_exact_values(log_z, n, delta, a, width):
+    b = a + width
+    log_z = log_z - max(0.0, n * a)
+    found = float(pacbayes.germain(log_z, n, (a, b), delta))
+    with mpmath.workdps(50):
+        m = mpmath.mpf
+        spent = -(m(log_z) + mpmath.log(m(delta))) / n - m(a)
+        share = mpmath.expm1(-spent) / mpmath.expm1(m(a) - m(b))
+        assert found >= m(a) + (m(b) - m(a)) * share
+    assert float(pacbayes.solomonoff(1000.0)) <= -(1000 * math.log(2) + 2 * math.log(1000))

@@ -145,7 +145,7 @@ class GPPosterior(Certified, ExactPosterior):
 
         A kernel whose values were learnt carries a mark that says so; see `bayesgen.provenance`.
         """
-        found = [s for s in self.provenance.sources if s.what in ("kernel", "features", "model")]
+        found = [s for s in self.provenance.sources if s.shapes_kernel]
         return [provenance.mark(kernel, found) for kernel in self._kernels()]
 
     def _kernels(self) -> list[gpytorch.kernels.Kernel]:

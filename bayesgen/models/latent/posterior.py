@@ -299,7 +299,7 @@ class LaplaceGPPosterior(LaplacePosterior):
     @property
     def kernels(self) -> list[Any]:
         """The kernel of each task; see `GPPosterior.kernels`."""
-        found = [s for s in self.provenance.sources if s.what in ("kernel", "features")]
+        found = [s for s in self.provenance.sources if s.shapes_kernel]
         return [provenance.mark(kernel, found) for kernel in self._kernels()]
 
     def _given(self) -> dict[str, list[Any]]:

@@ -63,6 +63,12 @@ def test_origin_is_reproduced_from_seed(net):
         ({"projection": "dense"}, ValueError, "projection must be one of"),
         ({"epochs": 0}, ValueError, "epochs must be an integer"),
         ({"learning_rate": 1e30}, ValueError, "the loss became|lower learning_rate"),
+        ({"levels": 21}, ValueError, "levels must be at most the dimension, 20, got 21"),
+        ({"seed": -1}, ValueError, "seed must be an integer of at least 0, got -1"),
+        ({"seed": 1.5}, ValueError, "seed must be an integer of at least 0, got 1.5"),
+        ({"seed": 2**32}, ValueError, "seed must be at most 4294967295"),
+        ({"entropy": math.nan}, ValueError, "entropy must be finite"),
+        ({"learning_rate": 3e6}, ValueError, "the loss became|learning_rate must be lower"),
     ],
 )
 def test_invalid_settings_raise(digits, net, change, error, message):
@@ -81,8 +87,10 @@ def test_invalid_nets_labels_and_codes_raise(digits, net):
     with pytest.raises(ValueError, match="y must have shape"):
         pacbayes.compress(net, x, y[:-1], dimension=10)
     with pytest.raises(ValueError, match="at least its header"):
+        pacbayes.decode(b"", net, "sparse")
+    with pytest.raises(ValueError, match="code must hold 101 bytes"):
         pacbayes.decode(b"abc", net, "sparse")
-    with pytest.raises(ValueError, match="code must hold 5 levels"):
-        pacbayes.decode(bytes([0] * 8 + [5]), net, "sparse")
+    with pytest.raises(ValueError, match="projection must be one of"):
+        pacbayes.decode(b"abc", net, "dense")
     with pytest.raises(ValueError, match=r"symbols must lie in 0\.\.2"):
         encode([3], 3)

@@ -1,0 +1,125 @@
+"""Tests of `bayesgen.provenance.contents`."""
+
+import copy
+import functools
+import pickle
+
+import gpytorch
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bayesgen.provenance import Data, Source, coincide, mark
+from bayesgen.provenance.contents import contents, digest, keys, wanted
+
+VALUE = 1.234567890123
+GLOBAL = torch.tensor(VALUE, dtype=torch.float64)
+
+
+class Holder:
+    def __init__(self, value):
+        self.value = value
+
+    def call(self, x):
+        return self.value * x
+
+
+def _in_closure(value):
+    return lambda x: value * x
+
+
+def _in_default(x, value=VALUE):
+    return value * x
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        VALUE,
+        np.float64(VALUE),
+        GLOBAL,
+        np.array([0.5, VALUE]),
+        [{"a": (VALUE,)}],
+        _in_closure(VALUE),
+        _in_closure(Holder(GLOBAL)),
+        _in_default,
+        functools.partial(max, VALUE),
+        Holder(VALUE).call,
+        lambda x: GLOBAL * x,
+        lambda x: 1.234567890123 * x,
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_numbers_are_found_in_whatever_refers_to_them(thing):
+    assert any(abs(v - VALUE) < 1e-12 for v in contents([thing]).numbers)
+
+
+def test_parameters_are_found_in_their_own_units():
+    kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()).double()
+    kernel.base_kernel.lengthscale = torch.tensor(VALUE, dtype=torch.float64)
+    assert any(abs(v - VALUE) < 1e-9 for v in contents([kernel]).numbers)
+
+
+def test_loops_of_references_end():
+    one = Holder(None)
+    one.value = [one, VALUE]
+    assert contents([one]).numbers == [VALUE]
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        (VALUE, True),
+        (float(np.float32(VALUE)), True),
+        (1.23457, True),
+        (1.2346, True),
+        (1.235, True),
+        (1.23, False),
+        (1.2, False),
+        (1.2345, False),
+        (1.236, False),
+        (VALUE * 1.001, False),
+    ],
+)
+def test_rounded_copies_are_recognised_from_four_digits(given, same):
+    assert (not wanted(given).isdisjoint(keys(VALUE))) == same
+
+
+def test_round_numbers_need_the_same_value_and_name():
+    assert wanted(0.5, "kernel").isdisjoint(keys(0.50012, "kernel"))
+    assert not wanted(0.5, "kernel").isdisjoint(keys(0.5, "kernel"))
+    assert wanted(1.0, "kernel").isdisjoint(keys(1.0, "noise"))
+    assert wanted(0.0) == keys(0.0) == set()
+
+
+def test_digests_recognise_tensors_in_either_precision():
+    weights = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert digest(weights) == digest(weights.float()) == digest(weights.reshape(-1))
+    assert digest(weights) != digest(weights + 1e-3)
+    assert digest(torch.ones(10)) is None
+    assert digest(torch.arange(10)) is None
+
+
+def test_marks_follow_copies_and_pickles_while_a_value_is_kept():
+    kernel = gpytorch.kernels.RBFKernel().double()
+    kernel.lengthscale = torch.tensor(VALUE, dtype=torch.float64)
+    mark(kernel, [Source("kernel", Data(torch.arange(9.0)[:, None]))])
+    for other in (copy.deepcopy(kernel), pickle.loads(pickle.dumps(kernel))):
+        found = contents([other])
+        assert found.marks[0].holds(found)
+        other.lengthscale = torch.tensor(0.7, dtype=torch.float64)
+        found = contents([other])
+        assert not found.marks[0].holds(found)
+    plain = gpytorch.kernels.RBFKernel()
+    assert mark(plain, []) is plain
+    assert contents([plain]).marks == []
+
+
+def test_modules_coincide_by_any_of_their_tensors():
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other[0].weight.add_(1.0)
+    assert coincide([other], [net])
+    assert not coincide([nn.Linear(8, 8)], [net])

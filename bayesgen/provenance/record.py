@@ -100,9 +100,16 @@ class _Record:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fits: deque[_Learning] = deque()
-        self._size = self._indexed = 0
+        self._size = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Empty the index, which the next search makes again."""
+        self._indexed = 0
         self._by_key: dict[str, list[tuple[int, _Learning, int]]] = {}
+        self._by_order: dict[tuple[str, float], list[tuple[_Learning, int]]] = {}
         self._by_digest: dict[bytes, list[_Learning]] = {}
+        self._of_features: list[_Learning] = []
 
     def add(self, learning: _Learning) -> None:
         """Record what a fit has learnt."""
@@ -116,9 +123,7 @@ class _Record:
             self._size = sum(old.size for old in self._fits)
             while self._size > 0.75 * _HELD or len(self._fits) > 0.75 * _FITS:
                 self._size -= self._fits.popleft().size
-            self._indexed = 0
-            self._by_key.clear()
-            self._by_digest.clear()
+            self._forget()
 
     def find(self, found: Contents, data: Data | None, before: int, name: str) -> Iterator[Source]:
         """Sources of numbers and tensors that were learnt on some of the data before a time."""
@@ -146,17 +151,20 @@ class _Record:
 
     def order(self, value: int, data: Data, before: int, kind: str) -> Iterator[Source]:
         """Sources of an order of a basis that was learnt on some of the data before a time."""
-        for learning in list(self._fits):
-            if learning.serial >= before or f"{ORDER}{kind}" not in learning.values:
-                continue
-            for name, g, number in learning.numbers():
-                if name == f"{ORDER}{kind}" and number == value and data.shared(learning.of(g)):
-                    yield Source("order", learning.of(g), learning.how)
-                    return
+        with self._lock:
+            self._index()
+            hits = list(self._by_order.get((f"{ORDER}{kind}", value), ()))
+        for learning, g in hits:
+            if learning.serial < before and data.shared(learning.of(g)):
+                yield Source("order", learning.of(g), learning.how)
+                return
 
     def features(self, data: Data, before: int) -> Iterator[Source]:
         """Sources of rows of inputs that are learnt features of the observations themselves."""
-        for learning in list(self._fits):
+        with self._lock:
+            self._index()
+            hits = list(self._of_features)
+        for learning in hits:
             of = learning.features
             if of is not None and learning.serial < before and data.shared(of):
                 yield Source("features", learning.data[0], learning.how)
@@ -167,12 +175,16 @@ class _Record:
             return
         for learning in list(self._fits)[self._indexed :]:
             for name, g, number in learning.numbers():
-                if not name.startswith(ORDER):
+                if name.startswith(ORDER):
+                    self._by_order.setdefault((name, number), []).append((learning, g))
+                else:
                     for key in keys(number, name):
                         entry = (learning.serial, learning, g)
                         self._by_key.setdefault(key, []).append(entry)
             for digest in learning.digests:
                 self._by_digest.setdefault(digest, []).append(learning)
+            if learning.features is not None:
+                self._of_features.append(learning)
         self._indexed = len(self._fits)
 
 

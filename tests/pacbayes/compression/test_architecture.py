@@ -122,7 +122,11 @@ def used():
             TypeError,
             "parameters of one dtype",
         ),
-        (lambda: plain()[0].requires_grad_(False), ValueError, "no frozen parameters, got 'weight'"),
+        (
+            lambda: plain()[0].requires_grad_(False),
+            ValueError,
+            "no frozen parameters, got 'weight'",
+        ),
         (lambda: nn.ReLU(), ValueError, "net must have parameters"),
         (
             lambda: Forward(lambda net, x: net.linear(nn.functional.dropout(x, 0.5, True))),
@@ -135,8 +139,16 @@ def used():
             "treat each row by itself",
         ),
         (lambda: Forward(count, k=torch.zeros(())), ValueError, "keep its buffers"),
-        (lambda: Forward(lambda net, x: (net.linear(x), x)), ValueError, "a tensor of class scores"),
-        (lambda: Forward(lambda net, x: net.linear(x)[0]), ValueError, r"of shape \(2,\) for 1 row"),
+        (
+            lambda: Forward(lambda net, x: (net.linear(x), x)),
+            ValueError,
+            "a tensor of class scores",
+        ),
+        (
+            lambda: Forward(lambda net, x: net.linear(x)[0]),
+            ValueError,
+            r"of shape \(2,\) for 1 row",
+        ),
         (lambda: Forward(lambda net, x: net.linear(x)[:, :1]), ValueError, "with C ≥ 2"),
         (lambda: Forward(lambda net, x: net.linear(x) / 0), ValueError, "finite class scores"),
         (lambda: nn.Linear(63, 2), ValueError, r"must take inputs of shape \(1, 64\)"),
@@ -199,7 +211,12 @@ def test_ties_and_buffers_belong_to_the_architecture():
 
 def test_the_generator_is_as_before_after_an_exception():
     before = torch.get_rng_state()
-    with pytest.raises(RuntimeError), architecture.random_state():
-        torch.randn(3)
-        raise RuntimeError
+
+    def draw():
+        with architecture.random_state():
+            torch.randn(3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        draw()
     assert torch.equal(torch.get_rng_state(), before)

@@ -264,7 +264,9 @@ def main() -> None:
         f"Samples of {N}. A certificate may fail for 5 % of them; one whose prior was chosen by "
         f"the data without payment fails far more often. The hostile user has {OBSERVED} "
         "observations with random labels and keeps the smallest bound that is granted of each "
-        "kind; the requests granted are those with stated values, or with their payment.",
+        "kind; the requests granted are those with stated values, or with their payment, and a few "
+        "where the search returned the stated start, or a learnt value was passed on with three "
+        "digits.",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesgen import provenance
 from bayesgen.covariance.gram import Gram
 from bayesgen.features.bases import Features
 from bayesgen.features.priors import Prior
@@ -54,6 +55,22 @@ class FeatureGram(Gram):
         """The objects that the basis and the prior variances consist of, for the provenance."""
         of = self.features
         return {"features": [of.function, of.map, of.basis], "prior": [self.prior.profile]}
+
+    def has_range_of_inputs(self) -> bool:
+        """Whether some column's stated range or period is that of these inputs, and not round.
+
+        A basis that took them itself says so in `features.data_dependent`.
+        """
+        known = self.features.map
+        if known is None:
+            return False
+        low, high = self.x.amin(0), self.x.amax(0)
+        ends = (known.centre - known.half_width, known.centre + known.half_width)
+        same = _close(ends[0], low) & _close(ends[1], high)
+        for factor in (1, 2):  # a period is a map of centre 0
+            same |= (known.centre == 0) & _close(known.half_width, factor * (high - low))
+        taken = torch.stack([*ends, known.half_width])[:, same]
+        return not all(provenance.is_round(float(value)) for value in taken.reshape(-1))
 
     @property
     def kind(self) -> str:
@@ -118,3 +135,7 @@ class FeatureGram(Gram):
         )[1]
         factor = jacobian if of_log else jacobian * self.log_variance(theta).exp()
         return (gradient * factor).sum(-1, keepdim=True)
+
+
+def _close(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs() <= 1e-6 * torch.maximum(a.abs(), b.abs())

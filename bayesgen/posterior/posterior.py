@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
-from bayesgen.provenance import Choice, Data, Learnt, Provenance, Source
+from bayesgen.posterior.traced import Traced
 from bayesgen.spectrum.spectrum import Spectrum
 
 A = ParamSpec("A")
@@ -105,7 +105,7 @@ def _accept_tasks(cls: type[Any]) -> None:
     deprecation.old_task_argument(cls)
 
 
-class Posterior(ABC):
+class Posterior(Traced, ABC):
     """A model conditioned on data, for one task or a batch of B.
 
     Attributes:
@@ -121,11 +121,6 @@ class Posterior(ABC):
     observed: Observed
     learnt: frozenset[str] = frozenset()
     data_dependent: str = ""
-    # Choices that were paid for, the time at which the other values were stated, and hashes.
-    _choices: tuple[Source, ...] = ()
-    _since: int = 0
-    _data: Data | None = None
-    _provenance: tuple[Any, Provenance] | None = None
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -136,108 +131,6 @@ class Posterior(ABC):
         """The deprecated name of `data_dependent`."""
         deprecation.warn_renamed("posterior.looked", "posterior.data_dependent")
         return self.data_dependent
-
-    # ------------------------------------------------------------------ provenance
-
-    @property
-    def provenance(self) -> Provenance:
-        """What of the model was stated, and what was learnt on some of the same observations.
-
-        It is a property of the values: a learnt number that was passed on as a constant, a tensor,
-        a kernel, a copy or a file is recognised. See `bayesgen.provenance`.
-        """
-        key = (self.learnt, self._choices, self._since)
-        if self._provenance is None or self._provenance[0] != key:
-            self._provenance = key, self._find_provenance()
-        return self._provenance[1]
-
-    def _find_provenance(self) -> Provenance:
-        data = self._observations()
-        own = [Source(name, data) for name in sorted(self.learnt)]
-        paid = [s for s in self._choices if data is None or s.data is None or data.shared(s.data)]
-        known = self.learnt | {s.what for s in paid}
-        given = {name: of for name, of in self._given().items() if name not in known}
-        found = [*provenance.sources(given, data, self._since), *self._beside()]
-        found = [s for s in found if s.what not in known]
-        return Provenance(data, tuple(dict.fromkeys([*own, *paid, *found])))
-
-    def _observations(self) -> Data | None:
-        """The observations of the fit, or None where its inputs are not kept."""
-        if self._data is None:
-            x = self._inputs()
-            if x is not None:
-                y = self.observed.y
-                self._data = Data(x, y[0] if len(y) == 1 else y.movedim(1, 0))
-        return self._data
-
-    def _inputs(self) -> Tensor | None:
-        """Inputs of the fit, (n, ...), or None where they are not kept."""
-        return None
-
-    def _given(self) -> Mapping[str, Sequence[Any]]:
-        """The numbers, tensors, modules and functions that each part of the prior consists of."""
-        return {}
-
-    def _beside(self) -> tuple[Source, ...]:
-        """Sources of parts that are not among `_given`: the inputs themselves."""
-        data = self._observations()
-        return () if data is None else provenance.feature_sources(data, self._since)
-
-    def _orders(self, orders: Sequence[int]) -> tuple[Source, ...]:
-        """Sources of the orders of a basis, where they were not learnt by this fit."""
-        data = self._observations()
-        if data is None or "order" in self.learnt:
-            return ()
-        each = [provenance.order_sources(k, self._kind(), data, self._since) for k in orders]
-        return tuple(source for found in each for source in found)
-
-    def _kind(self) -> str:
-        """Name of the kind of basis of a linear model."""
-        return ""
-
-    def _as_sources(self) -> list[Source]:
-        """Where a function of this posterior comes from."""
-        data = self._observations()
-        return [Source("function", data, f"the fit of {type(self).__name__}")]
-
-    def _learn(self, values: Mapping[str, Learnt], on: Data | None = None, **more: Any) -> None:
-        """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""
-        data = self._observations() if on is None else on
-        if values and data is not None:
-            provenance.learnt(values, data, **more)
-        self._since = provenance.now()
-
-    def pay(self, names: Iterable[str], choice: Choice) -> None:
-        """Record that parts of the model were chosen by these data, at a price in the bound."""
-        names, data = set(names), self._observations()
-        kept = tuple(s for s in self._choices if s.what not in names)
-        self._choices = (*kept, *(Source(n, data, choice=choice) for n in sorted(names)))
-        self.learnt -= names
-
-    def chose(self, setting: Iterable[Any], how: str) -> None:
-        """Record numbers that a search over models of these data has chosen.
-
-        Args:
-            setting: the numbers; anything else is left out.
-            how: name of the search.
-        """
-        found = [v for v in setting if isinstance(v, int | float) and not isinstance(v, bool)]
-        whole = [v for v in found if isinstance(v, int) and self._kind()]
-        real = [v for v in found if not (isinstance(v, int) and self._kind())]
-        values: dict[str, Learnt] = {
-            name: (torch.tensor(real, dtype=torch.float64), None) for name in self._given() if real
-        }
-        if whole:
-            orders = torch.tensor(whole, dtype=torch.float64)
-            values[f"{provenance.ORDER}{self._kind()}"] = orders, None
-        self._learn(values, how=how)
-
-    def _part(self, other: Any) -> Any:
-        """Set the provenance of another posterior of the same observations and values."""
-        other.learnt, other._choices, other._since = self.learnt, self._choices, self._since
-        return other
-
-    # ------------------------------------------------------------------ inside
 
     def _observe(self, observed: Observed, found: Evidence | EvidenceParts) -> None:
         """Store the targets, and the evidence of batch shape (B,) with the targets' fingerprint."""
@@ -323,7 +216,6 @@ class ExactPosterior(Posterior):
     """A posterior under Gaussian noise, whose evidence obeys the chain rule exactly."""
 
     _gram: Gram
-    _spectrum_known: bool = False
     # The posterior of one task at other hyperparameters; the arguments depend on the model.
     at: Callable[..., ExactPosterior]
 
@@ -413,37 +305,6 @@ class ExactPosterior(Posterior):
     @abstractmethod
     def prior_mean(self) -> Tensor:
         """Prior mean of the latent functions at the training inputs, (n, C)."""
-
-    def _moved(self, other: ExactPosterior, **given: Any) -> Any:
-        """Set the provenance of another posterior of the same data, at given hyperparameters.
-
-        A given value that coincides with one that was learnt on these data counts as learnt.
-        """
-        names = {name for name, value in given.items() if value is not None}
-        self._part(other)
-        if not names:
-            return other
-        now, data = self._given(), self._observations()
-        moved = {name: of for name, of in other._given().items() if name in names}
-        same = {name for name, of in moved.items() if provenance.coincide(of, now[name])}
-        found = {s.what for s in provenance.sources(moved, data, provenance.now())}
-        other.learnt = self.learnt - (names - same) | found
-        other._choices = tuple(s for s in self._choices if s.what not in names - same)
-        return other
-
-    def tuned(self, names: frozenset[str]) -> Any:
-        """Record that hyperparameters were tuned to a bound on these data, and return itself."""
-        self.learnt |= names
-        now = self._given()
-        self._learn({name: (now[name][0], None) for name in names}, how="tuning to a bound")
-        return self
-
-    def _known(self, spectrum: Spectrum) -> Spectrum:
-        """The spectrum of a task, recorded where its covariance was learnt."""
-        if not self._spectrum_known and self.provenance.unpaid - {"scale", "noise", "mean"}:
-            self._spectrum_known = True
-            self._learn({"kernel": (spectrum.largest_nodes(), None)})
-        return spectrum
 
     @abstractmethod
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:

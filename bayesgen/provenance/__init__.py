@@ -17,7 +17,7 @@ precision and whatever the coding of classes (signs, one-hot rows or numbers), o
 of their inputs: a prior that depends on the inputs of the sample depends on the sample.
 """
 
-from bayesgen.provenance.contents import ENTRIES, coincide, digests_of, mark
+from bayesgen.provenance.contents import ENTRIES, coincide, digests_of, is_round, mark
 from bayesgen.provenance.data import Data, shared_rows
 from bayesgen.provenance.record import (
     ORDER,
@@ -43,6 +43,7 @@ __all__ = [
     "coincide",
     "digests_of",
     "feature_sources",
+    "is_round",
     "learnt",
     "mark",
     "now",

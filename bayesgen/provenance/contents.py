@@ -12,7 +12,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,15 @@ _DEPTH, _OBJECTS = 8, 5000
 _MARK = "_bayesgen_learnt"
 
 M = TypeVar("M", bound=nn.Module)
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """An object whose functions were fitted to data, such as a posterior."""
+
+    def learnt_from(self) -> list[Source]:
+        """Where its functions come from."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def keys(number: float, name: str = "") -> set[str]:
         return set()
     near = (number, number * (1 + _SAME), number * (1 - _SAME))
     found = {f"{name}={v:.6e}" for v in near}
-    if _digits(number) >= _DIGITS:
+    if not is_round(number):
         found |= {f"={v:.6e}" for v in near}
         found |= {f"{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
     return found
@@ -146,6 +155,11 @@ def wanted(number: float, name: str = "") -> set[str]:
     if digits >= _DIGITS:
         found |= {f"={number:.6e}", f"{number:.{digits - 1}e}"}
     return found
+
+
+def is_round(number: float) -> bool:
+    """Whether a number has so few digits that it is taken to be stated."""
+    return _digits(number) < _DIGITS
 
 
 def _digits(number: float) -> int:
@@ -168,8 +182,8 @@ def _search(thing: Any, found: Contents, seen: set[int], depth: int) -> None:
     elif isinstance(thing, np.ndarray):
         if thing.dtype.kind == "f" and thing.size:
             _tensor(torch.from_numpy(thing.astype(np.float64)), found)
-    elif hasattr(thing, "_as_sources"):
-        found.sources += thing._as_sources()
+    elif isinstance(thing, Fitted):
+        found.sources += thing.learnt_from()
     else:
         for part in _parts(thing, found):
             _search(part, found, seen, depth + 1)

@@ -21,6 +21,7 @@ from torch import Tensor
 from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
 from bayesgen.models import Posterior
+from bayesgen.posterior.traced import chose
 
 # Largest number of combinations of discrete values in one optimisation of the acquisition function.
 _COMBINATIONS = 64
@@ -168,7 +169,7 @@ def optimise(
         raise ValueError(f"no trial of {len(rows)} succeeded; the last said: {rows[-1]['error']}")
     best = max(good, key=lambda row: row["value"])
     if last is not None:
-        last.chose(best["setting"].values(), "bayesgen.select.optimise")
+        chose(last, best["setting"].values(), "bayesgen.select.optimise")
     frame = pd.DataFrame([{**r["setting"], **_rest(r)} for r in rows])
     return Optimum(best["setting"], best["value"], frame)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from bayesgen._internal.progress import Progress
 from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
+from bayesgen.posterior.traced import pay
 from bayesgen.provenance import Choice
 from bayesgen.select.compare import compare
 
@@ -187,7 +188,7 @@ def select(table: Table, progress: Progress | None = None) -> Selection:
         posteriors[name] = model.fit(table.x, table.y)
     choice = Choice(f"the choice among {len(models)} candidates", math.log(len(models)))
     for posterior in posteriors.values():
-        posterior.pay({"model"}, choice)
+        pay(posterior, {"model"}, choice)
     return Selection(table, posteriors, compare(posteriors))
 
 

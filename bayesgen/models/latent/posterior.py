@@ -370,7 +370,9 @@ class LaplaceLinearPosterior(LaplacePosterior):
         return self._linear()[0][0].kind
 
     def _beside(self) -> tuple[Source, ...]:
-        return (*super()._beside(), *self._orders([int(g.order) for g, _ in self._linear()]))
+        grams = [gram for gram, _ in self._linear()]
+        taken = self._range(grams[0].has_range_of_inputs())
+        return (*super()._beside(), *taken, *self._orders([int(g.order) for g in grams]))
 
     @property
     def data_dependent(self) -> str:  # type: ignore[override]

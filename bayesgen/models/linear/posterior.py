@@ -129,7 +129,8 @@ class LinearPosterior(Certified, ExactPosterior):
         return values
 
     def _beside(self) -> tuple[Source, ...]:
-        return (*super()._beside(), *self._orders(self._found.order.tolist()))
+        taken = self._range(self._gram.has_range_of_inputs())
+        return (*super()._beside(), *taken, *self._orders(self._found.order.tolist()))
 
     def _kind(self) -> str:
         return self._gram.kind

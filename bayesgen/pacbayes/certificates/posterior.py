@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,8 @@ from bayesgen.pacbayes.certificates.losses import Loss
 from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior, Posterior
-from bayesgen.provenance import Choice, now, sources
+from bayesgen.posterior.traced import pay, tuned as tuned_to_bound
+from bayesgen.provenance import Choice, is_round, now, sources
 
 # The learnt hyperparameter that each name in a grid stands for.
 _GRIDS = {
@@ -99,7 +99,7 @@ def certify_posterior(
     )
     best = refine(problem, coarse(problem))
     names = TUNED if free_scale else TUNED - {"scale"}
-    moved = posterior.at(scale=best.scale, noise=best.noise).tuned(names)
+    moved = tuned_to_bound(posterior.at(scale=best.scale, noise=best.noise), names)
     return tuned_certificate(problem, best, asked, moved)
 
 
@@ -243,7 +243,7 @@ def _rounded(posterior: ExactPosterior, grid: Grid, kind: Loss) -> ExactPosterio
         )
     moved = posterior.at(**moves)
     choice = Choice(f"{' and '.join(words)}, stated beforehand", nats)
-    moved.pay({_GRIDS[name] for name in grid}, choice)
+    pay(moved, {_GRIDS[name] for name in grid}, choice)
     still = _owed(moved, kind)
     if still:
         raise ValueError(_refusal(moved, still, kind))
@@ -252,8 +252,8 @@ def _rounded(posterior: ExactPosterior, grid: Grid, kind: Loss) -> ExactPosterio
 
 def _check_stated(posterior: ExactPosterior, name: str, value: float) -> None:
     """Check that a point of a grid is not the learnt value itself, unless it is a round number."""
-    data, digits = posterior.provenance.data, f"{value:.3g}"
-    if name == "order" or data is None or math.isclose(value, float(digits), rel_tol=1e-9):
+    data = posterior.provenance.data
+    if name == "order" or data is None or is_round(value):
         return
     if sources({name: [value]}, data, now()):
         raise ValueError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bayesgen.posterior.posterior import ExactPosterior
+from bayesgen.provenance import Data, Source
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Updated:
     first: ExactPosterior
     x: Tensor
     weights: Tensor
+
+    def learnt_from(self) -> list[Source]:
+        """Where its mean comes from: the data of both parts."""
+        return [*self.first.learnt_from(), Source("function", Data(self.x), "certify(split=)")]
 
     def mean(self, x_new: Tensor) -> Tensor:
         """Posterior mean at new points, (m', C)."""
@@ -40,6 +45,10 @@ class FittedPredictor:
 
     prior: ExactPosterior
     weights: Tensor
+
+    def learnt_from(self) -> list[Source]:
+        """Where its mean comes from: the data of the posterior."""
+        return self.prior.learnt_from()
 
     def mean(self, x_new: Tensor) -> Tensor:
         """Mean of Q at new points, (m, C), up to a function that all outputs share."""

@@ -28,6 +28,7 @@ from bayesgen.pacbayes.certificates.predictors import FittedPredictor, Updated
 from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior
+from bayesgen.posterior.traced import pay, tuned as tuned_to_bound
 from bayesgen.provenance import Choice, Data, Provenance, feature_sources, now, sources
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -265,7 +266,7 @@ def _predictor(
     made = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
     if isinstance(made, ExactPosterior):
         for number, payment in enumerate(asked.payments):
-            made.pay({f"model {number + 1}"}, Choice(payment.reason, payment.nats))
+            pay(made, {f"model {number + 1}"}, Choice(payment.reason, payment.nats))
     return made
 
 
@@ -341,8 +342,7 @@ def _updated(
 def _at(
     posterior: ExactPosterior, b: int, names: frozenset[str], scale: float, noise: float
 ) -> ExactPosterior:
-    moved: ExactPosterior = posterior.at(task=b, scale=scale, noise=noise).tuned(names)
-    return moved
+    return tuned_to_bound(posterior.at(task=b, scale=scale, noise=noise), names)
 
 
 def _require_stated(name: str, found: Provenance, free: Collection[str] = TUNED) -> None:

@@ -147,6 +147,20 @@ ROUTES = {
 }
 
 
+ROUTES |= {
+    "basis: range": lambda m: polynomial(
+        3, 1.0, kind="legendre", input_range=(X.amin(0), X.amax(0))
+    ),
+    "basis: period": lambda m: bg.Fourier(
+        2, 1.0, 0.3, period=2 * (X.amax(0) - X.amin(0)), hyperparameters=FIXED
+    ).fit(X, Y),
+    "basis: range, labels": lambda m: bg.Polynomial(
+        2, 1.0, kind="legendre", input_range=(X.amin(0), X.amax(0)), likelihood="bernoulli",
+        hyperparameters=FIXED,
+    ).fit(X, LABELS),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_learnt_values_have_no_unpaid_certificate(made, route):
     posterior = ROUTES[route](made)
@@ -168,6 +182,17 @@ def test_a_kernel_from_a_file_is_recognised_by_another_process(made, monkeypatch
     with pytest.raises(ValueError, match=r"kernel was learnt from 40 observations"):
         gp(pickle.loads(kept)).certificate()
     assert gp(pickle.loads(kept), X2, Y2).certificate().n == 40
+
+
+def test_a_certified_mean_is_no_prior_mean_for_the_rows_that_it_was_fitted_to():
+    model = bg.GaussianProcess(gpytorch.kernels.RBFKernel())
+    first = pacbayes.certify(model, X, Y, split=0.5).posterior
+    free = pacbayes.certify(bg.GaussianProcess(kernel(1.0)), X, Y, mean="free").posterior
+    rows = (X[:, None] == first.x).all(-1).any(1)
+    for mean, keep in ((first.mean, rows), (first.mean, ~rows), (free.mean, rows)):
+        with pytest.raises(ValueError, match="mean was learnt"):
+            gp(kernel(1.0), X[keep], Y[keep], mean=mean).certificate()
+    assert gp(kernel(1.0), X2, Y2, mean=first.mean).certificate().n == 40
 
 
 @pytest.mark.parametrize("split", [None, 0.5])

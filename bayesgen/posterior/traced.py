@@ -8,19 +8,25 @@ for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from bayesgen import provenance
 from bayesgen.provenance import Choice, Data, Learnt, Provenance, Source
-
-if TYPE_CHECKING:
-    from bayesgen.posterior.posterior import Observed
-    from bayesgen.spectrum.spectrum import Spectrum
+from bayesgen.spectrum.spectrum import Spectrum
 
 T = TypeVar("T", bound="Traced")
+
+
+class Targets(Protocol):
+    """The targets of a fit."""
+
+    @property
+    def y(self) -> Tensor:
+        """Targets, (B, n, ...)."""
+        ...
 
 
 class Traced:
@@ -30,7 +36,7 @@ class Traced:
         learnt: names of the hyperparameters that were learnt by this fit.
     """
 
-    observed: Observed
+    observed: Targets
     learnt: frozenset[str] = frozenset()
     # Choices that were paid for, the time at which the other values were stated, and hashes.
     _choices: tuple[Source, ...] = ()

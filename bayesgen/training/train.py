@@ -261,8 +261,8 @@ class _Run:
             bad = first_gradient_not_finite(self.net)
             if bad is not None:
                 raise _diverged(f"the gradient of {bad!r} is not finite", epoch, step)
-            for group in self.groups:
-                fill_gradients(group)  # the prior acts on unused parameters too
+            for weights in self.groups:
+                fill_gradients(weights)  # the prior acts on unused parameters too
             self.optimiser.step()
             loss_sum, seen = loss_sum + value * len(index), seen + len(index)
             if self.likelihood.labels:

@@ -16,7 +16,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.networks.copies import OwnParameters, own_parameters, plain
-from bayesgen.networks.gradients import Passes, fill_gradients
+from bayesgen.networks.gradients import Passes, fill_gradients, parameters
 
 
 class Prior(NamedTuple):
@@ -61,7 +61,7 @@ class NegativeLogPosterior:
     ) -> None:
         self.run, self.x, self.y, self.likelihood = run, x, y.double(), likelihood
         self.prior, self.batch, self.calls = prior, batch, 0
-        self.weights = [p for each in own_parameters(run.net) for p in each.parameters.values()]
+        self.weights = parameters(run.net)
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient at weights (P,), which are also written to the network."""
@@ -69,9 +69,9 @@ class NegativeLogPosterior:
         self.write(point)
         value, total = 0.0, np.zeros_like(point)
         for x, y in zip(self.x.split(self.batch), self.y.split(self.batch), strict=True):
-            loss = self._loss(x, y)
+            loss = self.loss(x, y)
             if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             fill_gradients(self.weights)
             total += gather([p.grad for p in self.weights])
             for p in self.weights:
@@ -81,7 +81,8 @@ class NegativeLogPosterior:
         value += 0.5 * float(self.prior.alpha @ moved**2)
         return value, total + self.prior.alpha * moved
 
-    def _loss(self, x: Any, y: Tensor) -> Tensor:
+    def loss(self, x: Any, y: Tensor) -> Tensor:
+        """Negative log likelihood of a batch at the network's weights, (), with its graph."""
         return -self.likelihood.log_density(y, self.run(x).double()).sum()
 
     def write(self, point: np.ndarray) -> None:
@@ -220,7 +221,9 @@ def _on_the_way(
 ) -> np.ndarray:
     """Point on the line from start to end where the objective has just passed below a value."""
     step, near = end - start, 1e-4
-    share = scipy.optimize.brentq(
-        lambda share: objective(start + share * step)[0] - value, 0.0, 1.0, xtol=near / 2
+    share = float(
+        scipy.optimize.brentq(
+            lambda share: objective(start + share * step)[0] - value, 0.0, 1.0, xtol=near / 2
+        )
     )
     return start + min(share + near, 1.0) * step

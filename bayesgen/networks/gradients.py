@@ -20,6 +20,14 @@ _NO_GRADIENTS = "None of the inputs have requires_grad=True"
 
 
 @contextmanager
+def without_gradients() -> Iterator[None]:
+    """Context of passes without a graph, in which reentrant checkpoints do not warn about it."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", message=_NO_GRADIENTS)
+        yield
+
+
+@contextmanager
 def differentiating() -> Iterator[None]:
     """Context in which graphs are recorded, whatever the caller's context is."""
     with torch.inference_mode(False), torch.enable_grad():
@@ -93,7 +101,8 @@ class Passes:
     def __init__(self, net: nn.Module, x: Any, kind: str = "outputs") -> None:
         self.net, self.kind = net, kind
         self._through = False
-        self.first = first_outputs(net, x)
+        with without_gradients():
+            self.first = first_outputs(net, x)
         if self._misses_gradients(x[:2]):
             self._through = True
             if self._misses_gradients(x[:2]):
@@ -108,6 +117,11 @@ class Passes:
         if self._through and torch.is_grad_enabled():
             rows = _tracked(rows)
         return scores(call(self.net, rows), len(rows))
+
+    def values(self, rows: Any) -> Tensor:
+        """Outputs for a batch of inputs, (n, C), without a graph."""
+        with without_gradients():
+            return self(rows)
 
     def _misses_gradients(self, rows: Any) -> bool:
         """Whether a reentrant checkpoint stops gradients, by a pass with a graph."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from bayesgen._internal import checks
 
@@ -97,6 +98,11 @@ def read(name: str, value: Any, net: nn.Module) -> Any:
     if isinstance(value, Inputs):
         return value
     keyword = isinstance(value, Mapping)
+    if isinstance(value, DataLoader | Dataset):
+        raise TypeError(
+            f"{name} must hold arrays of inputs (n, …), got a {type(value).__name__}; join its "
+            "batches first, e.g. x, y = (torch.cat(part) for part in zip(*loader))"
+        )
     several = isinstance(value, tuple) and any(hasattr(part, "shape") for part in value)
     if not keyword and not several:
         x = _array(name, value)

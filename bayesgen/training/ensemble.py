@@ -23,6 +23,7 @@ from bayesgen.networks.state import Kept
 from bayesgen.training.inputs import read
 from bayesgen.training.settings import Settings
 from bayesgen.training.smallest_batch import smallest_batch
+from bayesgen.verify import compare
 
 
 @differentiating()
@@ -187,15 +188,21 @@ class _Together:
         return found
 
     def try_on(self, x: Any, y: Tensor) -> None:
-        """Check that two rows pass through all networks at once.
+        """Check on two rows that all networks can be run at once, with the right gradients.
 
         Raises:
-            ValueError: an operation of the network cannot be run so.
+            ValueError: an operation of the networks cannot be run so, or gives other values.
         """
         kept = {name: value.clone() for name, value in self.buffers.items()}
+        rows, labels = x[:2], y[:, :2]
         try:
-            with undisturbed(self.members[0]), torch.no_grad():
-                self(x[:2], y[:, :2])
+            with undisturbed(self.members[0]):
+                self._backward(self(rows, labels))  # in training mode, which changes the buffers
+                self.buffers = {name: value.clone() for name, value in kept.items()}
+                for net in self.members:
+                    net.eval()
+                together = self._backward(self(rows, labels))
+                alone = self._alone(rows, labels)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as err:
@@ -206,6 +213,30 @@ class _Together:
             ) from err
         finally:
             self.buffers = kept
+            for net in self.members:
+                net.train()
+        check = compare("losses and gradients of networks run together", together[0], alone)
+        if not check.passed:
+            raise ValueError(
+                "nets must give the same losses and gradients together, by torch.func.vmap, as "
+                f"alone, but they differ by {check.difference:.2g} of the largest value; train "
+                "them one by one with bayesgen.train"
+            )
+
+    def _backward(self, losses: Tensor) -> Tensor:
+        """The losses and their gradients in the trained parameters, (B, 1 + P)."""
+        parts = torch.autograd.grad(losses.sum(), self.weights, materialize_grads=True)
+        flat = [part.flatten(1) for part in parts]
+        return torch.cat([losses.detach()[:, None], *flat], 1)
+
+    def _alone(self, rows: Any, labels: Tensor) -> Tensor:
+        """The same for the first network, (1 + P,), without stacked parameters."""
+        net = self.members[0]
+        own = [p for p in net.parameters() if p.requires_grad]
+        f = scores(call(net, rows), len(rows)).to(labels.dtype)
+        loss = -self.likelihood.log_density(labels[0], f).mean()
+        parts = torch.autograd.grad(loss, own, materialize_grads=True)
+        return torch.cat([loss.detach().reshape(1), *(part.reshape(-1) for part in parts)])
 
     def fill_gradients(self) -> None:
         """Set the gradients of parameters that the losses do not depend on to zero."""

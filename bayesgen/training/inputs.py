@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from bayesgen._internal import checks
 from bayesgen.likelihoods import Gaussian
@@ -73,9 +72,7 @@ def admit_some(net: nn.Module, run: Passes, x: Any) -> None:
         ValueError: it is random, or mixes the observations of a batch.
     """
     rows = x[some_rows(len(x), _SOME).to(x.device)]
-    with torch.no_grad():
-        f = run(rows)
-    admit(net, run, rows, f)
+    admit(net, run.values, rows, run.values(rows))
 
 
 def read(net: nn.Module, x: Any, y: Any) -> Any:
@@ -85,14 +82,9 @@ def read(net: nn.Module, x: Any, y: Any) -> Any:
         TypeError: x is a loader; y is missing; values have another type.
         ValueError: values are not finite; x and the network are on different devices.
     """
-    if isinstance(x, DataLoader | Dataset):
-        raise TypeError(
-            f"x must be a tensor of inputs (n, …), got a {type(x).__name__}; join its batches "
-            "first, e.g. x, y = (torch.cat(part) for part in zip(*loader))"
-        )
+    x = inputs.read("x", x, net)
     if y is None:
         raise TypeError("y must hold the targets, got None")
-    x = inputs.read("x", x, net)
     device = next(p.device for p in net.parameters() if p.requires_grad)
     if x.device != device:
         raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")

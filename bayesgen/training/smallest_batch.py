@@ -40,8 +40,8 @@ def _failure_alone(net: nn.Module, run: Passes, x: Any) -> str | None:
     """What happens on one observation in training mode, or None where the outputs are finite."""
     state = Kept(net)
     try:
-        with undisturbed(net.train()), torch.no_grad():
-            f = run(x[:1])
+        with undisturbed(net.train()):
+            f = run.values(x[:1])
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as err:

@@ -77,14 +77,17 @@ def bound(net: nn.Module, limit: float) -> None:
         )
 
 
-def unbound(net: nn.Module) -> None:
-    """Replace the weights of layers with a bound by their values, in place."""
+def with_plain_weights(net: nn.Module) -> None:
+    """Replace every weight that has a parametrisation by its value, in place.
+
+    The function of the network in evaluation mode is the same. Modules with a parametrisation
+    cannot be pickled.
+    """
     for module in net.modules():
-        if not parametrize.is_parametrized(module, "weight"):
-            continue
-        if not isinstance(module.parametrizations["weight"][-1], Bounded):  # type: ignore[index]
+        if not parametrize.is_parametrized(module):
             continue
         # torch deletes a property of the module's class, which a copy shares.
         kind = type(module)
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
-        parametrize.remove_parametrizations(module, "weight")
+        for name in list(module.parametrizations):  # type: ignore[arg-type]
+            parametrize.remove_parametrizations(module, name)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen.models.deep.bounded import bound, unbound
+from bayesgen.models.deep.bounded import bound, with_plain_weights
 from bayesgen.networks.gradients import Passes, parameters, trainable_copy
 from bayesgen.networks.inputs import joined
 
@@ -46,8 +46,7 @@ class DeepFeatures:
         Raises:
             ValueError: the network's outputs do not have shape (n, D).
         """
-        with torch.no_grad():
-            return joined([self.run(rows).double() for rows in x.split(self.batch)])
+        return joined([self.run.values(rows).double() for rows in x.split(self.batch)])
 
     def pull(self, x: Any, gradient: Tensor) -> None:
         """Add the vjp ⟨gradient, ∂φ/∂w⟩ to the gradients of the parameters, by another pass."""
@@ -58,7 +57,7 @@ class DeepFeatures:
                 phi.backward(weights.to(phi))
 
     def frozen(self) -> nn.Module:
-        """A copy of the network with plain weights, without the bound's parametrisation."""
+        """A copy of the network with plain weights, without parametrisations."""
         net = copy.deepcopy(self.net)
-        unbound(net)
+        with_plain_weights(net)
         return net

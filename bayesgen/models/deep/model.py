@@ -185,8 +185,7 @@ class DeepKernel:
     ) -> DeepKernelPosterior:
         features = DeepFeatures(net, self.batch, x, self.lipschitz)
         rows = x[some_rows(len(x), _SOME).to(x.device)]
-        with torch.no_grad():
-            admit(features.net, features.run, rows, features.run(rows))
+        admit(features.net, features.run.values, rows, features.run.values(rows))
         phi = checks.real("net(x)", features(x))
         y = checks.owned(checks.as_tensor("y", y)).to(phi)
         y = checks.targets("y", y, len(x), like=phi)

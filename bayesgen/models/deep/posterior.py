@@ -14,6 +14,7 @@ from bayesgen.evidence import Evidence
 from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.reporting import Reporting
 from bayesgen.networks.admission import first_outputs, scores, undisturbed
+from bayesgen.networks.gradients import without_gradients
 from bayesgen.networks.inputs import call, read, tensors
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class DeepKernelPosterior(Reporting):
                 f"x_new must have the dtype of x, {wanted[0]}, got {given[0]}; convert it, e.g. "
                 f"x_new.to({wanted[0]})"
             )
-        with torch.no_grad(), undisturbed(self.net):
+        with without_gradients(), undisturbed(self.net):
             first_outputs(self.net, x_new)
             pieces = [scores(call(self.net, r), len(r)) for r in x_new.split(self._batch)]
             return checks.real("net(x_new)", torch.cat(pieces).double())

@@ -175,8 +175,8 @@ def weight_prior(net: nn.Module, alpha: Sequence[float], prior_mean: nn.Module |
     named = {}
     if prior_mean is not None:
         named = checks.twin("prior_mean", plain(prior_mean, "prior_mean"), net)
-        for name, value in named.items():
-            checks.real(f"the parameter {name!r} of prior_mean", value)
+        for name, mean in named.items():
+            checks.real(f"the parameter {name!r} of prior_mean", mean)
     precision, centre = [], []
     for own, value in zip(own_parameters(net), alpha, strict=True):
         for name, p in own.parameters.items():

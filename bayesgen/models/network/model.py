@@ -71,8 +71,8 @@ class Laplace:
             "last_layer" is the GGN of the last layer; the other weights define features, which the
             complexity does not include, so that `Evidence.complexity_excludes` holds "features".
         hyperparameters: "evidence" (the prior precision, and the noise variance where it is not
-            given, maximise the evidence), "fixed", or some of the names "prior_precision" and
-            "noise".
+            given, maximise the evidence with the mode kept; see `remode`), "fixed", or some of the
+            names "prior_precision" and "noise".
         mode: the point of the approximation. "weights" takes the weights as they are. The others
             replace the network by a linear model and take that model's own mode, so that training
             need not have converged. "linearised" is f* + J(θ − θ*). "tangent" is Jθ, a Gaussian
@@ -275,7 +275,7 @@ class Laplace:
             own = with_noise(own, best.noise.log())
         posterior = NetworkPosterior(
             data.observed(own),
-            _assemble(objective, best, len(data.f), curvature, only is not None),
+            _assemble(objective, best, len(data.f), curvature, only is not None, bool(self.free)),
             NetworkFit(own, data.x, data.f, curvature, best, structure),
             gradient,
             self.free,
@@ -395,7 +395,12 @@ def _many(x: Any) -> int:
 
 
 def _assemble(
-    objective: NetworkEvidence, best: PrecisionSetting, n: int, curvature: Curvature, features: bool
+    objective: NetworkEvidence,
+    best: PrecisionSetting,
+    n: int,
+    curvature: Curvature,
+    features: bool,
+    kept: bool,
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
@@ -407,6 +412,6 @@ def _assemble(
         n,
         freedom,
         error=0.5 * terms.error,
-        method=f"Laplace, {curvature.method}",
+        method=f"Laplace, {curvature.method}" + (", with the mode kept" if kept else ""),
         complexity_excludes=("features",) if features else (),
     )

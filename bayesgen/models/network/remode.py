@@ -38,7 +38,8 @@ _PEAKS = 3
 _DIFFERENCE = 1e-3
 # Difference of the evidence, in nats, that counts as a gain.
 _WORTH = 1e-7
-_SETTINGS = {"steps": 1000, "pairs": 30, "tolerance": 1e-9}
+# Distance from the bound, in log α, within which a precision counts as being at it.
+_EDGE = 0.05
 _BATCH = 250
 
 Fixed = Callable[[nn.Module, Tensor, "Tensor | None"], NetworkPosterior]
@@ -124,7 +125,7 @@ def maximise(
         best = _search(modes, start)
         modes.write(best.theta)
         found = fixed(copied, modes.tensor(best.precision), modes.noise_tensor(best.noise))
-    edge = list(np.abs(best.z - modes.middle) > _REACH - 1e-6) if len(best.z) else []
+    edge = list(np.abs(best.z - modes.middle) > _REACH - _EDGE) if len(best.z) else []
     at_bound = edge if "prior_precision" in start.free else [False] * len(start.precision)
     if "noise" in start.free:
         at_bound += [best.noise_at_bound or (edge[-1] if modes.noise_only else False)]
@@ -180,7 +181,7 @@ class _Modes:
         objective = self._objective(precision, 1.0 if noise is None else noise)
         objective.write(theta)
         try:
-            find_mode(objective, **_SETTINGS)
+            find_mode(objective, steps=1000, pairs=30, tolerance=1e-9)
         except DivergedError:
             if theta is self.given:
                 raise

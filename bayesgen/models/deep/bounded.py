@@ -91,3 +91,4 @@ def with_plain_weights(net: nn.Module) -> None:
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         for name in list(module.parametrizations):  # type: ignore[arg-type]
             parametrize.remove_parametrizations(module, name)
+        module._load_state_dict_pre_hooks.clear()  # a local function of weight_norm

@@ -181,7 +181,7 @@ class _Modes:
         objective = self._objective(precision, 1.0 if noise is None else noise)
         objective.write(theta)
         try:
-            find_mode(objective, steps=1000, pairs=30, tolerance=1e-9)
+            find_mode(objective, steps=1000, pairs=30, tolerance=1e-7)
         except DivergedError:
             if theta is self.given:
                 raise
@@ -332,7 +332,7 @@ def _together(modes: _Modes, first: _Point) -> _Point:
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
-            options={"maxiter": 60, "ftol": 1e-12, "gtol": 1e-5},
+            options={"maxiter": 60, "ftol": 1e-9, "gtol": 1e-4},
         )
         # Where the evidence rises towards a limit, the slope vanishes before the bound is reached.
         moved = _at_bounds(modes, best, bounds)

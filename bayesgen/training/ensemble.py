@@ -177,14 +177,13 @@ class _Together:
 
     def __call__(self, rows: Any, labels: Tensor) -> Tensor:
         """Mean loss of each network on a batch, (B,)."""
+        found: Tensor
         if isinstance(rows, Tensor):
-            found: Tensor = self._run(self.parameters, self.buffers, rows, labels)
-            return found
-        # vmap takes tensors only; the inputs are shared and need no axis of networks.
-        along = vmap(
-            lambda p, b, y: self._loss(p, b, rows, y), in_dims=0, randomness="different"
-        )
-        found = along(self.parameters, self.buffers, labels)
+            found = self._run(self.parameters, self.buffers, rows, labels)
+        else:  # vmap takes tensors only; the inputs are shared and need no axis of networks
+            found = vmap(
+                lambda p, b, y: self._loss(p, b, rows, y), in_dims=0, randomness="different"
+            )(self.parameters, self.buffers, labels)
         return found
 
     def try_on(self, x: Any, y: Tensor) -> None:

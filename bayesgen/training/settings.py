@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
@@ -103,4 +103,3 @@ class Settings:
     def products(self) -> AbstractContextManager[None]:
         """Context of whole steps: TF32 is used only where the settings ask for it."""
         return tf32(self.arithmetic == "tf32")
-

@@ -32,15 +32,20 @@ def test_an_exception_restores_the_last_record(error):
     net = Counting()
     net.layer.eval()
     gradient = net.layer.weight.grad = torch.ones(1, 2)
-    with pytest.raises(error), Kept(net) as kept:
-        assert net.layer.weight.grad is None
-        nn.init.ones_(net.layer.weight)
-        net(torch.zeros(3, 2))
-        kept.record()
-        nn.init.zeros_(net.layer.weight)
-        net(torch.zeros(3, 2)).sum().backward()
-        net.train()
-        raise error
+
+    def interrupted():
+        with Kept(net) as kept:
+            assert net.layer.weight.grad is None
+            nn.init.ones_(net.layer.weight)
+            net(torch.zeros(3, 2))
+            kept.record()
+            nn.init.zeros_(net.layer.weight)
+            net(torch.zeros(3, 2)).sum().backward()
+            net.train()
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert torch.equal(net.layer.weight, torch.ones(1, 2))
     assert (float(net.seen), net.training, net.layer.training) == (3, True, False)
     assert net.layer.weight.grad is gradient

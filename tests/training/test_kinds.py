@@ -309,8 +309,8 @@ def test_augmentation_must_keep_the_observations():
 
 def test_an_old_weight_norm_is_trained_and_its_weight_is_current():
     x, y = kinds.data()
+    old, new = kinds.base(), kinds.FREE["weight norm"]()
     with pytest.warns(FutureWarning, match="weight_norm"):
-        old, new = kinds.base(), kinds.FREE["weight norm"]()
         nn.utils.weight_norm(old[0])
     for call in (trained, climbed):
         for net in (old, new):

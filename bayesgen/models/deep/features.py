@@ -27,9 +27,7 @@ class DeepFeatures:
             (n, D); a layer has weights that cannot be bounded.
     """
 
-    def __init__(
-        self, net: nn.Module, batch: int, x: Any, lipschitz: float | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, batch: int, x: Any, lipschitz: float | None = None) -> None:
         self.net = trainable_copy(net)
         self.batch = batch
         if lipschitz is not None:

@@ -112,8 +112,7 @@ def _newton(H: np.ndarray, slope: np.ndarray) -> np.ndarray:
         values, vectors = np.linalg.eigh(H)
         size = np.abs(values)
         size = size.clip(min=1e-10 * max(float(size.max()), np.finfo(float).tiny))
-        step = -(vectors @ ((vectors.T @ slope) / size))
-        return step
+        return np.asarray(-(vectors @ ((vectors.T @ slope) / size)))
 
 
 def _by_products(objective: NegativeLogPosterior, point: np.ndarray) -> tuple[np.ndarray, float]:
@@ -128,9 +127,7 @@ def _by_products(objective: NegativeLogPosterior, point: np.ndarray) -> tuple[np
         def add(flat: Tensor) -> None:
             nonlocal total
             if flat.requires_grad:
-                parts = torch.autograd.grad(
-                    flat, objective.weights, along, materialize_grads=True
-                )
+                parts = torch.autograd.grad(flat, objective.weights, along, materialize_grads=True)
                 total = total + gather(parts)
 
         _through(objective, add)

@@ -166,7 +166,9 @@ def _ascend(
         bounds=bounds,
         options={"maxiter": 200, "maxfun": 250, "ftol": 1e-12, "gtol": 1e-6},
     )
-    best = _without_pull(evidence, found.x, bounds[:, 1], objective, unpack) if precision else found.x
+    best = (
+        _without_pull(evidence, found.x, bounds[:, 1], objective, unpack) if precision else found.x
+    )
     edge = np.abs(best - middle) > _REACH - 1e-6
     at_bound = torch.zeros_like(centre, dtype=torch.bool)
     at_bound[free] = torch.from_numpy(edge).to(at_bound)

@@ -86,7 +86,9 @@ def test_an_unused_layer_costs_its_prior_only():
 def test_networks_without_fixed_features_are_refused(kind):
     x, y = kinds.data()
     make, words = (kinds.REFUSED | kinds.UNFIXED)[kind]
-    with pytest.raises((TypeError, ValueError), match=words.replace("net must map 2", "must map 2")):
+    with pytest.raises(
+        (TypeError, ValueError), match=words.replace("net must map 2", "must map 2")
+    ):
         fitted(make(), x, y)
 
 

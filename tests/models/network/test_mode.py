@@ -15,6 +15,7 @@ from bayesgen.models.network.mode import (
     weight_prior,
     write,
 )
+from bayesgen.networks.copies import own_parameters
 from bayesgen.networks.gradients import Passes, trainable_copy
 from tests.networks import kinds
 
@@ -22,8 +23,7 @@ from tests.networks import kinds
 def objective(net, batch=10, alpha=0.7, noise=0.5):
     x, y = kinds.data()
     copied = trainable_copy(net)
-    alpha = [alpha] * 3 if isinstance(net, kinds.Tied) else [alpha] * 2
-    prior = weight_prior(copied, alpha, None)
+    prior = weight_prior(copied, [alpha] * len(own_parameters(copied)), None)
     return NegativeLogPosterior(Passes(copied, x), x, y[:, None], Gaussian(noise), prior, batch)
 
 

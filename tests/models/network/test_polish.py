@@ -13,8 +13,7 @@ from tests.networks import kinds
 
 @pytest.mark.parametrize("kind", ["plain", "tied", "LSTM", "unused layer"])
 def test_the_hessian_matches_differences_of_the_gradient(kind):
-    net = kinds.FREE[kind]()
-    made = objective(net)if kind != "unused layer" else unused()
+    made = objective(kinds.FREE[kind](), batch=40)
     point = made.point
     H = hessian(made, point)
     step = 1e-6
@@ -24,17 +23,6 @@ def test_the_hessian_matches_differences_of_the_gradient(kind):
         back[k] -= step
         want = (made(ahead)[1] - made(back)[1]) / (2 * step)
         np.testing.assert_allclose(H[:, k], want, rtol=1e-5, atol=1e-5)
-
-
-def unused():
-    from bayesgen.likelihoods import Gaussian
-    from bayesgen.models.network.mode import NegativeLogPosterior, weight_prior
-    from bayesgen.networks.gradients import Passes, trainable_copy
-
-    x, y = kinds.data()
-    copied = trainable_copy(kinds.Unused())
-    prior = weight_prior(copied, [0.7] * 3, None)
-    return NegativeLogPosterior(Passes(copied, x), x, y[:, None], Gaussian(0.5), prior, 40)
 
 
 @pytest.mark.parametrize("largest", [1500, 3], ids=["matrix", "products"])

@@ -1,4 +1,4 @@
-"""Tests that posteriors of `bayesgen.models` can be copied and saved."""
+"""Tests of `bayesgen.models.reporting`: posteriors can be copied and saved."""
 
 import copy
 import io

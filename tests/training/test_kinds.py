@@ -1,4 +1,4 @@
-"""Tests of `bayesgen.training` on kinds of networks that users bring."""
+"""Tests of `bayesgen.training.train`, `fit_map` and `train_ensemble` on kinds of networks."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Tests of `bayesgen.models.deep` on kinds of networks that users bring."""
+"""Tests of `bayesgen.models.deep.model` on kinds of networks that users bring."""
 
 import copy
 import io

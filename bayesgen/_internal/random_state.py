@@ -26,7 +26,9 @@ def kept(devices: Iterable[torch.device]) -> Iterator[None]:
         True
     """
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[d for d in set(devices) if d.type == "cuda"]):
+    # A GPU has a generator once CUDA is in use.
+    gpus = [d for d in set(devices) if d.type == "cuda" and torch.cuda.is_initialized()]
+    with torch.random.fork_rng(devices=gpus):
         try:
             yield
         finally:

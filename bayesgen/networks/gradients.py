@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen.networks.admission import first_outputs, scores
+from bayesgen.networks.admission import admit, first_outputs, scores
 from bayesgen.networks.copies import frozen_copy, own_parameters, plain
 from bayesgen.networks.inputs import Inputs, call
 from bayesgen.networks.state import first_not_finite
+from bayesgen.verify import some_rows
+
+# Number of observations whose outputs are computed twice.
+_SOME = 8
 
 # torch's warning about a reentrant checkpoint whose inputs need no gradients.
 _NO_GRADIENTS = "None of the inputs have requires_grad=True"
@@ -123,6 +127,22 @@ class Passes:
         with without_gradients():
             return self(rows)
 
+    def admit(self, x: Any) -> None:
+        """Check that the network is one function of each observation alone, on a few inputs.
+
+        Raises:
+            ValueError: it is random, mixes the observations of a batch, or changes its parameters.
+        """
+        rows = x[some_rows(len(x), _SOME).to(x.device)]
+        before = {name: p._version for name, p in self.net.named_parameters()}
+        admit(self.net, self.values, rows, self.values(rows))
+        changed = [name for name, p in self.net.named_parameters() if p._version != before[name]]
+        if changed:
+            raise ValueError(
+                f"net must not change its parameters in forward, but {changed[0]!r} was changed; "
+                "an embedding with max_norm does so"
+            )
+
     def _misses_gradients(self, rows: Any) -> bool:
         """Whether a reentrant checkpoint stops gradients, by a pass with a graph."""
         with warnings.catch_warnings(record=True) as said, torch.enable_grad():
@@ -145,10 +165,15 @@ def parameters(net: nn.Module) -> list[nn.Parameter]:
 
 
 def fill_gradients(weights: Sequence[Tensor]) -> None:
-    """Set the gradients of parameters that a loss does not depend on to zero."""
+    """Set the gradients of parameters that a loss does not depend on to zero.
+
+    Sparse gradients, of embeddings with `sparse=True`, become dense ones.
+    """
     for parameter in weights:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+        elif parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
 
 
 def _tracked(rows: Any) -> Any:

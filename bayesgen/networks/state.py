@@ -30,7 +30,7 @@ class Kept:
         >>> before = net.weight.detach().clone()
         >>> try:
         ...     with Kept(net):
-        ...         nn.init.zeros_(net.weight)
+        ...         _ = nn.init.zeros_(net.weight)
         ...         raise KeyboardInterrupt
         ... except KeyboardInterrupt:
         ...     bool(net.weight == before), net.training

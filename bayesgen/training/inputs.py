@@ -11,12 +11,8 @@ from bayesgen._internal import checks
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.networks import inputs
-from bayesgen.networks.admission import admit, undisturbed
+from bayesgen.networks.admission import undisturbed
 from bayesgen.networks.gradients import Passes
-from bayesgen.verify import some_rows
-
-# Number of observations whose outputs are computed twice.
-_SOME = 8
 
 
 class Observations(NamedTuple):
@@ -56,23 +52,13 @@ def observations(
     with undisturbed(net.eval()):
         run = Passes(net, x)
         if fixed:
-            admit_some(net, run, x)
+            run.admit(x)
     like = run.first[:1].expand(len(x), -1)
     own = found.for_outputs(like.shape[1], checks.as_tensor("y", y).shape)
     targets = own.targets(y, like)
     if len(targets) != 1:
         raise ValueError("y must be of one task; see train_ensemble for several")
     return Observations(x, checks.owned(targets[0]), own, run)
-
-
-def admit_some(net: nn.Module, run: Passes, x: Any) -> None:
-    """Check for a few inputs that a network is deterministic and maps each observation alone.
-
-    Raises:
-        ValueError: it is random, or mixes the observations of a batch.
-    """
-    rows = x[some_rows(len(x), _SOME).to(x.device)]
-    admit(net, run.values, rows, run.values(rows))
 
 
 def read(net: nn.Module, x: Any, y: Any) -> Any:

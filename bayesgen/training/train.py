@@ -258,11 +258,11 @@ class _Run:
             if not math.isfinite(value):
                 raise _diverged(f"the loss is {value}", epoch, step)
             loss.backward()
+            for weights in self.groups:
+                fill_gradients(weights)  # the prior acts on unused parameters too
             bad = first_gradient_not_finite(self.net)
             if bad is not None:
                 raise _diverged(f"the gradient of {bad!r} is not finite", epoch, step)
-            for weights in self.groups:
-                fill_gradients(weights)  # the prior acts on unused parameters too
             self.optimiser.step()
             loss_sum, seen = loss_sum + value * len(index), seen + len(index)
             if self.likelihood.labels:

@@ -178,10 +178,10 @@ FREE = {
 class Tokens(nn.Module):
     """Scores of rows of integers."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         super().__init__()
         torch.manual_seed(0)
-        self.embed, self.last = nn.Embedding(7, 3), nn.Linear(3, 1)
+        self.embed, self.last = nn.Embedding(7, 3, **settings), nn.Linear(3, 1)
         self.double()
 
     def forward(self, tokens):

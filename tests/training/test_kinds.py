@@ -125,6 +125,21 @@ def test_tokens_tuples_and_dicts_are_inputs(kind):
     assert found.log_posterior == pytest.approx(float(value.detach()), rel=1e-10)
 
 
+def test_sparse_embeddings_are_trained_like_dense_ones():
+    _, y = kinds.data()
+    tokens = torch.arange(4 * len(y)).reshape(-1, 4) % 7
+    dense, sparse = kinds.Tokens(), kinds.Tokens(sparse=True)
+    for call in (trained, climbed):
+        for net in (dense, sparse):
+            call(net, tokens, y)
+        torch.testing.assert_close(dense.embed.weight, sparse.embed.weight, rtol=1e-6, atol=1e-9)
+    limited = kinds.Tokens(max_norm=0.1)
+    before = kinds.state(limited)
+    with pytest.raises(ValueError, match=r"'embed.weight' was changed; an embedding with max_norm"):
+        climbed(limited, tokens, y)
+    assert kinds.same_state(before, kinds.state(limited))
+
+
 @pytest.mark.parametrize("kind", [*kinds.REFUSED, *kinds.UNFIXED])
 def test_a_network_that_cannot_be_fitted_is_refused_and_left_as_it_was(kind):
     x, y = kinds.data()

@@ -22,18 +22,15 @@ from bayesgen.models.deep.objective import Head, Objective, conditional, evidenc
 from bayesgen.models.deep.posterior import DeepKernelPosterior
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
-from bayesgen.networks.admission import admit, undisturbed
+from bayesgen.networks.admission import undisturbed
 from bayesgen.networks.copies import plain
 from bayesgen.networks.gradients import differentiating, fill_gradients, trainable
 from bayesgen.networks.inputs import Inputs, read
 from bayesgen.networks.state import first_gradient_not_finite
-from bayesgen.verify import some_rows
 
 _OBJECTIVES = ("evidence", "conditional")
 # Smallest noise variance in training, as a share of the targets' mean square.
 _NOISE_FLOOR = 1e-6
-# Number of observations whose features are computed twice.
-_SOME = 8
 # Gain of a Newton step, in nats per observation, above which fit warns.
 _WORTH = 0.01
 
@@ -184,8 +181,7 @@ class DeepKernel:
         self, net: nn.Module, x: Any, y: Any, progress: Progress | None
     ) -> DeepKernelPosterior:
         features = DeepFeatures(net, self.batch, x, self.lipschitz)
-        rows = x[some_rows(len(x), _SOME).to(x.device)]
-        admit(features.net, features.run.values, rows, features.run.values(rows))
+        features.run.admit(x)
         phi = checks.real("net(x)", features(x))
         y = checks.owned(checks.as_tensor("y", y)).to(phi)
         y = checks.targets("y", y, len(x), like=phi)

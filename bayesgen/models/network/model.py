@@ -307,9 +307,7 @@ class Laplace:
             own.net, own.prior_precision, own.remode, own.free = net, precision, False, frozenset()
             if noise is not None:
                 own.likelihood = with_noise(self.likelihood, noise.log())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotAtModeWarning)  # the mode is found here
-                return own.fit(x, y)
+            return own.fit(x, y)
 
         L = len(own_parameters(self.net))
         if isinstance(self.prior_precision, str):

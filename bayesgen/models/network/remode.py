@@ -8,6 +8,7 @@ at a kept mode converges to another point, because the log-determinant changes w
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.errors import DivergedError
+from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.network.mode import NegativeLogPosterior, find_mode, weight_prior
 from bayesgen.models.network.polish import polish
@@ -111,6 +112,10 @@ def maximise(
     Raises:
         TypeError, ValueError: as in `Laplace.fit`.
         DivergedError: the log posterior is not finite at the given weights.
+
+    Warns:
+        NotAtModeWarning: no mode was reached at the best hyperparameters, as where the network is
+            not smooth.
     """
     copied = trainable_copy(trainable(net, in_place=False)).double()
     rows = inputs.converted(inputs.read("x", x, copied), torch.float64)
@@ -191,7 +196,9 @@ class _Modes:
         if self.profiled:
             precision, noise, edge = self._profile(objective, mode, precision)
         net = self.run.net
-        posterior = self.fixed(net, self.tensor(precision), self.noise_tensor(noise))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotAtModeWarning)  # the final fit warns
+            posterior = self.fixed(net, self.tensor(precision), self.noise_tensor(noise))
         value = float(posterior.evidence.log_marginal_likelihood)
         return _Point(z, value, mode, precision, noise, edge)
 

@@ -172,7 +172,8 @@ class _Together:
         def at(*args: Any, **kwargs: Any) -> Any:
             return functional_call(net, (p, b), args, kwargs)
 
-        f = scores(call(at, rows), n).to(labels.dtype)
+        f = scores(call(at, rows), n)
+        f = f if f.dtype == labels.dtype else f.to(labels.dtype)  # after autocast
         return -self.likelihood.log_density(labels, f).mean()
 
     def __call__(self, rows: Any, labels: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class MapFit:
 def fit_map(
     net: nn.Module,
     x: Any,
-    y: Any,
+    y: Any = None,
     likelihood: str | Likelihood = "categorical",
     *,
     prior_precision: Any,

@@ -58,7 +58,7 @@ class Training:
 def train(
     net: nn.Module,
     x: Any,
-    y: Any,
+    y: Any = None,
     likelihood: str | Likelihood = "categorical",
     *,
     epochs: int = 40,
@@ -98,7 +98,7 @@ def train(
         x: inputs (n, …) of the network's dtype and on its device. Integers, such as tokens, are
             passed on as they are. A tuple of tensors gives the positional arguments of `forward`,
             a dict its keyword arguments.
-        y: targets, as in `bayesgen.Laplace`.
+        y: targets, as in `bayesgen.Laplace`; they must be given, since loaders are not accepted.
         likelihood: as in `bayesgen.Laplace`.
         epochs: number of passes over the data.
         batch: number of observations in a step; None for full batches. Where the last step of an

@@ -236,6 +236,8 @@ def test_a_loader_is_refused_in_words():
     for call in (trained, climbed):
         with pytest.raises(TypeError, match="got a DataLoader; join its batches"):
             call(kinds.base(), loader, None)
+    with pytest.raises(TypeError, match="got a DataLoader; join its batches"):
+        bg.train(kinds.base(), loader)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5])

@@ -26,8 +26,8 @@ from bayesgen.experiments.corruption_models import EVIDENCE_VARIABLES, evidence_
 from bayesgen.experiments.experiment import experiment, provenance
 from bayesgen.experiments.networks import seeded, standardised
 from bayesgen.models import Laplace
+from bayesgen.networks.copies import own_parameters
 from bayesgen.training import fit_map, train
-from bayesgen.training.inputs import layers
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _row(
     net: nn.Module, curvature: str, alpha: Tensor, x: Tensor, y: Tensor, new: Tensor, truth: Tensor
 ) -> dict[str, float | str]:
     if curvature == "last_layer":
-        alpha = alpha[[m is net.get_submodule(last_linear(net)) for m in layers(net)]]
+        alpha = alpha[[each.name == last_linear(net) for each in own_parameters(net)]]
     start = time.perf_counter()
     model = Laplace(
         net, prior_precision=alpha, curvature=curvature, hyperparameters="fixed", dtype=None

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -102,7 +103,7 @@ class Identity(Basis):
 
     def on(self, x: Tensor) -> Features:
         """Features of inputs with as many columns as x (n, D)."""
-        return Features(lambda x: x, torch.arange(x.shape[1]), None, x.shape[1])
+        return Features(_unchanged, torch.arange(x.shape[1]), None, x.shape[1])
 
     def __repr__(self) -> str:
         return "Identity()"
@@ -157,6 +158,26 @@ KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _products(kind: str, degree: int, table: Tensor, u: Tensor) -> Tensor:
+    """Products of one-dimensional polynomials with the degrees in the rows of a table (d, D)."""
+    single = KINDS[kind](u, degree)  # (n, D, degree + 1)
+    Phi = u.new_ones(len(u), len(table))
+    for i in range(table.shape[1]):
+        Phi = Phi * single[:, i, table[:, i].to(u.device)]
+    return Phi
+
+
+def _waves(j: Tensor, u: Tensor) -> Tensor:
+    """A constant, and sines and cosines of the frequencies j of each input."""
+    angles = 2 * math.pi * u[:, None, :] * j.to(u)[:, None]  # (n, order, D)
+    waves = torch.stack([angles.sin(), angles.cos()], 2)  # ordered by j
+    return torch.cat([u.new_ones(len(u), 1), waves.reshape(len(u), -1)], 1)
+
+
 class Polynomial(Basis):
     """All products of one-dimensional polynomials up to a total degree; the order is that degree.
 
@@ -205,13 +226,7 @@ class Polynomial(Basis):
             for i in factors:
                 table[row, i] += 1
 
-        def function(u: Tensor) -> Tensor:
-            single = KINDS[self.kind](u, self.degree)  # (n, D, degree + 1)
-            Phi = u.new_ones(len(u), len(table))
-            for i in range(D):
-                Phi = Phi * single[:, i, table[:, i].to(u.device)]
-            return Phi
-
+        function = partial(_products, self.kind, self.degree, table)
         of_data = isinstance(self.input_range, str)
         data_dependent = "the range of the inputs (pass input_range)" if of_data else ""
         return Features(function, table.sum(1), _map(self.input_range, x), D, data_dependent)
@@ -246,28 +261,24 @@ class Fourier(Basis):
             period = self.period.to(x).expand(D)
             known = AffineMap(torch.zeros_like(period), period)
 
-        def function(u: Tensor) -> Tensor:
-            angles = 2 * math.pi * u[:, None, :] * j.to(u)[:, None]  # (n, order, D)
-            waves = torch.stack([angles.sin(), angles.cos()], 2)  # ordered by j
-            return torch.cat([u.new_ones(len(u), 1), waves.reshape(len(u), -1)], 1)
-
         orders = torch.cat([torch.zeros(1, dtype=torch.int64), j.repeat_interleave(2 * D)])
         data_dependent = "" if self.period is not None else "the range of the inputs (pass period)"
-        return Features(function, orders, known, D, data_dependent)
+        return Features(partial(_waves, j), orders, known, D, data_dependent)
 
     def __repr__(self) -> str:
         return f"Fourier(order={self.order})"
 
 
-def _fourier_features(W: Tensor, phase: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda u: (2 / W.shape[1]) ** 0.5 * torch.cos(u @ W + phase)
+def _fourier_features(W: Tensor, phase: Tensor, u: Tensor) -> Tensor:
+    return (2 / W.shape[1]) ** 0.5 * torch.cos(u @ W + phase)
 
 
-def _relu_features(W: Tensor, phase: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda u: (2 / W.shape[1]) ** 0.5 * torch.relu(u @ W + phase.cos())
+def _relu_features(W: Tensor, phase: Tensor, u: Tensor) -> Tensor:
+    return (2 / W.shape[1]) ** 0.5 * torch.relu(u @ W + phase.cos())
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]] = {
+# Functions of the weights, the phases and the inputs.
+ACTIVATIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "cos": _fourier_features,
     "relu": _relu_features,
 }
@@ -300,7 +311,7 @@ class RandomFeatures(Basis):
         D = x.shape[1]
         W = torch.randn(self.d, D, generator=generator, dtype=torch.float64).mT / self.lengthscale
         phase = 2 * math.pi * torch.rand(self.d, generator=generator, dtype=torch.float64)
-        function = ACTIVATIONS[self.activation](W.to(x), phase.to(x))
+        function = partial(ACTIVATIONS[self.activation], W.to(x), phase.to(x))
         return Features(function, torch.zeros(self.d, dtype=torch.int64), None, D)
 
     def __repr__(self) -> str:

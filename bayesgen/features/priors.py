@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ def isotropic(scale: float = 1.0) -> Prior:
         >>> isotropic(0.5).variance([0, 1, 2])
         tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
     """
-    return Prior("isotropic", _scale(scale), lambda orders, _: torch.zeros_like(orders))
+    return Prior("isotropic", _scale(scale), _same)
 
 
 def geometric(rate: float, scale: float = 1.0) -> Prior:
@@ -114,13 +115,8 @@ def geometric(rate: float, scale: float = 1.0) -> Prior:
         tensor([2.0000, 0.5000, 0.1250], dtype=torch.float64)
     """
     rate = float(checks.positive("rate", rate))
-
-    def profile(orders: Tensor, decay: Tensor | None) -> Tensor:
-        assert decay is not None
-        return -orders * decay.log()
-
     search = (0.5, 0.8, 1.0, 1.05, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1e3, 1e4)
-    return Prior("geometric", _scale(scale), profile, rate, search, logarithmic=True)
+    return Prior("geometric", _scale(scale), _geometric, rate, search, logarithmic=True)
 
 
 def power(exponent: float, scale: float = 1.0) -> Prior:
@@ -145,13 +141,8 @@ def power(exponent: float, scale: float = 1.0) -> Prior:
         raise TypeError(f"exponent must be a number, got {exponent!r}")
     if not math.isfinite(exponent):
         raise ValueError(f"exponent must be finite, got {exponent}")
-
-    def profile(orders: Tensor, decay: Tensor | None) -> Tensor:
-        assert decay is not None
-        return -decay * orders.log1p()
-
     search = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
-    return Prior("power", _scale(scale), profile, float(exponent), search)
+    return Prior("power", _scale(scale), _power, float(exponent), search)
 
 
 def resolve(value: Any) -> Prior:
@@ -175,15 +166,7 @@ def resolve(value: Any) -> Prior:
         function: Callable[[Tensor], Any] = value
         name = getattr(value, "__name__", "a function of the order")
         name = "a function of the order" if name == "<lambda>" else name
-
-        def of_order(orders: Tensor, _: Tensor | None) -> Tensor:
-            try:
-                values = function(orders)
-            except (TypeError, ValueError, RuntimeError):  # the function takes one order at a time
-                values = [float(function(j)) for j in orders.tolist()]
-            return _log(values, len(orders))
-
-        return Prior(name, 1.0, of_order)
+        return Prior(name, 1.0, partial(_of_order, function))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return isotropic(float(checks.positive("prior_variance", value)))
     tensor = checks.owned(checks.as_tensor("prior_variance", value))
@@ -195,7 +178,36 @@ def resolve(value: Any) -> Prior:
             f"bayesgen.features.priors.Prior, got a tensor of shape {tuple(tensor.shape)}"
         )
     _log(tensor, len(tensor))  # report errors before any data are used
-    return Prior("given", 1.0, lambda orders, _: _log(tensor, len(orders)))
+    return Prior("given", 1.0, partial(_given, tensor))
+
+
+# The profiles are at module level, so that posteriors that hold them can be pickled.
+
+
+def _same(orders: Tensor, _: Tensor | None) -> Tensor:
+    return torch.zeros_like(orders)
+
+
+def _geometric(orders: Tensor, decay: Tensor | None) -> Tensor:
+    assert decay is not None
+    return -orders * decay.log()
+
+
+def _power(orders: Tensor, decay: Tensor | None) -> Tensor:
+    assert decay is not None
+    return -decay * orders.log1p()
+
+
+def _of_order(function: Callable[[Any], Any], orders: Tensor, _: Tensor | None) -> Tensor:
+    try:
+        values = function(orders)
+    except (TypeError, ValueError, RuntimeError):  # the function takes one order at a time
+        values = [float(function(j)) for j in orders.tolist()]
+    return _log(values, len(orders))
+
+
+def _given(variances: Tensor, orders: Tensor, _: Tensor | None) -> Tensor:
+    return _log(variances, len(orders))
 
 
 def _log(variances: Any, d: int) -> Tensor:

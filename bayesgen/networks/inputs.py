@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from bayesgen._internal import checks
 
@@ -104,6 +105,11 @@ def read(name: str, value: Any, net: nn.Module) -> Any:
     if isinstance(value, Inputs):
         return value
     keyword = isinstance(value, Mapping)
+    if isinstance(value, DataLoader | Dataset):
+        raise TypeError(
+            f"{name} must hold arrays of inputs (n, …), got a {type(value).__name__}; join its "
+            "batches first, e.g. x, y = (torch.cat(part) for part in zip(*loader))"
+        )
     several = isinstance(value, tuple) and any(hasattr(part, "shape") for part in value)
     if not keyword and not several:
         x = _array(name, value)
@@ -139,6 +145,40 @@ def joined(pieces: Sequence[Any]) -> Any:
         every = [piece.parts for piece in pieces]
         return first._with({key: torch.cat([each[key] for each in every]) for key in first.parts})
     return torch.cat(list(pieces))
+
+
+def mapped(name: str, function: Callable[[Any], Any], rows: Any) -> Any:
+    """Inputs after a user's function, which takes and returns them in the user's own form.
+
+    Args:
+        name: name of the function, for messages.
+        function: function of a tensor, or of a tuple or dict of tensors.
+        rows: inputs, a tensor or `Inputs`.
+
+    Raises:
+        ValueError: the function returns something else than inputs for the same observations.
+
+    Example:
+        >>> mapped("augment", lambda x: -x, torch.ones(2, 1)).tolist()
+        [[-1.0], [-1.0]]
+    """
+    if isinstance(rows, Inputs):
+        given = function(dict(rows.parts) if rows.keyword else tuple(rows.parts.values()))
+        if isinstance(given, Mapping):
+            parts = dict(given)
+        else:
+            parts = dict(enumerate(given)) if isinstance(given, list | tuple) else {}
+        found, right = rows._with(parts), parts.keys() == rows.parts.keys()
+    else:
+        given = found = function(rows)
+        parts, right = {0: given}, True
+    if not right or not all(isinstance(p, Tensor) and len(p) == len(rows) for p in parts.values()):
+        shapes = [tuple(p.shape) for p in parts.values() if isinstance(p, Tensor)]
+        raise ValueError(
+            f"{name} must return inputs in the form of x for each of the {len(rows)} observations "
+            f"of a batch, got a {type(given).__name__} with shapes {shapes}"
+        )
+    return found
 
 
 def tensors(x: Any) -> Iterator[Tensor]:

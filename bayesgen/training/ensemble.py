@@ -16,12 +16,19 @@ from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.network.data import inputs
+from bayesgen.networks.admission import scores, undisturbed
+from bayesgen.networks.gradients import Passes, differentiating, fill_gradients, trainable
+from bayesgen.networks.inputs import call
+from bayesgen.networks.state import Kept
 from bayesgen.provenance import training
-from bayesgen.training.settings import Settings, check_net
+from bayesgen.training.inputs import read
+from bayesgen.training.settings import Settings
+from bayesgen.training.smallest_batch import smallest_batch
+from bayesgen.verify import compare
 
 
 @training("bayesgen.train_ensemble")
+@differentiating()
 def train_ensemble(
     nets: Sequence[nn.Module],
     x: Any,
@@ -43,11 +50,12 @@ def train_ensemble(
 
     A small network uses little of a GPU; B of them together use it well. On a CPU the same code is
     slower than training one network after the other. All networks process the observations in the
-    same order, each from its own initial weights.
+    same order, each from its own initial weights. The networks are left as `bayesgen.train` leaves
+    one network.
 
     Args:
-        nets: B networks of one architecture, on one device.
-        x: inputs (n, …), shared by all networks.
+        nets: B different networks of one architecture, on one device.
+        x: inputs (n, …), shared by all networks; see `bayesgen.train`.
         y: B tasks: labels (B, n), or real targets (B, n, C).
         likelihood: as in `bayesgen.Laplace`; with "gaussian" the noise variance is 1.
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed: as in
@@ -61,8 +69,8 @@ def train_ensemble(
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range.
-        DivergedError: the loss of a network is not finite; the message lists the networks. All
-            networks keep their weights from after the last complete epoch.
+        DivergedError: the loss, a gradient or a weight of a network is not finite; the message
+            lists the networks. All networks keep their weights from after the last complete epoch.
 
     Example:
         >>> import bayesgen as bg
@@ -75,76 +83,201 @@ def train_ensemble(
     settings = Settings(
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed
     )
-    members = list(nets)
-    if not members:
-        raise ValueError("nets must hold at least one network, got none")
-    devices = {check_net(net) for net in members}
-    x = inputs(x)
-    if devices != {x.device}:
-        raise ValueError(f"nets and x must be on one device, got {devices} and {x.device}")
+    given = list(nets)
+    members = _members(given)
     if not prior_precision >= 0:
         raise ValueError(f"prior_precision must be at least 0, got {prior_precision}")
-    y, own = _targets(members, x, y, resolve(likelihood) or Gaussian())
-    for net in members:
-        net.train()
-    parameters, buffers = stack_module_state(members)
-    skeleton = members[0]
-    group = {"params": list(parameters.values()), "weight_decay": prior_precision / len(x)}
-    optim = settings.make([group])
-
-    def losses(p: dict[str, Tensor], b: dict[str, Tensor], rows: Tensor, labels: Tensor) -> Tensor:
-        return -own.log_density(labels, functional_call(skeleton, (p, b), (rows,))).mean()
-
-    every = vmap(losses, in_dims=(0, 0, None, 0), randomness="different")
-    history, steps = [], settings.steps(len(x))
-    with reporting(progress) as report, settings.products():
-        for epoch in range(epochs):
-            before = {
-                name: value.detach().clone() for name, value in (parameters | buffers).items()
-            }
-            total = x.new_zeros(len(members))
-            for step, index in enumerate(settings.order(epoch, len(x))):
-                for each in optim.param_groups:
-                    each["lr"] = settings.rate(epoch + step / steps)
-                optim.zero_grad(set_to_none=True)
-                with settings.forward(x.device):
-                    values = every(parameters, buffers, x[index], y[:, index])
-                if not torch.isfinite(values.detach()).all():
-                    bad = (~torch.isfinite(values.detach())).nonzero()[:, 0].tolist()
-                    _write(members, before)
-                    raise DivergedError(
-                        f"the loss of network(s) {bad} is not finite at step {step + 1} of epoch "
-                        f"{epoch + 1}; all are as they were after the epoch before"
-                    )
-                values.sum().backward()
-                optim.step()
-                total += values.detach() * len(index)
-                if report is not None:
-                    said = f"epoch {epoch + 1}: mean loss {float(values.detach().mean()):.3f}"
-                    report(epoch * steps + step + 1, epochs * steps, said)
-            history.append((total / len(x)).tolist())
-    _write(members, {name: value.detach() for name, value in (parameters | buffers).items()})
+    with Kept(*given) as kept:
+        x = read(members[0], x, y)
+        with undisturbed(members[0].eval()):
+            run = Passes(members[0], x)
+        y, own = _targets(len(members), run.first[:1].expand(len(x), -1), y, likelihood)
+        least = smallest_batch(members[0], run, x, settings)
+        together = _Together(members, own)
+        together.try_on(x, y)
+        group = {"params": together.weights, "weight_decay": prior_precision / len(x)}
+        optim = settings.make([group])
+        history, steps = [], settings.steps(len(x), least)
+        with reporting(progress) as report, settings.products():
+            for epoch in range(epochs):
+                total = y.new_zeros(len(members))
+                for step, index in enumerate(settings.order(epoch, len(x), least)):
+                    index = index.to(x.device)
+                    for each in optim.param_groups:
+                        each["lr"] = settings.rate(epoch + step / steps)
+                    optim.zero_grad(set_to_none=True)
+                    with settings.forward(x.device):
+                        values = together(x[index], y[:, index])
+                    _finite("the loss", values.detach()[:, None], epoch, step)
+                    values.sum().backward()
+                    together.fill_gradients()
+                    for gradient in together.gradients():
+                        _finite("a gradient", gradient.flatten(1), epoch, step)
+                    optim.step()
+                    total += values.detach() * len(index)
+                    if report is not None:
+                        said = f"epoch {epoch + 1}: mean loss {float(values.detach().mean()):.3f}"
+                        report(epoch * steps + step + 1, epochs * steps, said)
+                for weight in together.floats():
+                    _finite("a weight", weight.detach().flatten(1), epoch, steps - 1)
+                together.write()
+                kept.record()
+                history.append((total / len(x)).tolist())
     return pd.DataFrame(history).rename_axis(index="epoch", columns="network")
 
 
-def _targets(
-    members: list[nn.Module], x: Tensor, y: Any, likelihood: Likelihood
-) -> tuple[Tensor, Likelihood]:
+def _members(nets: list[nn.Module]) -> list[nn.Module]:
+    """The networks without wrappers, after a check that they are different and of one kind."""
+    members = [trainable(net, f"nets[{number}]") for number, net in enumerate(nets)]
+    if not members:
+        raise ValueError("nets must hold at least one network, got none")
+    if len({id(net) for net in members}) < len(members):
+        raise ValueError("nets must hold different networks, got one of them twice")
+    layouts = [
+        {name: (tuple(p.shape), p.dtype, p.requires_grad) for name, p in net.named_parameters()}
+        for net in members
+    ]
+    for number, layout in enumerate(layouts):
+        if layout != layouts[0] or type(members[number]) is not type(members[0]):
+            raise ValueError(
+                "nets must be of one architecture, with the same parameters trained, but nets[0] "
+                f"and nets[{number}] differ"
+            )
+    devices = {p.device for net in members for p in net.parameters()}
+    if len(devices) > 1:
+        raise ValueError(f"nets must be on one device, got {sorted(map(str, devices))}")
+    return members
+
+
+class _Together:
+    """Networks of one architecture as one function of their stacked parameters."""
+
+    def __init__(self, members: list[nn.Module], likelihood: Likelihood) -> None:
+        for net in members:
+            net.train()
+        self.members, self.likelihood = members, likelihood
+        trained = {name for name, p in members[0].named_parameters() if p.requires_grad}
+        # Parameters that are not trained are stacked like buffers.
+        with torch.no_grad():
+            stacked, self.buffers = stack_module_state(members)
+        self.parameters = {name: value.detach() for name, value in stacked.items()}
+        for name in trained:
+            self.parameters[name].requires_grad_()
+        self.weights = [self.parameters[name] for name in self.parameters if name in trained]
+        self._run = vmap(self._loss, in_dims=(0, 0, None, 0), randomness="different")
+
+    def _loss(
+        self, p: dict[str, Tensor], b: dict[str, Tensor], rows: Any, labels: Tensor
+    ) -> Tensor:
+        net, n = self.members[0], len(labels)
+
+        def at(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(net, (p, b), args, kwargs)
+
+        f = scores(call(at, rows), n)
+        f = f if f.dtype == labels.dtype else f.to(labels.dtype)  # after autocast
+        return -self.likelihood.log_density(labels, f).mean()
+
+    def __call__(self, rows: Any, labels: Tensor) -> Tensor:
+        """Mean loss of each network on a batch, (B,)."""
+        found: Tensor
+        if isinstance(rows, Tensor):
+            found = self._run(self.parameters, self.buffers, rows, labels)
+        else:  # vmap takes tensors only; the inputs are shared and need no axis of networks
+            found = vmap(
+                lambda p, b, y: self._loss(p, b, rows, y), in_dims=0, randomness="different"
+            )(self.parameters, self.buffers, labels)
+        return found
+
+    def try_on(self, x: Any, y: Tensor) -> None:
+        """Check on two rows that all networks can be run at once, with the right gradients.
+
+        Raises:
+            ValueError: an operation of the networks cannot be run so, or gives other values.
+        """
+        kept = {name: value.clone() for name, value in self.buffers.items()}
+        rows, labels = x[:2], y[:, :2]
+        try:
+            with undisturbed(self.members[0]):
+                self._backward(self(rows, labels))  # in training mode, which changes the buffers
+                self.buffers = {name: value.clone() for name, value in kept.items()}
+                for net in self.members:
+                    net.eval()
+                together = self._backward(self(rows, labels))
+                alone = self._alone(rows, labels)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as err:
+            words = (str(err).strip().splitlines() or [type(err).__name__])[0]
+            raise ValueError(
+                f"nets cannot be run together by torch.func.vmap ({words}); train them one by one "
+                "with bayesgen.train"
+            ) from err
+        finally:
+            self.buffers = kept
+            for net in self.members:
+                net.train()
+        check = compare("losses and gradients of networks run together", together[0], alone)
+        if not check.passed:
+            raise ValueError(
+                "nets must give the same losses and gradients together, by torch.func.vmap, as "
+                f"alone, but they differ by {check.difference:.2g} of the largest value; train "
+                "them one by one with bayesgen.train"
+            )
+
+    def _backward(self, losses: Tensor) -> Tensor:
+        """The losses and their gradients in the trained parameters, (B, 1 + P)."""
+        parts = torch.autograd.grad(losses.sum(), self.weights, materialize_grads=True)
+        flat = [part.flatten(1) for part in parts]
+        return torch.cat([losses.detach()[:, None], *flat], 1)
+
+    def _alone(self, rows: Any, labels: Tensor) -> Tensor:
+        """The same for the first network, (1 + P,), without stacked parameters."""
+        net = self.members[0]
+        own = [p for p in net.parameters() if p.requires_grad]
+        f = scores(call(net, rows), len(rows)).to(labels.dtype)
+        loss = -self.likelihood.log_density(labels[0], f).mean()
+        parts = torch.autograd.grad(loss, own, materialize_grads=True)
+        return torch.cat([loss.detach().reshape(1), *(part.reshape(-1) for part in parts)])
+
+    def fill_gradients(self) -> None:
+        """Set the gradients of parameters that the losses do not depend on to zero."""
+        fill_gradients(self.weights)
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the trained parameters, (B, …) each."""
+        return [p.grad for p in self.weights if p.grad is not None]
+
+    def floats(self) -> list[Tensor]:
+        """Trained parameters and floating-point buffers, (B, …) each."""
+        return [*self.weights, *(b for b in self.buffers.values() if b.is_floating_point())]
+
+    def write(self) -> None:
+        """Write each network's part of the stacked state back into it."""
+        with torch.no_grad():
+            for number, net in enumerate(self.members):
+                for name, value in (*net.named_parameters(), *net.named_buffers()):
+                    value.copy_((self.parameters | self.buffers)[name][number])
+
+
+def _targets(count: int, f: Tensor, y: Any, likelihood: Any) -> tuple[Tensor, Likelihood]:
     """Targets in the likelihood's inner form, (B, n, ...), and the likelihood for the networks."""
     labels = checks.as_tensor("y", y)
-    if labels.ndim < 2 or len(labels) != len(members):
+    if labels.ndim < 2 or len(labels) != count:
         raise ValueError(
-            f"y must hold one task for each of {len(members)} networks, (B, n) or (B, n, C), "
+            f"y must hold one task for each of {count} networks, (B, n) or (B, n, C), "
             f"got {tuple(labels.shape)}"
         )
-    with torch.no_grad():
-        f = members[0].eval()(x[:1]).expand(len(x), -1)
-    own = likelihood.for_outputs(f.shape[1], labels[0].shape)
-    return torch.cat([own.targets(each, f) for each in labels]), own
+    own = (resolve(likelihood) or Gaussian()).for_outputs(f.shape[1], labels[0].shape)
+    return checks.owned(torch.cat([own.targets(each, f) for each in labels])), own
 
 
-def _write(members: list[nn.Module], stacked: dict[str, Tensor]) -> None:
-    """Write each network's part of the stacked state back into it."""
-    for number, net in enumerate(members):
-        net.load_state_dict({name: value[number] for name, value in stacked.items()})
-        net.eval()
+def _finite(what: str, values: Tensor, epoch: int, step: int) -> None:
+    """Raise an error that lists the networks whose values (B, k) are not all finite."""
+    bad = (~torch.isfinite(values).all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        before = "after the epoch before" if epoch else "before the training"
+        raise DivergedError(
+            f"{what} of network(s) {bad} is not finite at step {step + 1} of epoch {epoch + 1}; "
+            f"all are as they were {before}"
+        )

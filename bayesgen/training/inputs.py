@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.precision import tf32
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
-from bayesgen.models.network.data import inputs
-from bayesgen.training.settings import check_net
+from bayesgen.networks import inputs
+from bayesgen.networks.admission import undisturbed
+from bayesgen.networks.gradients import Passes
+
+
+class Observations(NamedTuple):
+    """Checked inputs and targets of a network.
+
+    Attributes:
+        x: inputs, a tensor (n, …) or `Inputs`.
+        y: targets in the likelihood's inner form, (n, …).
+        likelihood: the likelihood for the number of outputs of the network.
+        run: passes through the network.
+    """
+
+    x: Any
+    y: Tensor
+    likelihood: Likelihood
+    run: Passes
 
 
 def observations(
-    net: nn.Module, x: Any, y: Any, likelihood: str | Likelihood, noise: Any
-) -> tuple[Tensor, Tensor, Likelihood]:
-    """Check inputs (n, …) and convert targets to the likelihood's inner form (n, …).
+    net: nn.Module, x: Any, y: Any, likelihood: str | Likelihood, noise: Any, *, fixed: bool
+) -> Observations:
+    """Check inputs and targets of a network, which is put into evaluation mode.
 
-    Returns:
-        The inputs, the targets, and the likelihood for the number of outputs of the network.
+    Args:
+        net: the network, or the copy of it that is used.
+        x: inputs, (n, …), or a tuple or mapping of tensors.
+        y: targets.
+        likelihood: likelihood, or its name.
+        noise: noise variance of a Gaussian likelihood, or None.
+        fixed: whether the network must be a deterministic function of each observation alone.
 
     Raises:
-        TypeError, ValueError: an argument has the wrong type, shape or device.
+        TypeError, ValueError: an argument has the wrong type, shape, dtype or device.
     """
-    device, x = check_net(net), inputs(x)
-    if x.device != device:
-        raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")
-    found = resolve(likelihood) or Gaussian(1.0 if noise is None else noise)
-    with torch.no_grad(), tf32(False):
-        f = net.eval()(x[:1]).expand(len(x), -1)
-    own = found.for_outputs(f.shape[1], checks.as_tensor("y", y).shape)
-    targets = own.targets(y, f)
+    x = read(net, x, y)
+    found = _likelihood(likelihood, noise)
+    with undisturbed(net.eval()):
+        run = Passes(net, x)
+        if fixed:
+            run.admit(x)
+    like = run.first[:1].expand(len(x), -1)
+    own = found.for_outputs(like.shape[1], checks.as_tensor("y", y).shape)
+    targets = own.targets(y, like)
     if len(targets) != 1:
         raise ValueError("y must be of one task; see train_ensemble for several")
-    return x, targets[0], own
+    return Observations(x, checks.owned(targets[0]), own, run)
 
 
-def layers(net: nn.Module) -> list[nn.Module]:
-    """The modules that own trainable parameters, each of which has one prior precision."""
-    return [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
+def read(net: nn.Module, x: Any, y: Any) -> Any:
+    """Check the inputs of a network that is trained, and their device.
+
+    Raises:
+        TypeError: x is a loader; y is missing; values have another type.
+        ValueError: values are not finite; x and the network are on different devices.
+    """
+    x = inputs.read("x", x, net)
+    if y is None:
+        raise TypeError("y must hold the targets, got None")
+    device = next(p.device for p in net.parameters() if p.requires_grad)
+    if x.device != device:
+        raise ValueError(f"x is on device {x.device} but the network is on {device}; move one")
+    return x
 
 
 def precisions(given: Any, count: int) -> Tensor:
@@ -50,7 +83,7 @@ def precisions(given: Any, count: int) -> Tensor:
     Raises:
         ValueError: the shape is wrong; a value is negative or not finite.
     """
-    alpha = checks.as_tensor("prior_precision", given).double()
+    alpha = checks.as_tensor("prior_precision", given).detach().double()
     if alpha.numel() != 1 and alpha.shape != (count,):
         raise ValueError(
             f"prior_precision must be a number or of shape ({count},), one a layer, got "
@@ -59,3 +92,16 @@ def precisions(given: Any, count: int) -> Tensor:
     if not (torch.isfinite(alpha) & (alpha >= 0)).all():
         raise ValueError(f"prior_precision must be finite and at least 0, got {given}")
     return alpha.reshape(-1).expand(count).clone()
+
+
+def _likelihood(likelihood: str | Likelihood, noise: Any) -> Likelihood:
+    """The likelihood with its noise variance, which must be one number."""
+    found = resolve(likelihood)
+    if found is not None and noise is not None:
+        raise ValueError(f"noise must be None with a {found.name} likelihood")
+    own = Gaussian(1.0 if noise is None else noise) if found is None else found
+    if own.log_noise is not None and own.log_noise.numel() != 1:
+        raise ValueError(
+            f"noise must be one number for all outputs, got shape {tuple(own.log_noise.shape)}"
+        )
+    return own

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
@@ -70,15 +70,30 @@ class Settings:
             return torch.optim.SGD(groups, lr=self.rate(0), momentum=self.momentum)
         return torch.optim.Adam(groups, lr=self.rate(0))
 
-    def order(self, epoch: int, n: int) -> Iterator[Tensor]:
-        """Indices of the observations in each step, determined by the seed and the epoch."""
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
-        size = self.batch or n
-        yield from torch.randperm(n, generator=generator).split(size)
+    def order(self, epoch: int, n: int, least: int = 1) -> Iterator[Tensor]:
+        """Indices of the observations in each step, determined by the seed and the epoch.
 
-    def steps(self, n: int) -> int:
+        A last step of fewer than `least` observations is joined to the step before.
+        """
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        yield from torch.randperm(n, generator=generator).split(self._sizes(n, least))
+
+    def steps(self, n: int, least: int = 1) -> int:
         """Number of steps in an epoch."""
-        return -(-n // (self.batch or n))
+        return len(self._sizes(n, least))
+
+    def last(self, n: int) -> int:
+        """Number of observations in the last step of an epoch."""
+        return self._sizes(n, 1)[-1]
+
+    def _sizes(self, n: int, least: int) -> list[int]:
+        """Number of observations in each step."""
+        size = self.batch or n
+        full, rest = divmod(n, size)
+        sizes = [size] * full + ([rest] if rest else [])
+        if len(sizes) > 1 and sizes[-1] < least:
+            sizes[-2:] = [sizes[-2] + sizes[-1]]
+        return sizes
 
     def forward(self, device: torch.device) -> AbstractContextManager[Any]:
         """Context of a network's forward pass: autocast to bf16 where the settings ask for it."""
@@ -88,12 +103,3 @@ class Settings:
     def products(self) -> AbstractContextManager[None]:
         """Context of whole steps: TF32 is used only where the settings ask for it."""
         return tf32(self.arithmetic == "tf32")
-
-
-def check_net(net: nn.Module) -> torch.device:
-    """The device of a module with trainable parameters.
-
-    Raises:
-        TypeError, ValueError: the argument is not a module, or has no trainable parameters.
-    """
-    return next(p.device for p in checks.network("net", net).parameters() if p.requires_grad)

@@ -21,12 +21,17 @@ from bayesgen._internal.progress import Progress
 from bayesgen._internal.progress_bar import reporting
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
-from bayesgen.likelihoods.likelihood import Likelihood
+from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.network.model import Laplace
+from bayesgen.networks import inputs
+from bayesgen.networks.copies import own_parameters
+from bayesgen.networks.gradients import differentiating, fill_gradients, trainable
+from bayesgen.networks.state import Kept, first_gradient_not_finite, first_not_finite
 from bayesgen.provenance import training
 from bayesgen.training import checkpoint as checkpoints
-from bayesgen.training.inputs import layers, observations, precisions
+from bayesgen.training.inputs import Observations, observations, precisions
 from bayesgen.training.settings import Settings
+from bayesgen.training.smallest_batch import smallest_batch
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,11 @@ class Training:
 
 
 @training("bayesgen.train")
+@differentiating()
 def train(
     net: nn.Module,
     x: Any,
-    y: Any,
+    y: Any = None,
     likelihood: str | Likelihood = "categorical",
     *,
     epochs: int = 40,
@@ -71,7 +77,7 @@ def train(
     structure: str = "layer",
     keep: str = "last",
     arithmetic: str = "native",
-    augment: Callable[[Tensor], Tensor] | None = None,
+    augment: Callable[[Any], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress | bool | None = None,
@@ -82,19 +88,31 @@ def train(
     intervals, the Laplace evidence at the current weights determines the prior precisions (and the
     noise variance of a Gaussian likelihood) with which training continues.
 
+    In training, dropout is on and BatchNorm uses the statistics of each batch. At the end the
+    network is in evaluation mode. After an exception or an interruption it has its weights from
+    after the last complete epoch, and its modules are in their former modes. The `.grad` fields are
+    left as they are.
+
     Args:
-        net: any module from inputs (n, …) to outputs (n, C); training starts at its weights.
-        x: inputs, of the network's dtype (unless `arithmetic` changes it) and device.
-        y: targets, as in `bayesgen.Laplace`.
+        net: any module from inputs (n, …) to outputs (n, C), or (n,) for one output; training
+            starts at its weights. With `evidence_every` it must be deterministic in evaluation
+            mode.
+        x: inputs (n, …) of the network's dtype and on its device. Integers, such as tokens, are
+            passed on as they are. A tuple of tensors gives the positional arguments of `forward`,
+            a dict its keyword arguments.
+        y: targets, as in `bayesgen.Laplace`; they must be given, since loaders are not accepted.
         likelihood: as in `bayesgen.Laplace`.
         epochs: number of passes over the data.
-        batch: number of observations in a step; None for full batches.
+        batch: number of observations in a step; None for full batches. Where the last step of an
+            epoch would have one observation, on which the network fails in training mode (as one
+            with BatchNorm does), that observation joins the step before.
         optimiser: "sgd" or "adam".
         learning_rate: initial learning rate; by default 0.1 (SGD) or 0.001 (Adam).
         momentum: momentum of SGD.
         schedule: "cosine" (decreasing to zero) or "constant".
         prior_precision: α ≥ 0, a number or one value for each layer, (L,); it is a weight decay of
-            α/n on the mean loss.
+            α/n on the mean loss. A layer is a module that owns trainable parameters; parameters
+            that layers share belong to the first of them.
         noise: noise variance σ² of a Gaussian likelihood; None starts at 1 and learns it from the
             evidence.
         evidence_every: number of epochs between two computations of the evidence; None for none.
@@ -103,8 +121,8 @@ def train(
         structure: "scalar" for one precision, "layer" for one for each layer.
         keep: weights to keep: "last", or "best" for those of the largest evidence.
         arithmetic: "native", "bf16" or "tf32".
-        augment: function applied to the inputs of each batch, e.g. random flips. The evidence is
-            computed on the inputs without it.
+        augment: function applied to the inputs of each batch, e.g. random flips; it takes and
+            returns inputs in the form of x. The evidence is computed on the inputs without it.
         checkpoint: file written after each epoch. If it exists, training resumes from it and gives
             the same result; an interruption loses only the current epoch.
         seed: seed of the order of the data; random numbers in the network itself follow torch's
@@ -117,8 +135,8 @@ def train(
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range.
-        DivergedError: a loss is not finite. The network and the checkpoint keep the state after
-            the last complete epoch.
+        DivergedError: a loss, a gradient or a weight is not finite. The network and the checkpoint
+            keep the state after the last complete epoch.
 
     Source: Immer et al. (2021), algorithm 1.
 
@@ -141,33 +159,37 @@ def train(
         checks.whole("evidence_every", evidence_every)
     elif keep == "best":
         raise ValueError('keep="best" needs evidence_every: without it no evidence is computed')
-    x, targets, own = observations(net, x, y, likelihood, noise)
-    own_layers = layers(net)
-    alpha = precisions(prior_precision, len(own_layers))
-    run = _Run(net, own_layers, x, targets, own, settings, alpha, augment)
-    look = None
-    if evidence_every is not None:
-        learn_noise = own.gaussian_noise and noise is None
-        look = _Look(evidence_every, burn_in, curvature, structure, learn_noise, y)
-    path = None if checkpoint is None else Path(checkpoint)
-    mark = "" if path is None else _mark(run, look, keep, alpha)
-    state = None if path is None else checkpoints.load(path, mark, x.device)
-    first = 0
-    if state is not None:
-        first = run.restore(state)
-    with reporting(progress) as report, settings.products():
-        for epoch in range(first, epochs):
-            row = run.epoch(epoch, report)
-            if look is not None and look.due(epoch, epochs):
-                run.look(look, row, keep == "best")
-            run.history.append(row)
-            if path is not None:
-                checkpoints.save(path, {"fingerprint": mark, **run.state(epoch + 1)})
-    if keep == "best":
-        run.recall()
-    net.eval()
+    whole = trainable(net)
+    alpha = precisions(prior_precision, len(own_parameters(whole)))
+    with Kept(net) as kept:
+        looks = evidence_every is not None
+        data = observations(whole, x, y, likelihood, noise, fixed=looks)
+        run = _Run(whole, data, settings, alpha, augment)
+        look = None
+        if evidence_every is not None:
+            learn_noise = data.likelihood.gaussian_noise and noise is None
+            look = _Look(evidence_every, burn_in, curvature, structure, learn_noise, y)
+        path = None if checkpoint is None else Path(checkpoint)
+        mark = "" if path is None else _mark(run, look, keep, alpha)
+        state = None if path is None else checkpoints.load(path, mark, data.x.device)
+        first = 0
+        if state is not None:
+            first = run.restore(state)
+            kept.record()
+        with reporting(progress) as report, settings.products():
+            for epoch in range(first, epochs):
+                row = run.epoch(epoch, report)
+                kept.record()
+                if look is not None and look.due(epoch, epochs):
+                    run.look(look, row, keep == "best")
+                run.history.append(row)
+                if path is not None:
+                    checkpoints.save(path, {"fingerprint": mark, **run.state(epoch + 1)})
+        if keep == "best":
+            run.recall()
     history = pd.DataFrame(run.history).rename_axis("epoch")
-    learnt = None if own.log_noise is None else own.log_noise.exp()
+    log_noise = run.likelihood.log_noise
+    learnt = None if log_noise is None else log_noise.exp()
     return Training(net, history, run.alpha, learnt, run.evidence)
 
 
@@ -193,23 +215,20 @@ class _Run:
     def __init__(
         self,
         net: nn.Module,
-        layers: list[nn.Module],
-        x: Tensor,
-        y: Tensor,
-        likelihood: Likelihood,
+        data: Observations,
         settings: Settings,
         alpha: Tensor,
-        augment: Callable[[Tensor], Tensor] | None,
+        augment: Callable[[Any], Any] | None,
     ) -> None:
-        self.net, self.x, self.y, self.likelihood = net, x, y, likelihood
+        self.net, self.pass_through = net, data.run
+        self.x, self.y, self.likelihood = data.x, data.y, data.likelihood
         self.settings, self.alpha, self.augment = settings, alpha, augment
+        self.least = smallest_batch(net, data.run, data.x, settings)
         self.history: list[dict[str, float]] = []
         self.evidence: Evidence | None = None
         self.best: dict[str, Any] | None = None
-        groups = [
-            {"params": [p for p in layer.parameters(False) if p.requires_grad]} for layer in layers
-        ]
-        self.optimiser = settings.make(groups)
+        self.groups = [list(each.parameters.values()) for each in own_parameters(net)]
+        self.optimiser = settings.make([{"params": group} for group in self.groups])
         self._decay()
 
     def _decay(self) -> None:
@@ -218,30 +237,34 @@ class _Run:
             group["weight_decay"] = alpha / len(self.x)
 
     def epoch(self, epoch: int, progress: Progress | None) -> dict[str, float]:
-        """Train for one epoch and return its row of the history."""
+        """Train for one epoch and return its row of the history.
+
+        Raises:
+            DivergedError: a loss, a gradient or a weight is not finite.
+        """
         n, settings = len(self.x), self.settings
-        steps, before = settings.steps(n), copy.deepcopy(self.net.state_dict())
+        steps = settings.steps(n, self.least)
         loss_sum, wrong, seen = 0.0, 0.0, 0
         self.net.train()
-        for step, index in enumerate(settings.order(epoch, n)):
+        for step, index in enumerate(settings.order(epoch, n, self.least)):
             rate = settings.rate(epoch + step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            rows, y = self.x[index], self.y[index]
-            rows = rows if self.augment is None else self.augment(rows)
+            index = index.to(self.x.device)
+            rows, y = self._augmented(self.x[index]), self.y[index]
             self.optimiser.zero_grad(set_to_none=True)
-            with settings.forward(rows.device):
-                f = self.net(rows)
-            f = f.to(self.x.dtype) if settings.arithmetic == "bf16" else f
+            with settings.forward(self.x.device):
+                f = self.pass_through(rows).to(self.y.dtype)
             loss = -self.likelihood.log_density(y, f).mean()
             value = float(loss.detach())
             if not math.isfinite(value):
-                self.net.load_state_dict(before)
-                raise DivergedError(
-                    f"the loss is {value} at step {step + 1} of epoch {epoch + 1}; the network is "
-                    "as it was after the epoch before: a smaller learning_rate may help"
-                )
+                raise _diverged(f"the loss is {value}", epoch, step)
             loss.backward()
+            for weights in self.groups:
+                fill_gradients(weights)  # the prior acts on unused parameters too
+            bad = first_gradient_not_finite(self.net)
+            if bad is not None:
+                raise _diverged(f"the gradient of {bad!r} is not finite", epoch, step)
             self.optimiser.step()
             loss_sum, seen = loss_sum + value * len(index), seen + len(index)
             if self.likelihood.labels:
@@ -251,10 +274,17 @@ class _Run:
                 if self.evidence is not None:
                     said += f", log p(D)/n {float(self.evidence.per_observation):.3f}"
                 progress(epoch * steps + step + 1, settings.epochs * steps, said)
+        bad = first_not_finite(self.net)
+        if bad is not None:
+            raise _diverged(f"{bad!r} is not finite", epoch, steps - 1)
         row = {"loss": loss_sum / n, "learning_rate": rate}
         if self.likelihood.labels:
             row["error"] = wrong / n
         return row
+
+    def _augmented(self, rows: Any) -> Any:
+        """Inputs of a batch after the user's function, which must keep their number."""
+        return rows if self.augment is None else inputs.mapped("augment", self.augment, rows)
 
     def look(self, look: _Look, row: dict[str, float], keep: bool) -> None:
         """Compute the evidence at the current weights and adopt the precisions that it gives."""
@@ -272,7 +302,7 @@ class _Run:
         self.evidence = posterior.evidence
         self.alpha = posterior.prior_precision.expand(len(self.alpha)).clone()
         if look.learn_noise:
-            self.likelihood.log_noise = posterior.noise.log()
+            self.likelihood = with_noise(self.likelihood, posterior.noise.log())
         self._decay()
         row["log_evidence"] = float(self.evidence.per_observation)
         seen = [old["log_evidence"] for old in self.history if "log_evidence" in old]
@@ -285,7 +315,7 @@ class _Run:
             self.net.load_state_dict(self.best["net"])
             self.alpha, self.evidence = self.best["alpha"], _evidence(self.best["evidence"])
             if self.best["log_noise"] is not None:
-                self.likelihood.log_noise = self.best["log_noise"]
+                self.likelihood = with_noise(self.likelihood, self.best["log_noise"])
 
     def state(self, epoch: int) -> dict[str, Any]:
         """All values that are needed to resume training."""
@@ -310,7 +340,7 @@ class _Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.alpha, self.history, self.best = state["alpha"], state["history"], state["best"]
         if state["log_noise"] is not None:
-            self.likelihood.log_noise = state["log_noise"]
+            self.likelihood = with_noise(self.likelihood, state["log_noise"])
         self.evidence = _evidence(state["evidence"])
         torch.set_rng_state(state["random"].cpu())
         return int(state["epoch"])
@@ -323,7 +353,16 @@ def _evidence(parts: list[Any] | None) -> Evidence | None:
     return Evidence(fit, complexity, n, freedom, error=error, method=method)
 
 
+def _diverged(what: str, epoch: int, step: int) -> DivergedError:
+    before = "after the epoch before" if epoch else "before the training"
+    return DivergedError(
+        f"{what} at step {step + 1} of epoch {epoch + 1}; the network is as it was {before}: a "
+        "smaller learning_rate may help"
+    )
+
+
 def _mark(run: _Run, look: _Look | None, keep: str, alpha: Tensor) -> str:
     words = None if look is None else (look.every, look.burn_in, look.curvature, look.structure)
     shapes = [(name, tuple(value.shape)) for name, value in run.net.state_dict().items()]
-    return fingerprint(run.x, run.y, run.settings, words, keep, alpha, run.likelihood.name, shapes)
+    x = inputs.tensors(run.x)
+    return fingerprint(*x, run.y, run.settings, words, keep, alpha, run.likelihood.name, shapes)

@@ -69,3 +69,14 @@ def test_order_visits_every_observation_once_and_follows_seed_and_epoch():
     for other in (made.order(4, 10), settings(seed=1).order(3, 10)):
         assert not torch.equal(torch.cat(steps), torch.cat(list(other)))
     assert len(list(settings(batch=None).order(0, 10))) == settings(batch=None).steps(10) == 1
+
+
+def test_a_short_last_step_is_joined_to_the_one_before():
+    made = settings()
+    sizes = [len(step) for step in made.order(0, 9, 2)]
+    assert sizes == [4, 5]
+    assert made.steps(9, 2) == 2
+    assert made.last(9) == 1
+    assert torch.equal(torch.cat(list(made.order(0, 9, 2))), torch.cat(list(made.order(0, 9))))
+    assert [len(step) for step in made.order(0, 10, 2)] == [4, 4, 2]
+    assert [len(step) for step in made.order(0, 1, 2)] == [1]

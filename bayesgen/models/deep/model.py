@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bayesgen import kernels, provenance
 from bayesgen._internal import checks
-from bayesgen._internal.precision import tf32
 from bayesgen._internal.progress import Progress
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import DivergedError, NotAtModeWarning
@@ -23,7 +22,11 @@ from bayesgen.models.deep.objective import Head, Objective, conditional, evidenc
 from bayesgen.models.deep.posterior import DeepKernelPosterior
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
-from bayesgen.models.network.data import inputs
+from bayesgen.networks.admission import undisturbed
+from bayesgen.networks.copies import plain
+from bayesgen.networks.gradients import differentiating, fill_gradients, trainable
+from bayesgen.networks.inputs import Inputs, read
+from bayesgen.networks.state import first_gradient_not_finite
 
 _OBJECTIVES = ("evidence", "conditional")
 # Smallest noise variance in training, as a share of the targets' mean square.
@@ -51,14 +54,18 @@ class DeepKernel:
     where F is the Fisher information of N(0, A(w)) (`bayesgen.models.deep.weight_prior.Fisher`).
 
     Args:
-        net: module from inputs (n, …) to features (n, D). A copy of it is put into evaluation mode:
-            BatchNorm uses its stored statistics, and dropout is off.
+        net: module from inputs (n, …) to features (n, D), or (n,) for one feature. A copy of it is
+            put into evaluation mode: BatchNorm uses its stored statistics, and dropout is off. In
+            this mode it must be a deterministic function of each observation alone. The network
+            itself and the random generators are left as they are.
         kernel: kernel on the features, as in `GaussianProcess`.
         noise: noise variance σ² to keep; None learns it.
         objective: "evidence", or "conditional" for log p(y_{>m} | y_{≤m}) in a new order at each
             step.
         conditioned: m as a share of n, for "conditional".
-        lipschitz: largest spectral norm of each linear or convolutional layer; None sets no bound.
+        lipschitz: largest spectral norm of the weights of each linear layer, each convolution
+            (transposed ones included) and each embedding; None sets no bound. A network in which
+            other layers own matrices, such as recurrent, attention and bilinear ones, is refused.
             In a network with residual connections the features are then bi-Lipschitz.
         prior_precision: prior precision α > 0 of the weights' prior N(0, 1/α); None for no prior.
         steps: number of Adam steps, each on all the data.
@@ -66,8 +73,7 @@ class DeepKernel:
         head_rate: learning rate of the Gaussian process's hyperparameters.
         batch: observations per pass through the network.
         probes, lanczos_steps: settings of log|I + F/α| above 1,000 weights; see `Spectrum.lanczos`.
-        seed: seed of the orders of "conditional". Random layers of the network use torch's global
-            generator.
+        seed: seed of the orders of "conditional".
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range; the message names
@@ -105,7 +111,7 @@ class DeepKernel:
         lanczos_steps: int = 48,
         seed: int = 0,
     ) -> None:
-        checks.network("net", net)
+        plain(net)
         kernels.check_kernel(kernel)
         self.net, self.kernel = net, kernel
         self.noise = None if noise is None else checks.positive("noise", noise).double()
@@ -137,35 +143,45 @@ class DeepKernel:
         self.probes, self.lanczos_steps = probes, lanczos_steps
         self.seed = checks.whole("seed", seed, 0)
 
-    @tf32(False)
+    @differentiating()
     def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
         """Train the network and the Gaussian process on data, and condition on the data.
 
         Args:
-            x: inputs (n, …), of the network's dtype and on its device.
+            x: inputs (n, …), of the network's dtype and on its device; integers, tuples and dicts
+                as in `bayesgen.train`.
             y: real targets, (n,) or (n, C); all outputs share features and hyperparameters.
             progress: called as progress(done, expected, what) after each step.
 
         Raises:
-            TypeError, ValueError: the network cannot take the inputs; the targets do not match.
-            DivergedError: the objective is not finite.
+            TypeError, ValueError: the network cannot take the inputs; it is random or mixes the
+                observations of a batch; the targets do not match.
+            DivergedError: the objective or a gradient is not finite.
 
         Warns:
             NotAtModeWarning: with a prior on the weights, a Newton step would gain more than 0.01
                 nats per observation.
         """
-        if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
-            with torch.inference_mode(False):
-                return self.fit(x, y, progress=progress)
-        x = checks.owned(inputs(x))
-        features = DeepFeatures(self.net, self.batch, self.lipschitz)
-        where = features.parameters()[0]
-        if x.device != where.device:
+        net = trainable(self.net, in_place=False)
+        with undisturbed(net):
+            return self._fit(net, self._inputs(net, x), y, progress)
+
+    def _inputs(self, net: nn.Module, x: Any) -> Any:
+        """A copy of the inputs, after a check."""
+        x = read("x", x, net)
+        where = next(p.device for p in net.parameters() if p.requires_grad)
+        if x.device != where:
             raise ValueError(
-                f"x is on device {x.device} but the network is on {where.device}; move one of them "
+                f"x is on device {x.device} but the network is on {where}; move one of them "
                 "explicitly"
             )
-        x = x.to(where.dtype)
+        return x.clone() if isinstance(x, Inputs) else checks.owned(x)
+
+    def _fit(
+        self, net: nn.Module, x: Any, y: Any, progress: Progress | None
+    ) -> DeepKernelPosterior:
+        features = DeepFeatures(net, self.batch, x, self.lipschitz)
+        features.run.admit(x)
         phi = checks.real("net(x)", features(x))
         y = checks.owned(checks.as_tensor("y", y)).to(phi)
         y = checks.targets("y", y, len(x), like=phi)
@@ -202,7 +218,7 @@ class DeepKernel:
         return head
 
     def _train(
-        self, features: DeepFeatures, head: Head, x: Tensor, y: Tensor, progress: Progress | None
+        self, features: DeepFeatures, head: Head, x: Any, y: Tensor, progress: Progress | None
     ) -> pd.DataFrame:
         objective: Objective = evidence
         if self.objective == "conditional":
@@ -225,6 +241,13 @@ class DeepKernel:
                         "learning_rate may help"
                     )
                 features.pull(x, slope)
+                fill_gradients(weights)  # the prior acts on unused parameters too
+                bad = first_gradient_not_finite(features.net)
+                if bad is not None:
+                    raise DivergedError(
+                        f"the gradient of {bad!r} is not finite at step {number + 1} of "
+                        f"{self.steps}: a smaller learning_rate may help"
+                    )
                 if self.prior_precision is not None:
                     for w in weights:
                         assert w.grad is not None
@@ -270,7 +293,7 @@ class DeepKernel:
         gp.learn(provenance.Data(x, y), start=False)
 
     def _evidence(
-        self, features: DeepFeatures, head: Head, gp: GPPosterior, x: Tensor, y: Tensor
+        self, features: DeepFeatures, head: Head, gp: GPPosterior, x: Any, y: Tensor
     ) -> tuple[Evidence, Tensor]:
         e = gp.evidence
         nothing = torch.zeros_like(e.fit)
@@ -326,12 +349,13 @@ class DeepKernel:
             freedom,
         )
 
-    def _gradient(self, features: DeepFeatures, head: Head, x: Tensor, y: Tensor) -> Tensor:
+    def _gradient(self, features: DeepFeatures, head: Head, x: Any, y: Tensor) -> Tensor:
         """The gradient ∂ log p(y | φ_w)/∂w, (P,), float64."""
         for w in features.parameters():
             w.grad = None
         _, slope = step(head, features(x), y, evidence, torch.Generator())
         features.pull(x, slope)
+        fill_gradients(features.parameters())
         found = [w.grad for w in features.parameters()]
         return -torch.cat([g.reshape(-1).double() for g in found if g is not None])
 

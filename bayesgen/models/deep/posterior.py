@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from bayesgen import provenance
-from bayesgen._internal.precision import tf32
+from bayesgen._internal import checks
 from bayesgen.evidence import Evidence
 from bayesgen.models.gp.posterior import GPPosterior
-from bayesgen.models.network.data import inputs
 from bayesgen.models.reporting import Reporting
+from bayesgen.networks.admission import first_outputs, scores, undisturbed
+from bayesgen.networks.gradients import without_gradients
+from bayesgen.networks.inputs import call, read, tensors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +41,7 @@ class DeepKernelPosterior(Reporting):
         self,
         gp: GPPosterior,
         net: nn.Module,
-        x: Tensor,
+        x: Any,
         evidence: Evidence,
         history: pd.DataFrame,
         weights_dimension: Tensor,
@@ -73,21 +75,30 @@ class DeepKernelPosterior(Reporting):
             x_new: inputs, (m, …), of the network's dtype and on its device.
 
         Raises:
-            ValueError: x_new and the training inputs differ in shape or device.
+            TypeError, ValueError: x_new and the training inputs differ in dtype, shape or device; a
+                feature is not finite.
         """
-        x_new = inputs(x_new)
+        x_new = read("x_new", x_new, self.net)
         if x_new.shape[1:] != self._x.shape[1:] or x_new.device != self._x.device:
             raise ValueError(
                 f"x_new must have shape (m, {', '.join(map(str, self._x.shape[1:]))}) on "
                 f"{self._x.device}, as x had, got {tuple(x_new.shape)} on {x_new.device}"
             )
-        with torch.no_grad(), tf32(False):
-            phi = torch.cat([self.net(rows) for rows in x_new.split(self._batch)]).double()
+        wanted, given = ([part.dtype for part in tensors(x)] for x in (self._x, x_new))
+        if wanted != given:
+            raise TypeError(
+                f"x_new must have the dtype of x, {wanted[0]}, got {given[0]}; convert it, e.g. "
+                f"x_new.to({wanted[0]})"
+            )
+        with without_gradients(), undisturbed(self.net):
+            first_outputs(self.net, x_new)
+            pieces = [scores(call(self.net, r), len(r)) for r in x_new.split(self._batch)]
+            phi = checks.real("net(x_new)", torch.cat(pieces).double())
         if "features" in self.gp.learnt:
             self._record(x_new, phi)
         return phi
 
-    def _record(self, x_new: Tensor, phi: Tensor) -> None:
+    def _record(self, x_new: Any, phi: Tensor) -> None:
         """Record features of training inputs, which depend on their targets."""
         data = self._observations()
         assert data is not None
@@ -96,7 +107,7 @@ class DeepKernelPosterior(Reporting):
             own = provenance.Data(phi[known.to(phi.device)])
             provenance.learnt({}, data, "DeepKernel.fit", features=own)
 
-    def _inputs(self) -> Tensor:
+    def _inputs(self) -> Any:
         return self._x
 
     def mean(self, x_new: Any) -> Tensor:

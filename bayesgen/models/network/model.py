@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable
 from functools import partial
@@ -20,7 +21,7 @@ from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve, with_noise
 from bayesgen.models.hyperparameters import to_learn
-from bayesgen.models.network import linearised
+from bayesgen.models.network import linearised, remode
 from bayesgen.models.network.data import read, unit
 from bayesgen.models.network.posterior import NetworkFit, NetworkPosterior
 from bayesgen.models.network.prior_precision import (
@@ -29,7 +30,7 @@ from bayesgen.models.network.prior_precision import (
     search_precision,
 )
 from bayesgen.networks.admission import undisturbed
-from bayesgen.networks.copies import plain
+from bayesgen.networks.copies import own_parameters, plain
 
 MODES = ("weights", "linearised", "tangent")
 _NAMES = ("prior_precision", "noise")
@@ -71,8 +72,8 @@ class Laplace:
             "last_layer" is the GGN of the last layer; the other weights define features, which the
             complexity does not include, so that `Evidence.complexity_excludes` holds "features".
         hyperparameters: "evidence" (the prior precision, and the noise variance where it is not
-            given, maximise the evidence), "fixed", or some of the names "prior_precision" and
-            "noise".
+            given, maximise the evidence with the mode kept; see `remode`), "fixed", or some of the
+            names "prior_precision" and "noise".
         mode: the point of the approximation. "weights" takes the weights as they are. The others
             replace the network by a linear model and take that model's own mode, so that training
             need not have converged. "linearised" is f* + J(θ − θ*). "tangent" is Jθ, a Gaussian
@@ -88,6 +89,15 @@ class Laplace:
         prior_mean: a network of the same architecture whose weights θ₀ are the prior mean, such as
             a copy made before training; None for zero. With it, the prior mean of "linearised",
             f* − J(θ* − θ₀), is approximately f(θ₀). It must be None for "tangent".
+        remode: whether the mode is found anew, in float64, at each value of the hyperparameters.
+            Otherwise the weights θ* are kept, and their prior precision is the best one for these
+            weights, at which they are not the mode. With True, the evidence is maximised over one
+            precision, or one for each layer, and over a noise variance that is learnt, along the
+            modes. It takes some dozens to hundreds of climbs to a mode. The network itself is not
+            changed; `posterior.theta` holds the weights of the mode, and `posterior.gain` is zero
+            to rounding for a smooth network. Precisions that run away are stopped and flagged in
+            `posterior.at_bound`. It needs mode "weights" and x and y as arrays, and is not for
+            curvature "last_layer".
         dtype: dtype of the curvature; None takes the network's own. float32 halves the time, and
             its rounding error is included in `Evidence.error`.
         batch: observations per pass.
@@ -123,6 +133,7 @@ class Laplace:
         mode: str = "weights",
         last_layer: str | None = None,
         prior_mean: nn.Module | None = None,
+        remode: bool = False,
         dtype: torch.dtype | None = torch.float64,
         batch: int = 32,
         memory: float = 2e9,
@@ -166,6 +177,14 @@ class Laplace:
             raise ValueError("noise must be given (a variance σ² > 0) where it is not learnt")
         if self.mode != "weights":
             self._check_linearised()
+        self.remode = remode
+        if remode and (self.mode != "weights" or self.curvature == "last_layer"):
+            raise ValueError(
+                'remode=True needs mode="weights" and a curvature of all weights, got '
+                f'mode="{self.mode}" and curvature="{self.curvature}"'
+            )
+        if remode and prior_precision == "parameter":
+            raise ValueError('remode=True learns one prior precision or "layer", got "parameter"')
         self.prior_mean = prior_mean
         if prior_mean is not None:
             checks.twin("prior_mean", plain(prior_mean, "prior_mean"), self.net)
@@ -207,6 +226,8 @@ class Laplace:
             NotAtModeWarning: a Newton step would gain more than 0.01 nats per observation; the
                 Hessian has negative eigenvalues.
         """
+        if self.remode:
+            return self._remoded(x, y, progress)
         only = None
         if self.curvature == "last_layer":
             only = [last_linear(self.net, self.last_layer)]
@@ -281,7 +302,7 @@ class Laplace:
             own = with_noise(own, best.noise.log())
         posterior = NetworkPosterior(
             data.observed(own),
-            _assemble(objective, best, len(data.f), weights, self._path(weights)),
+            _assemble(objective, best, len(data.f), weights, self._words(weights)),
             NetworkFit(own, data.x, data.f, curvature, best, structure, checks=data.checks),
             gradient,
             self.free,
@@ -302,6 +323,35 @@ class Laplace:
                     stacklevel=3,
                 )
         return posterior
+
+    def _remoded(self, x: Any, y: Any, progress: Progress | None) -> NetworkPosterior:
+        """The posterior at the best hyperparameters, with the mode found anew at each."""
+        if y is None:
+            raise TypeError("remode=True needs x and y as arrays, not a loader")
+
+        def fixed(net: nn.Module, precision: Tensor, noise: Tensor | None) -> NetworkPosterior:
+            own = copy.copy(self)
+            own.net, own.prior_precision, own.remode, own.free = net, precision, False, frozenset()
+            if noise is not None:
+                own.likelihood = with_noise(self.likelihood, noise.log())
+            return own.fit(x, y)
+
+        L = len(own_parameters(self.net))
+        if isinstance(self.prior_precision, str):
+            start = torch.ones(L, dtype=torch.float64)
+        else:
+            start = checks.as_tensor("prior_precision", self.prior_precision).double().reshape(-1)
+        if len(start) not in (1, L):
+            raise ValueError(
+                f"prior_precision must be a number or of shape ({L},), one a layer, with "
+                f"remode=True, got {tuple(start.shape)}"
+            )
+        log_noise = self.likelihood.log_noise if self.likelihood.gaussian_noise else None
+        noise = None if log_noise is None else float(log_noise.exp())
+        begin = remode.Start(start, noise, self.free)
+        return remode.maximise(
+            self.net, x, y, self.likelihood, self.prior_mean, begin, fixed, progress
+        )
 
     def _centre(self, weights: Weights) -> Tensor:
         """The prior mean θ₀ of the weights, (P,), float64."""
@@ -350,11 +400,12 @@ class Laplace:
             )
         return layouts[structure], start, structure
 
-    def _path(self, weights: Weights) -> str:
-        """How the Jacobian's rows were computed, where it was not layer by layer."""
-        if not weights.direct or self.curvature == "hessian":
-            return ""
-        return "; Jacobian rows by reverse passes for each observation"
+    def _words(self, weights: Weights) -> str:
+        """How the rows of the Jacobian were computed, and whether the mode was kept."""
+        words = ""
+        if weights.direct and self.curvature != "hessian":
+            words += "; Jacobian rows by reverse passes for each observation"
+        return words + (", with the mode kept" if self.free else "")
 
     def __repr__(self) -> str:
         return (
@@ -380,7 +431,7 @@ def _assemble(
     best: PrecisionSetting,
     n: int,
     weights: Weights,
-    path: str,
+    words: str,
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
@@ -392,6 +443,6 @@ def _assemble(
         n,
         freedom,
         error=0.5 * terms.error,
-        method=f"Laplace, {objective.curvature.method}{path}",
+        method=f"Laplace, {objective.curvature.method}{words}",
         complexity_excludes=("features",) if weights.partial else (),
     )

@@ -172,7 +172,10 @@ class NetworkPosterior(Reporting):
 
     @property
     def at_bound(self) -> Tensor:
-        """Whether each group's precision lies on the edge of the searched range, (G,)."""
+        """Whether each group's precision lies on the edge of the searched range, (G,).
+
+        Where the noise variance was learnt, it is the last of (G + 1,) entries.
+        """
         return self._fitted.setting.at_bound
 
     @property

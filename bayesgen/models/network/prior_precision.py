@@ -15,6 +15,8 @@ from bayesgen.curvature.curvature import Curvature, CurvatureTerms
 # Largest distance of log α and log σ² from their starting values.
 _REACH = 15.0
 _FIXED_POINT_STEPS = 3
+# Value of α_g q_g below which the prior does not pull at the weights of a group.
+_LOOSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class PrecisionSetting:
     Attributes:
         precision: prior precision α of each group, (G,).
         noise: noise variance σ², (); 1 where the likelihood has none.
-        at_bound: whether each group's precision lies on the edge of the searched range, (G,).
+        at_bound: whether each group's precision lies on the edge of the searched range, (G,); where
+            the noise variance was learnt, whether it does is the last entry of (G + 1,).
     """
 
     precision: Tensor
@@ -163,7 +166,29 @@ def _ascend(
         bounds=bounds,
         options={"maxiter": 200, "maxfun": 250, "ftol": 1e-12, "gtol": 1e-6},
     )
-    edge = np.abs(found.x - middle) > _REACH - 1e-6
+    best = (
+        _without_pull(evidence, found.x, bounds[:, 1], objective, unpack) if precision else found.x
+    )
+    edge = np.abs(best - middle) > _REACH - 1e-6
     at_bound = torch.zeros_like(centre, dtype=torch.bool)
     at_bound[free] = torch.from_numpy(edge).to(at_bound)
-    return PrecisionSetting(*unpack(found.x), at_bound[:-1])
+    return PrecisionSetting(*unpack(best), at_bound if noise else at_bound[:-1])
+
+
+def _without_pull(
+    evidence: NetworkEvidence,
+    z: np.ndarray,
+    high: np.ndarray,
+    objective: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    unpack: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+) -> np.ndarray:
+    """The point with unbounded precisions moved to the bound, where no evidence is lost by it.
+
+    The evidence rises without end in the precision of weights at their prior mean, but its slope
+    vanishes, so that the ascent may end before the bound.
+    """
+    precision, _ = unpack(z)
+    loose = (precision * evidence.squares < _LOOSE).cpu().numpy()
+    ahead = z.copy()
+    ahead[: len(loose)][loose] = high[: len(loose)][loose]
+    return ahead if loose.any() and objective(ahead)[0] <= objective(z)[0] else z

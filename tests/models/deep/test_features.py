@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import bayesgen as bg
-from bayesgen.models.deep.features import Bounded, DeepFeatures
+from bayesgen.models.deep.bounded import Bounded
+from bayesgen.models.deep.features import DeepFeatures
 from tests.models.deep.problems import mlp, wave
 
 F64 = torch.float64
@@ -30,7 +31,7 @@ def test_bounded_layer_stays_within_its_norm():
 @pytest.mark.parametrize("lipschitz", [None, 0.7])
 def test_features_and_pulled_gradients_match_autograd(lipschitz):
     x, _ = wave(11)
-    features = DeepFeatures(mlp(), batch=4, lipschitz=lipschitz)
+    features = DeepFeatures(mlp(), 4, x, lipschitz=lipschitz)
     phi = features.net(x)
     torch.testing.assert_close(features(x), phi.detach())
     weights = torch.randn(phi.shape, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -42,7 +43,7 @@ def test_features_and_pulled_gradients_match_autograd(lipschitz):
 
 def test_frozen_network_has_plain_weights_of_the_same_function():
     x, _ = wave(5)
-    features = DeepFeatures(mlp(), batch=4, lipschitz=0.5)
+    features = DeepFeatures(mlp(), 4, x, lipschitz=0.5)
     want = features(x)
     plain = features.frozen()
     assert set(plain.state_dict()) == set(mlp().state_dict())
@@ -56,13 +57,14 @@ def test_bound_holds_for_convolutions_as_matrices():
 
 
 def test_features_of_wrong_shape_raise():
-    with pytest.raises(ValueError, match=r"features of shape \(5, D\)"):
-        DeepFeatures(nn.Flatten(0), batch=10)(torch.zeros(5, 2))
+    net = nn.Sequential(nn.Linear(2, 2), nn.Flatten(0))
+    with pytest.raises(ValueError, match=r"of shape \(2, C\), got \(4,\)"):
+        DeepFeatures(net, 10, torch.zeros(5, 2))
 
 
 def test_freezing_leaves_the_features_as_they_are():
-    features = DeepFeatures(nn.Sequential(nn.Linear(1, 2)).double(), 4, lipschitz=0.5)
     x = torch.linspace(-1, 1, 5, dtype=F64)[:, None]
+    features = DeepFeatures(nn.Sequential(nn.Linear(1, 2)).double(), 4, x, lipschitz=0.5)
     before = features(x)
     frozen = features.frozen()
     torch.testing.assert_close(features(x), before)

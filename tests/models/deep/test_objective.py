@@ -15,7 +15,7 @@ def test_gradients_match_autograd_of_normal_density(name):
     x, y = wave(15)
     y = torch.stack([y, y.square()], -1)
     net, own = mlp(), head()
-    features = DeepFeatures(net, batch=4)
+    features = DeepFeatures(net, 4, x)
     generator = torch.Generator().manual_seed(0)
     objective = evidence if name == "evidence" else conditional(0.6)
     value, slope = step(own, features(x), y, objective, generator)

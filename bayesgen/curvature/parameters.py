@@ -18,6 +18,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen.networks import admission
 from bayesgen.networks.copies import detached_copies, frozen_copy, own_parameters, plain
+from bayesgen.networks.gradients import tracked
 from bayesgen.networks.inputs import call
 
 
@@ -158,7 +159,7 @@ class Weights:
     def evaluate(self, rows: Any, named: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs (b, C) of one batch, at θ or at other named parameters; see `unpacked`."""
         if self._track_inputs and torch.is_grad_enabled():
-            rows = rows.clone().requires_grad_()
+            rows = tracked(rows)
         if named is None:
             return admission.scores(call(self.net, self.laid_out(rows)), len(rows))
 

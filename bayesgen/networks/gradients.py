@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen.networks.admission import admit, first_outputs, scores
+from bayesgen.networks.admission import NO_GRADIENT, admit, first_outputs, scores
 from bayesgen.networks.copies import frozen_copy, own_parameters, plain
 from bayesgen.networks.inputs import Inputs, call
 from bayesgen.networks.state import first_not_finite
@@ -19,15 +19,12 @@ from bayesgen.verify import some_rows
 # Number of observations whose outputs are computed twice.
 _SOME = 8
 
-# torch's warning about a reentrant checkpoint whose inputs need no gradients.
-_NO_GRADIENTS = "None of the inputs have requires_grad=True"
-
 
 @contextmanager
 def without_gradients() -> Iterator[None]:
     """Context of passes without a graph, in which reentrant checkpoints do not warn about it."""
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message=_NO_GRADIENTS)
+        warnings.filterwarnings("ignore", message=NO_GRADIENT)
         yield
 
 
@@ -119,7 +116,7 @@ class Passes:
     def __call__(self, rows: Any) -> Tensor:
         """Outputs for a batch of inputs, (n, C); the network receives a copy of the inputs."""
         if self._through and torch.is_grad_enabled():
-            rows = _tracked(rows)
+            rows = tracked(rows)
         return scores(call(self.net, rows), len(rows))
 
     def values(self, rows: Any) -> Tensor:
@@ -148,7 +145,7 @@ class Passes:
         with warnings.catch_warnings(record=True) as said, torch.enable_grad():
             warnings.simplefilter("always")
             f = self(rows)
-        if any(_NO_GRADIENTS in str(each.message) for each in said):
+        if any(NO_GRADIENT in str(each.message) for each in said):
             return True
         if not f.requires_grad:
             raise ValueError(
@@ -176,8 +173,8 @@ def fill_gradients(weights: Sequence[Tensor]) -> None:
             parameter.grad = parameter.grad.to_dense()
 
 
-def _tracked(rows: Any) -> Any:
+def tracked(rows: Any) -> Any:
     """Inputs whose floating-point tensors require gradients."""
     if isinstance(rows, Inputs):
-        return rows._with({name: _tracked(part) for name, part in rows.parts.items()})
+        return rows._with({name: tracked(part) for name, part in rows.parts.items()})
     return rows.detach().requires_grad_() if rows.is_floating_point() else rows

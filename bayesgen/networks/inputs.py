@@ -57,13 +57,6 @@ class Inputs:
         """The inputs in memory of their own."""
         return self._with({name: part.clone() for name, part in self.parts.items()})
 
-    def requires_grad_(self) -> Inputs:
-        """The inputs, whose floating-point tensors require gradients."""
-        for part in self.parts.values():
-            if part.is_floating_point():
-                part.requires_grad_()
-        return self
-
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments of `forward`."""
         values: Any = dict(self.parts) if self.keyword else tuple(self.parts.values())

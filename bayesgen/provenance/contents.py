@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from bayesgen.provenance.statement import Source
 
@@ -118,7 +119,9 @@ def digests_of(module: nn.Module) -> frozenset[bytes]:
 
 def digest(tensor: Tensor) -> bytes | None:
     """A digest of a tensor's values in single precision; None for one that tells nothing."""
-    if tensor.numel() < 4 or not (tensor.is_floating_point()) or tensor.layout != torch.strided:
+    if isinstance(tensor, UninitializedParameter) or tensor.layout != torch.strided:
+        return None
+    if tensor.numel() < 4 or not tensor.is_floating_point():
         return None
     flat = tensor.detach().reshape(-1)
     if bool((flat == flat[0]).all()):

@@ -8,11 +8,14 @@ of their inputs: a prior that depends on the inputs of the sample depends on the
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from bayesgen._internal import checks
 
 # Largest number of rows that are kept of one data set: those of the smallest hashes.
 _ROWS = 1 << 16
@@ -24,9 +27,21 @@ _CHUNK = 1 << 16
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def row_hashes(x: Tensor) -> np.ndarray:
+def joined(x: Any) -> Tensor:
+    """Inputs (n, ...) as one tensor: an array, or a tuple, a mapping or `parts` of arrays."""
+    several = getattr(x, "parts", x)
+    if isinstance(several, Mapping):
+        several = tuple(several.values())
+    if not isinstance(several, tuple):
+        return checks.as_tensor("data", x).detach()
+    every = [checks.as_tensor("data", part).detach() for part in several]
+    return torch.cat([part.reshape(len(part), -1).to(torch.float32) for part in every], 1)
+
+
+def row_hashes(x: Any) -> np.ndarray:
     """A hash of each row of x (n, ...), in single precision, (n,) uint64."""
-    flat = x.detach().reshape(len(x), -1)
+    x = joined(x)
+    flat = x.reshape(len(x), -1)
     step = max(1, _CHUNK // max(1, flat.shape[1]))
     return np.concatenate([_hashed(part) for part in flat.split(step)])
 
@@ -69,13 +84,14 @@ class Data:
     """The observations of a fit or of a certificate, by hashes that are made when first needed.
 
     Args:
-        x: inputs, (n, ...).
+        x: inputs, (n, ...), or a tuple or mapping of them.
         y: targets in the order of the rows, (n, ...), for the fingerprint; or None.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
+    def __init__(self, x: Any, y: Tensor | None = None) -> None:
+        x = joined(x)
         self.n = len(x)
-        self._held: tuple[Tensor, Tensor | None] | None = (x.detach(), y)
+        self._held: tuple[Tensor, Tensor | None] | None = (x, y)
         self._made: tuple[np.ndarray, np.ndarray, int] | None = None
 
     @property
@@ -125,6 +141,6 @@ class Data:
         return f"{self.n:,} observations ({self.fingerprint})"
 
 
-def shared_rows(x: Tensor, data: Data) -> Tensor:
+def shared_rows(x: Any, data: Data) -> Tensor:
     """Which rows of inputs x (n, ...) are among those of the data, (n,) bool."""
     return torch.from_numpy(np.isin(row_hashes(x), data.hashed()[0]))

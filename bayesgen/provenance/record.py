@@ -221,14 +221,12 @@ def learnt(
     _RECORD.add(_Learning(now(), dict(values), digests, each, how, features))
 
 
-def trained(
-    net: nn.Module, x: Tensor, y: Tensor, how: str, *, features: Data | None = None
-) -> None:
+def trained(net: nn.Module, x: Any, y: Tensor, how: str, *, features: Data | None = None) -> None:
     """Record and mark the weights of a network that was trained.
 
     Args:
         net: the network, after training.
-        x, y: inputs (n, …) and targets (n, …).
+        x, y: inputs (n, …), or a tuple or mapping of them, and targets (n, …).
         how: what trained it.
         features: the data whose rows of inputs are its outputs at x, if known.
     """
@@ -255,6 +253,8 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
                 given = list(signature.bind(*args, **kwargs).arguments.values())[:3]
             except TypeError:
                 return function(*args, **kwargs)
+            if len(given) < 3:
+                return function(*args, **kwargs)
             single = isinstance(given[0], nn.Module)
             nets = [given[0]] if single else list(given[0])
             if not single:  # an iterator can be read once
@@ -265,8 +265,8 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
             finally:
                 for b, (net, was) in enumerate(zip(nets, before, strict=False)):
                     if digests_of(net) != was:
-                        x, y = (checks.as_tensor("data", part) for part in given[1:])
-                        trained(net, x, y if single else y[b], how)
+                        y = checks.as_tensor("data", given[2])
+                        trained(net, given[1], y if single else y[b], how)
 
         return call
 

@@ -50,7 +50,7 @@ class Batches:
         """Iterate once over the batches, with targets as the source gives them."""
         for item in self.source:
             x, y = _pair(item)
-            x = network_inputs("x", x, self.weights)
+            x = inputs("x", x, self.weights)
             if hasattr(y, "__len__") and len(y) != len(x):
                 raise ValueError(
                     f"y must have one entry for each input, got {len(y)} for {len(x)} inputs in a "
@@ -141,15 +141,7 @@ def unit(likelihood: Likelihood) -> Likelihood:
     return with_noise(likelihood, None if noise is None else torch.zeros_like(noise))
 
 
-def inputs(x: Any) -> Tensor:
-    """Check inputs (n, …): real, finite, with at least one row."""
-    x = checks.real("x", x)
-    if x.ndim < 2 or x.numel() == 0:
-        raise ValueError(f"x must have shape (n, …) with n ≥ 1, got {tuple(x.shape)}")
-    return x
-
-
-def network_inputs(name: str, x: Any, weights: Weights) -> Any:
+def inputs(name: str, x: Any, weights: Weights) -> Any:
     """Check inputs (n, …) of a network: one tensor, or `bayesgen.networks.inputs.Inputs`.
 
     Floating-point values take the dtype of the weights.
@@ -217,7 +209,7 @@ def read(
         else:
             batches, prints = loader, marks
     else:
-        kept = first = network_inputs("x", x, weights).clone()
+        kept = first = inputs("x", x, weights).clone()
         y, n = checks.as_tensor("y", y), len(kept)
         batches = Batches([(kept, y)], None, batch, weights)
     like = weights.first_outputs(first)[:1].expand(n, -1)

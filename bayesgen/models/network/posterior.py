@@ -18,7 +18,7 @@ from bayesgen.curvature.curvature import Curvature
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood
-from bayesgen.models.network.data import network_inputs
+from bayesgen.models.network.data import inputs
 from bayesgen.models.network.prior_precision import PrecisionSetting
 from bayesgen.models.reporting import Reporting
 from bayesgen.networks.admission import undisturbed
@@ -339,7 +339,7 @@ class NetworkPosterior(Reporting):
         return self._fitted.x
 
     def _new(self, x_new: Any) -> Any:
-        x_new = network_inputs("x_new", x_new, self.curvature.weights)
+        x_new = inputs("x_new", x_new, self.curvature.weights)
         self.curvature.weights.first_outputs(x_new)  # explains a failure
         return x_new
 

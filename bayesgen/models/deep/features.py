@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen.models.deep.bounded import bound, with_plain_weights
+from bayesgen.networks.copies import detached_copies
 from bayesgen.networks.gradients import Passes, parameters, trainable_copy
 from bayesgen.networks.inputs import joined
 
@@ -56,6 +57,6 @@ class DeepFeatures:
 
     def frozen(self) -> nn.Module:
         """A copy of the network with plain weights, without parametrisations."""
-        net = copy.deepcopy(self.net)
+        net = copy.deepcopy(self.net, detached_copies(self.net))
         with_plain_weights(net)
         return net

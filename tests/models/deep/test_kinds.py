@@ -134,3 +134,13 @@ def test_a_posterior_is_copied_by_pickle_deepcopy_and_torch(kind):
     for other in (*copies, torch.load(file, weights_only=False)):
         assert torch.equal(other.predict(x[:5]).stddev, found.predict(x[:5]).stddev)
         assert torch.equal(other.mean(x[:5]), found.mean(x[:5]))
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm])
+def test_a_prior_on_weights_that_hooks_change_has_a_finite_cost(wrap):
+    x, y = kinds.data()
+    net = kinds.base()
+    wrap(net[0])
+    posterior = fitted(net, x, y, steps=3, prior_precision=2.0)
+    assert 0 < float(posterior.weights_dimension) < sum(p.numel() for p in net.parameters())
+    assert torch.isfinite(posterior.mean(x)).all()

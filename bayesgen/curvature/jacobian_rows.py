@@ -196,16 +196,7 @@ def _all_linear(net: nn.Module) -> bool:
 def rows(
     weights: Weights, x: Any, vectors: Tensor, parts: list[Part]
 ) -> Iterator[tuple[Part, Tensor]]:
-    """Rows of vᵀJ for one batch, part by part.
-
-    Args:
-        weights: weights of the network.
-        x: inputs, (b, …).
-        vectors: v of each observation, (b, C, K).
-        parts: parts of the network whose columns are computed.
-
-    Returns:
-        An iterator over the parts with their rows, (b, K, p).
+    """Rows of vᵀJ for one batch, part by part; see `bayesgen.curvature.row_paths.rows`.
 
     Raises:
         NoLayerRowsError: a layer is not called as a function of one tensor.

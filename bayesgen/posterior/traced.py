@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import provenance
-from bayesgen.provenance import Choice, Data, Learnt, Provenance, Source
+from bayesgen.provenance import Data, Learnt, Payment, Provenance, Source
 from bayesgen.spectrum.spectrum import Spectrum
 
 T = TypeVar("T", bound="Traced")
@@ -151,7 +151,7 @@ class Traced:
         return spectrum
 
 
-def pay(posterior: Traced, names: Iterable[str], choice: Choice) -> None:
+def pay(posterior: Traced, names: Iterable[str], choice: Payment) -> None:
     """Record that parts of the model were chosen by these data, at a price in the bound."""
     names, data = set(names), posterior._observations()
     kept = tuple(s for s in posterior._choices if s.what not in names)

@@ -30,14 +30,14 @@ from bayesgen.provenance.record import (
     trained,
     training,
 )
-from bayesgen.provenance.statement import Choice, Provenance, Source
+from bayesgen.provenance.statement import Payment, Provenance, Source
 
 __all__ = [
     "ENTRIES",
     "ORDER",
-    "Choice",
     "Data",
     "Learnt",
+    "Payment",
     "Provenance",
     "Source",
     "coincide",

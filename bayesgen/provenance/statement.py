@@ -9,8 +9,8 @@ from bayesgen.provenance.data import Data
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A choice that depends on data, with its price in a bound.
+class Payment:
+    """A choice that depends on data, and the nats that a bound adds to KL(Q ‖ P) for it.
 
     Attributes:
         reason: description of the choice.
@@ -35,7 +35,7 @@ class Source:
     what: str
     data: Data | None
     how: str = ""
-    choice: Choice | None = None
+    choice: Payment | None = None
 
     @property
     def shapes_kernel(self) -> bool:
@@ -62,7 +62,7 @@ class Provenance:
         return frozenset(s.what for s in self.sources if s.choice is None)
 
     @property
-    def choices(self) -> tuple[Choice, ...]:
+    def choices(self) -> tuple[Payment, ...]:
         """The choices that were made by the same observations at a price."""
         return tuple(dict.fromkeys(s.choice for s in self.sources if s.choice is not None))
 

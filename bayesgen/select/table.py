@@ -18,7 +18,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.features import priors
 from bayesgen.models import Fourier, GaussianProcess, Polynomial, Posterior
 from bayesgen.posterior.traced import pay
-from bayesgen.provenance import Choice
+from bayesgen.provenance import Payment
 from bayesgen.select.compare import compare
 
 # Smallest number of rows; with fewer, a ranking reflects only the priors.
@@ -186,7 +186,7 @@ def select(table: Table, progress: Progress | None = None) -> Selection:
         if progress is not None:
             progress(done, len(models), name)
         posteriors[name] = model.fit(table.x, table.y)
-    choice = Choice(f"the choice among {len(models)} candidates", math.log(len(models)))
+    choice = Payment(f"the choice among {len(models)} candidates", math.log(len(models)))
     for posterior in posteriors.values():
         pay(posterior, {"model"}, choice)
     return Selection(table, posteriors, compare(posteriors))

@@ -9,7 +9,7 @@ import torch
 
 import bayesgen as bg
 from bayesgen.posterior.traced import chose, pay, tuned
-from bayesgen.provenance import Choice
+from bayesgen.provenance import Payment
 from tests.helpers import rbf_kernel
 
 X = torch.randn(30, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -42,15 +42,15 @@ def test_posteriors_at_other_values_keep_what_was_learnt(learnt):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
 def test_copies_keep_their_provenance(learnt, copied):
-    pay(learnt, {"kernel"}, Choice("one of two", 0.7))
+    pay(learnt, {"kernel"}, Payment("one of two", 0.7))
     again = copied(learnt)
     assert again.provenance.unpaid == {"scale", "noise"}
-    assert again.provenance.choices == (Choice("one of two", 0.7),)
+    assert again.provenance.choices == (Payment("one of two", 0.7),)
 
 
 def test_what_is_paid_for_is_not_learnt_and_a_new_choice_replaces_it(learnt):
-    pay(learnt, {"kernel", "scale"}, Choice("one of two", 0.7))
-    pay(learnt, {"kernel"}, Choice("one of three", 1.1))
+    pay(learnt, {"kernel", "scale"}, Payment("one of two", 0.7))
+    pay(learnt, {"kernel"}, Payment("one of three", 1.1))
     found = learnt.provenance
     assert found.unpaid == {"noise"}
     assert {c.nats for c in found.choices} == {0.7, 1.1}
@@ -59,12 +59,12 @@ def test_what_is_paid_for_is_not_learnt_and_a_new_choice_replaces_it(learnt):
 
 def test_a_paid_kernel_stays_paid_in_another_model(learnt):
     paid = learnt.at(lengthscale=2.0)
-    pay(paid, {"kernel"}, Choice("one of two", 0.7))
+    pay(paid, {"kernel"}, Payment("one of two", 0.7))
     model = bg.GaussianProcess(paid.kernels[0], 0.3, hyperparameters="fixed")
     other = model.fit(X, Y)
     for posterior in (other, other.at(lengthscale=other.lengthscale), other.at(noise=0.5)):
         assert posterior.provenance.unpaid == frozenset()
-        assert posterior.provenance.choices == (Choice("one of two", 0.7),)
+        assert posterior.provenance.choices == (Payment("one of two", 0.7),)
 
 
 def test_tuned_and_chosen_values_are_learnt(stated):

@@ -2,7 +2,7 @@
 
 import torch
 
-from bayesgen.provenance import Choice, Data, Provenance, Source
+from bayesgen.provenance import Data, Payment, Provenance, Source
 
 X = torch.arange(20.0)[:, None]
 
@@ -24,7 +24,7 @@ def test_what_was_learnt_is_grouped_by_its_origin():
 
 
 def test_choices_are_paid_once_and_listed():
-    data, choice = Data(X), Choice("one of 4 values of the lengthscale", 1.4)
+    data, choice = Data(X), Payment("one of 4 values of the lengthscale", 1.4)
     found = Provenance(data, (Source("kernel", data, choice=choice),) * 2)
     assert found.choices == (choice,)
     assert found.unpaid == frozenset()

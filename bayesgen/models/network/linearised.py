@@ -29,7 +29,7 @@ _STRIDE, _REACH = 1.5, 15.0
 _NOTHING = 1e-6
 
 
-class Passes(NamedTuple):
+class PassSettings(NamedTuple):
     """Settings of the passes through the network.
 
     Attributes:
@@ -50,7 +50,7 @@ def fit(
     prior: PriorShape,
     structure: str,
     free: frozenset[str],
-    passes: Passes,
+    passes: PassSettings,
     moved: Tensor | None,
 ) -> NetworkPosterior:
     """The posterior of the linear model f₀ + Jδ with δ ~ N(0, S), S = diag(α)⁻¹, in function space.

@@ -19,14 +19,14 @@ from bayesgen.networks.copies import OwnParameters, own_parameters, plain
 from bayesgen.networks.gradients import Passes, fill_gradients, parameters
 
 
-class Prior(NamedTuple):
+class WeightPrior(NamedTuple):
     """Precisions αᵢ and means θ₀ᵢ of the weights' prior, (P,) each."""
 
     alpha: np.ndarray
     centre: np.ndarray
 
 
-class Mode(NamedTuple):
+class FoundMode(NamedTuple):
     """Result of `find_mode`.
 
     Attributes:
@@ -57,7 +57,7 @@ class NegativeLogPosterior:
     """
 
     def __init__(
-        self, run: Passes, x: Any, y: Tensor, likelihood: Likelihood, prior: Prior, batch: int
+        self, run: Passes, x: Any, y: Tensor, likelihood: Likelihood, prior: WeightPrior, batch: int
     ) -> None:
         self.run, self.x, self.y, self.likelihood = run, x, y.double(), likelihood
         self.prior, self.batch, self.calls = prior, batch, 0
@@ -103,7 +103,7 @@ def find_mode(
     tolerance: float,
     height: float = math.inf,
     progress: Progress | None = None,
-) -> Mode:
+) -> FoundMode:
     """Take the network of an objective to a mode, from the weights that it has.
 
     Args:
@@ -129,7 +129,7 @@ def find_mode(
             f"the gradient of the log posterior in {name!r} is not finite at the weights given"
         )
     if -first >= height:
-        return Mode(-first, 0.0, float(np.linalg.norm(slope)), False)
+        return FoundMode(-first, 0.0, float(np.linalg.norm(slope)), False)
 
     def follow(point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(point)
@@ -158,10 +158,12 @@ def find_mode(
     if -value > height:
         value, gradient = follow(_on_the_way(follow, below, found.x, -height))
     norm = float(np.linalg.norm(gradient))
-    return Mode(-value, first - value, norm, found.status == 0)
+    return FoundMode(-value, first - value, norm, found.status == 0)
 
 
-def weight_prior(net: nn.Module, alpha: Sequence[float], prior_mean: nn.Module | None) -> Prior:
+def weight_prior(
+    net: nn.Module, alpha: Sequence[float], prior_mean: nn.Module | None
+) -> WeightPrior:
     """The prior of a network's weights, from one precision for each of `own_parameters`.
 
     Args:
@@ -182,7 +184,7 @@ def weight_prior(net: nn.Module, alpha: Sequence[float], prior_mean: nn.Module |
         for name, p in own.parameters.items():
             precision.append(np.full(p.numel(), float(value)))
             centre.append(named.get(own.full(name), torch.zeros_like(p.detach())))
-    return Prior(np.concatenate(precision), gather(centre))
+    return WeightPrior(np.concatenate(precision), gather(centre))
 
 
 def gather(parts: Any) -> np.ndarray:

@@ -257,7 +257,7 @@ class Laplace:
                 prior,
                 structure,
                 self.free,
-                linearised.Passes(self.batch, self.memory, progress),
+                linearised.PassSettings(self.batch, self.memory, progress),
                 moved if self.mode == "linearised" else None,
             )
         learnt = "prior_precision" in self.free
@@ -348,7 +348,7 @@ class Laplace:
             )
         log_noise = self.likelihood.log_noise if self.likelihood.gaussian_noise else None
         noise = None if log_noise is None else float(log_noise.exp())
-        begin = remode.Start(start, noise, self.free)
+        begin = remode.RemodeStart(start, noise, self.free)
         return remode.maximise(
             self.net, x, y, self.likelihood, self.prior_mean, begin, fixed, progress
         )

@@ -46,7 +46,7 @@ _BATCH = 250
 Fixed = Callable[[nn.Module, Tensor, "Tensor | None"], NetworkPosterior]
 
 
-class Start(NamedTuple):
+class RemodeStart(NamedTuple):
     """Hyperparameters that the search starts from or keeps.
 
     Attributes:
@@ -86,7 +86,7 @@ def maximise(
     y: Any,
     likelihood: Likelihood,
     prior_mean: nn.Module | None,
-    start: Start,
+    start: RemodeStart,
     fixed: Fixed,
     progress: Progress | None = None,
 ) -> NetworkPosterior:
@@ -156,7 +156,7 @@ class _Modes:
         y: Tensor,
         likelihood: Likelihood,
         prior_mean: nn.Module | None,
-        start: Start,
+        start: RemodeStart,
         fixed: Fixed,
         progress: Progress | None,
     ) -> None:
@@ -244,7 +244,7 @@ class _Modes:
         return scaled / noise, noise, noise != best
 
 
-def _search(modes: _Modes, start: Start) -> _Point:
+def _search(modes: _Modes, start: RemodeStart) -> _Point:
     """The best point over the free hyperparameters."""
     if not len(modes.middle):
         return modes.at(modes.middle, modes.given)

@@ -5,18 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-
-@dataclass(frozen=True)
-class Payment:
-    """Nats added to KL(Q ‖ P) for a choice that depends on the data.
-
-    Attributes:
-        reason: description of the choice.
-        nats: −ln of its prior probability.
-    """
-
-    reason: str
-    nats: float
+from bayesgen.provenance import Payment
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior, Posterior
 from bayesgen.posterior.traced import pay, tuned as tuned_to_bound
-from bayesgen.provenance import Choice, is_round, now, sources
+from bayesgen.provenance import Payment, is_round, now, sources
 
 # The learnt hyperparameter that each name in a grid stands for.
 _GRIDS = {
@@ -242,7 +242,7 @@ def _rounded(posterior: ExactPosterior, grid: Grid, kind: Loss) -> ExactPosterio
             "is missing"
         )
     moved = posterior.at(**moves)
-    choice = Choice(f"{' and '.join(words)}, stated beforehand", nats)
+    choice = Payment(f"{' and '.join(words)}, stated beforehand", nats)
     pay(moved, {_GRIDS[name] for name in grid}, choice)
     still = _owed(moved, kind)
     if still:

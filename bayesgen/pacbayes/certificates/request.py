@@ -10,8 +10,7 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen.pacbayes import bounds, validation
-from bayesgen.pacbayes.certificates.certificate import Payment
-from bayesgen.provenance import Choice
+from bayesgen.provenance import Payment
 
 Bound = Callable[[Any, Any, int, float], Tensor]
 
@@ -58,9 +57,9 @@ class CertificateTerms:
     predictor: str
     payments: tuple[Payment, ...] = ()
 
-    def paying(self, choices: Iterable[Choice]) -> CertificateTerms:
+    def paying(self, choices: Iterable[Payment]) -> CertificateTerms:
         """The same terms with further payments, for choices that were made by the data."""
-        more = tuple(Payment(c.reason, c.nats) for c in choices)
+        more = tuple(choices)
         return replace(self, payments=(*self.payments, *more))
 
     @property

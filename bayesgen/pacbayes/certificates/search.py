@@ -29,7 +29,7 @@ from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior
 from bayesgen.posterior.traced import pay, tuned as tuned_to_bound
-from bayesgen.provenance import Choice, Data, Provenance, feature_sources, now, sources
+from bayesgen.provenance import Data, Payment, Provenance, feature_sources, now, sources
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Factors for the covariance of a data-dependent prior; the choice among them is paid for.
@@ -60,7 +60,7 @@ class _Candidate:
     scale: float | None
     cost: float
     posterior: Callable[[float, float], ExactPosterior | Updated] | None
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Payment, ...] = ()
 
 
 def certify(
@@ -266,7 +266,7 @@ def _predictor(
     made = None if one.posterior is None else one.posterior(setting.scale, setting.noise)
     if isinstance(made, ExactPosterior):
         for number, payment in enumerate(asked.payments):
-            pay(made, {f"model {number + 1}"}, Choice(payment.reason, payment.nats))
+            pay(made, {f"model {number + 1}"}, payment)
     return made
 
 
@@ -417,5 +417,5 @@ def _costs(named: dict[str, Any], log_prior: Mapping[str, float] | None) -> dict
 
 
 def _paying(asked: CertificateTerms, one: _Candidate, words: str) -> CertificateTerms:
-    own = (Choice(words, one.cost),) if one.cost > 0 else ()
+    own = (Payment(words, one.cost),) if one.cost > 0 else ()
     return asked.paying((*one.choices, *own))

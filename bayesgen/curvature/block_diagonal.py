@@ -19,6 +19,7 @@ from bayesgen.curvature.curvature import (
     spectral_terms,
     standard_normal,
 )
+from bayesgen.curvature.gradient_check import GradientCheck
 from bayesgen.curvature.jacobian import Sample, jacobians
 from bayesgen.curvature.jacobian_rows import Part, forward, layer_rows, windows
 from bayesgen.curvature.parameters import Leaf, Weights, differentiable
@@ -268,10 +269,15 @@ def diagonal(weights: Weights, sample: Sample, progress: Progress | None = None)
     """The diagonal of the exact GGN, Σ (Λ^½J)², as one block."""
     total = torch.zeros(weights.count, dtype=torch.float64, device=weights.theta.device)
 
-    def add(leaf: Leaf, rows: Tensor) -> None:
-        total[leaf.span] += rows.double().square().sum((0, 1))
+    check = GradientCheck(weights, sample)
+
+    def add(leaf: Leaf, rows: Tensor, start: int) -> None:
+        squares = rows.double().square().sum((0, 1))
+        total[leaf.span] += squares
+        check.add(leaf.span, rows.flatten(0, 1), start * rows.shape[1], squares)
 
     _each_layer(weights, sample, add, progress)
+    check.settle()
     return [Diagonal(slice(0, weights.count), total)]
 
 
@@ -414,17 +420,17 @@ def _own(leaf: Leaf, rows: Tensor) -> Tensor:
 def _each_layer(
     weights: Weights,
     sample: Sample,
-    use: Callable[[Leaf, Tensor], None],
+    use: Callable[[Leaf, Tensor, int], None],
     progress: Progress | None,
 ) -> None:
-    """Call use(layer, its rows of Λ^½J (b, K, p)) for every layer and batch."""
+    """Call use(layer, its rows of Λ^½J (b, K, p), first observation) for every layer and batch."""
     every = range(0, len(sample.x), sample.batch)
     parts = [Part(leaf) for leaf in weights.leaves]
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)
         values = sample.values[some].sqrt()[..., None]
         for part, found in rows(weights, sample.x[some], sample.vectors[some], parts):
-            use(part.leaf, found * values)
+            use(part.leaf, found * values, start)
         if progress is not None:
             progress(number + 1, len(every), "curvature")
 

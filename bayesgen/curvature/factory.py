@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bayesgen._internal.progress import Progress
-from bayesgen.curvature import block_diagonal, matrix_free
+from bayesgen.curvature import block_diagonal, matrix_free, products
 from bayesgen.curvature.curvature import Curvature, PriorShape
 from bayesgen.curvature.float32_error import measured
 from bayesgen.curvature.function_space import DualGGN
@@ -139,10 +139,15 @@ def hessian(request: Request) -> Curvature:
     P = request.weights.count
     if P > LARGEST_HESSIAN:
         return request.by_products("hessian", "Hessian")
-    op, checks = matrix_free.operator(
-        "hessian", request.weights, request.likelihood, request.batches
-    )
-    matrix = matrix_free.matrix(op)
+    given = request.weights, request.likelihood, request.batches
+    op, checks = matrix_free.operator("hessian", *given, few=LARGEST_HESSIAN)
+    try:
+        matrix = matrix_free.matrix(op)
+    except matrix_free.NotSymmetricError:
+        if not checks:
+            raise
+        op, checks = products.Hessian(*given), ()
+        matrix = matrix_free.matrix(op)
     words = f"Hessian{matrix_free.words(op)} as a {P:,} × {P:,} matrix"
     made = request.dense(words, matrix=matrix, definite=False)
     made.checks = checks

@@ -24,6 +24,9 @@ class Sample:
         vectors: eigenvectors V, (n, C, K).
         batch: number of observations processed at a time.
         memory: bytes that rows of the Jacobian may take.
+        coefficients: c with Σ (Λ^½J)ᵀc = `gradient`, (n, K); None if unknown. See
+            `bayesgen.curvature.gradient_check`.
+        gradient: the gradient of the log likelihood, (P,), float64.
     """
 
     x: Any
@@ -31,6 +34,8 @@ class Sample:
     vectors: Tensor
     batch: int
     memory: float
+    coefficients: Tensor | None = None
+    gradient: Tensor | None = None
 
     @property
     def count(self) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import PriorShape
+from bayesgen.curvature.gradient_check import GradientCheck
 from bayesgen.curvature.jacobian import Sample, chunks, jacobian
 from bayesgen.curvature.parameters import Weights
 
@@ -43,6 +44,9 @@ def grams(
         sample: the observations.
         prior: layout of the prior precisions.
         progress: called as progress(done, expected, what) after each chunk of layers.
+
+    Raises:
+        RowsDifferError: the rows contradict the gradient of the sample.
     """
     n, G = sample.count, prior.count
     like = weights.theta
@@ -51,9 +55,11 @@ def grams(
     whole: dict[int, Tensor] = {}
     narrow: dict[int, list[Tensor]] = {}
     every = list(chunks(weights, n, sample.memory))
+    check = GradientCheck(weights, sample)
     for number, parts in enumerate(every):
         J = jacobian(weights, sample, parts)
         index = torch.cat([part.index() for part in parts])
+        check.add(index, J)
         J.mul_(shrink[index])
         group = prior.group[index]
         for g in group.unique().tolist():
@@ -66,4 +72,5 @@ def grams(
             add_gram(whole[g], columns)
         if progress is not None:
             progress(number + 1, len(every), "curvature")
+    check.settle()
     return [mirror(whole[g]) if g in whole else torch.cat(narrow[g], 1) for g in range(G)]

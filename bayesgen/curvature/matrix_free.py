@@ -13,6 +13,7 @@ from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, 
 from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.products import PRODUCTS, Products
 from bayesgen.likelihoods.likelihood import Likelihood
+from bayesgen.networks.copies import has_repeated_modules
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -44,12 +45,16 @@ class _Evaluated(nn.Module):
 
 
 def operator(
-    kind: str, weights: Weights, likelihood: Likelihood, data: Iterable[tuple[Any, Tensor]]
+    kind: str,
+    weights: Weights,
+    likelihood: Likelihood,
+    data: Iterable[tuple[Any, Tensor]],
+    few: int = 0,
 ) -> tuple[Any, tuple[verify.Check, ...]]:
     """The GGN or Hessian of −log p(D | θ), (P, P), as an operator, and its check.
 
-    It is curvlinops' where its product with a random vector, on the first batch, agrees with that
-    of `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
+    It is curvlinops' where its product with a random vector agrees with that of
+    `bayesgen.curvature.products`, which takes only reverse passes; else it is the latter. The
     forward-mode derivatives that curvlinops uses are missing or wrong for some layers, such as
     LayerNorm.
 
@@ -58,13 +63,17 @@ def operator(
         weights: weights of the network.
         likelihood: likelihood of its outputs.
         data: batches (x, y), the same at every pass, y in the likelihood's inner form.
+        few: number of weights up to which only the first batch is compared, because the matrix will
+            be tested for symmetry.
     """
     direct = PRODUCTS[kind](weights, likelihood, data)
     v = verify.random_vector(weights.count, weights.theta)
-    one = [next(iter(data))]
+    if has_repeated_modules(weights.net):  # curvlinops would leave the network changed
+        return direct, ()
+    some = data if weights.count > few else [next(iter(data))]
     try:
-        found = _curvlinops(kind, weights, likelihood, one) @ v
-        check = verify.compare(_WHAT, found, PRODUCTS[kind](weights, likelihood, one) @ v)
+        found = _curvlinops(kind, weights, likelihood, some) @ v
+        check = verify.compare(_WHAT, found, PRODUCTS[kind](weights, likelihood, some) @ v)
         if check.passed:
             return _curvlinops(kind, weights, likelihood, data), (check,)
     except (MemoryError, torch.OutOfMemoryError):
@@ -100,18 +109,22 @@ def matrix(op: Any, batch: int = 256) -> Tensor:
     """Dense matrix of an operator (P, P), without the antisymmetric part that rounding leaves.
 
     Raises:
-        ValueError: the matrix is not symmetric.
+        NotSymmetricError: the matrix is not symmetric.
     """
     eye = torch.eye(op.shape[0], dtype=op.dtype, device=op.device)
     columns = torch.cat([op @ part for part in eye.split(batch, 1)], 1)
     check = verify.compare("symmetry of a curvature", columns.mT, columns)
     if not check.passed:
-        raise ValueError(
+        raise NotSymmetricError(
             "net must have a symmetric Hessian, but torch's second derivatives of one of its "
             f"layers differ by {check.difference:.2g} of the largest entry with the order of "
             'differentiation; use curvature "ggn", "diag" or "kron"'
         )
     return 0.5 * (columns + columns.mT)
+
+
+class NotSymmetricError(ValueError):
+    """A matrix of second derivatives is not symmetric."""
 
 
 class _Tracked:

@@ -11,15 +11,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen.networks import admission
-from bayesgen.networks.copies import detached_copies, frozen_copy, own_parameters, plain
+from bayesgen.networks.copies import (
+    check_copied,
+    detached_copies,
+    frozen_copy,
+    other_names,
+    own_parameters,
+    plain,
+)
 from bayesgen.networks.gradients import tracked
-from bayesgen.networks.inputs import call
+from bayesgen.networks.inputs import call, call_at
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Weights:
         self.names = tuple(names)
         named = dict(self.net.named_parameters(remove_duplicate=False))
         self._own = tuple(named[name] for name in names)
+        self._others = other_names(self.net)
+        self._original: nn.Module | None = net
         self.theta = torch.cat([p.detach().reshape(-1) for p in self._own])
 
     def converted(self, dtype: torch.dtype) -> Weights:
@@ -162,11 +171,8 @@ class Weights:
             rows = tracked(rows)
         if named is None:
             return admission.scores(call(self.net, self.laid_out(rows)), len(rows))
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(self.net, named, args, kwargs)
-
-        return admission.scores(call(run, self.laid_out(rows)), len(rows))
+        f = call_at(self.net, named, self._others, self.laid_out(rows))
+        return admission.scores(f, len(rows))
 
     @contextmanager
     def tracking(self) -> Iterator[Sequence[Tensor]]:
@@ -240,9 +246,16 @@ class Weights:
             TypeError, ValueError: the network fails on these inputs, or its outputs do not have
                 shape (m, C) or are not finite.
         """
+        before = [p._version for p in self._own]
         with self.tracking(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             f = admission.first_outputs(self.net, self.laid_out(x[:2]))
+        for name, p, version in zip(self.names, self._own, before, strict=True):
+            if p._version != version:
+                raise ValueError(admission.CHANGED.format(name))
+        if self._original is not None:
+            check_copied(f, self._original)
+            self._original = None
         for each in caught:
             if admission.NO_GRADIENT in str(each.message):
                 self._track_inputs = True

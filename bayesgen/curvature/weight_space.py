@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayesgen import solvers
 from bayesgen.curvature.curvature import Curvature, CurvatureTerms, PriorShape, standard_normal
+from bayesgen.curvature.gradient_check import GradientCheck
 from bayesgen.curvature.jacobian import Sample, jacobians, weighted_rows
 from bayesgen.curvature.parameters import Weights
 from bayesgen.solvers.quadrature import Measure
@@ -149,19 +150,27 @@ class Dense(Curvature):
 def ggn_root(weights: Weights, sample: Sample) -> Tensor:
     """Triangular factor T of Λ^½J with TᵀT = H, at most (P, P), by QR of some rows at a time."""
     waiting: list[Tensor] = []
+    check, start = GradientCheck(weights, sample), 0
     for J in weighted_rows(weights, sample):
+        check.add(slice(None), J, start)
+        start += len(J)
         waiting.append(J)
         if sum(map(len, waiting)) > 4 * weights.count:
             waiting = [torch.linalg.qr(torch.cat(waiting), mode="r").R]
+    check.settle()
     return torch.linalg.qr(torch.cat(waiting), mode="r").R
 
 
 def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
     """The matrix H = JᵀΛJ, (P, P), float64: cheaper than its root but with half the digits."""
     H = torch.zeros(weights.count, weights.count, dtype=torch.float64, device=weights.theta.device)
+    check, start = GradientCheck(weights, sample), 0
     for J in weighted_rows(weights, sample):
+        check.add(slice(None), J, start)
+        start += len(J)
         rows = J.double()
         H.addmm_(rows.mT, rows)
+    check.settle()
     return H
 
 

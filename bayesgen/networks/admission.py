@@ -21,6 +21,11 @@ _REPEATS = 32
 # Words of torch's warning about a block under torch.utils.checkpoint without derivatives, which it
 # also gives where none are wanted.
 NO_GRADIENT = "None of the inputs have requires_grad"
+# Message about a network that changes a parameter in its forward pass.
+CHANGED = (
+    "net must not change its parameters in forward, but {!r} was changed; an embedding with "
+    "max_norm does so"
+)
 Run = Callable[[Any], Tensor]
 
 

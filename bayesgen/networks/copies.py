@@ -149,6 +149,65 @@ def own_parameters(net: nn.Module, only: Iterable[str] | None = None) -> list[Ow
     return found
 
 
+def other_names(net: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The names of parameters and buffers in further modules, by their first names.
+
+    A module that is listed twice has its first name only.
+
+    Example:
+        >>> a, b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+        >>> b.weight = a.weight
+        >>> other_names(nn.Sequential(a, b, b))
+        {'0.weight': ('1.weight',)}
+    """
+    first: dict[int, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    for prefix, module in net.named_modules():
+        for own, value in (*module._parameters.items(), *module._buffers.items()):
+            if value is None:
+                continue
+            name = f"{prefix}.{own}" if prefix else own
+            known = first.setdefault(id(value), name)
+            if known != name:
+                found[known] = (*found.get(known, ()), name)
+    return found
+
+
+def has_repeated_modules(net: nn.Module) -> bool:
+    """Whether a module is listed under several names."""
+    return sum(1 for _ in net.named_modules(remove_duplicate=False)) > sum(1 for _ in net.modules())
+
+
+def check_copied(f: Tensor, original: nn.Module) -> None:
+    """Check that outputs of a copy of a network do not depend on the original's parameters.
+
+    `copy.deepcopy` does not copy functions, so that a lambda or a closure over the network still
+    refers to the original.
+
+    Args:
+        f: outputs of the copy, with their graph.
+        original: the network that was copied.
+
+    Raises:
+        ValueError: they do.
+    """
+    names = {id(p): name for name, p in original.named_parameters()}
+    waiting, seen = [f.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = names.get(id(getattr(node, "variable", None)))
+        if name is not None:
+            raise ValueError(
+                "net must refer to its parameters through self, but a function that it holds (a "
+                f"lambda, a closure, a hook) refers to {name!r} itself; copy.deepcopy does not "
+                "copy functions, so that copies of the network would use the original's parameters"
+            )
+        waiting += [following for following, _ in node.next_functions]
+
+
 def _tensors(value: Any) -> Iterator[Tensor]:
     """Tensors in nested lists, tuples and dicts."""
     if isinstance(value, Tensor):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen.networks.admission import NO_GRADIENT, admit, first_outputs, scores
-from bayesgen.networks.copies import frozen_copy, own_parameters, plain
+from bayesgen.networks.admission import CHANGED, NO_GRADIENT, admit, first_outputs, scores
+from bayesgen.networks.copies import check_copied, frozen_copy, own_parameters, plain
 from bayesgen.networks.inputs import Inputs, call
 from bayesgen.networks.state import first_not_finite
 from bayesgen.verify import some_rows
@@ -90,6 +90,7 @@ class Passes:
         net: the network, in the mode in which it is checked here.
         x: inputs, of which at most two are used here.
         kind: what the outputs are called in messages: "outputs" or "features".
+        original: the network that `net` is a copy of, if it is one.
 
     Attributes:
         first: outputs for the first one or two inputs, without a graph.
@@ -99,8 +100,10 @@ class Passes:
             (n, C), or they do not depend on its trainable parameters.
     """
 
-    def __init__(self, net: nn.Module, x: Any, kind: str = "outputs") -> None:
-        self.net, self.kind = net, kind
+    def __init__(
+        self, net: nn.Module, x: Any, kind: str = "outputs", original: nn.Module | None = None
+    ) -> None:
+        self.net, self.kind, self._original = net, kind, original
         self._through = False
         with without_gradients():
             self.first = first_outputs(net, x)
@@ -135,16 +138,15 @@ class Passes:
         admit(self.net, self.values, rows, self.values(rows))
         changed = [name for name, p in self.net.named_parameters() if p._version != before[name]]
         if changed:
-            raise ValueError(
-                f"net must not change its parameters in forward, but {changed[0]!r} was changed; "
-                "an embedding with max_norm does so"
-            )
+            raise ValueError(CHANGED.format(changed[0]))
 
     def _misses_gradients(self, rows: Any) -> bool:
         """Whether a reentrant checkpoint stops gradients, by a pass with a graph."""
         with warnings.catch_warnings(record=True) as said, torch.enable_grad():
             warnings.simplefilter("always")
             f = self(rows)
+        if self._original is not None:
+            check_copied(f, self._original)
         if any(NO_GRADIENT in str(each.message) for each in said):
             return True
         if not f.requires_grad:

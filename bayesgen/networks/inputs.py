@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
 
 from bayesgen._internal import checks
@@ -129,6 +130,28 @@ def call(net: Any, rows: Any) -> Any:
         args, kwargs = rows.clone().arguments()
         return net(*args, **kwargs)
     return net(rows.clone())
+
+
+def call_at(
+    net: nn.Module, named: Mapping[str, Tensor], others: Mapping[str, Sequence[str]], rows: Any
+) -> Any:
+    """Value of net(rows) at other parameters and buffers; the network is left as it was.
+
+    `torch.func.functional_call` does not restore a module that is listed under two names, if it is
+    given both. It is therefore given one name for each module that holds a tensor.
+
+    Args:
+        net: the network.
+        named: tensors by their first names.
+        others: their further names; see `bayesgen.networks.copies.other_names`.
+        rows: inputs of a batch.
+    """
+    every = {**named, **{o: named[k] for k, names in others.items() if k in named for o in names}}
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return functional_call(net, every, args, kwargs, tie_weights=False)
+
+    return call(run, rows)
 
 
 def joined(pieces: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
@@ -17,8 +17,9 @@ from bayesgen.errors import DivergedError
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.networks.admission import scores, undisturbed
+from bayesgen.networks.copies import other_names
 from bayesgen.networks.gradients import Passes, differentiating, fill_gradients, trainable
-from bayesgen.networks.inputs import call
+from bayesgen.networks.inputs import call, call_at
 from bayesgen.networks.state import Kept
 from bayesgen.provenance import training
 from bayesgen.training.inputs import read
@@ -164,17 +165,13 @@ class _Together:
         for name in trained:
             self.parameters[name].requires_grad_()
         self.weights = [self.parameters[name] for name in self.parameters if name in trained]
+        self._others = other_names(members[0])
         self._run = vmap(self._loss, in_dims=(0, 0, None, 0), randomness="different")
 
     def _loss(
         self, p: dict[str, Tensor], b: dict[str, Tensor], rows: Any, labels: Tensor
     ) -> Tensor:
-        net, n = self.members[0], len(labels)
-
-        def at(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(net, (p, b), args, kwargs)
-
-        f = scores(call(at, rows), n)
+        f = scores(call_at(self.members[0], {**p, **b}, self._others, rows), len(labels))
         f = f if f.dtype == labels.dtype else f.to(labels.dtype)  # after autocast
         return -self.likelihood.log_density(labels, f).mean()
 

@@ -32,7 +32,14 @@ class Observations(NamedTuple):
 
 
 def observations(
-    net: nn.Module, x: Any, y: Any, likelihood: str | Likelihood, noise: Any, *, fixed: bool
+    net: nn.Module,
+    x: Any,
+    y: Any,
+    likelihood: str | Likelihood,
+    noise: Any,
+    *,
+    fixed: bool,
+    original: nn.Module | None = None,
 ) -> Observations:
     """Check inputs and targets of a network, which is put into evaluation mode.
 
@@ -42,6 +49,7 @@ def observations(
         y: targets.
         likelihood: likelihood, or its name.
         noise: noise variance of a Gaussian likelihood, or None.
+        original: the network that `net` is a copy of, if it is one.
         fixed: whether the network must be a deterministic function of each observation alone.
 
     Raises:
@@ -50,7 +58,7 @@ def observations(
     x = read(net, x, y)
     found = _likelihood(likelihood, noise)
     with undisturbed(net.eval()):
-        run = Passes(net, x)
+        run = Passes(net, x, original=original)
         if fixed:
             run.admit(x)
     like = run.first[:1].expand(len(x), -1)

@@ -113,7 +113,7 @@ def fit_map(
     copied = trainable_copy(whole)
     alpha = precisions(prior_precision, len(own_parameters(copied)))
     prior = weight_prior(copied, alpha.tolist(), prior_mean)
-    data = observations(copied, x, y, likelihood, noise, fixed=True)
+    data = observations(copied, x, y, likelihood, noise, fixed=True, original=whole)
     objective = NegativeLogPosterior(data.run, data.x, data.y, data.likelihood, prior, batch)
     with reporting(progress) as report, undisturbed(copied):
         found = find_mode(

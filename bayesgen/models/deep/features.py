@@ -33,7 +33,7 @@ class DeepFeatures:
         self.batch = batch
         if lipschitz is not None:
             bound(self.net, lipschitz)
-        self.run = Passes(self.net, x, "features")
+        self.run = Passes(self.net, x, "features", net)
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters of the network that are trained."""

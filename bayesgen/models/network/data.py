@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bayesgen import verify
 from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
+from bayesgen.curvature.gradient_check import coefficients
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.row_paths import admit
@@ -121,8 +122,17 @@ class NetworkData:
         """
         if self.x is None:
             return None
-        values, vectors = unit(self.likelihood).roots(self.y, self.f)
-        return Sample(self.x, values, vectors, batch, memory)
+        own = unit(self.likelihood)
+        values, vectors = own.roots(self.y, self.f)
+        c = coefficients(values, vectors, self.slopes())
+        return Sample(self.x, values, vectors, batch, memory, c, self.gradient)
+
+    def slopes(self) -> Tensor:
+        """The derivatives ∂ log p(yᵢ | f)/∂f at unit noise variance, (n, C)."""
+        with torch.enable_grad():
+            f = self.f.detach().requires_grad_()
+            value = unit(self.likelihood).log_density(self.y, f).sum()
+            return torch.autograd.grad(value, f)[0]
 
     def observed(self, likelihood: Likelihood) -> Observed:
         """The targets as a posterior keeps them."""

@@ -14,6 +14,7 @@ from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import LARGEST_DUAL
 from bayesgen.curvature.float32_error import Measured, measured
 from bayesgen.curvature.function_space import DualGGN
+from bayesgen.curvature.gradient_check import coefficients
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
 from bayesgen.curvature.parameters import Weights
@@ -82,13 +83,9 @@ def fit(
         )
     theta, basis = weights.theta, _basis(data)
     n, K = len(data.f), basis.shape[1]
-    sample = Sample(
-        data.x,
-        theta.new_ones(n, K),
-        basis.to(theta).expand(n, -1, -1),
-        passes.batch,
-        passes.memory,
-    )
+    ones, wide = theta.new_ones(n, K), basis.to(theta).expand(n, -1, -1)
+    c = coefficients(ones, wide, data.slopes())
+    sample = Sample(data.x, ones, wide, passes.batch, passes.memory, c, data.gradient)
     gram = grams(weights, sample, prior, passes.progress)[0].double()
     rounded = measured(weights, sample, prior)
     f = torch.zeros_like(data.f) if moved is None else data.f - weights.jvp(data.x, moved)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
+from bayesgen.curvature.gradient_check import RowsDifferError
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
@@ -31,6 +32,8 @@ from bayesgen.models.network.prior_precision import (
 )
 from bayesgen.networks.admission import undisturbed
 from bayesgen.networks.copies import own_parameters, plain
+
+R = TypeVar("R")
 
 MODES = ("weights", "linearised", "tangent")
 _NAMES = ("prior_precision", "noise")
@@ -248,17 +251,16 @@ class Laplace:
             data = load(gather=True)  # a sampler may give fewer observations than the data set has
         if self.mode != "weights":
             prior, start, structure = self._prior(weights, grouped=False)
-            return linearised.fit(
+            begin = PrecisionSetting(
+                start, _noise(data.likelihood, start), torch.zeros_like(start).bool()
+            )
+            passes = linearised.PassSettings(self.batch, self.memory, progress)
+            centre = moved if self.mode == "linearised" else None
+            return _with_right_rows(
                 weights,
-                data,
-                PrecisionSetting(
-                    start, _noise(data.likelihood, start), torch.zeros_like(start).bool()
+                lambda: linearised.fit(
+                    weights, data, begin, prior, structure, self.free, passes, centre
                 ),
-                prior,
-                structure,
-                self.free,
-                linearised.PassSettings(self.batch, self.memory, progress),
-                moved if self.mode == "linearised" else None,
             )
         learnt = "prior_precision" in self.free
         prior, start, structure = self._prior(weights, grouped=learnt)
@@ -278,7 +280,8 @@ class Laplace:
             bool(self.free),
             data.features,
         )
-        curvature = CURVATURES[self.curvature](request)
+        make = CURVATURES[self.curvature]
+        curvature = _with_right_rows(weights, lambda: make(request))
         squares = prior.sums(prior.base * moved.square())
         objective = NetworkEvidence(curvature, squares, data.log_likelihood)
         best = search_precision(
@@ -424,6 +427,15 @@ def _many(x: Any) -> int:
     """Number of observations of a loader, or 0 where the loader does not tell it."""
     data = getattr(x, "dataset", None)
     return len(data) if data is not None and hasattr(data, "__len__") else 0
+
+
+def _with_right_rows(weights: Weights, compute: Callable[[], R]) -> R:
+    """The result of a computation, repeated with direct Jacobian rows where fast ones differ."""
+    try:
+        return compute()
+    except RowsDifferError as err:
+        weights.direct = err.names
+        return compute()
 
 
 def _assemble(

@@ -120,7 +120,7 @@ def maximise(
     copied = trainable_copy(trainable(net, in_place=False)).double()
     rows = inputs.converted(inputs.read("x", x, copied), torch.float64)
     with undisturbed(copied):
-        run = Passes(copied, rows)
+        run = Passes(copied, rows, original=net)
         like = run.first[:1].double().expand(len(rows), -1)
         own = likelihood.for_outputs(like.shape[1], checks.as_tensor("y", y).shape)
         targets = own.targets(y, like)

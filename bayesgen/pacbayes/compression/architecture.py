@@ -11,8 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,20 +18,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bayesgen import verify
-from bayesgen._internal import checks
+from bayesgen._internal import checks, random_state
+from bayesgen.networks.copies import check_copied
+from bayesgen.networks.gradients import trainable_copy
 
 # Rows on which a forward pass is tried and compared with passes of single rows.
 _ROWS = 4
 # Largest difference of scores between passes, relative to the largest score, in rounding units.
 _ROUNDING = 1e4
-
-
-@contextmanager
-def random_state() -> Iterator[None]:
-    """A context that leaves torch's global generators as they were."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        yield
 
 
 def private(net: Any) -> nn.Module:
@@ -67,11 +59,22 @@ def private(net: Any) -> nn.Module:
             "code stands for all parameters; make it a buffer, which the receiver must hold too"
         )
     _check_statistics(net)
-    try:
-        own = copy.deepcopy(net)
-    except (RuntimeError, TypeError) as err:
-        raise ValueError(f"net cannot be copied: {str(err).splitlines()[0]}") from err
-    return own.eval()
+    return trainable_copy(net)
+
+
+def check_own(net: nn.Module, x: Tensor, original: nn.Module) -> None:
+    """Check that the scores of a private copy do not depend on the original's parameters.
+
+    Args:
+        net: the copy.
+        x: some inputs, (m, …).
+        original: the network that was copied.
+
+    Raises:
+        ValueError: they do.
+    """
+    with torch.enable_grad():
+        check_copied(net(x.clone()), original)
 
 
 def _check_statistics(net: nn.Module) -> None:
@@ -172,7 +175,7 @@ def check_deterministic(net: nn.Module, x: Tensor) -> None:
     """
     rows = x[verify.some_rows(len(x), _ROWS)]
     before = [b.clone() for b in net.buffers()]
-    with random_state():
+    with random_state.kept([x.device]):
         together = scores(net, rows)
         again = scores(net, rows)
         if not _equal(together, again):

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bayesgen import provenance
-from bayesgen._internal import checks
+from bayesgen._internal import checks, random_state
 from bayesgen._internal.progress import Progress
+from bayesgen.networks.copies import other_names
+from bayesgen.networks.inputs import call_at
 from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.compression import architecture
@@ -181,8 +182,9 @@ def compress(
         raise ValueError(
             f"dimension must be at most the net's {parameters:,} parameters, got {dimension:,}"
         )
-    with architecture.random_state():
+    with random_state.kept([x.device]):
         classes = architecture.scores(own, x[:1]).shape[1]
+        architecture.check_own(own, x[:1], net)
         y = _labels(y, x, classes)
         _check_buffers(own, x, y)
         space = Subspace.of(own, dimension, projection, seed, x)
@@ -319,7 +321,7 @@ class Subspace:
 
     def outputs(self, z: Tensor, x: Tensor) -> Tensor:
         """Class scores of the network at z for inputs x."""
-        return functional_call(self.net, self._named(self.weights(z)), (x,))
+        return call_at(self.net, self._named(self.weights(z)), other_names(self.net), x)
 
     def module(self, z: Tensor) -> nn.Module:
         """A copy of the network with the weights at z."""

@@ -207,16 +207,3 @@ def test_ties_and_buffers_belong_to_the_architecture():
     assert describe(net.eval(), "sparse") == before
     assert all(torch.isnan(p).all() for p in architecture.blank(net).parameters())
     assert not any(torch.isnan(p).any() for p in net.parameters())
-
-
-def test_the_generator_is_as_before_after_an_exception():
-    before = torch.get_rng_state()
-
-    def draw():
-        with architecture.random_state():
-            torch.randn(3)
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        draw()
-    assert torch.equal(torch.get_rng_state(), before)

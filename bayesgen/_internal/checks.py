@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Integers for which torch has few operations.
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
     """Check for a finite floating-point tensor; with `like`, of its dtype and on its device."""
@@ -55,7 +58,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise TypeError(f"{name} must be a dense tensor, got {value.layout}; use .to_dense()")
-        return value
+        return value.long() if value.dtype in _UNSIGNED else value
     if isinstance(value, float):  # Python's float is double precision
         return torch.tensor(value, dtype=torch.float64)
     if isinstance(value, list | tuple):  # their floats become float64
@@ -64,7 +67,8 @@ def as_tensor(name: str, value: Any) -> Tensor:
         except (TypeError, ValueError, RuntimeError) as err:
             raise TypeError(f"{name} must be a tensor or an array, got {err}") from None
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
-        return torch.from_numpy(_native(name, value))
+        tensor = torch.from_numpy(_native(name, value))
+        return tensor.long() if tensor.dtype in _UNSIGNED else tensor
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as err:

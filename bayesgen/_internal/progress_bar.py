@@ -21,6 +21,11 @@ def reporting(
         title: first description of the bar.
         after: seconds before the bar is drawn; work that ends earlier shows none.
     """
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(
+            "progress must be a function progress(done, expected, what), True or None, got "
+            f"{type(progress).__name__}"
+        )
     if progress is not True:
         yield progress or None
         return

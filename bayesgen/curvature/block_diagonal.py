@@ -370,8 +370,11 @@ def _check_factors(weights: Weights, sample: Sample, factored: list[Leaf]) -> No
     direct = weights.vjp(x, v[..., 0])
     for leaf in doubtful:
         found = torch.zeros_like(direct[leaf.span])
-        for call in calls[leaf.name]:
-            found += layer_rows(Part(leaf), [call], len(call[0]), v).double().sum((0, 1))
+        try:
+            for call in calls[leaf.name]:
+                found += layer_rows(Part(leaf), [call], len(call[0]), v).double().sum((0, 1))
+        except RuntimeError:  # inputs without an axis of observations
+            raise ValueError(_NO_FACTORS.format(leaf.name)) from None
         if not verify.compare("gradient of a layer", found, direct[leaf.span]).passed:
             raise ValueError(_NO_FACTORS.format(leaf.name))
 

@@ -102,6 +102,12 @@ class Weights:
         self.net = frozen_copy(net)
         if dtype is not None and any(t.dtype != dtype for t in _floats(self.net)):
             self.net.to(dtype)
+        kinds = {t.dtype for t in self.net.parameters() if t.is_floating_point()}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"net must have parameters of one dtype, got {', '.join(sorted(map(str, kinds)))}; "
+                "pass dtype=torch.float64 or torch.float32"
+            )
         self._user_layout = _is_channels_last(self.net)
         self._lay_out()
         self.only = None if wanted is None else ", ".join(wanted)
@@ -406,9 +412,11 @@ def differentiable() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as err:
+        stored = "second time" in str(err)
+        hint = "; does a module store a tensor of an earlier pass?" if stored else ""
         raise ValueError(
             "net must be differentiable in its weights, but a reverse pass fails: "
-            f"{str(err).splitlines()[0]}"
+            f"{str(err).splitlines()[0]}{hint}"
         ) from err
 
 

@@ -92,7 +92,7 @@ class Dense(Curvature):
                 assert self._matrix is not None
                 A = (self._matrix * shrink).mul_(shrink[:, None])
                 A.diagonal().add_(1)
-                R = torch.linalg.cholesky(A).mT
+                R = _triangular(A)
             self._last = (precision.clone(), R)
         return self._last[1], shrink
 
@@ -145,6 +145,16 @@ class Dense(Curvature):
         R, root = self._factor(precision)
         turned = torch.linalg.solve_triangular(R.mT, (root * gradient)[:, None], upper=False)
         return float(0.5 * turned.square().sum())
+
+
+def _triangular(A: Tensor) -> Tensor:
+    """R, upper triangular, with RᵀR = A for A ≥ I; rounding of small eigenvalues is undone."""
+    R, failed = torch.linalg.cholesky_ex(A)
+    if not failed:
+        return R.mT
+    values, vectors = solvers.eigh(A)
+    half = vectors * values.clamp(min=1).sqrt()
+    return torch.linalg.qr(half.mT, mode="r").R
 
 
 def ggn_root(weights: Weights, sample: Sample) -> Tensor:

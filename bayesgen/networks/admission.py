@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bayesgen import verify
 from bayesgen._internal import random_state
 from bayesgen._internal.precision import tf32
-from bayesgen.networks.inputs import call, tensors
+from bayesgen.networks.inputs import Inputs, call, tensors
 
 # Number of evaluations of a network that draws random numbers.
 _REPEATS = 32
@@ -168,7 +169,13 @@ def _failure(net: nn.Module, rows: Any, err: Exception) -> str:
     words = f"net fails on inputs of shape {shape[0] if len(shape) == 1 else shape}: "
     words += _first_line(err)
     floats = {t.dtype for t in tensors(rows) if t.is_floating_point()}
-    if floats and floats != {own}:
+    if isinstance(rows, Inputs) and rows.keyword and not rows.spread:
+        takes = ", ".join(inspect.signature(net.forward).parameters)
+        words += (
+            f"; x has the keys {', '.join(map(repr, rows.parts))} and forward takes ({takes}), so "
+            "that it received the whole mapping"
+        )
+    elif floats and floats != {own}:
         words += f"; net has dtype {own} and x has {', '.join(given)}: convert one of them"
     elif "indices" in str(err) and floats:
         words += "; an embedding takes integers: convert the tokens, e.g. x.long()"
@@ -180,7 +187,8 @@ def _failure(net: nn.Module, rows: Any, err: Exception) -> str:
     elif "dtype" in str(err) or "type" in str(err):
         words += (
             f"; if forward itself creates tensors of another dtype than {own}, pass that dtype "
-            "(dtype=torch.float32) or use the dtype of the input"
+            "(dtype=torch.float32) or use the dtype of the input; layers in a Python list are no "
+            "part of the network and keep their own dtype (use nn.ModuleList)"
         )
     return words
 

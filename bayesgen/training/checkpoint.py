@@ -23,8 +23,10 @@ def load(path: Path, fingerprint: str, device: torch.device) -> dict[str, Any] |
     """Read a state that `save` wrote for the same run, or None where there is no file.
 
     Raises:
-        ValueError: the file cannot be read or belongs to another run.
+        ValueError: the path is that of a folder; the file cannot be read or belongs to another run.
     """
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be a file, got the folder {path}")
     if not path.exists():
         return None
     try:

@@ -91,6 +91,11 @@ def precisions(given: Any, count: int) -> Tensor:
     Raises:
         ValueError: the shape is wrong; a value is negative or not finite.
     """
+    if isinstance(given, str):
+        raise TypeError(
+            f"prior_precision must be a number or one number a layer, got {given!r}; with "
+            "evidence_every= training learns one for each layer"
+        )
     alpha = checks.as_tensor("prior_precision", given).detach().double()
     if alpha.numel() != 1 and alpha.shape != (count,):
         raise ValueError(

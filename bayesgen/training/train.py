@@ -254,7 +254,7 @@ class _Run:
             rows, y = self._augmented(self.x[index]), self.y[index]
             self.optimiser.zero_grad(set_to_none=True)
             with settings.forward(self.x.device):
-                f = self.pass_through(rows).to(self.y.dtype)
+                f = self._outputs(rows).to(self.y.dtype)
             loss = -self.likelihood.log_density(y, f).mean()
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -281,6 +281,17 @@ class _Run:
         if self.likelihood.labels:
             row["error"] = wrong / n
         return row
+
+    def _outputs(self, rows: Any) -> Tensor:
+        try:
+            return self.pass_through(rows)
+        except RuntimeError as err:
+            if self.augment is None or isinstance(err, torch.OutOfMemoryError):
+                raise
+            raise ValueError(
+                "augment must return inputs that net takes, but net fails on them: "
+                f"{str(err).splitlines()[0]}"
+            ) from err
 
     def _augmented(self, rows: Any) -> Any:
         """Inputs of a batch after the user's function, which must keep their number."""
@@ -362,7 +373,11 @@ def _diverged(what: str, epoch: int, step: int) -> DivergedError:
 
 
 def _mark(run: _Run, look: _Look | None, keep: str, alpha: Tensor) -> str:
-    words = None if look is None else (look.every, look.burn_in, look.curvature, look.structure)
+    words: Any = None
+    if look is not None:
+        words = look.every, look.burn_in, look.curvature, look.structure, look.learn_noise
+    own = run.likelihood
+    words = words, own.kind, own.log_noise, run.augment is not None
     shapes = [(name, tuple(value.shape)) for name, value in run.net.state_dict().items()]
     x = inputs.tensors(run.x)
-    return fingerprint(*x, run.y, run.settings, words, keep, alpha, run.likelihood.name, shapes)
+    return fingerprint(*x, run.y, run.settings, words, keep, alpha, shapes)

@@ -127,6 +127,24 @@ class NetworkData:
         c = coefficients(values, vectors, self.slopes())
         return Sample(self.x, values, vectors, batch, memory, c, self.gradient)
 
+    def rounding(self, noise: Tensor) -> Tensor:
+        """Estimated effect of rounding of the outputs on the log likelihood, (), nats.
+
+        The error of an output is estimated from the difference between outputs of single
+        observations and of batches, whose sums have another order, and is at least one rounding
+        unit. Errors of different observations are added in quadrature, two deviations wide.
+
+        Args:
+            noise: noise variance σ².
+        """
+        f = self.f.double()
+        unit_size = torch.finfo(self.f.dtype).eps * f.square().mean().sqrt()
+        size = torch.maximum(self.checks[0].difference * f.abs().max(), unit_size)
+        values, vectors = unit(self.likelihood).roots(self.y.to(f), f)
+        bend = (values * vectors.square().sum(1)).sum()
+        slope = self.slopes().double().norm()
+        return (2 * size * slope + 0.5 * size.square() * bend) / noise
+
     def slopes(self) -> Tensor:
         """The derivatives ∂ log p(yᵢ | f)/∂f at unit noise variance, (n, C)."""
         with torch.enable_grad():
@@ -239,6 +257,7 @@ def read(
                 "shuffle=False and no random augmentation"
             )
         passed.add(some, target)
+    _check_gradient(weights, passed.gradient)
     f = torch.cat(passed.outputs)
     source = first if kept is None else kept
     few = verify.some_rows(len(source), _FEW_OF_HEAD if passed.features else _FEW).to(f.device)
@@ -255,6 +274,16 @@ def read(
         torch.cat(passed.features) if exact else None,
         checked,
     )
+
+
+def _check_gradient(weights: Weights, gradient: Tensor) -> None:
+    """Check that the gradient of the log likelihood is finite."""
+    for name, columns in weights.slices.items():
+        if not bool(torch.isfinite(gradient[columns]).all()):
+            raise ValueError(
+                f"net must have finite derivatives, but those of {name!r} are not finite at x; a "
+                "norm or a square root has none at zero"
+            )
 
 
 def _print(x: Any) -> str:

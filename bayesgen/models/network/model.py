@@ -193,6 +193,8 @@ class Laplace:
             checks.twin("prior_mean", plain(prior_mean, "prior_mean"), self.net)
             if mode == "tangent":
                 raise ValueError('mode="tangent" has a prior mean of zero: prior_mean must be None')
+        if dtype not in (None, torch.float32, torch.float64):
+            raise TypeError(f"dtype must be torch.float64, torch.float32 or None, got {dtype!r}")
         self.dtype, self.memory = dtype, float(checks.positive("memory", memory))
         self.batch = checks.whole("batch", batch)
         self.probes, self.steps, self.seed = probes, steps, seed
@@ -305,7 +307,14 @@ class Laplace:
             own = with_noise(own, best.noise.log())
         posterior = NetworkPosterior(
             data.observed(own),
-            _assemble(objective, best, len(data.f), weights, self._words(weights)),
+            _assemble(
+                objective,
+                best,
+                len(data.f),
+                weights,
+                self._words(weights),
+                data.rounding(best.noise),
+            ),
             NetworkFit(own, data.x, data.f, curvature, best, structure, checks=data.checks),
             gradient,
             self.free,
@@ -444,6 +453,7 @@ def _assemble(
     n: int,
     weights: Weights,
     words: str,
+    rounding: Tensor,
 ) -> Evidence:
     terms = objective.terms(best.precision, best.noise)
     log_likelihood, _ = objective.log_likelihood(best.noise)
@@ -454,7 +464,7 @@ def _assemble(
         0.5 * (terms.logdet - freedom + pull),
         n,
         freedom,
-        error=0.5 * terms.error,
+        error=0.5 * terms.error + rounding,
         method=f"Laplace, {objective.curvature.method}{words}",
         complexity_excludes=("features",) if weights.partial else (),
     )

@@ -306,7 +306,7 @@ class NetworkPosterior(Reporting):
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """Draws of the linearised network's outputs; see `Posterior.latent_samples`."""
         x, weights = self._kept(), self.curvature.weights
-        found = []
+        count, found = checks.whole("count", count), []
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             found += [self._linear.outputs(weights, x, each).double() for each in some]
@@ -357,7 +357,13 @@ class NetworkPosterior(Reporting):
     def _covariance(self, x: Any) -> Tensor:
         """Posterior covariance σ²J*(H + σ²α)⁻¹J*ᵀ of the outputs, (m, C, C)."""
         setting = self._fitted.setting
-        return setting.noise * self.curvature.covariance(x, setting.precision * setting.noise)
+        found = setting.noise * self.curvature.covariance(x, setting.precision * setting.noise)
+        if not bool(torch.isfinite(found).all()):
+            raise ValueError(
+                "net must have finite derivatives, but some are not finite at these inputs; a norm "
+                "or a square root has none at zero"
+            )
+        return found
 
     def _shaped(self, values: Tensor) -> Tensor:
         """Values (m, C) in the layout of the targets."""

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from bayesgen.networks.copies import frozen_copy, own_parameters, plain
+from bayesgen.networks.copies import (
+    check_copied,
+    frozen_copy,
+    has_repeated_modules,
+    other_names,
+    own_parameters,
+    plain,
+)
 
 
 def two_layers():
@@ -102,3 +109,20 @@ def test_parameters_are_listed_once_in_the_order_of_the_network():
 def test_parameters_of_named_modules_include_those_below():
     net = nn.ModuleDict({"head": two_layers(), "head2": nn.Linear(2, 2)})
     assert [each.name for each in own_parameters(net, ["head"])] == ["head.0", "head.1"]
+
+
+def test_shared_tensors_have_one_further_name_for_each_module():
+    a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+    b.weight = a.weight
+    net = nn.Sequential(a, b, a, b)
+    assert other_names(net) == {"0.weight": ("1.weight",)}
+    assert has_repeated_modules(net)
+    assert not has_repeated_modules(nn.Sequential(a, b))
+
+
+def test_outputs_that_depend_on_the_original_are_found():
+    net = two_layers()
+    check_copied(frozen_copy(net).requires_grad_(True)(torch.ones(1, 2)), net)
+    check_copied(torch.ones(1, 2), net)
+    with pytest.raises(ValueError, match="'1.weight' itself"):
+        check_copied(torch.ones(1, 2) @ (2 * net[1].weight), net)

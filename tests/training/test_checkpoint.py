@@ -54,3 +54,29 @@ def test_checkpoint_with_code_raises(tmp_path):
     torch.save({"fingerprint": "x", "net": nn.Linear(1, 1)}, path)
     with pytest.raises(ValueError, match="checkpoint"):
         checkpoints.load(path, "x", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"noise": 1.0}, {"noise": None}, {"augment": lambda x: x}, {"likelihood": "poisson"}],
+    ids=["noise", "learnt noise", "augment", "likelihood"],
+)
+def test_checkpoint_of_other_settings_raises(tmp_path, change):
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 3), torch.randint(3, (20,)).float()
+    settings = {"likelihood": "gaussian", "noise": 0.1, "epochs": 1}
+    settings["checkpoint"] = tmp_path / "run.pt"
+    bg.train(nn.Linear(3, 1), x, y, **settings)
+    settings |= change
+    if settings["likelihood"] == "poisson":
+        del settings["noise"]
+    if settings.get("noise", 0) is None:
+        settings["evidence_every"] = 1
+    with pytest.raises(ValueError, match="is of another run"):
+        bg.train(nn.Linear(3, 1), x, y, **settings)
+
+
+def test_a_folder_is_no_checkpoint(digits, tmp_path):
+    x, y = digits.x_train, digits.y_train
+    with pytest.raises(ValueError, match="checkpoint must be a file, got the folder"):
+        bg.train(mlp(), x, y, epochs=1, checkpoint=tmp_path)

@@ -106,3 +106,13 @@ def test_bar_shows_loss_and_time_left(digits, capfd):
     assert "left" in shown
     bg.train_ensemble([net], digits.x_train, digits.y_train[None], epochs=1, progress=True)
     assert "mean loss" in capfd.readouterr().err
+
+
+def test_arguments_of_other_kinds_are_named(digits):
+    x, y = digits.x_train, digits.y_train
+    with pytest.raises(TypeError, match="progress must be a function"):
+        bg.train(mlp(), x, y, epochs=1, progress=3)
+    with pytest.raises(TypeError, match="prior_precision must be a number"):
+        bg.train(mlp(), x, y, epochs=1, prior_precision="layer")
+    with pytest.raises(ValueError, match="augment must return inputs that net takes"):
+        bg.train(mlp(), x, y, epochs=1, augment=lambda rows: rows[:, :2])

@@ -500,3 +500,131 @@ def test_a_prior_mean_may_be_a_copy_of_the_network(build):
     theta = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
     gap = float(centred_fit.log_marginal_likelihood - plain_fit.log_marginal_likelihood)
     assert gap == pytest.approx(float(0.5 * theta @ theta), abs=1e-9)
+
+
+class Repeated(nn.Module):
+    """One module that is listed three times, or once and used three times."""
+
+    def __init__(self, listed):
+        super().__init__()
+        torch.manual_seed(1)
+        layer = nn.Linear(4, 4)
+        self.layers, self.listed = nn.ModuleList([layer] * 3) if listed else layer, listed
+        self.c = nn.Linear(4, 3)
+
+    def forward(self, x):
+        for layer in self.layers if self.listed else [self.layers] * 3:
+            x = torch.tanh(layer(x))
+        return self.c(x)
+
+
+@pytest.mark.parametrize("options", [{"curvature": "hessian"}, {"curvature": "ggn"},
+                                     {"curvature": "kron"}, {"mode": "linearised"}])  # fmt: skip
+def test_a_module_that_is_listed_several_times_is_one(options):
+    x, y = problem()
+    posteriors = [fit(Repeated(listed).double(), x, y, **options) for listed in (True, False)]
+    listed, once = (float(p.evidence.log_marginal_likelihood) for p in posteriors)
+    assert listed == pytest.approx(once, abs=1e-9)
+    before = posteriors[0].mean(x)
+    if "mode" not in options:
+        list(posteriors[0].network_samples(x, 2))
+    assert torch.equal(posteriors[0].mean(x), before)
+    own = posteriors[0].curvature.weights
+    assert all(isinstance(p, nn.Parameter) for p in own.net.parameters())
+
+
+def test_training_many_networks_leaves_modules_that_are_listed_several_times():
+    x, y = problem()
+    nets = [[Repeated(listed).double() for _ in range(2)] for listed in (True, False)]
+    losses = [bg.train_ensemble(each, x, torch.stack([y, y]), epochs=3) for each in nets]
+    np.testing.assert_allclose(losses[0], losses[1])
+    assert isinstance(nets[0][0].layers[0].weight, nn.Parameter)
+    torch.testing.assert_close(nets[0][0](x), nets[1][0](x))
+
+
+def closure(net):
+    net.given = lambda _, x: net.c(torch.tanh(net.a(x)))
+    return net
+
+
+def hooked_by_closure(net):
+    net.scale = nn.Parameter(torch.tensor(2.0, dtype=F64))
+    net.a.register_forward_hook(lambda module, given, output: output * net.scale)
+    return net
+
+
+@pytest.mark.parametrize("refer", [closure, hooked_by_closure])
+def test_functions_that_refer_to_the_original_network_are_refused(refer):
+    x, y = problem()
+    net = refer(plain())
+    acts = [
+        lambda: fit(net, x, y),
+        lambda: bg.fit_map(net, x, y, prior_precision=1.0),
+        lambda: bg.Laplace(net, remode=True).fit(x, y),
+    ]
+    for act in acts:
+        with pytest.raises(ValueError, match="refer to its parameters through self"):
+            act()
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_a_network_that_changes_its_weights_is_refused():
+    net = nn.Sequential(nn.Embedding(5, 4, max_norm=0.5), nn.Flatten(), nn.Linear(8, 3)).double()
+    x, y = torch.randint(5, (12, 2)), torch.randint(3, (12,))
+    with pytest.raises(ValueError, match="change its parameters in forward"):
+        fit(net, x, y)
+
+
+@pytest.mark.parametrize("curvature", ["ggn", "diag", "kron", "hessian"])
+def test_derivatives_that_are_not_finite_are_named(curvature):
+    x, y = problem()
+    x[3] = 0
+    net = Plain(lambda net, x: net.c(net.a(x - 0 * x) * 0 + (x @ net.a.weight.T).square()
+                                     .sum(-1, keepdim=True).sqrt())).double()  # fmt: skip
+    with pytest.raises(ValueError, match="finite derivatives, but those of 'a.weight'"):
+        fit(net, x, y, curvature=curvature)
+
+
+def test_derivatives_that_are_not_finite_at_new_inputs_are_named():
+    x, y = problem()
+    net = Plain(lambda net, x: net.c((x @ net.a.weight.T).square().sum(-1, keepdim=True).sqrt()
+                                     .expand(-1, 4))).double()  # fmt: skip
+    posterior = fit(net, x, y)
+    with pytest.raises(ValueError, match="not finite at these inputs"):
+        posterior.predict(torch.zeros(1, 4, dtype=F64))
+
+
+def test_a_tiny_prior_precision_has_a_hessian():
+    x, y = problem(60)
+    found = fit(plain(), x, y, curvature="hessian", prior_precision=1e-15)
+    assert torch.isfinite(found.evidence.log_marginal_likelihood)
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-6, 1e-8])
+def test_the_error_in_float32_covers_the_rounding_of_the_outputs(noise):
+    x, _ = problem(60)
+    torch.manual_seed(0)
+    net, y = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)), x[:, :1].sin()
+    options = {"likelihood": "gaussian", "noise": noise, "prior_precision": 1e6}
+    rough = fit(net, x.float(), y.float(), dtype=torch.float32, **options).evidence
+    exact = fit(net, x.float().double(), y.float().double(), **options).evidence
+    gap = abs(float(rough.log_marginal_likelihood - exact.log_marginal_likelihood))
+    assert gap <= float(rough.error)
+
+
+def test_arguments_of_other_kinds_are_named():
+    x, y = problem()
+    with pytest.raises(TypeError, match=r"dtype must be torch.float64"):
+        bg.Laplace(plain(), dtype="float64")
+    with pytest.raises(ValueError, match="count must be an integer"):
+        fit(plain(), x, y).latent_samples(0)
+    with pytest.raises(ValueError, match="x has the keys 'z' and forward takes"):
+        fit(plain(), {"z": x}, y)
+    mixed = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3).half())
+    with pytest.raises(ValueError, match="parameters of one dtype"):
+        fit(mixed, x.float(), y, dtype=None)
+    stacked = Plain(lambda net, x: torch.stack([body(net, row) for row in x])).double()
+    with pytest.raises(ValueError, match='curvature "kron" needs'):
+        fit(stacked, x, y, curvature="kron")
+    same = fit(plain(), x, y.to(torch.uint16)).evidence
+    assert torch.isfinite(same.log_marginal_likelihood)

@@ -331,7 +331,8 @@ class Separable(Likelihood):
         if (values < 0).any():
             raise ValueError(
                 f"a {self.name} likelihood is not log-concave at {int((values < 0).sum())} of "
-                f"{values.numel()} outputs: it has no Gauss–Newton matrix there"
+                f"{values.numel()} outputs: it has no Gauss–Newton matrix there; "
+                'curvature="hessian" needs none'
             )
         return values, torch.eye(C, dtype=f.dtype, device=f.device).expand(len(f), C, C)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -140,9 +141,10 @@ class NetworkData:
         f = self.f.double()
         unit_size = torch.finfo(self.f.dtype).eps * f.square().mean().sqrt()
         size = torch.maximum(self.checks[0].difference * f.abs().max(), unit_size)
-        values, vectors = unit(self.likelihood).roots(self.y.to(f), f)
-        bend = (values * vectors.square().sum(1)).sum()
-        slope = self.slopes().double().norm()
+        slope, bend = self.slopes().double().norm(), f.new_zeros(())
+        with contextlib.suppress(ValueError):  # a likelihood that is not log-concave
+            values, vectors = unit(self.likelihood).roots(self.y.to(f), f)
+            bend = (values * vectors.square().sum(1)).sum()
         return (2 * size * slope + 0.5 * size.square() * bend) / noise
 
     def slopes(self) -> Tensor:

@@ -269,7 +269,7 @@ class Laplace:
         request = Request(
             weights,
             unit(data.likelihood),
-            data.sample(self.batch, self.memory),
+            None if self.curvature == "hessian" else data.sample(self.batch, self.memory),
             data.batches,
             data.rows,
             data.f.shape[1],

@@ -628,3 +628,26 @@ def test_arguments_of_other_kinds_are_named():
         fit(stacked, x, y, curvature="kron")
     same = fit(plain(), x, y.to(torch.uint16)).evidence
     assert torch.isfinite(same.log_marginal_likelihood)
+
+
+def test_a_likelihood_that_is_not_log_concave_has_a_hessian():
+    x, _ = problem(30)
+    torch.manual_seed(0)
+    net, y = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double(), 5 * x[:, 1]
+    with pytest.raises(ValueError, match='curvature="hessian" needs none'):
+        fit(net, x, y, likelihood="student-t")
+    posterior = fit(net, x, y, likelihood="student-t", curvature="hessian")
+    own, inner = posterior.likelihood, posterior.observed.y[0]
+
+    def negative(theta):
+        named, at = {}, 0
+        for name, p in net.named_parameters():
+            named[name] = theta[at : at + p.numel()].reshape(p.shape)
+            at += p.numel()
+        return -own.log_density(inner, torch.func.functional_call(net, named, (x,))).sum()
+
+    theta = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
+    H = torch.func.hessian(negative)(theta)
+    values = torch.linalg.eigvalsh(H).clamp(min=0)
+    want = float(-negative(theta) - 0.5 * theta @ theta - 0.5 * values.log1p().sum())
+    assert float(posterior.evidence.log_marginal_likelihood) == pytest.approx(want, abs=1e-8)

@@ -19,6 +19,7 @@ from bayesgen.curvature.curvature import (
     spectral_terms,
     standard_normal,
 )
+from bayesgen.curvature.factor_check import NO_FACTORS, FactorCheck
 from bayesgen.curvature.gradient_check import GradientCheck
 from bayesgen.curvature.jacobian import Sample, jacobians
 from bayesgen.curvature.jacobian_rows import Part, forward, layer_rows, windows
@@ -301,6 +302,7 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     factored = [leaf for leaf in weights.leaves if _factors(leaf)]
     plain = [Part(leaf) for leaf in weights.leaves if not _factors(leaf)]
     _check_factors(weights, sample, factored)
+    check = FactorCheck(weights, sample, factored)
     every = range(0, len(sample.x), sample.batch)
     for number, start in enumerate(every):
         some = slice(start, start + sample.batch)
@@ -313,6 +315,7 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
                 found, count = _inputs(leaf.module, inputs)
                 _add(A, leaf.name, found)
                 positions[leaf.name] = positions.get(leaf.name, 0) + count
+        check.add(passed, vectors, some)
         others = []
         for gradients in passed.passes(vectors):
             for leaf in factored:
@@ -329,6 +332,7 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
             _add(rest, part.leaf.name, _own(part.leaf, found.double()))
         if progress is not None:
             progress(number + 1, len(every), "curvature")
+    check.settle()
     blocks: list[Block] = []
     for leaf in weights.leaves:
         if leaf.name in G:
@@ -345,13 +349,6 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
         else:
             blocks.append(Diagonal(leaf.span, rest[leaf.name]))
     return blocks
-
-
-_NO_FACTORS = (
-    'curvature "kron" needs linear layers and convolutions whose weights are used once, in the '
-    "call of the layer, but layer {!r} shares its weights or is called in another way; use "
-    'curvature "ggn", "diag" or "last_layer"'
-)
 
 
 def _check_factors(weights: Weights, sample: Sample, factored: list[Leaf]) -> None:
@@ -374,9 +371,9 @@ def _check_factors(weights: Weights, sample: Sample, factored: list[Leaf]) -> No
             for call in calls[leaf.name]:
                 found += layer_rows(Part(leaf), [call], len(call[0]), v).double().sum((0, 1))
         except RuntimeError:  # inputs without an axis of observations
-            raise ValueError(_NO_FACTORS.format(leaf.name)) from None
+            raise ValueError(NO_FACTORS.format(leaf.name)) from None
         if not verify.compare("gradient of a layer", found, direct[leaf.span]).passed:
-            raise ValueError(_NO_FACTORS.format(leaf.name))
+            raise ValueError(NO_FACTORS.format(leaf.name))
 
 
 def _factors(leaf: Leaf) -> bool:

@@ -84,7 +84,7 @@ class DualGGN(Curvature):
                 error=self.rounded.effect(partial(self._block, precision=precision), precision)
             )
         self._inverse = None  # free it before the next matrix is allocated
-        factor = solvers.cholesky(partial(self._system, precision))
+        factor = self._factorised(precision)
         logdet = factor.logdet()
         inverse = factor.into_inverse()
         self._inverse = (precision.clone(), inverse)
@@ -142,6 +142,17 @@ class DualGGN(Curvature):
         A.diagonal().add_(1)
         return A
 
+    def _factorised(self, precision: Tensor) -> solvers.Factor:
+        """The Cholesky factor of A at prior precisions (G,)."""
+        try:
+            return solvers.cholesky(partial(self._system, precision))
+        except ValueError as err:
+            raise ValueError(
+                "the GGN at this prior precision and noise is not positive definite to rounding: "
+                f"compute it with dtype=torch.float64, not {self.weights.theta.dtype}, or raise "
+                "the prior precision"
+            ) from err
+
     def solve(self, right: Tensor, precision: Tensor) -> Tensor:
         """Solution of (I + Λ^½JSJᵀΛ^½) u = right, (nK, k)."""
         right = right.double()
@@ -152,7 +163,7 @@ class DualGGN(Curvature):
             return vectors @ ((vectors.mT @ right) / (1 + values)[:, None])
         if self._inverse is None or not torch.equal(self._inverse[0], precision):
             self._inverse = None
-            inverse = solvers.cholesky(partial(self._system, precision)).into_inverse()
+            inverse = self._factorised(precision).into_inverse()
             self._inverse = (precision.clone(), inverse)
         return self._inverse[1] @ right
 

@@ -328,13 +328,13 @@ def _looped(pull: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
 
 def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
     """Input patches at each position of a convolution, (b, in·k², T)."""
-    padded = nn.functional.pad(inputs, _ends(module))
+    padded = nn.functional.pad(inputs, ends(module))
     return nn.functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
 
 
 def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
     """The same patches with channels last, (b, T, k²·in), which are faster to build."""
-    left, right, top, bottom = _ends(module)
+    left, right, top, bottom = ends(module)
     x = nn.functional.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
     x = x.contiguous()
     b, height, width, channels = x.shape
@@ -347,7 +347,7 @@ def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
     return seen.reshape(b, size[0] * size[1], kh * kw * channels)
 
 
-def _ends(module: nn.Conv2d) -> list[int]:
+def ends(module: nn.Conv2d) -> list[int]:
     """Zero padding at the left, right, top and bottom of a convolution's inputs."""
     padding: Any = module.padding
     if padding == "valid":

@@ -238,6 +238,8 @@ class Poisson(Separable):
 
     def _of_counts(self, y: Tensor) -> _Counts:
         """Functions of the counts alone, kept for the last tensor of counts."""
+        if torch._C._functorch.is_batchedtensor(y):  # the values are unknown within vmap
+            return _Counts.of(y, known=False)
         last = self._last
         if last is None or last[0]() is not y:
             last = self._last = (weakref.ref(y), _Counts.of(y))
@@ -274,7 +276,7 @@ class _Counts(NamedTuple):
 
     Attributes:
         positive: whether y > 0.
-        all_positive: whether all are.
+        all_positive: whether all are; False where this is unknown.
         value: y.
         log: log y.
         at_own_rate: log probability of y at the rate y.
@@ -287,10 +289,11 @@ class _Counts(NamedTuple):
     at_own_rate: Tensor
 
     @classmethod
-    def of(cls, y: Tensor) -> _Counts:
+    def of(cls, y: Tensor, *, known: bool = True) -> _Counts:
         positive = y > 0
         count = torch.where(positive, y, torch.ones_like(y))
-        return cls(positive, bool(positive.all()), count, count.log(), _at_own_rate(count))
+        every = known and bool(positive.all())
+        return cls(positive, every, count, count.log(), _at_own_rate(count))
 
 
 def _at_own_rate(y: Tensor) -> Tensor:

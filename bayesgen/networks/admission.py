@@ -161,6 +161,33 @@ def independent(
     return check
 
 
+def same_in_other_batches(run: Run, x: Any, f: Tensor, batch: int) -> None:
+    """Check that all outputs are found again in batches of another size and order.
+
+    Args:
+        run: function from inputs (b, …) to outputs (b, C).
+        x: inputs, (n, …).
+        f: outputs, (n, C), that were computed in batches in the given order.
+        batch: size of these batches.
+
+    Raises:
+        ValueError: some outputs depend on the other observations of a batch.
+    """
+    n = len(f)
+    order = verify.some_rows(n, n)[verify.random_vector(n, torch.empty(0)).argsort(0)[:, 0]]
+    order = order.to(f.device)
+    again = torch.empty_like(f)
+    with torch.no_grad():
+        for rows in order.split(max(1, min(batch, n) // 2)):
+            again[rows] = run(x[rows])
+    check = verify.compare("outputs in other batches", again, f)
+    if not check.passed:
+        raise ValueError(
+            "net must map each observation independently of the others in its batch, but outputs "
+            f"in other batches differ by {check.difference:.2g} of the largest output"
+        )
+
+
 def _failure(net: nn.Module, rows: Any, err: Exception) -> str:
     """Message about a network that fails on its first inputs."""
     own = next(p.dtype for p in net.parameters())

@@ -141,7 +141,7 @@ def own_parameters(net: nn.Module, only: Iterable[str] | None = None) -> list[Ow
             continue
         own = {}
         for key, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and id(parameter) not in seen:
+            if parameter.requires_grad and parameter.numel() and id(parameter) not in seen:
                 seen.add(id(parameter))
                 own[key] = parameter
         if own:

@@ -89,11 +89,12 @@ def test_rows_across_the_borders_of_observations_are_found(curvature, batch):
     assert float(found.log_marginal_likelihood) == pytest.approx(want, abs=1e-9)
 
 
-@pytest.mark.parametrize("curvature", ["ggn", "diag"])
-def test_a_network_that_mixes_few_observations_is_refused(curvature):
+@pytest.mark.parametrize("batch", [7, 32, 60])
+@pytest.mark.parametrize("curvature", ["ggn", "diag", "kron", "hessian"])
+def test_a_network_that_mixes_few_observations_is_refused(curvature, batch):
     torch.manual_seed(0)
     with pytest.raises(ValueError, match="independently of the others in its batch"):
-        fit(MixesFew().double(), *points(), curvature)
+        fit(MixesFew().double(), *points(), curvature, batch=batch)
 
 
 def test_linear_modes_are_checked_too():

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import bayesgen as bg
 from tests.training.problems import mlp
@@ -54,3 +55,17 @@ def test_ensemble_trains_on_device(digits):
     x, y = digits.x_train.to(device), digits.y_train.to(device)
     losses = bg.train_ensemble(nets, x, y.expand(4, -1), epochs=20)
     assert losses.iloc[-1].max() < losses.iloc[0].min()
+
+
+def test_counts_are_trained_together_as_alone():
+    torch.manual_seed(0)
+    x, y = torch.randn(11, 2), torch.randint(0, 4, (2, 11))
+    nets = [nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)) for _ in range(2)]
+    alone = copy.deepcopy(nets)
+    settings = {"epochs": 3, "batch": 4, "learning_rate": 0.05}
+    losses = bg.train_ensemble(nets, x, y, "poisson", **settings)
+    for number, net in enumerate(alone):
+        run = bg.train(net, x, y[number], "poisson", **settings)
+        torch.testing.assert_close(
+            torch.tensor(losses[number].to_numpy()), torch.tensor(run.history.loss.to_numpy())
+        )

@@ -18,6 +18,7 @@ from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.row_paths import admit
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
+from bayesgen.networks import admission
 from bayesgen.networks.inputs import converted, joined, read as read_inputs, tensors
 from bayesgen.posterior.posterior import Observed
 
@@ -52,7 +53,9 @@ class Batches:
         """Iterate once over the batches, with targets as the source gives them."""
         for item in self.source:
             x, y = _pair(item)
-            x = inputs("x", x, self.weights)
+            x = inputs(
+                "x in each batch of the loader" if self.size is None else "x", x, self.weights
+            )
             if hasattr(y, "__len__") and len(y) != len(x):
                 raise ValueError(
                     f"y must have one entry for each input, got {len(y)} for {len(x)} inputs in a "
@@ -198,6 +201,7 @@ def read(
     *,
     gather: bool,
     named: bool = False,
+    regroup: bool = False,
 ) -> NetworkData:
     """Read data and compute the network's outputs and gradient, in one pass over the data.
 
@@ -213,6 +217,8 @@ def read(
             that its batches are always the same.
         named: whether the user named the layer that the weights are limited to. It need not give
             the network's outputs then.
+        regroup: whether all outputs are computed again in other batches, because the curvature has
+            no other check of all observations.
 
     Raises:
         TypeError, ValueError: as in `Laplace.fit`.
@@ -242,6 +248,8 @@ def read(
         kept = first = inputs("x", x, weights).clone()
         y, n = checks.as_tensor("y", y), len(kept)
         batches = Batches([(kept, y)], None, batch, weights)
+    if y.is_floating_point() and weights.theta.dtype == torch.float64:
+        y = y.double()
     like = weights.first_outputs(first)[:1].expand(n, -1)
     likelihood = likelihood.for_outputs(like.shape[1], y.shape)
     inner = likelihood.targets(y, like)
@@ -264,6 +272,8 @@ def read(
     source = first if kept is None else kept
     few = verify.some_rows(len(source), _FEW_OF_HEAD if passed.features else _FEW).to(f.device)
     checked = admit(weights, source[few], f[few])
+    if regroup and kept is not None and n > 1:
+        admission.same_in_other_batches(weights.evaluate, kept, f, batch)
     exact = passed.features and not weights.direct
     return NetworkData(
         kept,

@@ -246,7 +246,14 @@ class Laplace:
         # The number of rows is unknown before the outputs are, so a small loader is gathered.
         gather = y is not None or not by_products_only(self.curvature, weights.count, _many(x))
         load = partial(
-            read, weights, self.likelihood, x, y, self.batch, named=self.last_layer is not None
+            read,
+            weights,
+            self.likelihood,
+            x,
+            y,
+            self.batch,
+            named=self.last_layer is not None,
+            regroup=self.curvature in ("kron", "hessian"),
         )
         data = load(gather=gather)
         if not gather and not by_products_only(self.curvature, weights.count, data.rows):

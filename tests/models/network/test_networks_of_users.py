@@ -651,3 +651,28 @@ def test_a_likelihood_that_is_not_log_concave_has_a_hessian():
     values = torch.linalg.eigvalsh(H).clamp(min=0)
     want = float(-negative(theta) - 0.5 * theta @ theta - 0.5 * values.log1p().sum())
     assert float(posterior.evidence.log_marginal_likelihood) == pytest.approx(want, abs=1e-8)
+
+
+def test_real_targets_take_the_dtype_of_the_curvature():
+    x, _ = problem()
+    torch.manual_seed(0)
+    net, y = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)), x[:, :1].float()
+    options = {"likelihood": "gaussian", "noise": 0.5}
+    found = fit(net, x.float(), y, **options).evidence
+    want = fit(net.double(), x.float().double(), y.double(), **options).evidence
+    assert float(found.log_marginal_likelihood) == pytest.approx(
+        float(want.log_marginal_likelihood), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("curvature", ["ggn", "diag", "kron", "hessian"])
+def test_a_parameter_without_elements_changes_nothing(curvature):
+    x, y = problem()
+    net = plain()
+    want = fit(net, x, y, curvature=curvature).evidence
+    net.empty = nn.ParameterList([torch.zeros(0, 3, dtype=F64)])
+    net.given = lambda net, x: body(net, x) + x[:, :0] @ net.empty[0]
+    found = fit(net, x, y, curvature=curvature).evidence
+    assert float(found.log_marginal_likelihood) == pytest.approx(
+        float(want.log_marginal_likelihood), abs=1e-12
+    )

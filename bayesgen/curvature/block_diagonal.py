@@ -25,6 +25,7 @@ from bayesgen.curvature.jacobian import Sample, jacobians
 from bayesgen.curvature.jacobian_rows import Part, forward, layer_rows, windows
 from bayesgen.curvature.parameters import Leaf, Weights, differentiable
 from bayesgen.curvature.row_paths import rows
+from bayesgen.networks.admission import check_other_batches, other_batches
 from bayesgen.solvers.quadrature import Measure
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -289,9 +290,13 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     over these and over the columns of the root of Λ. Other layers (norms, embeddings, attention,
     recurrent layers, scalars) have their exact block, or its diagonal where the block is large.
 
+    The observations are processed in another order than before, so that outputs that depend on the
+    rest of a batch are found.
+
     Raises:
         ValueError: a linear layer or convolution shares its weights with another module, or its
-            weights are used outside of its own call; it has no Kronecker factors then.
+            weights are used outside of its own call; it has no Kronecker factors then. The network
+            mixes the observations of a batch.
 
     Source: Martens & Grosse (2015); Eschenhagen et al. (2023), section 3, as in curvlinops.
     """
@@ -303,26 +308,30 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
     plain = [Part(leaf) for leaf in weights.leaves if not _factors(leaf)]
     _check_factors(weights, sample, factored)
     check = FactorCheck(weights, sample, factored)
-    every = range(0, len(sample.x), sample.batch)
-    for number, start in enumerate(every):
-        some = slice(start, start + sample.batch)
+    every = other_batches(len(sample.x), sample.batch)
+    outputs = None if sample.outputs is None else torch.empty_like(sample.outputs)
+    for number, order in enumerate(every):
+        some = order.to(weights.theta.device)
         vectors = sample.vectors[some] * sample.values[some].sqrt()[:, None, :]
         together = not weights.direct
         leaves = weights.leaves if together else factored
         passed = forward(weights, sample.x[some], leaves)
+        if outputs is not None:
+            outputs[some] = passed.outputs.detach()
         for leaf in factored:
             for inputs, _ in passed.calls[leaf.name]:
                 found, count = _inputs(leaf.module, inputs)
                 _add(A, leaf.name, found)
                 positions[leaf.name] = positions.get(leaf.name, 0) + count
-        check.add(passed, vectors, some)
-        others = []
+        batch, others = check.batch(passed, vectors, some), []
         for gradients in passed.passes(vectors):
+            batch.add(gradients)
             for leaf in factored:
                 for g in gradients[leaf.name]:
                     _add(G, leaf.name, _outputs(leaf.module, g.flatten(0, 1)))
             if together:
                 others.append({part.leaf.name: gradients[part.leaf.name] for part in plain})
+        batch.settle()
         if together:
             calls = passed.joined(others)
             own = [(p, layer_rows(p, calls[p.leaf.name], len(vectors), vectors)) for p in plain]
@@ -332,6 +341,8 @@ def kronecker(weights: Weights, sample: Sample, progress: Progress | None = None
             _add(rest, part.leaf.name, _own(part.leaf, found.double()))
         if progress is not None:
             progress(number + 1, len(every), "curvature")
+    if outputs is not None and sample.outputs is not None:
+        check_other_batches(outputs, sample.outputs)
     check.settle()
     blocks: list[Block] = []
     for leaf in weights.leaves:

@@ -27,6 +27,7 @@ class Sample:
         coefficients: c with Σ (Λ^½J)ᵀc = `gradient`, (n, K); None if unknown. See
             `bayesgen.curvature.gradient_check`.
         gradient: the gradient of the log likelihood, (P,), float64.
+        outputs: outputs of the network, (n, C); None if unknown.
     """
 
     x: Any
@@ -36,6 +37,7 @@ class Sample:
     memory: float
     coefficients: Tensor | None = None
     gradient: Tensor | None = None
+    outputs: Tensor | None = None
 
     @property
     def count(self) -> int:

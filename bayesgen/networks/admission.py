@@ -173,13 +173,25 @@ def same_in_other_batches(run: Run, x: Any, f: Tensor, batch: int) -> None:
     Raises:
         ValueError: some outputs depend on the other observations of a batch.
     """
-    n = len(f)
-    order = verify.some_rows(n, n)[verify.random_vector(n, torch.empty(0)).argsort(0)[:, 0]]
-    order = order.to(f.device)
     again = torch.empty_like(f)
     with torch.no_grad():
-        for rows in order.split(max(1, min(batch, n) // 2)):
-            again[rows] = run(x[rows])
+        for rows in other_batches(len(f), batch):
+            again[rows] = run(x[rows.to(f.device)])
+    check_other_batches(again, f)
+
+
+def other_batches(n: int, batch: int) -> tuple[Tensor, ...]:
+    """Observations in a random order, in batches of a size, or in two where all fit into one."""
+    order = verify.random_vector(n, torch.empty(0)).argsort(0)[:, 0]
+    return order.split(batch if batch < n else -(-n // 2))
+
+
+def check_other_batches(again: Tensor, f: Tensor) -> None:
+    """Check that outputs (n, C) of two groupings into batches agree.
+
+    Raises:
+        ValueError: they do not.
+    """
     check = verify.compare("outputs in other batches", again, f)
     if not check.passed:
         raise ValueError(

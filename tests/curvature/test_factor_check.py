@@ -1,5 +1,7 @@
 """Tests of `bayesgen.curvature.factor_check`."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -65,6 +67,15 @@ def test_sums_of_layers_are_the_gradient(layer):
     sample = Sample(x, torch.ones_like(c), eye, 4, 1e9, c, weights.vjp(x, c))
     check = FactorCheck(weights, sample, weights.leaves)
     for some in (slice(0, 4), slice(4, 7)):
-        check.add(forward(weights, x[some], weights.leaves), eye[some], some)
-    torch.testing.assert_close(check.sums.found, sample.gradient)
+        passed = forward(weights, x[some], weights.leaves)
+        batch = check.batch(passed, eye[some], some)
+        for gradients in passed.passes(eye[some]):
+            batch.add(gradients)
+        batch.settle()
     check.settle()
+    for leaf in weights.leaves:
+        wrong = sample.gradient.clone()
+        wrong[leaf.span] *= 1.001
+        check.sample = dataclasses.replace(sample, gradient=wrong)
+        with pytest.raises(ValueError, match=f"layer '{leaf.name}'"):
+            check.settle()

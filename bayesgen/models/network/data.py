@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from bayesgen.networks.inputs import converted, joined, read as read_inputs, ten
 from bayesgen.posterior.posterior import Observed
 
 # Number of observations on which a network is checked, and the last layer of one.
-_FEW, _FEW_OF_HEAD = 8, 2
+_FEW, _FEW_OF_HEAD = 8, 1
 
 
 class Batches:
@@ -126,10 +127,9 @@ class NetworkData:
         """
         if self.x is None:
             return None
-        own = unit(self.likelihood)
-        values, vectors = own.roots(self.y, self.f)
-        c = coefficients(values, vectors, self.slopes())
-        return Sample(self.x, values, vectors, batch, memory, c, self.gradient)
+        values, vectors = self.roots
+        c = coefficients(values, vectors, self.slopes)
+        return Sample(self.x, values, vectors, batch, memory, c, self.gradient, self.f)
 
     def rounding(self, noise: Tensor) -> Tensor:
         """Estimated effect of rounding of the outputs on the log likelihood, (), nats.
@@ -144,12 +144,18 @@ class NetworkData:
         f = self.f.double()
         unit_size = torch.finfo(self.f.dtype).eps * f.square().mean().sqrt()
         size = torch.maximum(self.checks[0].difference * f.abs().max(), unit_size)
-        slope, bend = self.slopes().double().norm(), f.new_zeros(())
+        slope, bend = self.slopes.double().norm(), f.new_zeros(())
         with contextlib.suppress(ValueError):  # a likelihood that is not log-concave
-            values, vectors = unit(self.likelihood).roots(self.y.to(f), f)
-            bend = (values * vectors.square().sum(1)).sum()
+            values, vectors = self.roots
+            bend = (values * vectors.square().sum(1)).sum().double()
         return (2 * size * slope + 0.5 * size.square() * bend) / noise
 
+    @cached_property
+    def roots(self) -> tuple[Tensor, Tensor]:
+        """The curvature Λ at unit noise variance; see `Likelihood.roots`."""
+        return unit(self.likelihood).roots(self.y, self.f)
+
+    @cached_property
     def slopes(self) -> Tensor:
         """The derivatives ∂ log p(yᵢ | f)/∂f at unit noise variance, (n, C)."""
         with torch.enable_grad():

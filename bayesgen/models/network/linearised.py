@@ -84,7 +84,7 @@ def fit(
     theta, basis = weights.theta, _basis(data)
     n, K = len(data.f), basis.shape[1]
     ones, wide = theta.new_ones(n, K), basis.to(theta).expand(n, -1, -1)
-    c = coefficients(ones, wide, data.slopes())
+    c = coefficients(ones, wide, data.slopes)
     sample = Sample(data.x, ones, wide, passes.batch, passes.memory, c, data.gradient)
     gram = grams(weights, sample, prior, passes.progress)[0].double()
     rounded = measured(weights, sample, prior)

@@ -253,7 +253,7 @@ class Laplace:
             y,
             self.batch,
             named=self.last_layer is not None,
-            regroup=self.curvature in ("kron", "hessian"),
+            regroup=self.curvature == "hessian",
         )
         data = load(gather=gather)
         if not gather and not by_products_only(self.curvature, weights.count, data.rows):

@@ -1,7 +1,7 @@
 """What an object consists of: its numbers, tensors and marks, and those of what it refers to.
 
 Kernels, networks and functions of the user are searched through their parameters, closures, bound
-objects, arguments and the globals that they name.
+objects, arguments, classes and the globals that their code names; see `bayesgen.provenance.code`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import numbers
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, Transform
 from torch.nn.parameter import UninitializedParameter
 
+from bayesgen.provenance import code
 from bayesgen.provenance.statement import Source
 
 # Relative distance up to which two numbers are the same, which float32 needs.
@@ -28,7 +32,7 @@ _DIGITS = 4
 # Largest number of entries of a tensor that are looked up one by one.
 ENTRIES = 64
 # Largest depth and number of objects in a search through what a function refers to.
-_DEPTH, _OBJECTS = 8, 5000
+_DEPTH, _OBJECTS = 20, 20_000
 # Name of the attribute that holds a mark.
 _MARK = "_bayesgen_learnt"
 
@@ -75,12 +79,14 @@ class Contents:
         digests: digests of tensors of four or more entries that differ.
         marks: marks.
         sources: sources that posteriors give.
+        deep: whether to search what the code of functions and classes names.
     """
 
     numbers: list[float] = field(default_factory=list)
     digests: set[bytes] = field(default_factory=set)
     marks: list[Mark] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
+    deep: bool = True
 
 
 def mark(module: M, sources: Sequence[Source]) -> M:
@@ -92,7 +98,7 @@ def mark(module: M, sources: Sequence[Source]) -> M:
     """
     if not sources:
         return module
-    found = contents([module])
+    found = contents([module], deep=False)
     setattr(module, _MARK, Mark(tuple(found.numbers), frozenset(found.digests), tuple(sources)))
     return module
 
@@ -103,9 +109,15 @@ def coincide(new: Sequence[Any], old: Sequence[Any]) -> bool:
     return Mark(tuple(known.numbers), frozenset(known.digests), ()).holds(contents(new))
 
 
-def contents(things: Sequence[Any]) -> Contents:
-    """What some objects consist of."""
-    found, seen = Contents(), set[int]()
+def contents(things: Sequence[Any], *, deep: bool = True) -> Contents:
+    """What some objects consist of.
+
+    Args:
+        things: the objects.
+        deep: whether to search what the code of functions and classes names.
+    """
+    found = Contents(deep=deep)
+    seen: dict[int, Any] = {}  # holds the objects, so that no other one takes the number of one
     for thing in things:
         _search(thing, found, seen, 0)
     return found
@@ -170,26 +182,34 @@ def _digits(number: float) -> int:
     return len(f"{number:.5e}".split("e")[0].lstrip("-").replace(".", "").rstrip("0"))
 
 
-def _search(thing: Any, found: Contents, seen: set[int], depth: int) -> None:
+def _search(thing: Any, found: Contents, seen: dict[int, Any], depth: int) -> None:
     """Collect what an object consists of: numbers, tensors, marks and posteriors."""
-    if thing is None or isinstance(thing, bool | str | bytes | types.ModuleType | type):
+    if thing is None or isinstance(thing, bool | str | bytes | np.bool_):
         return
-    if isinstance(thing, int | float | np.number):
+    if isinstance(thing, numbers.Real | Decimal):
         found.numbers.append(float(thing))
         return
     if depth > _DEPTH or len(seen) > _OBJECTS or id(thing) in seen:
         return
-    seen.add(id(thing))
+    seen[id(thing)] = thing
     if isinstance(thing, Tensor):
         _tensor(thing, found)
     elif isinstance(thing, np.ndarray):
         if thing.dtype.kind == "f" and thing.size:
             _tensor(torch.from_numpy(thing.astype(np.float64)), found)
+    elif isinstance(thing, type):
+        for part in code.class_members(thing) if found.deep else []:
+            _search(part, found, seen, depth + 1)
+    elif isinstance(thing, types.ModuleType):
+        for part in code.module_members(thing) if found.deep else []:
+            _search(part, found, seen, depth + 1)
     elif isinstance(thing, Fitted):
         found.sources += thing.learnt_from()
     else:
         for part in _parts(thing, found):
             _search(part, found, seen, depth + 1)
+        if found.deep:
+            _search(type(thing), found, seen, depth + 1)
 
 
 def _parts(thing: Any, found: Contents) -> list[Any]:
@@ -202,25 +222,33 @@ def _parts(thing: Any, found: Contents) -> list[Any]:
         return [thing.func, *thing.args, *thing.keywords.values()]
     if isinstance(thing, types.MethodType):
         return [thing.__self__, thing.__func__]
+    if isinstance(thing, staticmethod | classmethod):
+        return [thing.__func__]
+    if isinstance(thing, property):
+        return [thing.fget]
     if isinstance(thing, types.FunctionType):
-        cells = []
-        for cell in thing.__closure__ or ():
-            try:
-                cells.append(cell.cell_contents)
-            except ValueError:  # not yet set
-                continue
-        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
-        names = thing.__code__.co_names
-        outer = [thing.__globals__[name] for name in names if name in thing.__globals__]
-        constants = [c for c in thing.__code__.co_consts if isinstance(c, float)]
-        return [*cells, *defaults, *constants, *outer]
+        return _function(thing, found)
     if isinstance(thing, Mapping):
         return list(thing.values())
     if isinstance(thing, list | tuple | set | frozenset):
         return list(thing)
-    if type(thing).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
+    kept = isinstance(thing, Distribution | Transform)
+    if not kept and type(thing).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
         return []
-    return list(getattr(thing, "__dict__", {}).values())
+    return [*getattr(thing, "__dict__", {}).values(), *code.slots(thing)]
+
+
+def _function(function: types.FunctionType, found: Contents) -> list[Any]:
+    """What a function refers to: its closure, defaults, attributes, and what its code names."""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(cell.cell_contents)
+        except ValueError:  # not yet set
+            continue
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    named = code.referred(function) if found.deep else []
+    return [*cells, *defaults, *function.__dict__.values(), *named]
 
 
 def _module(module: nn.Module) -> list[Any]:
@@ -235,8 +263,11 @@ def _module(module: nn.Module) -> list[Any]:
     hidden = {"_parameters", "_buffers", "_modules", _MARK}
     library = type(module).__module__.partition(".")[0] in ("torch", "gpytorch")
     rest = [] if library else [v for k, v in module.__dict__.items() if k not in hidden]
-    if library:  # a kernel from a function, and the like
-        rest = [v for k, v in module.__dict__.items() if k not in hidden and callable(v)]
+    if library:  # a kernel from a function, the slope of an activation, and the like
+        kinds = Tensor | float | np.ndarray
+        held = [(k, v) for k, v in module.__dict__.items() if k not in hidden]
+        rest = [v for _, v in held if callable(v) or isinstance(v, kinds)]
+        rest += [v for k, v in held if k.endswith("_hooks")]
     buffers = [b for b in module._buffers.values() if b is not None]
     own = [m for m in module._modules.values() if m is not None and not _is_constraint(m)]
     return [*values, *buffers, *own, *rest]

@@ -1,8 +1,10 @@
-"""Tests of `bayesgen.provenance.contents`."""
+"""Tests of `bayesgen.provenance.contents` and `bayesgen.provenance.code`."""
 
 import copy
 import functools
 import pickle
+import types
+from decimal import Decimal
 
 import gpytorch
 import numpy as np
@@ -15,6 +17,11 @@ from bayesgen.provenance.contents import contents, digest, keys, wanted
 
 VALUE = 1.234567890123
 GLOBAL = torch.tensor(VALUE, dtype=torch.float64)
+exp = mean = pow = Decimal(VALUE)  # names of functions of torch and methods of tensors
+SETTINGS = types.ModuleType("settings")
+SETTINGS.value, SETTINGS.other = VALUE, 9.87654321
+SETTINGS.part = types.ModuleType("settings.part")
+SETTINGS.part.value = VALUE
 
 
 class Holder:
@@ -23,6 +30,48 @@ class Holder:
 
     def call(self, x):
         return self.value * x
+
+
+class InClass:
+    value = VALUE
+
+
+class InMethod(nn.Module):
+    def forward(self, x):
+        return GLOBAL * x
+
+
+class InOperator:
+    def __matmul__(self, x):
+        return GLOBAL * x
+
+
+class InSlot:
+    __slots__ = ("__value", "unset")
+
+    def __init__(self):
+        self.__value = VALUE
+
+
+class InStaticMethod:
+    @staticmethod
+    def call(x):
+        return VALUE * x
+
+
+def _defined_within(x):
+    def inner(z):
+        return GLOBAL * z
+
+    return inner(x)
+
+
+def _wrapped(function):
+    @functools.wraps(function)
+    def call(*args):
+        return function(*args)
+
+    return call
 
 
 def _in_closure(value):
@@ -48,11 +97,55 @@ def _in_default(x, value=VALUE):
         Holder(VALUE).call,
         lambda x: GLOBAL * x,
         lambda x: 1.234567890123 * x,
+        lambda x: (lambda z: GLOBAL * z)(x),
+        lambda x: [GLOBAL * z for z in x],
+        lambda x: sum(GLOBAL * z for z in x),
+        lambda x: max((1.234567890123, 2.0)) * x,
+        _defined_within,
+        _wrapped(lambda x: GLOBAL * x),
+        InClass,
+        InClass(),
+        InMethod(),
+        InOperator(),
+        InSlot(),
+        InStaticMethod.call,
+        InStaticMethod(),
+        lambda x: InClass.value * x,
+        lambda x: SETTINGS.value * x,
+        lambda x: SETTINGS.part.value * x,
+        lambda x: getattr(SETTINGS, "value") * x,  # noqa: B009
+        torch.distributions.Normal(torch.zeros(()), GLOBAL),
+        torch.distributions.AffineTransform(0.0, VALUE),
+        nn.LeakyReLU(VALUE),
+        Decimal(VALUE),
     ],
     ids=lambda thing: type(thing).__name__,
 )
 def test_numbers_are_found_in_whatever_refers_to_them(thing):
     assert any(abs(v - VALUE) < 1e-12 for v in contents([thing]).numbers)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        lambda x: torch.exp(x),
+        lambda x: x.mean(-1).pow(2),
+        lambda x: np.exp(x) + torch.pow(x, 2),
+        lambda exp: exp,
+        lambda x: SETTINGS.other * x,
+    ],
+    ids=["function", "method", "numpy", "argument", "another value of a module"],
+)
+def test_names_of_attributes_and_arguments_are_no_global_variables(thing):
+    assert not any(abs(v - VALUE) < 1e-3 for v in contents([thing]).numbers)
+
+
+def test_every_part_of_a_sum_is_found():
+    parts = [gpytorch.kernels.RBFKernel().double() for _ in range(40)]
+    for k, part in enumerate(parts):
+        part.lengthscale = 1.0 + 0.01 * k
+    numbers = contents([gpytorch.kernels.AdditiveKernel(*parts)]).numbers
+    assert all(any(abs(v - 1.0 - 0.01 * k) < 1e-6 for v in numbers) for k in range(40))
 
 
 def test_parameters_are_found_in_their_own_units():

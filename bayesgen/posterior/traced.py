@@ -108,9 +108,10 @@ class Traced:
         return ""
 
     def learnt_from(self) -> list[Source]:
-        """Where a function of this posterior comes from."""
-        data = self._observations()
-        return [Source("function", data, f"the fit of {type(self).__name__}")]
+        """Where a function of this posterior comes from: its data, and those of its prior."""
+        own = Source("function", self._observations(), f"the fit of {type(self).__name__}")
+        every = provenance.sources(self._given(), None, self._since)
+        return list(dict.fromkeys([own, *self.provenance.sources, *every]))
 
     def _learn(self, values: Mapping[str, Learnt], on: Data | None = None, **more: Any) -> None:
         """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""

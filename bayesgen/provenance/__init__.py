@@ -22,6 +22,7 @@ from bayesgen.provenance.data import Data, shared_rows
 from bayesgen.provenance.record import (
     ORDER,
     Learnt,
+    Untrained,
     feature_sources,
     learnt,
     now,
@@ -40,6 +41,7 @@ __all__ = [
     "Payment",
     "Provenance",
     "Source",
+    "Untrained",
     "coincide",
     "digests_of",
     "feature_sources",

@@ -89,17 +89,27 @@ class Contents:
     deep: bool = True
 
 
-def mark(module: M, sources: Sequence[Source]) -> M:
+def mark(module: M, sources: Sequence[Source], tensors: Sequence[Tensor] | None = None) -> M:
     """Attach a mark to a module, which its copies and pickles keep, and return the module.
+
+    The sources of an earlier mark that still counts are kept.
 
     Args:
         module: a kernel or a network that holds learnt numbers.
         sources: where they come from; with none, no mark is attached.
+        tensors: those of its tensors that were learnt; None for everything that it consists of.
     """
     if not sources:
         return module
-    found = contents([module], deep=False)
-    setattr(module, _MARK, Mark(tuple(found.numbers), frozenset(found.digests), tuple(sources)))
+    every = contents([module], deep=False)
+    found = every if tensors is None else contents(tensors)
+    old = module.__dict__.get(_MARK)
+    if isinstance(old, Mark) and old.holds(every):
+        found.numbers += old.numbers
+        found.digests |= old.digests
+        sources = (*old.sources, *sources)
+    numbers_, sources = tuple(dict.fromkeys(found.numbers)), tuple(dict.fromkeys(sources))
+    setattr(module, _MARK, Mark(numbers_, frozenset(found.digests), sources))
     return module
 
 
@@ -127,6 +137,27 @@ def digests_of(module: nn.Module) -> frozenset[bytes]:
     """Digests of the tensors of a module that tell it from others."""
     found = (digest(t) for t in (*module.parameters(), *module.buffers()))
     return frozenset(d for d in found if d is not None)
+
+
+def state_of(module: nn.Module) -> dict[str, bytes]:
+    """Hashes of the parameters and buffers of a module by name, to tell which have changed."""
+    named = (*module.named_parameters(), *module.named_buffers())
+    return {name: _whole(t) for name, t in named if not isinstance(t, UninitializedParameter)}
+
+
+def changed(module: nn.Module, before: Mapping[str, bytes]) -> list[Tensor]:
+    """The parameters and buffers of a module that differ from those hashed before."""
+    now = state_of(module)
+    named = (*module.named_parameters(), *module.named_buffers())
+    return [t for name, t in named if name in now and now[name] != before.get(name)]
+
+
+def _whole(tensor: Tensor) -> bytes:
+    """A hash of all values of a tensor."""
+    if tensor.layout != torch.strided:
+        return str(tensor).encode()
+    held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(held.numpy().tobytes(), digest_size=12).digest()
 
 
 def digest(tensor: Tensor) -> bytes | None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -18,19 +18,23 @@ from torch import Tensor, nn
 from bayesgen._internal import checks
 from bayesgen.provenance.contents import (
     Contents,
+    changed,
     contents,
-    digests_of,
+    digest,
     keys,
     mark,
+    state_of,
     wanted,
 )
 from bayesgen.provenance.data import Data
-from bayesgen.provenance.statement import Source
+from bayesgen.provenance.statement import Payment, Source
 
 # Largest number of hashes and values that the record holds, and of fits.
 _HELD, _FITS = 1 << 22, 1 << 15
 # Largest number of values of one name that are recorded of a fit.
 _NUMBERS = 256
+# Number of entries below which a learnt tensor has no digest and is recorded by its numbers.
+_FEW = 4
 # Prefix of the name under which learnt orders of a kind of basis are recorded.
 ORDER = "order of "
 
@@ -51,6 +55,8 @@ class _Learning:
         data: the data of each of the G, or of all.
         how: what learnt them.
         features: the data whose rows of inputs are learnt features, if any.
+        choice: the price at which the values were chosen, if they were.
+        earlier: sources of what the fit has started from, on which its values depend too.
     """
 
     serial: int
@@ -59,13 +65,15 @@ class _Learning:
     data: tuple[Data, ...]
     how: str
     features: Data | None = None
+    choice: Payment | None = None
+    earlier: tuple[Source, ...] = ()
 
     @property
     def size(self) -> int:
         """How many numbers are held."""
         numbers = sum(v.numel() for v, _ in self.values.values()) + len(self.digests)
         own = 0 if self.features is None else self.features.size
-        return numbers + sum(d.size for d in self.data) + own + 8
+        return numbers + sum(d.size for d in self.data) + own + len(self.earlier) + 8
 
     def hash(self) -> None:
         """Replace the data by their hashes."""
@@ -142,12 +150,13 @@ class _Record:
                 for learning in self._by_digest.get(digest, ())
                 if learning.serial < before
             ]
-        seen = set()
+        seen = set[Source]()
         for learning, g in hits:
-            of = learning.of(g)
-            if id(of) not in seen and (data is None or data.shared(of)):
-                seen.add(id(of))
-                yield Source(name, of, learning.how)
+            own = Source(name, learning.of(g), learning.how, learning.choice)
+            for source in (own, *(replace(s, what=name) for s in learning.earlier)):
+                if source not in seen and shares(data, source):
+                    seen.add(source)
+                    yield source
 
     def order(self, value: int, data: Data, before: int, kind: str) -> Iterator[Source]:
         """Sources of an order of a basis that was learnt on some of the data before a time."""
@@ -188,6 +197,11 @@ class _Record:
         self._indexed = len(self._fits)
 
 
+def shares(data: Data | None, source: Source) -> bool:
+    """Whether a source may share observations with some data; None is unknown, which may."""
+    return data is None or source.data is None or data.shared(source.data) > 0
+
+
 _RECORD = _Record()
 _last = 0
 
@@ -206,6 +220,7 @@ def learnt(
     *,
     digests: frozenset[bytes] = frozenset(),
     features: Data | None = None,
+    choice: Payment | None = None,
 ) -> None:
     """Record numbers that were learnt.
 
@@ -216,23 +231,75 @@ def learnt(
         how: what learnt them.
         digests: digests of tensors that were learnt; see `digests_of`.
         features: the data whose rows of inputs are learnt features, if any.
+        choice: the price at which the values were chosen, if they were.
     """
     each = (data,) if isinstance(data, Data) else tuple(data)
-    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features))
+    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features, choice))
 
 
-def trained(net: nn.Module, x: Any, y: Tensor, how: str, *, features: Data | None = None) -> None:
-    """Record and mark the weights of a network that was trained.
+@dataclass(frozen=True)
+class Untrained:
+    """What is known of a network before it is trained.
+
+    Attributes:
+        state: hashes of its parameters and buffers.
+        sources: where its weights come from.
+    """
+
+    state: Mapping[str, bytes]
+    sources: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, net: nn.Module) -> Untrained:
+        """What is known of a network now."""
+        found = contents([net])
+        known = _RECORD.find(Contents(digests=found.digests), None, now(), "features")
+        marked = [s for m in found.marks if m.holds(found) for s in m.sources]
+        every = (replace(s, what="features") for s in (*known, *marked, *found.sources))
+        return cls(state_of(net), tuple(dict.fromkeys(every)))
+
+
+def trained(
+    net: nn.Module,
+    x: Any,
+    y: Tensor,
+    how: str,
+    *,
+    before: Untrained,
+    features: Data | None = None,
+) -> None:
+    """Record and mark the weights of a network that training has changed.
+
+    They come from the data of the training and from those of the weights that it has started from.
 
     Args:
         net: the network, after training.
         x, y: inputs (n, …), or a tuple or mapping of them, and targets (n, …).
         how: what trained it.
+        before: what was known of the network before.
         features: the data whose rows of inputs are its outputs at x, if known.
     """
-    data = Data(x, y)
-    _RECORD.add(_Learning(now(), {}, digests_of(net), (data,), how, features))
-    mark(net, [Source("features", data, how)])
+    new = changed(net, before.state)
+    if not new:
+        return
+    data, found = Data(x, y), contents(new)
+    small = [t.detach().double().reshape(-1).cpu() for t in new if digest(t) is None]
+    small = [t for t in small if len(t) < _FEW]
+    values: dict[str, Learnt] = {"features": (torch.cat(small), None)} if small else {}
+    own = Source("features", data, how)
+    if any(s.data is not None and _same(s, own) for s in before.sources):
+        own, data = next((s, s.data) for s in before.sources if _same(s, own) and s.data)
+    earlier = tuple(s for s in before.sources if s is not own)
+    digests = frozenset(found.digests)
+    _RECORD.add(_Learning(now(), values, digests, (data,), how, features, None, earlier))
+    mark(net, [*earlier, own], new)
+
+
+def _same(one: Source, other: Source) -> bool:
+    """Whether two sources are the same, such as two trainings on the same data."""
+    if one.data is None or other.data is None or one.how != other.how or one.data.n != other.data.n:
+        return False
+    return one.data.fingerprint == other.data.fingerprint
 
 
 def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
@@ -259,14 +326,14 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
             nets = [given[0]] if single else list(given[0])
             if not single:  # an iterator can be read once
                 args, kwargs = _with_first(signature, args, kwargs, nets)
-            before = [digests_of(net) for net in nets if isinstance(net, nn.Module)]
+            before = [Untrained.of(net) for net in nets if isinstance(net, nn.Module)]
             try:
                 return function(*args, **kwargs)
             finally:
                 for b, (net, was) in enumerate(zip(nets, before, strict=False)):
-                    if digests_of(net) != was:
+                    if changed(net, was.state):
                         y = checks.as_tensor("data", given[2])
-                        trained(net, given[1], y if single else y[b], how)
+                        trained(net, given[1], y if single else y[b], how, before=was)
 
         return call
 
@@ -295,7 +362,7 @@ def sources(
         result += _RECORD.find(found, data, before, name)
         of_marks = [s for m in found.marks if m.holds(found) for s in m.sources]
         for source in (*of_marks, *found.sources):
-            if data is None or source.data is None or data.shared(source.data):
+            if shares(data, source):
                 result.append(Source(name, source.data, source.how, source.choice))
     return tuple(dict.fromkeys(result))
 

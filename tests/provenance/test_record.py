@@ -1,5 +1,8 @@
 """Tests of `bayesgen.provenance.record`."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +110,43 @@ def test_weights_are_marked_after_an_exception_and_not_where_nothing_was_trained
     assert sources({"mean": [made]}, Data(X, Y), now())[0].how == "a loop"
     with pytest.raises(TypeError):
         loop(made)
+
+
+def test_weights_that_are_trained_further_come_from_both_data_sets(empty):
+    made, targets = net(), Y[:, None]
+    other = X + 1
+    for x in (X, other, other):
+        bg.train(made, x, targets, "gaussian", epochs=1)
+    for data in (Data(X, Y), Data(other, Y)):
+        assert len(sources({"mean": [made]}, data, now())) == 1
+        loaded = net()
+        loaded.load_state_dict(made.state_dict())
+        assert len(sources({"mean": [loaded]}, data, now())) == 1
+    assert sources({"mean": [made]}, Data(X + 2, -Y.roll(1)), now()) == ()
+    record._RECORD = record._Record()
+    for data in (Data(X, Y), Data(other, Y)):
+        assert len(sources({"mean": [pickle.loads(pickle.dumps(made))]}, data, now())) == 1
+
+
+def test_a_frozen_part_stays_stated_and_the_trained_part_counts(empty):
+    backbone, head = nn.Linear(2, 5), nn.Linear(5, 1)
+    backbone.requires_grad_(False)
+    made = nn.Sequential(backbone, nn.Tanh(), head).double()
+    bg.train(made, X, Y[:, None], "gaussian", epochs=1)
+    data = Data(X, Y)
+    assert sources({"kernel": [backbone]}, data, now()) == ()
+    assert sources({"kernel": [copy.deepcopy(made[:2])]}, data, now()) == ()
+    assert sources({"kernel": [head]}, data, now())
+    assert sources({"kernel": [made]}, data, now())
+    with torch.no_grad():
+        made[2].weight.copy_(torch.arange(5.0))
+        made[2].bias.fill_(0.0)
+    assert sources({"kernel": [made]}, data, now()) == ()
+
+
+def test_small_tensors_of_a_trained_network_are_recorded_as_numbers(empty):
+    made = nn.Linear(2, 1).double()
+    bg.train(made, X, Y[:, None], "gaussian", epochs=1)
+    again = nn.Linear(2, 1).double()
+    again.load_state_dict(made.state_dict())
+    assert sources({"mean": [again]}, Data(X, Y), now())

@@ -191,13 +191,17 @@ class DeepKernel:
                 "needs its own features; fit the tasks one by one"
             )
         columns = y.reshape(len(x), -1)
+        before = provenance.Untrained.of(net)
         head = self._head(phi, columns)
         history = self._train(features, head, x, columns, progress)
         phi = features(x)
         gp = self._refit(phi, y, head)
         found, dimension = self._evidence(features, head, gp, x, columns)
         net = features.frozen()
-        self._record(gp, net, x, y, phi)
+        if self.steps:
+            own = provenance.Data(phi)
+            provenance.trained(net, x, y, "DeepKernel.fit", before=before, features=own)
+        self._record(gp, x, y)
         return DeepKernelPosterior(gp, net, x, found, history, dimension, self.batch)
 
     def _head(self, phi: Tensor, y: Tensor) -> Head:
@@ -283,12 +287,11 @@ class DeepKernel:
         posterior: GPPosterior = GaussianProcess(kernel, noise, hyperparameters=learn).fit(phi, y)
         return posterior
 
-    def _record(self, gp: GPPosterior, net: nn.Module, x: Tensor, y: Tensor, phi: Tensor) -> None:
+    def _record(self, gp: GPPosterior, x: Tensor, y: Tensor) -> None:
         """Record by value what training has learnt, on the inputs and on their features."""
         if self.steps:
             learnt = {"features", "kernel", "scale"} | ({"noise"} if self.noise is None else set())
             gp.learnt |= learnt
-            provenance.trained(net, x, y, "DeepKernel.fit", features=provenance.Data(phi))
         gp.learn(start=False)
         gp.learn(provenance.Data(x, y), start=False)
 

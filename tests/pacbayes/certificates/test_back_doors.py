@@ -147,7 +147,23 @@ ROUTES = {
 }
 
 
+def fitted_elsewhere(of, m):
+    """A posterior of other data whose prior comes from these data."""
+    made = {"mean": {"mean": m.p.mean}, "kernel": {}}[of]
+    return gp(m.p.kernels[0] if of == "kernel" else kernel(1.0), X2, Y2, **made)
+
+
+def trained_further(m):
+    net = copy.deepcopy(m.net)
+    bg.train(net, X2, Y2[:, None], "gaussian", epochs=1, batch=None)
+    return net
+
+
 ROUTES |= {
+    "elsewhere: mean": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("mean", m).mean),
+    "elsewhere: kernel": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("kernel", m).mean),
+    "elsewhere: net": lambda m: gp(kernel(1.0), mean=trained_further(m)),
+    "elsewhere: net in a kernel": lambda m: gp(OfNet(trained_further(m))),
     "basis: range": lambda m: polynomial(
         3, 1.0, kind="legendre", input_range=(X.amin(0), X.amax(0))
     ),

@@ -8,6 +8,7 @@ for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -144,12 +145,17 @@ class Traced:
         return other
 
     def _known(self, spectrum: Spectrum) -> Spectrum:
-        """The spectrum of a task, recorded where its covariance was learnt."""
-        if not self._spectrum_known and self.provenance.unpaid - {"scale", "noise", "mean"}:
+        """The spectrum of a task, which holds the payments for its covariance.
+
+        A covariance that was learnt is recorded.
+        """
+        found = [s for s in self.provenance.sources if s.what not in {"scale", "noise", "mean"}]
+        if not self._spectrum_known and any(s.choice is None for s in found):
             self._spectrum_known, data = True, self._observations()
             assert data is not None
             provenance.learnt({"kernel": (spectrum.largest_nodes(), None)}, data)
-        return spectrum
+        paid = tuple(dict.fromkeys(s.choice for s in found if s.choice is not None))
+        return replace(spectrum, payments=paid) if paid else spectrum
 
 
 def pay(posterior: Traced, names: Iterable[str], choice: Payment) -> None:

@@ -27,7 +27,7 @@ from bayesgen.provenance.contents import (
     wanted,
 )
 from bayesgen.provenance.data import Data
-from bayesgen.provenance.statement import Payment, Source
+from bayesgen.provenance.statement import Source
 
 # Largest number of hashes and values that the record holds, and of fits.
 _HELD, _FITS = 1 << 22, 1 << 15
@@ -55,7 +55,6 @@ class _Learning:
         data: the data of each of the G, or of all.
         how: what learnt them.
         features: the data whose rows of inputs are learnt features, if any.
-        choice: the price at which the values were chosen, if they were.
         earlier: sources of what the fit has started from, on which its values depend too.
     """
 
@@ -65,7 +64,6 @@ class _Learning:
     data: tuple[Data, ...]
     how: str
     features: Data | None = None
-    choice: Payment | None = None
     earlier: tuple[Source, ...] = ()
 
     @property
@@ -152,7 +150,7 @@ class _Record:
             ]
         seen = set[Source]()
         for learning, g in hits:
-            own = Source(name, learning.of(g), learning.how, learning.choice)
+            own = Source(name, learning.of(g), learning.how)
             for source in (own, *(replace(s, what=name) for s in learning.earlier)):
                 if source not in seen and shares(data, source):
                     seen.add(source)
@@ -190,8 +188,8 @@ class _Record:
                     for key in keys(number, name):
                         entry = (learning.serial, learning, g)
                         self._by_key.setdefault(key, []).append(entry)
-            for digest in learning.digests:
-                self._by_digest.setdefault(digest, []).append(learning)
+            for one in learning.digests:
+                self._by_digest.setdefault(one, []).append(learning)
             if learning.features is not None:
                 self._of_features.append(learning)
         self._indexed = len(self._fits)
@@ -220,7 +218,6 @@ def learnt(
     *,
     digests: frozenset[bytes] = frozenset(),
     features: Data | None = None,
-    choice: Payment | None = None,
 ) -> None:
     """Record numbers that were learnt.
 
@@ -231,10 +228,9 @@ def learnt(
         how: what learnt them.
         digests: digests of tensors that were learnt; see `digests_of`.
         features: the data whose rows of inputs are learnt features, if any.
-        choice: the price at which the values were chosen, if they were.
     """
     each = (data,) if isinstance(data, Data) else tuple(data)
-    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features, choice))
+    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features))
 
 
 @dataclass(frozen=True)
@@ -291,7 +287,7 @@ def trained(
         own, data = next((s, s.data) for s in before.sources if _same(s, own) and s.data)
     earlier = tuple(s for s in before.sources if s is not own)
     digests = frozenset(found.digests)
-    _RECORD.add(_Learning(now(), values, digests, (data,), how, features, None, earlier))
+    _RECORD.add(_Learning(now(), values, digests, (data,), how, features, earlier))
     mark(net, [*earlier, own], new)
 
 

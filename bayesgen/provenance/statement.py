@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 from bayesgen.provenance.data import Data
 
@@ -12,13 +13,18 @@ from bayesgen.provenance.data import Data
 class Payment:
     """A choice that depends on data, and the nats that a bound adds to KL(Q ‖ P) for it.
 
+    Two choices are paid separately, even where reason and price are equal. A payment is therefore
+    equal only to itself and its copies.
+
     Attributes:
         reason: description of the choice.
         nats: −ln of its prior probability.
+        identity: tells this choice from others of the same reason and price.
     """
 
     reason: str
     nats: float
+    identity: str = field(default_factory=lambda: uuid4().hex, repr=False)
 
 
 @dataclass(frozen=True)

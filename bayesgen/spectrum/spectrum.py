@@ -9,7 +9,7 @@ task.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from bayesgen import solvers
 from bayesgen._internal import checks
 from bayesgen.evidence import Evidence
+from bayesgen.provenance import Payment
 from bayesgen.spectrum import constructors
 from bayesgen.spectrum.decomposition import Decomposition, Rounding, decompose
 from bayesgen.spectrum.derivatives import EvidenceDerivatives, derivatives
@@ -59,6 +60,7 @@ class Spectrum(Solves):
         checks: comparisons with a direct computation that were made; see `bayesgen.verify`.
         spanned: whether `vectors` are Ritz vectors. Their span contains the targets but is not
             invariant under K, so they give solves but no variances.
+        payments: choices of K that depend on data, which a certificate pays for.
 
     Source: Rasmussen & Williams (2006), section 2.3 and eq. 2.30, in the eigenbasis of K.
 
@@ -72,6 +74,8 @@ class Spectrum(Solves):
         >>> round(float(spectrum.evidence(1.0, 1.0).log_marginal_likelihood), 4)
         -3.0651
     """
+
+    payments: tuple[Payment, ...] = ()
 
     def largest_nodes(self, count: int = 3) -> Tensor:
         """The largest eigenvalues, at most `count`, by which a covariance is recognised."""
@@ -379,7 +383,8 @@ class Spectrum(Solves):
         self._whole("solves for other targets")
         y = checks.targets("y", y, self.n, like=self.density.nodes)
         values = self.density.nodes[: self.vectors.shape[1]]
-        return Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
+        loaded = Spectrum.of_basis(values, self.vectors, self.n, y, self.method, self.rounding)
+        return replace(loaded, payments=self.payments)
 
     def maximise(self, scale: Any = None, noise: Any = None) -> Maximum:
         """Maximise the evidence over (s, σ²), for every task at once, in O(n) for each task.

@@ -219,7 +219,8 @@ def _with_split(
             data = Data(x[rest], labels[rest])
             parts = {"a value of the model": [model]}
             learnt = (*sources(parts, data, now()), *feature_sources(data, now()))
-            _require_stated(name, Provenance(data, learnt), ())
+            known = Provenance(data, learnt)
+            _require_stated(name, known, ())
             posterior = _fitted(name, model, x[first], labels[first], None)
             spectrum, offset = posterior.as_prior(x[rest], labels[rest])
             for share in shares:
@@ -231,6 +232,7 @@ def _with_split(
                     share,
                     cost,
                     partial(_updated, posterior, x[rest], spectrum),
+                    known.choices,
                 )
                 made = _finish(one, labels[rest], None, _paying(asked, one, words), notes=(note,))
                 best[b] = _lower(best[b], made)
@@ -306,7 +308,10 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
         spectrum = model.load(y)
         offset = torch.zeros_like(y if y.ndim == 2 else y[0])
         count = len(y) if y.ndim == 3 else 1
-        return [_Candidate(name, spectrum.task(b), offset, None, cost, None) for b in range(count)]
+        paid = model.payments
+        return [
+            _Candidate(name, spectrum.task(b), offset, None, cost, None, paid) for b in range(count)
+        ]
     posterior = _fitted(name, model, x, y, ("scale", "noise"))
     require_data_independence(posterior)
     offset = posterior.prior_mean()

@@ -269,6 +269,27 @@ def test_the_choice_of_certify_is_paid_again():
     assert pacbayes.certify(chosen, X, Y).payments == again.payments
 
 
+def test_two_choices_of_equal_price_are_both_paid():
+    models = [bg.GaussianProcess(kernel(v)) for v in (0.5, 1.0, 2.0)]
+    one, two = (pacbayes.certify(models, X, Y).posterior.kernels[0] for _ in range(2))
+    both = gp(one + two)
+    assert sum(p.nats for p in both.certificate().payments) == pytest.approx(2 * math.log(3))
+    again = gp(one + copy.deepcopy(one))
+    assert sum(p.nats for p in again.certificate().payments) == pytest.approx(math.log(3))
+
+
+def test_a_choice_is_paid_with_a_split_and_as_a_covariance():
+    models = [bg.GaussianProcess(kernel(v)) for v in (0.6, 1.1, 2.1)]
+    chosen = pacbayes.certify(models, X, Y).posterior
+    alone = bg.GaussianProcess(chosen.kernels[0])
+    made = pacbayes.certify(alone, X, Y, split=0.5, cooling=(1.0,))
+    assert [p.nats for p in made.payments] == [pytest.approx(math.log(3))]
+    for spectrum in (chosen.spectrum(), chosen.spectrum().load(Y)):
+        made = pacbayes.certify({"K": spectrum}, None, Y)
+        assert [p.nats for p in made.payments] == [pytest.approx(math.log(3))]
+    assert pacbayes.certify({"K": gp(kernel(1.7)).spectrum()}, None, Y).payments == ()
+
+
 def test_values_tuned_to_a_bound_are_learnt():
     tuned = gp(kernel(1.0)).certificate(noise="tune").posterior
     assert {"scale", "noise"} <= tuned.provenance.unpaid

@@ -177,30 +177,37 @@ def keys(number: float, name: str = "") -> set[str]:
     """The keys under which a learnt number is recorded.
 
     They are its value under its name; and, unless it is round, its value under any name and its
-    roundings to four, five and six digits.
+    roundings to four, five and six digits under its name. The value stands for a cell of a grid of
+    logarithms and its neighbours, so that every number within a relative distance of 1e-6 is found.
     """
     if not math.isfinite(number) or number == 0:
         return set()
-    near = (number, number * (1 + _SAME), number * (1 - _SAME))
-    found = {f"{name}={v:.6e}" for v in near}
+    near = [_cell(number, step) for step in (-1, 0, 1)]
+    found = {f"{name}={cell}" for cell in near}
     if not is_round(number):
-        found |= {f"={v:.6e}" for v in near}
-        found |= {f"{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
+        found |= {f"={cell}" for cell in near}
+        found |= {f"{name}~{number:.{k - 1}e}" for k in range(_DIGITS, 7)}
     return found
 
 
 def wanted(number: float, name: str = "") -> set[str]:
     """The keys under which a number is looked up.
 
-    A number of four to six significant digits may be a rounded copy of a learnt one, and is one
-    under any name. A round number must be the learnt one itself, under the same name.
+    A number of four to six significant digits may be a rounded copy of a learnt one of the same
+    name. A round number must be the learnt one itself, under the same name.
     """
     if not math.isfinite(number) or number == 0:
         return set()
-    found, digits = {f"{name}={number:.6e}"}, _digits(number)
+    found, digits = {f"{name}={_cell(number)}"}, _digits(number)
     if digits >= _DIGITS:
-        found |= {f"={number:.6e}", f"{number:.{digits - 1}e}"}
+        found |= {f"={_cell(number)}", f"{name}~{number:.{digits - 1}e}"}
     return found
+
+
+def _cell(number: float, step: int = 0) -> str:
+    """The cell of a number in a grid of logarithms whose spacing is just above `_SAME`."""
+    cell = math.floor(math.log(abs(number)) / (1.01 * _SAME)) + step
+    return f"{cell}" if number > 0 else f"minus {cell}"
 
 
 def is_round(number: float) -> bool:

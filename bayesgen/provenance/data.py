@@ -2,13 +2,17 @@
 
 Two data sets share observations where they share a row of inputs with its target, in single
 precision and whatever the coding of classes (signs, one-hot rows or numbers), or more than a tenth
-of their inputs: a prior that depends on the inputs of the sample depends on the sample.
+of their inputs: a prior that depends on the inputs of the sample depends on the sample. Where all
+inputs coincide, as in a simulation on one design, the targets decide; see
+`bayesgen.provenance.targets`. The same sequence of 30 or more targets is that of the same data,
+whatever was made of the inputs.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen.provenance import targets
 
 # Largest number of rows that are kept of one data set: those of the smallest hashes.
 _ROWS = 1 << 16
@@ -62,22 +67,38 @@ def _factors(d: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1 << 64, d, dtype=np.uint64) | np.uint64(1)
 
 
-def _smallest(hashes: np.ndarray) -> np.ndarray:
-    return np.unique(hashes if len(hashes) <= _ROWS else np.partition(hashes, _ROWS)[:_ROWS])
+@dataclass(frozen=True)
+class _Hashes:
+    """Hashes of the rows of some data.
 
+    Attributes:
+        rows: hashes of the different inputs, sorted; those kept.
+        pairs: hashes of the different observations, sorted; those kept.
+        total: the fingerprint.
+        y: targets at `rows`, (m, k); None where inputs are repeated or targets unknown or many.
+        sequence: a hash of the targets in the order of the rows, or None.
+    """
 
-def _classes(y: Tensor) -> Tensor:
-    """Targets (n, ...) as class numbers where they are coded classes, else as they are."""
-    flat = y.detach().reshape(len(y), -1)
-    if flat.shape[1] == 1:
-        size = flat.abs()
-        if not bool((flat >= 0).all()) and bool((size == size[0]).all()):
-            return (flat > 0).float()
-        return flat
-    low, high = flat.amin(), flat.amax()
-    top = flat == high
-    coded = bool((top | (flat == low)).all()) and bool((top.sum(1) == 1).all())
-    return flat.argmax(1, keepdim=True) if coded else flat
+    rows: np.ndarray
+    pairs: np.ndarray
+    total: int
+    y: np.ndarray | None
+    sequence: bytes | None
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor | None) -> _Hashes:
+        rows = row_hashes(x)
+        coded = None if y is None else targets.classes(y)
+        pairs = rows if coded is None else rows ^ (row_hashes(coded) * _SPREAD)
+        pairs = (pairs ^ (pairs >> np.uint64(31))) * _SPREAD
+        total = int(pairs.sum(dtype=np.uint64))
+        each, first = np.unique(rows, return_index=True)
+        values = None if coded is None else targets.columns(coded)
+        sequence = None if values is None else targets.sequence(values)
+        if len(each) < len(rows):
+            values = None
+        kept = None if values is None else values[first[:_ROWS]]
+        return cls(each[:_ROWS], np.unique(pairs)[:_ROWS], total, kept, sequence)
 
 
 class Data:
@@ -92,7 +113,7 @@ class Data:
         x = joined(x)
         self.n = len(x)
         self._held: tuple[Tensor, Tensor | None] | None = (x, y)
-        self._made: tuple[np.ndarray, np.ndarray, int] | None = None
+        self._made: _Hashes | None = None
 
     @property
     def size(self) -> int:
@@ -101,34 +122,38 @@ class Data:
             return min(self.n, _ROWS)
         return sum(t.numel() for t in self._held if t is not None)
 
-    def hashed(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Sorted hashes of the inputs and of the observations, and the fingerprint."""
+    def hashed(self) -> _Hashes:
+        """Hashes of the inputs and of the observations."""
         if self._made is None:
             assert self._held is not None
-            x, y = self._held
-            rows = row_hashes(x)
-            pairs = rows if y is None else rows ^ (row_hashes(_classes(y)) * _SPREAD)
-            pairs = (pairs ^ (pairs >> np.uint64(31))) * _SPREAD
-            total = int(pairs.sum(dtype=np.uint64))
-            self._made = _smallest(rows), _smallest(pairs), total
+            self._made = _Hashes.of(*self._held)
             self._held = None
         return self._made
 
     @property
     def fingerprint(self) -> str:
         """A hash of the pairs of inputs and targets, whatever their order."""
-        return f"{self.hashed()[2]:016x}"
+        return f"{self.hashed().total:016x}"
 
     def shared(self, other: Data) -> int:
-        """How many rows the data share, or 0 where a few inputs coincide but no observation does.
+        """How many rows the data share, or 0 where they are taken to be independent.
 
-        Of more than 65,536 rows, those kept are counted.
+        The latter holds where a few inputs coincide but no observation does, and where all inputs
+        coincide but the targets are different ones. Of more than 65,536 rows, those kept are
+        counted.
         """
-        (x, pairs, _), (x2, pairs2, _) = self.hashed(), other.hashed()
-        inputs = len(np.intersect1d(x, x2, assume_unique=True))
-        if inputs > _FEW * min(len(x), len(x2)):
+        one, two = self.hashed(), other.hashed()
+        common = np.intersect1d(one.rows, two.rows, assume_unique=True)
+        inputs = len(common)
+        if inputs > _FEW * min(len(one.rows), len(two.rows)):
+            # Hashes are sorted: where all coincide, the targets are in the same order.
+            whole = inputs == len(one.rows) == len(two.rows) and self.n == other.n
+            if whole and one.y is not None and two.y is not None:
+                return inputs if targets.related(one.y, two.y) else 0
             return inputs
-        return len(np.intersect1d(pairs, pairs2, assume_unique=True))
+        if self.n == other.n and one.sequence is not None and one.sequence == two.sequence:
+            return self.n
+        return len(np.intersect1d(one.pairs, two.pairs, assume_unique=True))
 
     def __getstate__(self) -> dict[str, Any]:
         """The hashes only."""
@@ -143,4 +168,4 @@ class Data:
 
 def shared_rows(x: Any, data: Data) -> Tensor:
     """Which rows of inputs x (n, ...) are among those of the data, (n,) bool."""
-    return torch.from_numpy(np.isin(row_hashes(x), data.hashed()[0]))
+    return torch.from_numpy(np.isin(row_hashes(x), data.hashed().rows))

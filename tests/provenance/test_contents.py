@@ -179,6 +179,24 @@ def test_rounded_copies_are_recognised_from_four_digits(given, same):
     assert (not wanted(given).isdisjoint(keys(VALUE))) == same
 
 
+def test_every_number_within_a_millionth_is_found():
+    generator = np.random.default_rng(0)
+    values = generator.choice([-1, 1], 500) * 10 ** generator.uniform(-8, 8, 500)
+    for value in values:
+        for distance in (5e-7, -5e-7, 1e-6, -1e-6, 1e-9):
+            assert not wanted(value * (1 + distance), "a").isdisjoint(keys(value, "b"))
+        assert wanted(value * (1 + 5e-6), "a").isdisjoint(keys(value, "b"))
+        assert wanted(-value, "a").isdisjoint(keys(value, "a"))
+        assert wanted(1 / value, "a").isdisjoint(keys(value, "a"))
+
+
+def test_rounded_copies_are_recognised_under_their_own_name():
+    for given in (1.235, 1.2346, 1.23457):
+        assert not wanted(given, "kernel").isdisjoint(keys(VALUE, "kernel"))
+        assert wanted(given, "kernel").isdisjoint(keys(VALUE, "noise"))
+    assert not wanted(VALUE, "kernel").isdisjoint(keys(VALUE, "noise"))
+
+
 def test_round_numbers_need_the_same_value_and_name():
     assert wanted(0.5, "kernel").isdisjoint(keys(0.50012, "kernel"))
     assert not wanted(0.5, "kernel").isdisjoint(keys(0.5, "kernel"))

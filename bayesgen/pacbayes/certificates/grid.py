@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 Values = Sequence[float] | Mapping[float, float] | str
 Grid = Mapping[str, Values] | str
+
+# Hyperparameters whose least value is 0; the others must be positive.
+_MAY_BE_ZERO = frozenset({"order"})
 
 
 class Point(NamedTuple):
@@ -36,18 +39,25 @@ def nearest(name: str, values: Values, now: float) -> Point:
         now: the learnt value.
 
     Raises:
-        ValueError: there are no values; a value is negative; the probabilities are invalid.
+        ValueError: there are no values, or one only; a value is not positive; the probabilities are
+            invalid.
     """
     if isinstance(values, str):
         if values != "geometric":
             raise ValueError(f'grid[{name!r}] must hold numbers or be "geometric", got {values!r}')
         return _geometric(name, now)
-    points = torch.as_tensor(list(values), dtype=torch.float64).reshape(-1)
-    if not len(points) or not (torch.isfinite(points) & (points >= 0)).all():
+    points = _numbers(name, values)
+    least = 0.0 if name in _MAY_BE_ZERO else torch.finfo(torch.float64).tiny
+    if not len(points) or not (torch.isfinite(points) & (points >= least)).all():
         raise ValueError(f"grid[{name!r}] must hold positive numbers, got {values!r}")
+    if len(points) == 1:
+        raise ValueError(
+            f"grid[{name!r}] must hold at least two values, or the choice would cost nothing, got "
+            f"{values!r}; for a single value stated beforehand, fit with the {name} fixed at it"
+        )
     chances = torch.full_like(points, 1 / max(1, len(points)))
     if isinstance(values, Mapping):
-        chances = torch.as_tensor(list(values.values()), dtype=torch.float64)
+        chances = _numbers(name, list(values.values()))
         if not (chances > 0).all() or float(chances.sum()) > 1 + 1e-9:
             raise ValueError(
                 f"grid[{name!r}] must give positive probabilities that sum to at most 1, got "
@@ -56,6 +66,17 @@ def nearest(name: str, values: Values, now: float) -> Point:
     index = int(((points + 1e-300).log() - math.log(now + 1e-300)).abs().argmin())
     words = f"one of {len(points)} values of the {name}"
     return Point(float(points[index]), -math.log(float(chances[index])), words)
+
+
+def _numbers(name: str, values: Any) -> torch.Tensor:
+    """The numbers of a grid as a vector."""
+    try:
+        held = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f'grid[{name!r}] must hold numbers or be "geometric", got {values!r}'
+        ) from None
+    return torch.tensor(held, dtype=torch.float64)
 
 
 def _geometric(name: str, now: float) -> Point:

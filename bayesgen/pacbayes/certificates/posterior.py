@@ -255,7 +255,7 @@ def _check_stated(posterior: ExactPosterior, name: str, value: float) -> None:
     data = posterior.provenance.data
     if name == "order" or data is None or is_round(value):
         return
-    if sources({name: [value]}, data, now()):
+    if sources({_GRIDS[name]: [value]}, data, now()):
         raise ValueError(
             f"grid[{name!r}] must hold values stated beforehand, got {value:.6g}, which was learnt "
             "from the data"

@@ -366,3 +366,36 @@ def test_a_split_of_repeated_rows_keeps_working():
     x, y = X[:6].repeat(8, 1), Y[:6].repeat(8)
     made = pacbayes.certify(bg.GaussianProcess(gpytorch.kernels.RBFKernel()), x, y, split=0.5)
     assert made.n == 24
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.7])
+def test_independent_data_sets_on_one_grid_are_certified(signal):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.linspace(-1, 1, 60, dtype=torch.float64)[:, None]
+    last = None
+    for _ in range(20):
+        noise = torch.randn(60, generator=generator, dtype=torch.float64)
+        y = torch.where(signal * x[:, 0] + noise > 0, 1.0, -1.0).double()
+        made = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(x, y)
+        stated = gp(kernel(1.234), x, y).at(scale=1.05, noise=0.3142)
+        assert stated.certificate().payments == ()
+        if abs(float(made.lengthscale) - math.log(2)) < 1e-6:  # it was left as stated
+            continue
+        if last is not None and last != made.lengthscale:  # not both at an end of the range
+            assert gp(kernel(last), x, y).certificate().payments == ()
+        with pytest.raises(ValueError, match="kernel was learnt"):
+            gp(kernel(made.lengthscale), x, y).certificate()
+        last = made.lengthscale
+
+
+ROUTES_OF_INPUTS = {
+    "standardised": lambda x: (x - x.mean(0)) / x.std(0),
+    "columns": lambda x: x.flip(1),
+    "added": lambda x: torch.cat([x, x.square()], 1),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES_OF_INPUTS)
+def test_inputs_in_another_form_are_those_of_the_same_data(made, route):
+    with pytest.raises(ValueError, match="kernel was learnt"):
+        gp(kernel(made.l), ROUTES_OF_INPUTS[route](X), Y).certificate()

@@ -139,7 +139,7 @@ def attempts(x: Tensor, y: Tensor) -> dict[str, Attempts]:
         ],
         "grid": [
             lambda: learnt.certificate(DELTA, grid=grid).bound,
-            lambda: learnt.certificate(DELTA, grid={"lengthscale": [value]}).bound,
+            lambda: learnt.certificate(DELTA, grid={"lengthscale": [value, 100 * value]}).bound,
             lambda: again(learnt.certificate(DELTA, grid=grid)),
         ],
         "majority vote": [

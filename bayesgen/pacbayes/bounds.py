@@ -44,7 +44,7 @@ def germain(log_marginal_likelihood: Any, n: int, loss_range: Range, delta: floa
         >>> round(float(germain(-200.0, 400, (0.0, 4.0))), 4)
         1.6217
     """
-    logs = torch.as_tensor(log_marginal_likelihood, dtype=torch.float64)
+    logs = validation.real("log_marginal_likelihood", log_marginal_likelihood)
     if not torch.isfinite(logs).all():
         raise ValueError(f"log_marginal_likelihood must be finite, got {logs}")
     a, b = validation.interval(loss_range)
@@ -84,8 +84,9 @@ def catoni(
     """
     a, b = validation.interval(loss_range)
     C = b - a if constant is None else float(checks.positive("constant", constant))
-    share = (validation.risk(risk, loss_range) - a) / (b - a)
-    paid = (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
+    risk, kl = _pair(risk, kl, (a, b))
+    share = (risk - a) / (b - a)
+    paid = (kl - validation.log_delta(delta)) / checks.whole("n", n)
     return _scaled(_catoni(C * share + paid, C), (a, b))
 
 
@@ -107,7 +108,7 @@ def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float =
 
     Source: Catoni (2007), theorem 1.2.6.
     """
-    risk, kl, n = validation.risk(risk), validation.nats("kl", kl), checks.whole("n", n)
+    (risk, kl), n = _pair(risk, kl), checks.whole("n", n)
     step = float(checks.positive("alpha", alpha))
     lam = torch.logspace(1e-6, math.log10(100.0 * n + 10), 2000, dtype=torch.float64)
     paid = kl[..., None] - validation.log_delta(delta)
@@ -141,7 +142,7 @@ def alquier(
     Source: Alquier et al. (2016); Germain et al. (2016), eq. 8 and 9.
     """
     a, b = validation.interval(loss_range)
-    risk, kl, n = validation.risk(risk, loss_range), validation.nats("kl", kl), checks.whole("n", n)
+    (risk, kl), n = _pair(risk, kl, (a, b)), checks.whole("n", n)
     paid = kl - validation.log_delta(delta)
     if checks.one_of("form", form, ("n", "sqrt")) == "n":
         return _added(risk, paid / n + 0.5 * (b - a) ** 2)
@@ -167,13 +168,15 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
 
     Source: Germain et al. (2016), corollary 5.
     """
-    risk = torch.as_tensor(risk, dtype=torch.float64)
+    risk, kl = validation.real("risk", risk), validation.nats("kl", kl)
     if not torch.isfinite(risk).all():
         raise ValueError(f"risk must be finite, got {risk}")
+    validation.together(risk=risk, kl=kl)
+    c = validation.number("c", c)
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
     spread = float(checks.positive("s2", s2)) / (2 * (1 - c))
-    paid = (validation.nats("kl", kl) - validation.log_delta(delta)) / checks.whole("n", n)
+    paid = (kl - validation.log_delta(delta)) / checks.whole("n", n)
     return _added(risk, paid + spread)
 
 
@@ -196,7 +199,8 @@ def mcallester(
         0.2165
     """
     a, b = validation.interval(loss_range)
-    return _added(validation.risk(risk, loss_range), (b - a) * (_budget(kl, n, delta) / 2).sqrt())
+    risk, kl = _pair(risk, kl, (a, b))
+    return _added(risk, (b - a) * (_budget(kl, n, delta) / 2).sqrt())
 
 
 def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
@@ -211,8 +215,9 @@ def quadratic(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
 
     Source: Pérez-Ortiz et al. (2021), eq. 8.
     """
+    risk, kl = _pair(risk, kl)
     half = _budget(kl, n, delta) / 2
-    return outwards(((validation.risk(risk) + half).sqrt() + half.sqrt()) ** 2)
+    return outwards(((risk + half).sqrt() + half.sqrt()) ** 2)
 
 
 def thiemann(
@@ -232,9 +237,10 @@ def thiemann(
 
     Source: Thiemann et al. (2017), theorem 3.
     """
-    risk, budget = validation.risk(risk), _budget(kl, n, delta)
+    risk, kl = _pair(risk, kl)
+    budget = _budget(kl, n, delta)
     best = 2 / ((2 * risk / budget + 1).sqrt() + 1)
-    lam = best if lam is None else torch.as_tensor(lam, dtype=torch.float64)
+    lam = best if lam is None else validation.real("lam", lam)
     if not ((lam > 0) & (lam < 2)).all():
         raise ValueError(f"lam must lie in (0, 2), got {lam}")
     return outwards(risk / (1 - lam / 2) + budget / (lam * (1 - lam / 2)))
@@ -296,7 +302,7 @@ def solomonoff(code_length_bits: Any) -> Tensor:
 
     Source: Lotfi et al. (2022), section 3; Wilson (2025), with P(h) ≥ 2^−K.
     """
-    bits = torch.as_tensor(code_length_bits, dtype=torch.float64)
+    bits = validation.real("code_length_bits", code_length_bits)
     if not (torch.isfinite(bits) & (bits >= 1)).all():
         raise ValueError(f"code_length_bits must be finite and at least 1, got {bits}")
     return -outwards(bits * math.log(2) + 2 * bits.log())
@@ -330,12 +336,20 @@ def maurer(risk: Any, kl: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(maurer(0.1, 20.0, n=1000)), 4)
         0.1839
     """
+    risk, kl = _pair(risk, kl)
     return upper_risk(risk, _budget(kl, n, delta))
+
+
+def _pair(risk: Any, kl: Any, loss_range: Range = (0.0, 1.0)) -> tuple[Tensor, Tensor]:
+    """Risk and divergence after checks, in float64, of shapes that broadcast."""
+    risk, kl = validation.risk(risk, loss_range), validation.nats("kl", kl)
+    validation.together(risk=risk, kl=kl)
+    return risk, kl
 
 
 def _description(log_prior: Any, delta: float) -> Tensor:
     """Complexity ln 1/P(h) + ln 1/δ of a hypothesis, in nats."""
-    logs = torch.as_tensor(log_prior, dtype=torch.float64)
+    logs = validation.real("log_prior", log_prior)
     if not (torch.isfinite(logs) & (logs <= 0)).all():
         raise ValueError(f"log_prior must be finite and at most 0, got {logs}")
     return -logs - validation.log_delta(delta)

@@ -113,7 +113,9 @@ def outwards(value: Tensor, size: Tensor | float | None = None) -> Tensor:
 
 
 def _inverse(risk: Any, budget: Any, *, up: bool) -> Tensor:
-    p, B = torch.broadcast_tensors(validation.risk(risk), validation.nats("budget", budget))
+    p, B = validation.risk(risk), validation.nats("budget", budget)
+    validation.together(risk=p, budget=B)
+    p, B = torch.broadcast_tensors(p, B)
     with np.errstate(all="ignore"):
         arrays = [t.detach().cpu().numpy() for t in (p, B)]
         q = torch.as_tensor((_above if up else _below)(*arrays)).to(p.device)

@@ -13,10 +13,45 @@ from bayesgen._internal import checks
 Range = tuple[float, float]
 
 
+def real(name: str, value: Any) -> Tensor:
+    """Check for numbers and return them in float64, as a tensor that keeps its autograd graph."""
+    tensor = checks.as_tensor(name, value)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
+    return tensor.to(torch.float64)
+
+
+def number(name: str, value: Any) -> float:
+    """Check for one finite number and return it.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not finite.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return found
+
+
+def together(**named: Tensor) -> None:
+    """Check that the shapes of arguments broadcast."""
+    try:
+        torch.broadcast_shapes(*(tensor.shape for tensor in named.values()))
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in named.values())
+        raise ValueError(
+            f"{' and '.join(named)} must have shapes that broadcast, got {shapes}"
+        ) from None
+
+
 def risk(value: Any, loss_range: Range = (0.0, 1.0), name: str = "risk") -> Tensor:
     """Check for a risk in [a, b], of any shape, and return it in float64."""
     a, b = interval(loss_range)
-    tensor = torch.as_tensor(value, dtype=torch.float64)
+    tensor = real(name, value)
     if not ((tensor >= a) & (tensor <= b)).all():
         raise ValueError(f"{name} must lie in [{a:g}, {b:g}], got {tensor}")
     return tensor
@@ -24,7 +59,7 @@ def risk(value: Any, loss_range: Range = (0.0, 1.0), name: str = "risk") -> Tens
 
 def nats(name: str, value: Any) -> Tensor:
     """Check for a divergence or budget that is finite and at least 0."""
-    tensor = torch.as_tensor(value, dtype=torch.float64)
+    tensor = real(name, value)
     if not (torch.isfinite(tensor) & (tensor >= 0)).all():
         raise ValueError(f"{name} must be finite and at least 0, got {tensor}")
     return tensor
@@ -37,9 +72,12 @@ def log_delta(delta: Any) -> float:
     return math.log(delta)
 
 
-def interval(loss_range: Range) -> Range:
+def interval(loss_range: Any, name: str = "loss_range") -> Range:
     """Check for a finite range (a, b) with a < b."""
-    a, b = loss_range
+    try:
+        a, b = (float(end) for end in loss_range)
+    except (TypeError, ValueError):
+        a = b = math.nan
     if not (math.isfinite(a) and math.isfinite(b) and a < b):
-        raise ValueError(f"loss_range must be (a, b) with a < b, both finite, got {loss_range}")
+        raise ValueError(f"{name} must be (a, b) with a < b, both finite, got {loss_range!r}")
     return a, b

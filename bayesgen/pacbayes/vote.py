@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from bayesgen.pacbayes import bounds
+from bayesgen.pacbayes import bounds, validation
 from bayesgen.pacbayes.inverse_kl import outwards
 
 
-def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
+def c_bound(gibbs_risk: Any, joint_risk: Any) -> Tensor:
     """The C-bound on the majority vote's risk, where E[W] ≤ r and E[W²] ≤ e.
 
     W is the fraction of voters that err on an observation. The vote errs only where W ≥ ½. By
@@ -24,6 +26,10 @@ def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
         gibbs_risk: r, an upper bound of E[W].
         joint_risk: e, an upper bound of E[W²], the probability that two voters err together.
 
+    Raises:
+        TypeError: an argument is no number or tensor.
+        ValueError: an argument is outside [0, 1]; the shapes do not broadcast.
+
     Source: Lacasse et al. (2006); Germain et al. (2015), theorem 11; Masegosa et al. (2020) for
     4 E[W²].
 
@@ -31,6 +37,9 @@ def c_bound(gibbs_risk: Tensor, joint_risk: Tensor) -> Tensor:
         >>> round(float(c_bound(torch.tensor(0.3), torch.tensor(0.12))), 3)
         0.48
     """
+    gibbs_risk = validation.risk(gibbs_risk, name="gibbs_risk")
+    joint_risk = validation.risk(joint_risk, name="joint_risk")
+    validation.together(gibbs_risk=gibbs_risk, joint_risk=joint_risk)
     r = torch.minimum(gibbs_risk, 2 * joint_risk)
     spread = joint_risk - r + 0.25
     # The same as 1 − (½ − r)²/spread, without its cancellation at small risks; rounded upwards.

@@ -20,7 +20,7 @@ inputs coincide, as in a simulation on one design, the targets decide; see
 whatever was made of the inputs.
 """
 
-from bayesgen.provenance.contents import ENTRIES, coincide, digests_of, is_round, mark
+from bayesgen.provenance.contents import ENTRIES, beside_state, coincide, digests_of, is_round, mark
 from bayesgen.provenance.data import Data, shared_rows
 from bayesgen.provenance.record import (
     ORDER,
@@ -45,6 +45,7 @@ __all__ = [
     "Provenance",
     "Source",
     "Untrained",
+    "beside_state",
     "coincide",
     "digests_of",
     "feature_sources",

@@ -11,7 +11,7 @@ import hashlib
 import math
 import numbers
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -80,6 +80,8 @@ class Contents:
         marks: marks.
         sources: sources that posteriors give.
         deep: whether to search what the code of functions and classes names.
+        apart: ids of tensors that are left out.
+        exact: hashes of all values of every tensor, words and truth values; None where not wanted.
     """
 
     numbers: list[float] = field(default_factory=list)
@@ -87,6 +89,8 @@ class Contents:
     marks: list[Mark] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     deep: bool = True
+    apart: frozenset[int] = frozenset()
+    exact: list[bytes] | None = None
 
 
 def mark(module: M, sources: Sequence[Source], tensors: Sequence[Tensor] | None = None) -> M:
@@ -113,20 +117,38 @@ def mark(module: M, sources: Sequence[Source], tensors: Sequence[Tensor] | None 
     return module
 
 
+def beside_state(module: nn.Module) -> bytes:
+    """A hash of what a module holds beside its parameters and buffers.
+
+    These are numbers, words, tensors and other modules in attributes, lists, closures and hooks.
+    """
+    held = (*module.parameters(), *module.buffers())
+    found = contents([module], deep=False, apart=held, exact=True)
+    assert found.exact is not None
+    numbers_ = [repr(number).encode() for number in found.numbers]
+    parts = (hashlib.blake2b(part).digest() for part in sorted([*numbers_, *found.exact]))
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
+
+
 def coincide(new: Sequence[Any], old: Sequence[Any]) -> bool:
     """Whether some number or tensor of the new parts is one of the old ones, or a rounded copy."""
     known = contents(old)
     return Mark(tuple(known.numbers), frozenset(known.digests), ()).holds(contents(new))
 
 
-def contents(things: Sequence[Any], *, deep: bool = True) -> Contents:
+def contents(
+    things: Sequence[Any], *, deep: bool = True, apart: Iterable[Tensor] = (), exact: bool = False
+) -> Contents:
     """What some objects consist of.
 
     Args:
         things: the objects.
         deep: whether to search what the code of functions and classes names.
+        apart: tensors that are left out.
+        exact: whether to hash all values of every tensor, words and truth values too.
     """
-    found = Contents(deep=deep)
+    ids = frozenset(id(tensor) for tensor in apart)
+    found = Contents(deep=deep, apart=ids, exact=[] if exact else None)
     seen: dict[int, Any] = {}  # holds the objects, so that no other one takes the number of one
     for thing in things:
         _search(thing, found, seen, 0)
@@ -222,6 +244,8 @@ def _digits(number: float) -> int:
 
 def _search(thing: Any, found: Contents, seen: dict[int, Any], depth: int) -> None:
     """Collect what an object consists of: numbers, tensors, marks and posteriors."""
+    if isinstance(thing, bool | str | bytes | np.bool_) and found.exact is not None:
+        found.exact.append(repr(thing).encode())
     if thing is None or isinstance(thing, bool | str | bytes | np.bool_):
         return
     if isinstance(thing, numbers.Real | Decimal):
@@ -229,10 +253,14 @@ def _search(thing: Any, found: Contents, seen: dict[int, Any], depth: int) -> No
         return
     if depth > _DEPTH or len(seen) > _OBJECTS or id(thing) in seen:
         return
+    if id(thing) in found.apart:
+        return
     seen[id(thing)] = thing
     if isinstance(thing, Tensor):
         _tensor(thing, found)
     elif isinstance(thing, np.ndarray):
+        if found.exact is not None:
+            found.exact.append(repr(thing.dtype).encode() + thing.tobytes())
         if thing.dtype.kind == "f" and thing.size:
             _tensor(torch.from_numpy(thing.astype(np.float64)), found)
     elif isinstance(thing, type):
@@ -255,7 +283,7 @@ def _parts(thing: Any, found: Contents) -> list[Any]:
     if isinstance(own, Mark):
         found.marks.append(own)
     if isinstance(thing, nn.Module):
-        return _module(thing)
+        return _module(thing, found)
     if isinstance(thing, functools.partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
     if isinstance(thing, types.MethodType):
@@ -289,16 +317,16 @@ def _function(function: types.FunctionType, found: Contents) -> list[Any]:
     return [*cells, *defaults, *function.__dict__.values(), *named]
 
 
-def _module(module: nn.Module) -> list[Any]:
+def _module(module: nn.Module, found: Contents) -> list[Any]:
     """Parameters in natural units, buffers, parts and other attributes of a module."""
     constraints = getattr(module, "_constraints", {})
     values = []
     for name, raw in module._parameters.items():
-        if raw is None:
+        if raw is None or id(raw) in found.apart:
             continue
         rule = constraints.get(f"{name}_constraint")
         values.append(raw.detach() if rule is None else rule.transform(raw.detach()))
-    hidden = {"_parameters", "_buffers", "_modules", _MARK}
+    hidden = {"_parameters", "_buffers", "_modules", "training", _MARK}
     library = type(module).__module__.partition(".")[0] in ("torch", "gpytorch")
     rest = [] if library else [v for k, v in module.__dict__.items() if k not in hidden]
     if library:  # a kernel from a function, the slope of an activation, and the like
@@ -319,6 +347,8 @@ def _tensor(tensor: Tensor, found: Contents) -> None:
     own = getattr(tensor, "__dict__", {}).get(_MARK)
     if isinstance(own, Mark):
         found.marks.append(own)
+    if found.exact is not None:
+        found.exact.append(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + _whole(tensor))
     if tensor.layout != torch.strided or not tensor.is_floating_point() or not tensor.numel():
         return
     flat = tensor.detach().reshape(-1)[:ENTRIES]

@@ -7,7 +7,7 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -343,7 +343,11 @@ def _with_first(signature: inspect.Signature, args: Any, kwargs: Any, first: Any
 
 
 def sources(
-    given: Mapping[str, Sequence[Any]], data: Data | None, before: int
+    given: Mapping[str, Sequence[Any]],
+    data: Data | None,
+    before: int,
+    *,
+    apart: Iterable[Tensor] = (),
 ) -> tuple[Source, ...]:
     """The parts of a model that were learnt on some of the data.
 
@@ -351,10 +355,12 @@ def sources(
         given: name of each part → the numbers, tensors, modules and functions that it consists of.
         data: the data of the model; None if unknown, which counts as sharing all.
         before: time at which the parts were stated; see `now`.
+        apart: tensors that are left out.
     """
+    apart = tuple(apart)
     result: list[Source] = []
     for name, things in given.items():
-        found = contents(things)
+        found = contents(things, apart=apart)
         result += _RECORD.find(found, data, before, name)
         of_marks = [s for m in found.marks if m.holds(found) for s in m.sources]
         for source in (*of_marks, *found.sources):

@@ -12,6 +12,7 @@ import torch
 from bayesgen.evidence import Evidence, same_data
 from bayesgen.models.reporting import Certified
 from bayesgen.pacbayes import maurer
+from bayesgen.pacbayes.certificates.assemble import sure_complexity
 from bayesgen.posterior.posterior import Posterior
 from bayesgen.select.null import null as null_evidence
 
@@ -69,7 +70,8 @@ def compare(
         bound is a PAC-Bayes bound (Maurer 2004) on the Gibbs risk; the models share δ. It needs a
         prior chosen before the data, and is NaN where kernel, scale, decay, order, mean or features
         were learnt on some of the same observations (`posterior.provenance`), a basis used the
-        range of the data, or only an Evidence was given. Where a model's Evidence
+        range of the data, the error of the complexity exceeds a tenth of it, or only an Evidence
+        was given. Where a model's Evidence
         leaves out the cost of something fitted to the same data (trained features), a column
         `excludes` names it; the evidence of such a row is too high. Models that are the same one at
         these data, such as RBF + linear where the linear term has vanished, share one row with the
@@ -214,17 +216,21 @@ def _probabilities(
 def _bound(model: Any, delta: float, tolerance: float) -> float:
     """Bound on the Gibbs risk where the prior does not depend on the data, else NaN.
 
-    It is a certificate for labels and Maurer's bound for real targets.
+    It is a certificate for labels and Maurer's bound for real targets, at the upper end of the
+    complexity; NaN where the complexity is too uncertain for a certificate.
     """
     if not isinstance(model, Certified) or model.data_dependent:
         return math.nan
     if model.provenance.unpaid - {"noise"}:
         return math.nan
+    try:
+        kl, left, _ = sure_complexity(model.evidence, delta)
+    except ValueError:  # the evidence is too uncertain
+        return math.nan
     if model.observed.likelihood.labels:
         return float(model.certificate(delta).bound)
-    risk, evidence = model.gibbs_risk(tolerance), model.evidence
+    risk = model.gibbs_risk(tolerance)
     if risk is None:
         return math.nan
     paid = sum(choice.nats for choice in model.provenance.choices)
-    kl = float(evidence.complexity.clamp(min=0)) + paid
-    return float(maurer(min(max(risk, 0.0), 1.0), kl, evidence.n, delta))
+    return float(maurer(min(max(risk, 0.0), 1.0), kl + paid, model.evidence.n, left))

@@ -1,6 +1,7 @@
 """Tests of `bayesgen.select.compare` and `bayesgen.select.null`."""
 
 import math
+from dataclasses import replace
 
 import gpytorch
 import numpy as np
@@ -59,6 +60,22 @@ def test_bound_is_maurer_of_gibbs_risk_for_fixed_prior():
     assert posterior.gibbs_risk(1.0) == pytest.approx(risk, abs=1e-3)
     want = maurer(posterior.gibbs_risk(1.0), posterior.evidence.complexity, 40, 0.05)
     assert bound == pytest.approx(float(want))
+
+
+def test_bound_uses_the_upper_end_of_an_uncertain_complexity(monkeypatch):
+    x, y = noisy_cosine()
+    posterior = bg.Polynomial(5, noise=0.05, hyperparameters=("noise",)).fit(x, y)
+    exact, kl = posterior.evidence, float(posterior.evidence.complexity)
+    bounds = []
+    for error in (0.0, 0.05 * kl, 0.2 * kl):
+        evidence = replace(exact, error=torch.full_like(exact.fit, error))
+        monkeypatch.setattr(posterior, "evidence", evidence)
+        bounds.append(bg.compare({"a": posterior}).bound["a"])
+    risk = posterior.gibbs_risk(1.0)
+    reach = -float(torch.special.ndtri(torch.tensor(0.005, dtype=torch.float64)))
+    want = maurer(risk, kl + reach * 0.05 * kl, 40, 0.045)
+    assert bounds[0] < bounds[1] == pytest.approx(float(want))
+    assert math.isnan(bounds[2])
 
 
 def test_evidences_of_different_data_raise():

@@ -111,7 +111,7 @@ def nll(y: Tensor, noise: Tensor, clip: object) -> Loss:
         )
     if not isinstance(clip, tuple | list) or len(clip) != 2:
         raise ValueError(f"clip must be a range (a, b) in nats for the nll, got {clip!r}")
-    a, b = validation.interval((float(clip[0]), float(clip[1])))
+    a, b = validation.interval(clip, "clip")
     return Loss(
         f"negative log-likelihood clipped to [{a:g}, {b:g}] nats",
         lambda mean, variance: (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -130,6 +130,7 @@ def certify(
         'the choice among 3 priors stated beforehand'
     """
     checks.one_of("mean", mean, ("posterior", "free"))
+    seed = checks.whole("seed", seed, 0)
     if mean == "free" and split is not None:
         raise ValueError('mean="free" is for priors stated beforehand, not with split')
     asked = terms(delta, bound, predictor)
@@ -197,6 +198,8 @@ def _with_split(
     """Certificates with priors fitted to a first part of the data and bounds on the rest."""
     if not 0 < checks.share("split", split) < 1:
         raise ValueError(f"split must lie in (0, 1), got {split}")
+    if isinstance(cooling, str) or not isinstance(cooling, Iterable):
+        raise TypeError(f"cooling must be a sequence of positive numbers, got {cooling!r}")
     shares = [float(checks.positive("cooling", c)) for c in cooling]
     if not shares:
         raise ValueError("cooling must hold at least one share of the prior's covariance")

@@ -1,9 +1,10 @@
 """The architecture of a network: a private copy, its description, and what a code can be made for.
 
 A code stands for weights. The receiver holds everything else: the modules and their settings, the
-order and shapes of the parameters, which of them are tied, and the buffers. `description` turns
-these into bytes, of which the code keeps a checksum. A network whose outputs depend on anything
-more, such as random numbers or the other rows of a batch, has no risk that belongs to its code.
+order and shapes of the parameters, which of them are tied, the buffers, and numbers, tensors and
+modules that are kept in attributes, lists and closures. `description` turns these into bytes, of
+which the code keeps a checksum. A network whose outputs depend on anything more, such as random
+numbers or the other rows of a batch, has no risk that belongs to its code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bayesgen import verify
+from bayesgen import provenance, verify
 from bayesgen._internal import checks, random_state
 from bayesgen.networks.copies import check_copied
 from bayesgen.networks.gradients import trainable_copy
@@ -102,7 +103,9 @@ def blank(net: nn.Module) -> nn.Module:
 
 
 def description(net: nn.Module, projection: str) -> bytes:
-    """Bytes that tell an architecture from others: modules, parameters, ties, dtype and buffers.
+    """Bytes that tell an architecture from others.
+
+    They depend on modules, parameters, ties, dtype, buffers, and what the modules hold beside them.
 
     Args:
         net: the network; neither its weights nor its mode matter.
@@ -119,6 +122,7 @@ def description(net: nn.Module, projection: str) -> bytes:
         digest.update(f"{name} {tuple(buffer.shape)} {buffer.dtype}".encode())
         held = buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(held.numpy().tobytes())
+    digest.update(provenance.beside_state(net))
     return digest.digest()
 
 

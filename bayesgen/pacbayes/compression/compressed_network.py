@@ -22,7 +22,7 @@ from bayesgen._internal import checks, random_state
 from bayesgen._internal.progress import Progress
 from bayesgen.networks.copies import other_names
 from bayesgen.networks.inputs import call_at
-from bayesgen.pacbayes import bounds
+from bayesgen.pacbayes import bounds, validation
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.compression import architecture
 from bayesgen.pacbayes.compression.container import LARGEST_SEED, Container, unpacked
@@ -171,11 +171,13 @@ def compress(
     if checks.whole("seed", seed, 0) > LARGEST_SEED:
         raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed}")
     checks.one_of("projection", projection, tuple(PROJECTIONS))
-    rate = float(checks.positive("learning_rate", learning_rate))
-    weight = float(entropy)
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"entropy must be finite and at least 0, got {entropy}")
+    rate = validation.number("learning_rate", learning_rate)
+    checks.positive("learning_rate", rate)
+    weight = validation.number("entropy", entropy)
+    if weight < 0:
+        raise ValueError(f"entropy must be at least 0, got {entropy}")
     own = architecture.private(net)
+    beside = provenance.beside_state(own)
     x = _inputs(own, x)
     parameters = sum(p.numel() for p in own.parameters())
     if dimension > parameters:
@@ -185,8 +187,13 @@ def compress(
     with random_state.kept([x.device]):
         classes = architecture.scores(own, x[:1]).shape[1]
         architecture.check_own(own, x[:1], net)
+        if provenance.beside_state(own) != beside:
+            raise ValueError(
+                "net must keep its attributes in a forward pass, but some of their numbers or "
+                "tensors have changed, which the receiver of the code does not know"
+            )
         y = _labels(y, x, classes)
-        _check_buffers(own, x, y)
+        _check_stated(own, x, y)
         space = Subspace.of(own, dimension, projection, seed, x)
         z = torch.zeros(dimension, dtype=x.dtype, device=x.device)
         architecture.check_deterministic(space.module(z), x)
@@ -269,13 +276,21 @@ def _labels(y: Any, x: Tensor, classes: int) -> Tensor:
     return labels
 
 
-def _check_buffers(net: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Check that the buffers, which are not in the code, were not learnt on these data."""
-    data = provenance.Data(x, y)
-    found = provenance.sources({"buffers": list(net.buffers())}, data, provenance.now())
-    if found:
-        said = provenance.Provenance(data, found).describe(["buffers"])
-        raise ValueError(f"net must hold buffers that were stated before the data, but {said}")
+def _check_stated(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Check that what is not in the code was not learnt on these data.
+
+    These are buffers, and what attributes, lists, closures and the code of the modules refer to.
+    """
+    data, buffers = provenance.Data(x, y), list(net.buffers())
+    found = provenance.sources({"buffers": buffers}, data, provenance.now())
+    apart = (*net.parameters(), *buffers)
+    found += provenance.sources({"attributes": [net]}, data, provenance.now(), apart=apart)
+    names = list(dict.fromkeys(source.what for source in found))
+    if names:
+        said = provenance.Provenance(data, found).describe(names)
+        raise ValueError(
+            f"net must hold {' and '.join(names)} that were stated before the data, but {said}"
+        )
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_vote_certificate_names_its_bound(digits, parity):
     assert vote.predictor == "vote"
     assert vote.bound == pytest.approx(gibbs.vote)
     with pytest.raises(ValueError, match="is for class labels"):
-        gp.certificate(loss="squared", clip=1.0, predictor="vote", grid={"scale": [1.0]})
+        gp.certificate(loss="squared", clip=1.0, predictor="vote", grid={"scale": [1.0, 2.0]})
     assert "Twice the Gibbs" in vote.theorem or "C-bound" in vote.theorem
     assert vote.bound <= 2 * gibbs.bound + 0.05
     assert "majority vote" in str(vote)

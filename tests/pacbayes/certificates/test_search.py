@@ -74,9 +74,13 @@ def test_invalid_arguments_of_certify_raise(digits, parity):
         ((gp, x, parity), {"log_prior": {"a": 0.0}}, "log_prior must name the models"),
         ((gp, None, parity), {}, "x must be given"),
         ((gp, x, parity), {"split": 0.5, "cooling": []}, "at least one share"),
+        ((gp, x, parity), {"split": 0.5, "seed": "a"}, "seed must be an integer"),
+        ((gp, x, parity), {"split": 0.5, "cooling": (1.0, 0.0)}, "cooling must be positive"),
     ):
         with pytest.raises(ValueError, match=message):
             pacbayes.certify(*arguments, **more)
+    with pytest.raises(TypeError, match="cooling must be a sequence of positive numbers, got 1"):
+        pacbayes.certify(gp, x, parity, split=0.5, cooling=1.0)
     with pytest.raises(TypeError, match="must be a GaussianProcess"):
         pacbayes.certify({"a": 3.0}, x, parity)
     with pytest.raises(TypeError, match="must have Gaussian noise, got a bernoulli"):

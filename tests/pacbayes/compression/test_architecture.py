@@ -207,3 +207,89 @@ def test_ties_and_buffers_belong_to_the_architecture():
     assert describe(net.eval(), "sparse") == before
     assert all(torch.isnan(p).all() for p in architecture.blank(net).parameters())
     assert not any(torch.isnan(p).any() for p in net.parameters())
+
+
+class Holding(nn.Module):
+    """A network that holds something beside its parameters and buffers."""
+
+    def __init__(self, held):
+        super().__init__()
+        self.linear, self.held = nn.Linear(64, 2), held
+        self.layers = [self.linear]  # a registered module in a list is no other module
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+def closure(value):
+    return lambda x: x + value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: torch.full((3,), float(k)),
+        lambda k: torch.tensor([k, 5]),
+        lambda k: torch.arange(200.0).add(k * (torch.arange(200) == 190)),
+        lambda k: 0.5 + k,
+        lambda k: {"mode": "ab"[k]},
+        lambda k: bool(k),
+        lambda k: [[torch.full((2,), float(k))]],
+        lambda k: [Holding(torch.full((2,), float(k)))],
+        lambda k: closure(torch.tensor(float(k))),
+        lambda k: torch.full((3,), float(k)).numpy(),
+    ],
+    ids=[
+        "tensor", "integers", "late entry", "number", "word", "switch", "list", "module in a list",
+        "closure", "array",
+    ],
+)  # fmt: skip
+def test_what_a_network_holds_beside_parameters_belongs_to_the_architecture(make):
+    def built(k):
+        torch.manual_seed(0)  # for the weights of an unregistered module, which belong to it
+        return Holding(make(k))
+
+    one, two = (architecture.description(built(k), "sparse") for k in (0, 1))
+    assert one != two
+    assert architecture.description(built(0), "sparse") == one
+    net = built(0)
+    with torch.no_grad():
+        net.linear.weight.add_(1.0)
+    assert architecture.description(net, "sparse") == one
+    small = compress(net)
+    assert pacbayes.decode(small.code, built(0), "kronecker")(X).equal(small.decoded()(X))
+    with pytest.raises(ValueError, match="that of this network and projection"):
+        pacbayes.decode(small.code, built(1), "kronecker")
+
+
+LEARNT = nn.Linear(64, 2)
+
+
+class OfGlobal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.linear(x) + LEARNT(x)
+
+
+def test_what_was_learnt_in_a_list_a_closure_or_a_global_variable_is_refused():
+    import bayesgen as bg
+
+    bg.train(LEARNT, X, Y, epochs=1)
+    for net in (Holding([LEARNT]), Holding(lambda x: LEARNT(x)), OfGlobal()):
+        with pytest.raises(ValueError, match=r"attributes were learnt from .* by bayesgen\.train"):
+            compress(net)
+    trained = Holding(None)
+    bg.train(trained, X, Y, epochs=1)
+    assert compress(trained).n == 60  # only its architecture is used
+
+
+def test_attributes_that_a_forward_pass_changes_are_refused():
+    def last(net, x):
+        net.seen = net.linear(x)
+        return net.seen
+
+    with pytest.raises(ValueError, match="must keep its attributes in a forward pass"):
+        compress(Forward(last))

@@ -68,6 +68,8 @@ def test_origin_is_reproduced_from_seed(net):
         ({"seed": 1.5}, ValueError, "seed must be an integer of at least 0, got 1.5"),
         ({"seed": 2**32}, ValueError, "seed must be at most 4294967295"),
         ({"entropy": math.nan}, ValueError, "entropy must be finite"),
+        ({"entropy": "a"}, TypeError, "entropy must be a number"),
+        ({"learning_rate": None}, TypeError, "learning_rate must be a number"),
         ({"learning_rate": 3e6}, ValueError, "the loss became|learning_rate must be lower"),
     ],
 )

@@ -24,7 +24,7 @@ from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
 from bayesgen.posterior import conditional
-from bayesgen.posterior.traced import Traced
+from bayesgen.posterior.traced import Traced, record_values
 from bayesgen.spectrum.spectrum import Spectrum
 
 A = ParamSpec("A")
@@ -125,6 +125,7 @@ class Posterior(Traced, ABC):
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         _accept_tasks(cls)
+        record_values(cls)
 
     @property
     def looked(self) -> str:

@@ -7,9 +7,10 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from bayesgen.provenance import Data, Learnt, Payment, Provenance, Source
 from bayesgen.spectrum.spectrum import Spectrum
 
 T = TypeVar("T", bound="Traced")
+A = ParamSpec("A")
+R = TypeVar("R")
 
 
 class Targets(Protocol):
@@ -45,6 +48,7 @@ class Traced:
     _data: Data | None = None
     _provenance: tuple[Any, Provenance] | None = None
     _spectrum_known: bool = False
+    _shown: frozenset[bytes] = frozenset()
 
     @property
     def provenance(self) -> Provenance:
@@ -121,6 +125,23 @@ class Traced:
             provenance.learnt(values, data, **more)
         self._since = provenance.now()
 
+    def _show(self, values: Any, x_new: Any = None) -> None:
+        """Record values of the posterior mean at the training inputs, which depend on the targets.
+
+        Args:
+            values: the values.
+            x_new: the inputs; None for the training inputs.
+        """
+        x, data = self._inputs(), self._observations()
+        if data is None or not isinstance(values, Tensor):
+            return
+        if x_new is not None and not _equal(x_new, x):
+            return
+        found = provenance.digests([values]) - self._shown
+        if found:
+            self._shown |= found
+            provenance.learnt({}, data, f"the fit of {type(self).__name__}", digests=found)
+
     def _part(self, other: Any) -> Any:
         """Set the provenance of another posterior of the same observations and values."""
         other.learnt, other._choices, other._since = self.learnt, self._choices, self._since
@@ -156,6 +177,33 @@ class Traced:
             provenance.learnt({"kernel": (spectrum.largest_nodes(), None)}, data)
         paid = tuple(dict.fromkeys(s.choice for s in found if s.choice is not None))
         return replace(spectrum, payments=paid) if paid else spectrum
+
+
+def record_values(cls: type[Any]) -> None:
+    """Let the methods `mean` and `fitted` of a class record values at the training inputs."""
+    for name in ("mean", "fitted"):
+        method = vars(cls).get(name)
+        if method is not None and not getattr(method, "__isabstractmethod__", False):
+            setattr(cls, name, _recording(method))
+
+
+def _recording(method: Callable[A, R]) -> Callable[A, R]:
+    @functools.wraps(method)
+    def call(*args: A.args, **kwargs: A.kwargs) -> R:
+        values = method(*args, **kwargs)
+        posterior: Any = args[0]
+        posterior._show(values, *args[1:], **kwargs)
+        return values
+
+    return call
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two inputs are equal tensors."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return False
+    alike = one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
+    return alike and torch.equal(one, other)
 
 
 def pay(posterior: Traced, names: Iterable[str], choice: Payment) -> None:

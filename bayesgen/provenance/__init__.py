@@ -20,7 +20,15 @@ inputs coincide, as in a simulation on one design, the targets decide; see
 whatever was made of the inputs.
 """
 
-from bayesgen.provenance.contents import ENTRIES, beside_state, coincide, digests_of, is_round, mark
+from bayesgen.provenance.contents import (
+    ENTRIES,
+    beside_state,
+    coincide,
+    digests,
+    digests_of,
+    is_round,
+    mark,
+)
 from bayesgen.provenance.data import Data, shared_rows
 from bayesgen.provenance.record import (
     ORDER,
@@ -47,6 +55,7 @@ __all__ = [
     "Untrained",
     "beside_state",
     "coincide",
+    "digests",
     "digests_of",
     "feature_sources",
     "is_round",

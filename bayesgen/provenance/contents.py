@@ -157,7 +157,12 @@ def contents(
 
 def digests_of(module: nn.Module) -> frozenset[bytes]:
     """Digests of the tensors of a module that tell it from others."""
-    found = (digest(t) for t in (*module.parameters(), *module.buffers()))
+    return digests((*module.parameters(), *module.buffers()))
+
+
+def digests(tensors: Iterable[Tensor]) -> frozenset[bytes]:
+    """Digests of the tensors that tell something."""
+    found = (digest(t) for t in tensors)
     return frozenset(d for d in found if d is not None)
 
 

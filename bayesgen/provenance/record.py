@@ -21,6 +21,7 @@ from bayesgen.provenance.contents import (
     changed,
     contents,
     digest,
+    digests as digests_,
     keys,
     mark,
     state_of,
@@ -286,7 +287,8 @@ def trained(
     if any(s.data is not None and _same(s, own) for s in before.sources):
         own, data = next((s, s.data) for s in before.sources if _same(s, own) and s.data)
     earlier = tuple(s for s in before.sources if s is not own)
-    digests = frozenset(found.digests)
+    vector = [torch.cat([p.detach().reshape(-1).double().cpu() for p in net.parameters()])]
+    digests = digests_(vector) | found.digests
     _RECORD.add(_Learning(now(), values, digests, (data,), how, features, earlier))
     mark(net, [*earlier, own], new)
 
@@ -330,10 +332,23 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
                     if changed(net, was.state):
                         y = checks.as_tensor("data", given[2])
                         trained(net, given[1], y if single else y[b], how, before=was)
+                if not single and len(nets) > 1:
+                    _stacked(nets, given[1], given[2], how)
 
         return call
 
     return decorated
+
+
+def _stacked(nets: Sequence[nn.Module], x: Any, y: Any, how: str) -> None:
+    """Record the parameters of networks of one kind, stacked by name, as `torch.func` does."""
+    named = [dict(net.named_parameters()) for net in nets]
+    if any({k: p.shape for k, p in of.items()} != {k: p.shape for k, p in named[0].items()}
+           for of in named):  # fmt: skip
+        return
+    stacks = [torch.stack([of[name].detach().cpu() for of in named]) for name in named[0]]
+    data = Data(x, checks.as_tensor("data", y).movedim(0, 1))
+    _RECORD.add(_Learning(now(), {}, digests_(stacks), (data,), how))
 
 
 def _with_first(signature: inspect.Signature, args: Any, kwargs: Any, first: Any) -> Any:

@@ -144,6 +144,14 @@ def test_a_frozen_part_stays_stated_and_the_trained_part_counts(empty):
     assert sources({"kernel": [made]}, data, now()) == ()
 
 
+def test_stacked_parameters_of_an_ensemble_are_found(empty):
+    nets = [net() for _ in range(3)]
+    targets = torch.stack([Y, -Y, Y.roll(1)])[..., None]
+    bg.train_ensemble(nets, X, targets, "gaussian", epochs=1)
+    stacked, _ = torch.func.stack_module_state(nets)
+    assert sources({"mean": [stacked]}, Data(X, Y), now())
+
+
 def test_small_tensors_of_a_trained_network_are_recorded_as_numbers(empty):
     made = nn.Linear(2, 1).double()
     bg.train(made, X, Y[:, None], "gaussian", epochs=1)

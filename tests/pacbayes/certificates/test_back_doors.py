@@ -153,6 +153,14 @@ def fitted_elsewhere(of, m):
     return gp(m.p.kernels[0] if of == "kernel" else kernel(1.0), X2, Y2, **made)
 
 
+def constant(values):
+    return lambda x: values
+
+
+def of_vector(vector):
+    return lambda x: torch.tanh(x @ vector[:12].detach().reshape(2, 6)).sum(1)
+
+
 def trained_further(m):
     net = copy.deepcopy(m.net)
     bg.train(net, X2, Y2[:, None], "gaussian", epochs=1, batch=None)
@@ -160,6 +168,12 @@ def trained_further(m):
 
 
 ROUTES |= {
+    "mean: fitted values": lambda m: gp(kernel(1.0), mean=constant(m.p.fitted())),
+    "mean: values": lambda m: gp(kernel(1.0), mean=constant(m.p.mean(X))),
+    "mean: values of a linear model": lambda m: gp(kernel(1.0), mean=constant(m.linear.mean(X))),
+    "mean: parameters as a vector": lambda m: gp(
+        kernel(1.0), mean=of_vector(nn.utils.parameters_to_vector(m.net.parameters()))
+    ),
     "elsewhere: mean": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("mean", m).mean),
     "elsewhere: kernel": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("kernel", m).mean),
     "elsewhere: net": lambda m: gp(kernel(1.0), mean=trained_further(m)),

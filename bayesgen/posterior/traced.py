@@ -47,6 +47,7 @@ class Traced:
     _since: int = 0
     _data: Data | None = None
     _provenance: tuple[Any, Provenance] | None = None
+    _origins: tuple[Any, tuple[Source, ...]] | None = None
     _spectrum_known: bool = False
     _shown: frozenset[bytes] = frozenset()
 
@@ -114,9 +115,13 @@ class Traced:
 
     def learnt_from(self) -> list[Source]:
         """Where a function of this posterior comes from: its data, and those of its prior."""
-        own = Source("function", self._observations(), f"the fit of {type(self).__name__}")
-        every = provenance.sources(self._given(), None, self._since)
-        return list(dict.fromkeys([own, *self.provenance.sources, *every]))
+        key = (self.learnt, self._choices, self._since)
+        if self._origins is None or self._origins[0] != key:
+            own = Source("function", self._observations(), f"the fit of {type(self).__name__}")
+            every = provenance.sources(self._given(), None, self._since)
+            found = dict.fromkeys([own, *self.provenance.sources, *every])
+            self._origins = key, tuple(found)
+        return list(self._origins[1])
 
     def _learn(self, values: Mapping[str, Learnt], on: Data | None = None, **more: Any) -> None:
         """Record what this fit has learnt, by value; see `bayesgen.provenance.learnt`."""

@@ -118,8 +118,10 @@ class Data:
     @property
     def size(self) -> int:
         """How many numbers are held."""
-        if self._held is None:
-            return min(self.n, _ROWS)
+        if self._made is not None:
+            columns = 1 if self._made.y is None else self._made.y.shape[1]
+            return len(self._made.rows) * columns
+        assert self._held is not None
         return sum(t.numel() for t in self._held if t is not None)
 
     def hashed(self) -> _Hashes:

@@ -219,6 +219,7 @@ def learnt(
     *,
     digests: frozenset[bytes] = frozenset(),
     features: Data | None = None,
+    earlier: tuple[Source, ...] = (),
 ) -> None:
     """Record numbers that were learnt.
 
@@ -229,9 +230,10 @@ def learnt(
         how: what learnt them.
         digests: digests of tensors that were learnt; see `digests_of`.
         features: the data whose rows of inputs are learnt features, if any.
+        earlier: sources of what the fit has started from, on which the values depend too.
     """
     each = (data,) if isinstance(data, Data) else tuple(data)
-    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features))
+    _RECORD.add(_Learning(now(), dict(values), digests, each, how, features, earlier))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bayesgen import provenance, solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import check_indices, evaluate
-from bayesgen.models.gp.mean import LinearInParameters
+from bayesgen.models.gp.mean import Constant, LinearInParameters
 from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
 from bayesgen.models.gp.problem import Found, Problem
 from bayesgen.models.reporting import Certified
@@ -31,7 +31,7 @@ from bayesgen.models.search.landscape import (
 )
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import CHUNK, ExactPosterior
-from bayesgen.provenance import Data, Learnt
+from bayesgen.provenance import Data, Learnt, Source
 from bayesgen.spectrum.spectrum import Spectrum
 from bayesgen.verify import Check
 
@@ -109,7 +109,10 @@ class GPPosterior(Certified, ExactPosterior):
         of = [provenance.digests_of(kernel) for kernel in self._kernels()] if many else []
         if not start:
             values = {name: (value, None) for name, (value, _) in values.items()}
-        self._learn(values, on, digests=frozenset[bytes]().union(*of))
+        earlier: tuple[Source, ...] = ()
+        if values and not isinstance(self._mean, Constant):  # they depend on what made the mean
+            earlier = provenance.sources({"mean": [self._mean]}, None, provenance.now())
+        self._learn(values, on, digests=frozenset[bytes]().union(*of), earlier=earlier)
 
     @property
     def _shape(self) -> torch.Size:

@@ -176,6 +176,11 @@ ROUTES |= {
     ),
     "elsewhere: mean": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("mean", m).mean),
     "elsewhere: kernel": lambda m: gp(kernel(1.0), mean=fitted_elsewhere("kernel", m).mean),
+    "elsewhere: length-scale under a mean": lambda m: gp(
+        kernel(
+            bg.GaussianProcess(gpytorch.kernels.RBFKernel(), mean=m.p.mean).fit(X2, Y2).lengthscale
+        )
+    ),
     "elsewhere: net": lambda m: gp(kernel(1.0), mean=trained_further(m)),
     "elsewhere: net in a kernel": lambda m: gp(OfNet(trained_further(m))),
     "basis: range": lambda m: polynomial(

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from bayesgen.provenance import code
 from bayesgen.provenance.statement import Source
@@ -169,7 +169,7 @@ def digests(tensors: Iterable[Tensor]) -> frozenset[bytes]:
 def state_of(module: nn.Module) -> dict[str, bytes]:
     """Hashes of the parameters and buffers of a module by name, to tell which have changed."""
     named = (*module.named_parameters(), *module.named_buffers())
-    return {name: _whole(t) for name, t in named if not isinstance(t, UninitializedParameter)}
+    return {name: _whole(t) for name, t in named if not is_lazy(t)}
 
 
 def changed(module: nn.Module, before: Mapping[str, bytes]) -> list[Tensor]:
@@ -189,7 +189,7 @@ def _whole(tensor: Tensor) -> bytes:
 
 def digest(tensor: Tensor) -> bytes | None:
     """A digest of a tensor's values in single precision; None for one that tells nothing."""
-    if isinstance(tensor, UninitializedParameter) or tensor.layout != torch.strided:
+    if is_lazy(tensor) or tensor.layout != torch.strided:
         return None
     if tensor.numel() < 4 or not tensor.is_floating_point():
         return None
@@ -327,7 +327,7 @@ def _module(module: nn.Module, found: Contents) -> list[Any]:
     constraints = getattr(module, "_constraints", {})
     values = []
     for name, raw in module._parameters.items():
-        if raw is None or id(raw) in found.apart:
+        if raw is None or is_lazy(raw) or id(raw) in found.apart:
             continue
         rule = constraints.get(f"{name}_constraint")
         values.append(raw.detach() if rule is None else rule.transform(raw.detach()))
@@ -339,7 +339,7 @@ def _module(module: nn.Module, found: Contents) -> list[Any]:
         held = [(k, v) for k, v in module.__dict__.items() if k not in hidden]
         rest = [v for _, v in held if callable(v) or isinstance(v, kinds)]
         rest += [v for k, v in held if k.endswith("_hooks")]
-    buffers = [b for b in module._buffers.values() if b is not None]
+    buffers = [b for b in module._buffers.values() if b is not None and not is_lazy(b)]
     own = [m for m in module._modules.values() if m is not None and not _is_constraint(m)]
     return [*values, *buffers, *own, *rest]
 

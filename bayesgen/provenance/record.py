@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bayesgen._internal import checks
 from bayesgen.provenance.contents import (
@@ -289,7 +290,8 @@ def trained(
     if any(s.data is not None and _same(s, own) for s in before.sources):
         own, data = next((s, s.data) for s in before.sources if _same(s, own) and s.data)
     earlier = tuple(s for s in before.sources if s is not own)
-    vector = [torch.cat([p.detach().reshape(-1).double().cpu() for p in net.parameters()])]
+    flat = [p.detach().reshape(-1).double().cpu() for p in net.parameters() if not is_lazy(p)]
+    vector = [torch.cat(flat)] if flat else []
     digests = digests_(vector) | found.digests
     _RECORD.add(_Learning(now(), values, digests, (data,), how, features, earlier))
     mark(net, [*earlier, own], new)

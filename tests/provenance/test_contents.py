@@ -140,6 +140,11 @@ def test_names_of_attributes_and_arguments_are_no_global_variables(thing):
     assert not any(abs(v - VALUE) < 1e-3 for v in contents([thing]).numbers)
 
 
+def test_parameters_without_a_shape_hold_nothing():
+    found = contents([nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())])
+    assert found.digests == set()
+
+
 def test_every_part_of_a_sum_is_found():
     parts = [gpytorch.kernels.RBFKernel().double() for _ in range(40)]
     for k, part in enumerate(parts):

@@ -332,11 +332,15 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
             try:
                 return function(*args, **kwargs)
             finally:
-                for b, (net, was) in enumerate(zip(nets, before, strict=False)):
-                    if changed(net, was.state):
-                        y = checks.as_tensor("data", given[2])
-                        trained(net, given[1], y if single else y[b], how, before=was)
-                if not single and len(nets) > 1:
+                found = [
+                    (b, net, was)
+                    for b, (net, was) in enumerate(zip(nets, before, strict=False))
+                    if changed(net, was.state)
+                ]
+                for b, net, was in found:
+                    y = checks.as_tensor("data", given[2])
+                    trained(net, given[1], y if single else y[b], how, before=was)
+                if len(found) == len(nets) > 1:
                     _stacked(nets, given[1], given[2], how)
 
         return call

@@ -87,8 +87,9 @@ class Laplace:
             holds "linearisation". At weights that do not depend on the labels nothing is excluded
             in fact. Both need curvature "ggn" and at most 20,000 rows n·(C − 1). A prior precision
             for each layer or parameter must be a tensor, of which one common factor is learnt.
-        last_layer: name of the linear layer that gives the outputs, for curvature "last_layer";
-            None takes the last linear layer of the network.
+        last_layer: name of the linear layer that gives the outputs; the curvature is then
+            "last_layer". None takes the last linear layer of the network with that curvature. A
+            named layer may be followed by others.
         prior_mean: a network of the same architecture whose weights θ₀ are the prior mean, such as
             a copy made before training; None for zero. With it, the prior mean of "linearised",
             f* − J(θ* − θ₀), is approximately f(θ₀). It must be None for "tangent".
@@ -158,10 +159,12 @@ class Laplace:
         self.curvature = checks.one_of("curvature", curvature, tuple(CURVATURES))
         self.mode = checks.one_of("mode", mode, MODES)
         self.last_layer = last_layer
+        if last_layer is not None and self.curvature == "ggn" and self.mode == "weights":
+            self.curvature = "last_layer"  # the exact GGN of that layer
         if last_layer is not None and self.curvature != "last_layer":
             raise ValueError(
-                f"last_layer must be None with curvature={curvature!r}; it names the head for "
-                'curvature="last_layer"'
+                f"last_layer must be None with curvature={curvature!r} and mode={mode!r}; it names "
+                'the head for curvature="last_layer"'
             )
         if self.curvature == "last_layer":
             last_linear(self.net, last_layer)

@@ -282,7 +282,8 @@ def test_batch_norm_without_running_statistics_is_refused():
         (lambda net, x, y: fit(nn.Sequential(nn.LazyLinear(3)), x, y), "lazy"),
         (lambda net, x, y: fit(net, x, y, curvature="last_layer", last_layer="head"),
          "one of 'a', 'c'"),
-        (lambda net, x, y: fit(net, x, y, last_layer="c"), "last_layer must be None"),
+        (lambda net, x, y: fit(net, x, y, curvature="diag", last_layer="c"),
+         "last_layer must be None"),
         (lambda net, x, y: fit(Plain(lambda n, v: body(n, v).mul_(2.0)).double(), x, y,
                                curvature="last_layer"), "last_layer="),
         (lambda net, x, y: fit(nn.Embedding(5, 3).double(), x, y), "tokens"),
@@ -676,3 +677,12 @@ def test_a_parameter_without_elements_changes_nothing(curvature):
     assert float(found.log_marginal_likelihood) == pytest.approx(
         float(want.log_marginal_likelihood), abs=1e-12
     )
+
+
+def test_a_named_head_asks_for_its_curvature():
+    x, y = problem()
+    net = plain()
+    named = fit(net, x, y, last_layer="c").evidence
+    asked = fit(net, x, y, curvature="last_layer").evidence
+    assert torch.equal(named.log_marginal_likelihood, asked.log_marginal_likelihood)
+    assert named.complexity_excludes == ("features",)

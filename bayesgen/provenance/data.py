@@ -158,7 +158,7 @@ class Data:
         return len(np.intersect1d(one.pairs, two.pairs, assume_unique=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The hashes only."""
+        """The hashes, without the observations that they were made from."""
         return {"n": self.n, "_held": None, "_made": self.hashed()}
 
     def __deepcopy__(self, _: Any) -> Data:

@@ -101,7 +101,7 @@ def _checksum(architecture: bytes, body: bytes) -> bytes:
 
 
 def _integer(number: int) -> bytes:
-    """A variable-length integer."""
+    """The bytes of an integer of any size, seven bits each."""
     found = bytearray()
     while True:
         number, low = number >> 7, number & 127

@@ -315,6 +315,7 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
 
     def decorated(function: Callable[A, R]) -> Callable[A, R]:
         signature = inspect.signature(function)
+        single = next(iter(signature.parameters)) != "nets"
 
         @functools.wraps(function)
         def call(*args: A.args, **kwargs: A.kwargs) -> R:
@@ -324,7 +325,9 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
                 return function(*args, **kwargs)
             if len(given) < 3:
                 return function(*args, **kwargs)
-            single = isinstance(given[0], nn.Module)
+            one = isinstance(given[0], nn.Module)
+            if single != one or not (one or isinstance(given[0], Iterable)):
+                return function(*args, **kwargs)  # which refuses the argument
             nets = [given[0]] if single else list(given[0])
             if not single:  # an iterator can be read once
                 args, kwargs = _with_first(signature, args, kwargs, nets)

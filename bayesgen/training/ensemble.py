@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -84,6 +84,8 @@ def train_ensemble(
     settings = Settings(
         epochs, batch, optimiser, learning_rate, momentum, schedule, arithmetic, seed
     )
+    if isinstance(nets, nn.Module) or not isinstance(nets, Iterable):
+        raise TypeError(f"nets must be a sequence of networks, got {type(nets).__name__}")
     given = list(nets)
     members = _members(given)
     if not prior_precision >= 0:

@@ -69,3 +69,9 @@ def test_counts_are_trained_together_as_alone():
         torch.testing.assert_close(
             torch.tensor(losses[number].to_numpy()), torch.tensor(run.history.loss.to_numpy())
         )
+
+
+@pytest.mark.parametrize("nets", [nn.Sequential(nn.Linear(2, 3)), None, 3], ids=range(3))
+def test_what_is_no_sequence_of_networks_is_refused(nets):
+    with pytest.raises(TypeError, match="nets must be a sequence of networks"):
+        bg.train_ensemble(nets, torch.zeros(4, 2), torch.zeros(1, 4).long(), epochs=1)

@@ -116,3 +116,11 @@ def test_arguments_of_other_kinds_are_named(digits):
         bg.train(mlp(), x, y, epochs=1, prior_precision="layer")
     with pytest.raises(ValueError, match="augment must return inputs that net takes"):
         bg.train(mlp(), x, y, epochs=1, augment=lambda rows: rows[:, :2])
+
+
+@pytest.mark.parametrize("net", ["net", None, [nn.Linear(2, 3)]], ids=range(3))
+def test_what_is_no_network_is_named(net):
+    x, y = torch.zeros(4, 2), torch.zeros(4).long()
+    for act in (bg.train, lambda *given: bg.fit_map(*given, prior_precision=1.0)):
+        with pytest.raises(TypeError, match=f"net must be .* got {type(net).__name__}"):
+            act(net, x, y)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.curvature.jacobian import Sample
-from bayesgen.curvature.parameters import Leaf, Weights
+from bayesgen.curvature.parameters import Weights
 
 
 class RowsDifferError(Exception):
@@ -70,31 +70,26 @@ class GradientCheck:
             RowsDifferError: fast rows differ for some layers.
             ValueError: direct rows differ.
         """
-        wrong = self.differing(self.weights.leaves)
+        c, gradient = self.sample.coefficients, self.sample.gradient
+        if c is None or gradient is None:
+            return
+        eps = torch.finfo(self.weights.theta.dtype).eps
+        size = float(c.double().norm()) * self.squares.sqrt()
+        floor = eps**0.3 * float(size.max())
+        wrong = set()
+        for leaf in self.weights.leaves:
+            gap = float((self.found - gradient)[leaf.span].abs().max())
+            if not gap <= eps**0.4 * (float(size[leaf.span].max()) + floor):
+                wrong.add(leaf.name)
         if not wrong:
             return
         if not self.weights.direct:
-            raise RowsDifferError(wrong)
+            raise RowsDifferError(frozenset(wrong))
         raise ValueError(
             "net must map each observation independently of the others in its batch, but its "
             "gradients of batches differ from those of single observations, first in layer "
             f"{min(wrong)!r}"
         )
-
-    def differing(self, leaves: list[Leaf]) -> frozenset[str]:
-        """Names of the layers whose sums differ from the gradient."""
-        c, gradient = self.sample.coefficients, self.sample.gradient
-        if c is None or gradient is None:
-            return frozenset()
-        eps = torch.finfo(self.weights.theta.dtype).eps
-        size = float(c.double().norm()) * self.squares.sqrt()
-        floor = eps**0.3 * float(size.max())
-        wrong = set()
-        for leaf in leaves:
-            gap = float((self.found - gradient)[leaf.span].abs().max())
-            if not gap <= eps**0.4 * (float(size[leaf.span].max()) + floor):
-                wrong.add(leaf.name)
-        return frozenset(wrong)
 
 
 def coefficients(values: Tensor, vectors: Tensor, slopes: Tensor) -> Tensor | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from bayesgen._internal import checks
 from bayesgen._internal.precision import tf32
 from bayesgen.networks import admission
 from bayesgen.networks.copies import (
-    check_copied,
     detached_copies,
     frozen_copy,
     other_names,
     own_parameters,
     plain,
 )
-from bayesgen.networks.gradients import tracked
+from bayesgen.networks.gradients import first_pass, tracked
 from bayesgen.networks.inputs import call, call_at
 
 
@@ -167,10 +165,6 @@ class Weights:
             return x.contiguous(memory_format=torch.channels_last)
         return x
 
-    def pieces(self, x: Any, batch: int) -> Iterator[Any]:
-        """Inputs in that layout, a batch at a time."""
-        return (self.laid_out(rows) for rows in x.split(batch))
-
     def evaluate(self, rows: Any, named: dict[str, Tensor] | None = None) -> Tensor:
         """Outputs (b, C) of one batch, at θ or at other named parameters; see `unpacked`."""
         if self._track_inputs and torch.is_grad_enabled():
@@ -252,21 +246,10 @@ class Weights:
             TypeError, ValueError: the network fails on these inputs, or its outputs do not have
                 shape (m, C) or are not finite.
         """
-        before = [p._version for p in self._own]
-        with self.tracking(), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            f = admission.first_outputs(self.net, self.laid_out(x[:2]))
-        for name, p, version in zip(self.names, self._own, before, strict=True):
-            if p._version != version:
-                raise ValueError(admission.CHANGED.format(name))
-        if self._original is not None:
-            check_copied(f, self._original)
-            self._original = None
-        for each in caught:
-            if admission.NO_GRADIENT in str(each.message):
-                self._track_inputs = True
-            else:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        with self.tracking(), admission.unchanged(self.net):
+            f, stopped = first_pass(self.net, self.laid_out(x[:2]), self._original)
+        self._track_inputs |= stopped
+        self._original = None
         return self.checked(f.detach())
 
     def outputs(self, x: Any, batch: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -157,30 +158,32 @@ def _triangular(A: Tensor) -> Tensor:
     return torch.linalg.qr(half.mT, mode="r").R
 
 
-def ggn_root(weights: Weights, sample: Sample) -> Tensor:
-    """Triangular factor T of Λ^½J with TᵀT = H, at most (P, P), by QR of some rows at a time."""
-    waiting: list[Tensor] = []
+def _checked_rows(weights: Weights, sample: Sample) -> Iterator[Tensor]:
+    """Rows of Λ^½J for a batch at a time, (bK, P), which are checked once all were read."""
     check, start = GradientCheck(weights, sample), 0
     for J in weighted_rows(weights, sample):
         check.add(slice(None), J, start)
         start += len(J)
+        yield J
+    check.settle()
+
+
+def ggn_root(weights: Weights, sample: Sample) -> Tensor:
+    """Triangular factor T of Λ^½J with TᵀT = H, at most (P, P), by QR of some rows at a time."""
+    waiting: list[Tensor] = []
+    for J in _checked_rows(weights, sample):
         waiting.append(J)
         if sum(map(len, waiting)) > 4 * weights.count:
             waiting = [torch.linalg.qr(torch.cat(waiting), mode="r").R]
-    check.settle()
     return torch.linalg.qr(torch.cat(waiting), mode="r").R
 
 
 def ggn_matrix(weights: Weights, sample: Sample) -> Tensor:
     """The matrix H = JᵀΛJ, (P, P), float64: cheaper than its root but with half the digits."""
     H = torch.zeros(weights.count, weights.count, dtype=torch.float64, device=weights.theta.device)
-    check, start = GradientCheck(weights, sample), 0
-    for J in weighted_rows(weights, sample):
-        check.add(slice(None), J, start)
-        start += len(J)
+    for J in _checked_rows(weights, sample):
         rows = J.double()
         H.addmm_(rows.mT, rows)
-    check.settle()
     return H
 
 

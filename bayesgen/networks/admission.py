@@ -22,11 +22,6 @@ _REPEATS = 32
 # Words of torch's warning about a block under torch.utils.checkpoint without derivatives, which it
 # also gives where none are wanted.
 NO_GRADIENT = "None of the inputs have requires_grad"
-# Message about a network that changes a parameter in its forward pass.
-CHANGED = (
-    "net must not change its parameters in forward, but {!r} was changed; an embedding with "
-    "max_norm does so"
-)
 Run = Callable[[Any], Tensor]
 
 
@@ -53,6 +48,23 @@ def undisturbed(net: nn.Module) -> Iterator[None]:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def unchanged(net: nn.Module) -> Iterator[None]:
+    """Context of passes in which a network must not change its parameters.
+
+    Raises:
+        ValueError: it does.
+    """
+    before = {name: p._version for name, p in net.named_parameters()}
+    yield
+    for name, p in net.named_parameters():
+        if p._version != before[name]:
+            raise ValueError(
+                f"net must not change its parameters in forward, but {name!r} was changed; an "
+                "embedding with max_norm does so"
+            )
 
 
 def scores(f: Any, n: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen.networks.admission import CHANGED, NO_GRADIENT, admit, first_outputs, scores
+from bayesgen.networks.admission import NO_GRADIENT, admit, first_outputs, scores, unchanged
 from bayesgen.networks.copies import check_copied, frozen_copy, own_parameters, plain
 from bayesgen.networks.inputs import Inputs, call
 from bayesgen.networks.state import first_not_finite
@@ -80,6 +80,35 @@ def trainable_copy(net: nn.Module) -> nn.Module:
     return copied
 
 
+def first_pass(net: nn.Module, x: Any, original: nn.Module | None) -> tuple[Tensor, bool]:
+    """Outputs (m, C) for the first one or two inputs, with their graph and checks of the network.
+
+    Args:
+        net: the network.
+        x: inputs, (n, …).
+        original: the network that `net` is a copy of, if it is one.
+
+    Returns:
+        The outputs, and whether a reentrant checkpoint let no gradients through.
+
+    Raises:
+        TypeError, ValueError: the network fails on the inputs, its outputs do not have shape
+            (m, C), or they depend on the parameters of the original.
+    """
+    with warnings.catch_warnings(record=True) as said, torch.enable_grad():
+        warnings.simplefilter("always")
+        f = first_outputs(net, x)
+    stopped = False
+    for each in said:
+        if NO_GRADIENT in str(each.message):
+            stopped = True
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if original is not None:
+        check_copied(f, original)
+    return f, stopped
+
+
 class Passes:
     """Outputs (n, C) of a network for batches of inputs.
 
@@ -103,18 +132,23 @@ class Passes:
     def __init__(
         self, net: nn.Module, x: Any, kind: str = "outputs", original: nn.Module | None = None
     ) -> None:
-        self.net, self.kind, self._original = net, kind, original
-        self._through = False
-        with without_gradients():
-            self.first = first_outputs(net, x)
-        if self._misses_gradients(x[:2]):
+        self.net, self._through = net, False
+        f, stopped = first_pass(net, x, original)
+        if stopped:
             self._through = True
-            if self._misses_gradients(x[:2]):
+            f, stopped = first_pass(net, tracked(x[:2]), original)
+            if stopped:
                 raise ValueError(
                     "net uses torch.utils.checkpoint with use_reentrant=True where no input "
                     "requires gradients, so that no gradients reach its parameters; use "
                     "use_reentrant=False"
                 )
+        if not f.requires_grad:
+            raise ValueError(
+                f"net must have {kind} that depend on its trainable parameters, but they carry no "
+                "gradients; forward must neither run under torch.no_grad() nor detach its result"
+            )
+        self.first = f.detach()
 
     def __call__(self, rows: Any) -> Tensor:
         """Outputs for a batch of inputs, (n, C); the network receives a copy of the inputs."""
@@ -134,28 +168,8 @@ class Passes:
             ValueError: it is random, mixes the observations of a batch, or changes its parameters.
         """
         rows = x[some_rows(len(x), _SOME).to(x.device)]
-        before = {name: p._version for name, p in self.net.named_parameters()}
-        admit(self.net, self.values, rows, self.values(rows))
-        changed = [name for name, p in self.net.named_parameters() if p._version != before[name]]
-        if changed:
-            raise ValueError(CHANGED.format(changed[0]))
-
-    def _misses_gradients(self, rows: Any) -> bool:
-        """Whether a reentrant checkpoint stops gradients, by a pass with a graph."""
-        with warnings.catch_warnings(record=True) as said, torch.enable_grad():
-            warnings.simplefilter("always")
-            f = self(rows)
-        if self._original is not None:
-            check_copied(f, self._original)
-        if any(NO_GRADIENT in str(each.message) for each in said):
-            return True
-        if not f.requires_grad:
-            raise ValueError(
-                f"net must have {self.kind} that depend on its trainable parameters, but they "
-                "carry no gradients; forward must neither run under torch.no_grad() nor detach "
-                "its result"
-            )
-        return False
+        with unchanged(self.net):
+            admit(self.net, self.values, rows, self.values(rows))
 
 
 def parameters(net: nn.Module) -> list[nn.Parameter]:

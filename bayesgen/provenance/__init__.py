@@ -12,12 +12,7 @@ The record belongs to the process. Kernels that a posterior returns and networks
 here also carry a `Mark`, which copies and pickles of them keep. It counts while at least one value
 is the recorded one.
 
-Two data sets share observations where they share a row of inputs with its target, in single
-precision and whatever the coding of classes (signs, one-hot rows or numbers), or more than a tenth
-of their inputs: a prior that depends on the inputs of the sample depends on the sample. Where all
-inputs coincide, as in a simulation on one design, the targets decide; see
-`bayesgen.provenance.targets`. The same sequence of 30 or more targets is that of the same data,
-whatever was made of the inputs.
+`bayesgen.provenance.data` says when two data sets share observations.
 """
 
 from bayesgen.provenance.contents import (

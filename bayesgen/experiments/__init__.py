@@ -9,16 +9,8 @@ from bayesgen.experiments.germain import germain
 from bayesgen.experiments.laplace import laplace
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
+from bayesgen.experiments.reproductions import REPRODUCTIONS, reproduce
 from bayesgen.experiments.rotation import rotation
-
-# Experiments that `bayesgen reproduce NAME` runs.
-REPRODUCTIONS: dict[str, Experiment[...]] = {
-    "fig1abc": flexible_polynomial,
-    "fig5": soft_against_hard,
-    "occam": order_selection,
-    "germain": germain,
-    "rotation": rotation,
-}
 
 __all__ = [
     "REPRODUCTIONS",
@@ -30,6 +22,7 @@ __all__ = [
     "germain",
     "laplace",
     "order_selection",
+    "reproduce",
     "rotation",
     "soft_against_hard",
 ]

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 
@@ -20,7 +21,8 @@ from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 
-Values = dict[str, float | str]
+# Numbers, arrays and strings of one job.
+Values = dict[str, Any]
 # Number of attempts with an executor whose workers end during the jobs.
 _TRIES = 3
 
@@ -216,13 +218,18 @@ def _load(path: Path) -> Values | None:
     try:
         with xr.open_dataset(path, engine="h5netcdf") as kept:
             words = {str(k): str(v) for k, v in kept.attrs.items()}
-            return {str(k): float(v) for k, v in kept.data_vars.items()} | words
+            numbers = {
+                str(k): np.array(v.values) if v.ndim else float(v)
+                for k, v in kept.data_vars.items()
+            }
+            return numbers | words
     except (OSError, ValueError):
         return None
 
 
 def _save(path: Path, values: Values) -> None:
-    numbers = {k: v for k, v in values.items() if not isinstance(v, str)}
     words = {k: v for k, v in values.items() if isinstance(v, str)}
-    made = xr.Dataset({k: ((), v) for k, v in numbers.items()}, attrs=words)
+    arrays = {k: np.asarray(v) for k, v in values.items() if not isinstance(v, str)}
+    numbers = {k: ([f"{k}_{axis}" for axis in range(v.ndim)], v) for k, v in arrays.items()}
+    made = xr.Dataset(numbers, attrs=words)
     files.write(path, lambda p: made.to_netcdf(p, engine="h5netcdf"))

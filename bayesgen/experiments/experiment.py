@@ -1,16 +1,18 @@
-"""The class of experiments: a function that returns a Dataset, with its plot."""
+"""The class of experiments: a function that returns a Dataset, with its plot and quick settings."""
 
 from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Generic, ParamSpec
+from typing import Any, Generic, ParamSpec
 
 import xarray as xr
 from matplotlib.figure import Figure
+
+from bayesgen._internal import checks
 
 P = ParamSpec("P")
 
@@ -20,6 +22,10 @@ _PACKAGES = ("bayesgen", "torch", "gpytorch", "numpy", "scipy", "scikit-learn", 
 class Experiment(Generic[P]):
     """A callable experiment with the function that plots its result.
 
+    Attributes:
+        plot: result → figure.
+        quick: settings that `bayesgen reproduce --quick` uses in place of the defaults.
+
     Example:
         >>> from bayesgen.experiments import corruption
         >>> result = corruption("digits", train=60, test=50, levels=[0.0, 1.0], seeds=1)
@@ -28,10 +34,14 @@ class Experiment(Generic[P]):
     """
 
     def __init__(
-        self, function: Callable[P, xr.Dataset], plot: Callable[[xr.Dataset], Figure]
+        self,
+        function: Callable[P, xr.Dataset],
+        plot: Callable[[xr.Dataset], Figure],
+        quick: Mapping[str, Any] | None = None,
     ) -> None:
-        self._function = function
+        self._function = self.__wrapped__ = function
         self.plot = plot
+        self.quick = dict(quick or {})
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
@@ -40,10 +50,29 @@ class Experiment(Generic[P]):
 
 
 def experiment(
-    plot: Callable[[xr.Dataset], Figure],
+    plot: Callable[[xr.Dataset], Figure], quick: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[P, xr.Dataset]], Experiment[P]]:
-    """Turn a function into an `Experiment` with this plot."""
-    return lambda function: Experiment(function, plot)
+    """Turn a function into an `Experiment` with this plot and these quick settings."""
+    return lambda function: Experiment(function, plot, quick)
+
+
+def claim(paper: str, found: str, holds: str) -> dict[str, str]:
+    """Attributes that compare a result with the claim that it reproduces.
+
+    Args:
+        paper: what the source claims.
+        found: what this result shows, with its numbers.
+        holds: "yes", "partly" or "no".
+
+    Raises:
+        ValueError: `holds` is another word.
+
+    Example:
+        >>> claim("The peak disappears.", "It falls 255-fold.", "yes")["holds"]
+        'yes'
+    """
+    checks.one_of("holds", holds, ("yes", "partly", "no"))
+    return {"paper": paper, "found": found, "holds": holds}
 
 
 def provenance(command: str) -> dict[str, str]:

@@ -45,6 +45,15 @@ class Check:
         """Whether the two computations agree; False where the difference is not a number."""
         return self.difference <= self.allowed
 
+    def require(self) -> None:
+        """Raise an error unless the two computations agree.
+
+        Raises:
+            RuntimeError: they differ.
+        """
+        if not self.passed:
+            raise RuntimeError(f"a fast computation is wrong: {self}")
+
     def __str__(self) -> str:
         end = "" if self.passed else ", not passed"
         return (

@@ -4,6 +4,7 @@ from bayesgen._internal import moved as _moved
 from bayesgen.experiments.certify import certify
 from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
+from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.laplace import laplace
@@ -18,6 +19,7 @@ __all__ = [
     "certify",
     "corruption",
     "corruption_models",
+    "double_descent",
     "flexible_polynomial",
     "germain",
     "laplace",

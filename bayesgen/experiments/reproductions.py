@@ -13,6 +13,7 @@ import bayesgen
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
+from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.order_selection import order_selection
@@ -22,6 +23,7 @@ from bayesgen.experiments.rotation import rotation
 # The first line of an experiment's docstring is its line in `bayesgen reproduce --list`.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1abc": flexible_polynomial,
+    "fig1g": double_descent,
     "fig5": soft_against_hard,
     "occam": order_selection,
     "germain": germain,

@@ -4,6 +4,7 @@ from bayesgen._internal import moved as _moved
 from bayesgen.plots.bounds import certify, germain
 from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
+from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 
@@ -12,6 +13,7 @@ __all__ = [
     "comparison",
     "corruption",
     "corruption_models",
+    "double_descent",
     "flexible_polynomial",
     "germain",
     "laplace",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
 
 
 def order_selection(result: xr.Dataset) -> Figure:
@@ -60,23 +60,41 @@ def flexible_polynomial(result: xr.Dataset) -> Figure:
 
 
 def soft_against_hard(result: xr.Dataset) -> Figure:
-    """Plot test errors against n on a log axis, as mean ± 1 standard deviation over repetitions.
+    """Plot test errors against n, relative to the best model at each n.
+
+    Lines are medians over repetitions, and bands are quartiles. Models beyond four times the best
+    leave the axis; a second row shows the errors themselves on a log axis.
 
     Args:
         result: result of `bayesgen.experiments.soft_against_hard`.
     """
-    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
-    for axes, target in zip(figure.subplots(1, 3), result.target.values, strict=True):
-        for model, colour in zip(result.model.values, (ORANGE, VERMILION, BLUE), strict=True):
-            one = result.test_rmse.sel(model=model, target=target)
-            mean, sd = one.mean("repetition"), one.std("repetition")
-            low = (mean - sd).clip(min=one.min("repetition"))  # a log axis cannot show zero
-            axes.plot(result.n, mean, color=colour, marker="o", ms=3.5, label=model)
-            axes.fill_between(result.n, low, mean + sd, color=colour, alpha=0.15, lw=0)
-        axes.set_yscale("log")
-        axes.set_title(f"data: {target}", fontsize=10)
-        axes.set_xlabel("n")
-        tidy(axes)
-    figure.axes[0].set_ylabel("test RMSE, mean ± 1 sd")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure = Figure(figsize=(10.5, 6.4), layout="constrained")
+    relative, absolute = figure.subplots(2, 3, sharex=True)
+    colours = (ORANGE, VERMILION, GREY, GREEN, BLUE)
+    for upper, lower, target in zip(relative, absolute, result.target.values, strict=True):
+        one = result.test_rmse.sel(target=target)
+        best = one.median("repetition").min("model")
+        for model, colour in zip(result.model.values, colours, strict=True):
+            errors = one.sel(model=model)
+            for axes, values in ((upper, errors / best), (lower, errors)):
+                low, high = (values.quantile(q, "repetition") for q in (0.25, 0.75))
+                axes.plot(
+                    result.n,
+                    values.median("repetition"),
+                    color=colour,
+                    label=model,
+                    marker="o",
+                    ms=3.5,
+                )
+                axes.fill_between(result.n, low, high, color=colour, alpha=0.15, lw=0)
+        upper.set_ylim(0.8, 4.0)
+        lower.set_yscale("log")
+        upper.set_title(f"data: {target}", fontsize=10)
+        lower.set_xlabel("n")
+        tidy(upper)
+        tidy(lower)
+    relative[0].set_ylabel("test RMSE / best median at this n")
+    absolute[0].set_ylabel("test RMSE")
+    handles, labels = relative[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

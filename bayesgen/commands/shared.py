@@ -85,4 +85,11 @@ def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
     from bayesgen._internal import files
 
     files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
-    files.write(folder / f"{name}.png", lambda p: figure.savefig(p, dpi=120))
+    save_figure(figure, folder / f"{name}.png")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, completely or not at all."""
+    from bayesgen._internal import files
+
+    files.write(path, lambda p: figure.savefig(p, dpi=120))

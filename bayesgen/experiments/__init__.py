@@ -7,13 +7,16 @@ from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
+from bayesgen.experiments.inductive_biases import inductive_biases
+from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
 from bayesgen.experiments.laplace import laplace
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
-from bayesgen.experiments.reproductions import REPRODUCTIONS, reproduce
+from bayesgen.experiments.reproductions import PAGES, REPRODUCTIONS, reproduce, reproduce_page
 from bayesgen.experiments.rotation import rotation
 
 __all__ = [
+    "PAGES",
     "REPRODUCTIONS",
     "Experiment",
     "certify",
@@ -21,10 +24,14 @@ __all__ = [
     "corruption_models",
     "double_descent",
     "flexible_polynomial",
+    "gaussian_process_label_noise",
     "germain",
+    "inductive_biases",
     "laplace",
     "order_selection",
     "reproduce",
+    "reproduce_page",
+    "resnet_label_noise",
     "rotation",
     "soft_against_hard",
 ]

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
+from matplotlib.figure import Figure
 
 import bayesgen
+from bayesgen import plots
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
+from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.germain import germain
+from bayesgen.experiments.inductive_biases import inductive_biases
+from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
@@ -23,12 +30,47 @@ from bayesgen.experiments.rotation import rotation
 # The first line of an experiment's docstring is its line in `bayesgen reproduce --list`.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1abc": flexible_polynomial,
+    "fig1d": gaussian_process_label_noise,
+    "fig1e": resnet_label_noise,
     "fig1g": double_descent,
+    "fig4": inductive_biases,
     "fig5": soft_against_hard,
     "occam": order_selection,
     "germain": germain,
     "rotation": rotation,
 }
+
+
+@dataclass(frozen=True)
+class Page:
+    """Several reproductions in one figure.
+
+    Attributes:
+        parts: their names in `REPRODUCTIONS`.
+        plot: results by name → figure.
+        says: description, one line.
+    """
+
+    parts: tuple[str, ...]
+    plot: Callable[[dict[str, xr.Dataset]], Figure]
+    says: str
+
+
+PAGES = {
+    "fig1": Page(
+        ("fig1abc", "fig1d", "fig1e", "fig1g"),
+        plots.figure_one,
+        "All panels of figure 1 on one page: benign overfitting and double descent.",
+    )
+}
+
+
+def described() -> dict[str, str]:
+    """One line for each name that `reproduce` accepts, pages first."""
+    lines = {name: page.says for name, page in PAGES.items()}
+    for name, experiment in REPRODUCTIONS.items():
+        lines[name] = (experiment.__doc__ or "").strip().split("\n")[0]
+    return lines
 
 
 def reproduce(
@@ -45,8 +87,9 @@ def reproduce(
     Args:
         name: a name in `REPRODUCTIONS`.
         quick: whether to run with the experiment's quick settings in place of its defaults.
-        store: folder with the results of finished experiments and of the cells of unfinished ones;
-            None stores nothing.
+        store: folder for the result, NAME.nc, and for the cells of unfinished experiments. A result
+            of the same settings and the same version of the experiment is read from there. None
+            stores nothing.
         progress: called as progress(done, expected, what).
         command: command to record in the result.
         settings: settings of the experiment, such as `device`, which take precedence over the quick
@@ -66,31 +109,83 @@ def reproduce(
     experiment = REPRODUCTIONS[checks.one_of("name", name, tuple(REPRODUCTIONS))]
     known = inspect.signature(experiment).parameters
     for key in settings:
-        if key not in known:
-            raise TypeError(f"{name} has no setting {key!r}; it has {', '.join(known)}")
+        if key not in known or key in {"store", "progress", "command"}:
+            own = sorted(set(known) - {"store", "progress", "command"})
+            raise TypeError(f"{name} has no setting {key!r}; it has {', '.join(own)}")
     chosen = (experiment.quick if quick else {}) | settings
-    path = None
+    mark = _mark(name, experiment, chosen)
+    offered: dict[str, Any] = {"progress": progress, "command": command}
+    folder = None
     if store is not None:
         folder = files.writable(store)
-        source = Path(inspect.getfile(experiment.__wrapped__)).read_text(encoding="utf-8")
-        mark = [bayesgen.__version__, source, *(f"{k}={v!r}" for k, v in sorted(chosen.items()))]
-        path = folder / f"{name}-{fingerprint(name, *mark)}.nc"
-        if path.exists():
-            return read(path)
-    offered = {"store": store, "progress": progress, "command": command}
+        kept = _read(folder / f"{name}.nc")
+        if kept is not None and kept.attrs.get("run") == mark:
+            return kept
+        offered["store"] = folder / "cells"
     chosen |= {key: value for key, value in offered.items() if key in known and value is not None}
     result = experiment(**chosen)
-    if path is not None:
-        write(path, result)
+    result.attrs["run"] = mark
+    if folder is not None:
+        files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
     return result
 
 
-def read(path: Path) -> xr.Dataset:
-    """Read a result from NetCDF."""
-    with xr.open_dataset(path, engine="h5netcdf") as kept:
-        return kept.load()
+def reproduce_page(
+    name: str,
+    *,
+    quick: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    command: str | None = None,
+    **settings: Any,
+) -> dict[str, xr.Dataset]:
+    """Run all parts of a page, or read those that were stored.
+
+    Args:
+        name: a name in `PAGES`.
+        quick, store, progress, command: as in `reproduce`, for each part.
+        settings: settings that each part takes if it has them.
+
+    Returns:
+        Results by name.
+
+    Raises:
+        ValueError: an unknown name, or a setting out of range.
+    """
+    page = PAGES[checks.one_of("name", name, tuple(PAGES))]
+    return {
+        part: reproduce(
+            part,
+            quick=quick,
+            store=store,
+            progress=progress,
+            command=command,
+            **accepted(part, settings),
+        )
+        for part in page.parts
+    }
 
 
-def write(path: Path, result: xr.Dataset) -> None:
-    """Write a result as NetCDF, completely or not at all."""
-    files.write(path, lambda p: result.to_netcdf(p, engine="h5netcdf"))
+def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of some settings that the experiment of this name has."""
+    known = inspect.signature(REPRODUCTIONS[name]).parameters
+    return {key: value for key, value in settings.items() if key in known}
+
+
+def _mark(name: str, experiment: Experiment[...], settings: dict[str, Any]) -> str:
+    """A hash of what the result depends on: the settings, the experiment's module, the version."""
+    source = Path(inspect.getfile(cast(Any, experiment).__wrapped__)).read_text(encoding="utf-8")
+    values = {
+        key: value.fingerprint if isinstance(value, Dataset) else repr(value)
+        for key, value in sorted(settings.items())
+    }
+    return fingerprint(name, bayesgen.__version__, source, *values.items())
+
+
+def _read(path: Path) -> xr.Dataset | None:
+    """A stored result, or None if it is missing or incomplete."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as kept:
+            return kept.load()
+    except (OSError, ValueError):
+        return None

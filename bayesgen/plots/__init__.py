@@ -5,6 +5,9 @@ from bayesgen.plots.bounds import certify, germain
 from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
+from bayesgen.plots.figure_one import figure_one
+from bayesgen.plots.inductive_biases import inductive_biases
+from bayesgen.plots.label_noise import label_noise
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 
@@ -14,8 +17,11 @@ __all__ = [
     "corruption",
     "corruption_models",
     "double_descent",
+    "figure_one",
     "flexible_polynomial",
     "germain",
+    "inductive_biases",
+    "label_noise",
     "laplace",
     "order_selection",
     "rotation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
@@ -46,17 +47,27 @@ def flexible_polynomial(result: xr.Dataset) -> Figure:
         figure.subplots(1, result.sizes["function"]), result.function, strict=True
     ):
         one = result.sel(function=name)
-        axes.plot(result.point, one.truth, color=GREY, ls="--", lw=1, label="truth")
-        axes.plot(result.point, one.fitted, color=BLUE, label="fit")
-        axes.plot(result.row, one.y, "o", color=VERMILION, ms=4, label="data")
-        room = 0.35 * float(one.y.max() - one.y.min())
-        axes.set_ylim(float(one.y.min()) - room, float(one.y.max()) + room)
+        flexible_fit(axes, one)
         axes.set_title(f"{name.item()}: training RMSE {float(one.train_rmse):.1g}", fontsize=10)
-        axes.set_xlabel("x")
-        tidy(axes)
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"Degree {result.attrs['degree']}, penalty on Σ 2ʲ wⱼ²", fontsize=10)
     return figure
+
+
+def flexible_fit(axes: Axes, one: xr.Dataset) -> None:
+    """Draw data, truth and fit for one function.
+
+    Args:
+        axes: where to draw.
+        one: one function of the result of `bayesgen.experiments.flexible_polynomial`.
+    """
+    axes.plot(one.point, one.truth, color=GREY, ls="--", lw=1, label="truth")
+    axes.plot(one.point, one.fitted, color=BLUE, label="fit")
+    axes.plot(one.row, one.y, "o", color=VERMILION, ms=4, label="data")
+    room = 0.35 * float(one.y.max() - one.y.min())
+    axes.set_ylim(float(one.y.min()) - room, float(one.y.max()) + room)
+    axes.set_xlabel("x")
+    tidy(axes)
 
 
 def soft_against_hard(result: xr.Dataset) -> Figure:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 
+# Ratios of two prior variances at which the evidence is first evaluated.
+_RATIOS = tuple(10.0**k for k in range(-6, 7))
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -23,8 +26,8 @@ class Prior:
         scale: outputscale s, which the evidence may learn.
         profile: (orders (d,), decay or None) → log variance at unit scale, (d,); −∞ switches a
             weight off.
-        decay: parameter that sets how fast the variance falls (rate γ or exponent p); None where
-            there is nothing to learn.
+        decay: parameter that sets how the variance depends on the order (rate γ, exponent p, or
+            ratio r of two groups); None where there is nothing to learn.
         search: grid of decay values at which the evidence is first evaluated, increasing.
         logarithmic: whether the search is in log decay.
 
@@ -145,6 +148,34 @@ def power(exponent: float, scale: float = 1.0) -> Prior:
     return Prior("power", _scale(scale), _power, float(exponent), search)
 
 
+def tied_and_free(tied: int, ratio: float = 1.0, scale: float = 1.0) -> Prior:
+    """Prior with one variance for the first weights and another for the others: a soft constraint.
+
+    The first features satisfy a constraint, such as a symmetry, and the others break it. A ratio of
+    0 would enforce the constraint; at a small ratio the model prefers it. `LinearModel` learns the
+    ratio from the evidence as its "decay", together with the scale and the noise variance.
+
+    Args:
+        tied: number of features of the constrained part, which come first.
+        ratio: r > 0, variance of a free weight divided by that of a tied weight.
+        scale: variance of a tied weight, > 0.
+
+    Raises:
+        ValueError: the number of features is below 1; the ratio or the scale is not positive.
+
+    Source: Finzi et al. (2021), section 3, for a linear layer; MacKay (1992) for one precision for
+        each group of weights.
+
+    Example:
+        >>> tied_and_free(2, ratio=0.1).variance([0, 1, 2, 3])
+        tensor([1.0000, 1.0000, 0.1000, 0.1000], dtype=torch.float64)
+    """
+    count = checks.whole("tied", tied)
+    ratio = float(checks.positive("ratio", ratio))
+    profile = partial(_tied_and_free, count)
+    return Prior("tied and free", _scale(scale), profile, ratio, _RATIOS, logarithmic=True)
+
+
 def resolve(value: Any) -> Prior:
     """Turn an argument into a `Prior`.
 
@@ -196,6 +227,11 @@ def _geometric(orders: Tensor, decay: Tensor | None) -> Tensor:
 def _power(orders: Tensor, decay: Tensor | None) -> Tensor:
     assert decay is not None
     return -decay * orders.log1p()
+
+
+def _tied_and_free(tied: int, orders: Tensor, ratio: Tensor | None) -> Tensor:
+    assert ratio is not None
+    return torch.where(orders < tied, torch.zeros_like(orders), ratio.log())
 
 
 def _of_order(function: Callable[[Any], Any], orders: Tensor, _: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from bayesgen.kernels.functions import (
     named,
     stationary,
 )
+from bayesgen.kernels.invariant import Invariant
 from bayesgen.kernels.kernel import (
     check_kernel,
     free_parameters,
@@ -29,6 +30,7 @@ __all__ = [
     "NAMES",
     "ConvolutionalFeatures",
     "FunctionKernel",
+    "Invariant",
     "KernelFunction",
     "StationaryKernel",
     "check_indices",

@@ -1,6 +1,19 @@
-"""Network architectures for small images and tables."""
+"""Network architectures for small images and tables, and layers with soft inductive biases."""
 
+from bayesgen.networks import transforms
+from bayesgen.networks.averaged import Averaged
+from bayesgen.networks.residual_pathway import ResidualPathway, dense_form
 from bayesgen.networks.resnets import PreResNet20, ResNet18
 from bayesgen.networks.small import MLP, ConvNet, LeNet
 
-__all__ = ["MLP", "ConvNet", "LeNet", "PreResNet20", "ResNet18"]
+__all__ = [
+    "MLP",
+    "Averaged",
+    "ConvNet",
+    "LeNet",
+    "PreResNet20",
+    "ResNet18",
+    "ResidualPathway",
+    "dense_form",
+    "transforms",
+]

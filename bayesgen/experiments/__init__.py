@@ -14,6 +14,7 @@ from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.reproductions import PAGES, REPRODUCTIONS, reproduce, reproduce_page
 from bayesgen.experiments.rotation import rotation
+from bayesgen.experiments.soft_bias import soft_bias
 
 __all__ = [
     "PAGES",
@@ -34,6 +35,7 @@ __all__ = [
     "resnet_label_noise",
     "rotation",
     "soft_against_hard",
+    "soft_bias",
 ]
 
 __getattr__ = _moved.former_submodules(__name__)

@@ -26,6 +26,7 @@ from bayesgen.experiments.label_noise import gaussian_process_label_noise, resne
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
+from bayesgen.experiments.soft_bias import soft_bias
 
 # The first line of an experiment's docstring is its line in `bayesgen reproduce --list`.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
@@ -38,6 +39,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "occam": order_selection,
     "germain": germain,
     "rotation": rotation,
+    "soft-bias": soft_bias,
 }
 
 

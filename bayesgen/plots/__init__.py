@@ -10,6 +10,7 @@ from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
+from bayesgen.plots.soft_bias import soft_bias
 
 __all__ = [
     "certify",
@@ -26,6 +27,7 @@ __all__ = [
     "order_selection",
     "rotation",
     "soft_against_hard",
+    "soft_bias",
 ]
 
 __getattr__ = _moved.former_submodules(__name__)

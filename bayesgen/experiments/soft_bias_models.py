@@ -200,7 +200,7 @@ def _trained(
     precision: Any = 1.0
     if disfavoured is not None:
         with torch.no_grad():
-            getattr(net[0], disfavoured).weight.mul_(SHRUNK)
+            net.get_submodule(f"0.{disfavoured}").get_parameter("weight").mul_(SHRUNK)
         start = {"structured": (DISFAVOURED, 1.0, 1.0), "free": (1.0, DISFAVOURED, 1.0)}
         precision = torch.tensor(start[disfavoured])
     every = max(1, epochs // 3)

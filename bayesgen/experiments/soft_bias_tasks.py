@@ -20,10 +20,10 @@ from bayesgen.networks.transforms import Rotation
 INPUTS, SIDE = 10, 5
 # Numbers of test points of the two regression tasks, and their noise in standard deviations of y.
 TESTED, IMAGES_TESTED, NOISE_SD = 500, 50, 0.1
-# Digits that are displaced, their side, and the side of the canvas.
-DISPLACED, DIGIT, CANVAS = (0, 1, 2, 3), 8, 12
-# Digits that are rotated; 6 and 9 are not both among them.
-ROTATED = (3, 4, 5, 6)
+# Digits that are displaced, their number, their side, and the side of the canvas.
+DISPLACED, DISPLACED_COUNT, DIGIT, CANVAS = (0, 1, 2, 3), 720, 8, 12
+# Digits that are rotated, and their number; 6 and 9 are not both among them.
+ROTATED, ROTATED_COUNT = (3, 4, 5, 6), 727
 # Rotation of the digits whose orientation is the label, in degrees.
 WIDEST = 90.0
 

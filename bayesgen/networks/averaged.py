@@ -78,9 +78,9 @@ class Averaged(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Averaged outputs (n, C) of inputs x (n, …)."""
         if not self.range.requires_grad and not bool(self.range):
-            return self.net(x)  # type: ignore[no-any-return]
+            return self.net(x)
         moved = torch.cat([apply(self.transform, x, t) for t in self.amounts()])
-        return self.net(moved).unflatten(0, (self.nodes, -1)).mean(0)  # type: ignore[no-any-return]
+        return self.net(moved).unflatten(0, (self.nodes, -1)).mean(0)
 
     def amounts(self) -> Tensor:
         """The amounts t, (m,)."""

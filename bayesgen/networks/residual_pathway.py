@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -107,7 +108,9 @@ def dense_form(conv: nn.Conv2d, image: tuple[int, int, int]) -> nn.Linear:
     with torch.no_grad():
         origin = conv(conv.weight.new_zeros(1, *image)).flatten()
         unit = torch.eye(inputs, dtype=conv.weight.dtype, device=conv.weight.device)
-        columns = conv(unit.reshape(-1, *image)).flatten(1) - origin
+        linear = copy.deepcopy(conv)
+        linear.bias = None
+        columns = linear(unit.reshape(-1, *image)).flatten(1)
         dense = nn.utils.skip_init(
             nn.Linear, inputs, math.prod(outputs), dtype=unit.dtype, device=unit.device
         )

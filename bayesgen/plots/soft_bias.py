@@ -38,7 +38,7 @@ def soft_bias(result: xr.Dataset) -> Figure:
 
 def learnt_ratio(axes: Axes, ratio: xr.DataArray) -> None:
     """Plot the ratio of prior variances, on a log axis, against the asymmetry of the data."""
-    x, mean = _places(ratio.asymmetry.values), np.exp(np.log(ratio).mean("repetition"))
+    x, mean = _places(ratio.asymmetry.values), np.exp(np.log(ratio.values).mean(0))
     low, high = (ratio.quantile(q, "repetition") for q in (0.1, 0.9))
     axes.fill_between(x, low, high, color=BLUE, alpha=0.2, lw=0, label="80 % of repetitions")
     axes.plot(x, mean, "o-", color=BLUE, ms=4, label="geometric mean")
@@ -55,7 +55,7 @@ def evidence_of_ratio(axes: Axes, result: xr.Dataset) -> None:
     for deviation, colour in zip(result.deviation.values, COLOURS, strict=False):
         curve = mean.sel(deviation=deviation)
         gap = curve - float(curve.max())
-        best = int(curve.argmax())
+        best = int(curve.values.argmax())
         label = f"deviation {deviation:g}"
         axes.plot(result.ratio, gap, color=colour, label=label)
         axes.plot(result.ratio[best], gap[best], "o", color=colour, ms=5)
@@ -65,6 +65,7 @@ def evidence_of_ratio(axes: Axes, result: xr.Dataset) -> None:
     axes.set_xlabel("variance ratio r: free : tied")
     axes.set_ylabel("log p(D) − its maximum, nats")
     _finish(axes)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
 
 
 def dense_share(axes: Axes, result: xr.Dataset) -> None:
@@ -128,7 +129,7 @@ def evidence_of_range(axes: Axes, result: xr.Dataset) -> None:
         gap = curve - float(curve.max())
         axes.plot(result.range, gap, "s-", color=colour, ms=4, label=name)
     axes.axhline(0, color=GREY, lw=0.6, ls=":")
-    axes.set_xlabel("range of the averaged network, ± degrees")
+    axes.set_xlabel("range of the network, ± degrees")
     axes.set_ylabel("log p(D) − its maximum, nats")
     _finish(axes)
 

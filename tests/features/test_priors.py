@@ -52,3 +52,33 @@ def test_prior_equals_quadratic_penalty():
     loss = (y - (x[:, None] ** j) @ w).square().sum() + noise * (3.0**j * w**2).sum()
     (gradient,) = torch.autograd.grad(loss, w)
     assert gradient.abs().max() < 1e-9
+
+
+def test_tied_and_free_prior_has_one_variance_for_each_group():
+    found = priors.tied_and_free(2, ratio=0.1, scale=3.0).variance([0, 1, 2, 3])
+    assert found.tolist() == pytest.approx([3.0, 3.0, 0.3, 0.3])
+    with pytest.raises(ValueError, match="tied must be an integer of at least 1"):
+        priors.tied_and_free(0)
+    with pytest.raises(ValueError, match="ratio must be positive"):
+        priors.tied_and_free(1, ratio=0.0)
+
+
+def test_learnt_ratio_of_tied_and_free_features_has_the_largest_evidence():
+    import bayesgen as bg
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 8, generator=generator, dtype=F64)
+    w = torch.randn(8, generator=generator, dtype=F64)
+    w[3:] *= 0.1
+    y = x @ w + 0.01 * torch.randn(30, generator=generator, dtype=F64)
+    found = bg.LinearModel(None, priors.tied_and_free(3)).fit(x, y)
+    ratio, top = float(found.decay), float(found.evidence.log_marginal_likelihood)
+    assert 1e-4 < ratio < 0.3
+    for factor in (0.5, 2.0):
+        prior = priors.tied_and_free(3, ratio=factor * ratio)
+        near = bg.LinearModel(None, prior, hyperparameters=("scale", "noise")).fit(x, y)
+        assert float(near.evidence.log_marginal_likelihood) < top
+    variances = prior.variance(torch.arange(8)) * near.scale
+    cov = (x * variances) @ x.mT + near.noise * torch.eye(30, dtype=F64)
+    dense = torch.distributions.MultivariateNormal(torch.zeros(30, dtype=F64), cov).log_prob(y)
+    assert float(near.evidence.log_marginal_likelihood) == pytest.approx(float(dense))

@@ -53,7 +53,8 @@ class LinearModel(Generic[P]):
             approximation and `noise` must be None.
         hyperparameters: "evidence" (scale, decay and noise maximise the evidence), "fixed" (all
             are kept as given), or some of the names "scale", "decay" (γ of a geometric or p of a
-            power prior, r of a tied and free one), "noise" and "order" (features above the best order are dropped).
+            power prior, r of a tied and free one), "noise" and "order" (features above the best
+            order are dropped).
         tolerance: gain in evidence, in nats per observation, below which the search over the decay
             stops.
         max_spectra: largest number of decompositions in that search.

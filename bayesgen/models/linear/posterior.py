@@ -169,7 +169,7 @@ class LinearPosterior(Certified, ExactPosterior):
 
     @property
     def decay(self) -> Tensor:
-        """Rate γ of a geometric prior or exponent p of a power prior, of the batch shape.
+        """Rate γ, exponent p or ratio r of the prior (`bayesgen.features.priors`), batch shape.
 
         Raises:
             AttributeError: the prior has no decay.
@@ -355,7 +355,7 @@ class LinearPosterior(Certified, ExactPosterior):
 
         Args:
             task: number of the task in a batch.
-            decay: rate γ of a geometric prior or exponent p of a power prior.
+            decay: rate γ, exponent p or ratio r of the prior.
             order: the largest order in use; features above it are dropped.
             scale: outputscale s.
             noise: noise variance σ².

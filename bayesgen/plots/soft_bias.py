@@ -61,7 +61,8 @@ def evidence_of_ratio(axes: Axes, result: xr.Dataset) -> None:
         axes.plot(result.ratio[best], gap[best], "o", color=colour, ms=5)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=10)
-    axes.set_ylim(top=5)
+    lowest = float((mean - mean.max("ratio")).min())
+    axes.set_ylim(20 * min(lowest, -10.0), 5)  # room for the legend
     axes.set_xlabel("variance ratio r: free : tied")
     axes.set_ylabel("log p(D) − its maximum, nats")
     _finish(axes)

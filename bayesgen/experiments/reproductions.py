@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,13 +176,24 @@ def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mark(name: str, experiment: Experiment[...], settings: dict[str, Any]) -> str:
-    """A hash of what the result depends on: the settings, the experiment's module, the version."""
-    source = Path(inspect.getfile(cast(Any, experiment).__wrapped__)).read_text(encoding="utf-8")
+    """A hash of what the result depends on: the settings, the version, and the source files."""
     values = {
         key: value.fingerprint if isinstance(value, Dataset) else repr(value)
         for key, value in sorted(settings.items())
     }
-    return fingerprint(name, bayesgen.__version__, source, *values.items())
+    return fingerprint(name, bayesgen.__version__, *_sources(experiment), *values.items())
+
+
+def _sources(experiment: Experiment[...]) -> list[str]:
+    """Source text of an experiment's module, and of the experiments' modules that it imports."""
+    module = inspect.getmodule(cast(Any, experiment).__wrapped__)
+    names = {module.__name__} if module is not None else set()
+    for value in vars(module).values():
+        own = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        if isinstance(own, str) and own.startswith("bayesgen.experiments."):
+            names.add(own)
+    paths = [inspect.getfile(sys.modules[own]) for own in sorted(names) if own in sys.modules]
+    return [Path(path).read_text(encoding="utf-8") for path in paths]
 
 
 def _read(path: Path) -> xr.Dataset | None:

@@ -6,6 +6,7 @@ from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
+from bayesgen.experiments.flatness import flatness
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
@@ -15,6 +16,7 @@ from bayesgen.experiments.regularisation import flexible_polynomial, soft_agains
 from bayesgen.experiments.reproductions import PAGES, REPRODUCTIONS, reproduce, reproduce_page
 from bayesgen.experiments.rotation import rotation
 from bayesgen.experiments.soft_bias import soft_bias
+from bayesgen.experiments.widths import widths
 
 __all__ = [
     "PAGES",
@@ -24,6 +26,7 @@ __all__ = [
     "corruption",
     "corruption_models",
     "double_descent",
+    "flatness",
     "flexible_polynomial",
     "gaussian_process_label_noise",
     "germain",
@@ -36,6 +39,7 @@ __all__ = [
     "rotation",
     "soft_against_hard",
     "soft_bias",
+    "widths",
 ]
 
 __getattr__ = _moved.former_submodules(__name__)

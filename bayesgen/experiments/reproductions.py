@@ -21,6 +21,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
+from bayesgen.experiments.flatness import flatness
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
@@ -28,16 +29,19 @@ from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
 from bayesgen.experiments.soft_bias import soft_bias
+from bayesgen.experiments.widths import widths
 
 # The first line of an experiment's docstring is its line in `bayesgen reproduce --list`.
 REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1abc": flexible_polynomial,
     "fig1d": gaussian_process_label_noise,
     "fig1e": resnet_label_noise,
+    "fig1f": widths,
     "fig1g": double_descent,
     "fig4": inductive_biases,
     "fig5": soft_against_hard,
     "occam": order_selection,
+    "flatness": flatness,
     "germain": germain,
     "rotation": rotation,
     "soft-bias": soft_bias,
@@ -61,7 +65,7 @@ class Page:
 
 PAGES = {
     "fig1": Page(
-        ("fig1abc", "fig1d", "fig1e", "fig1g"),
+        ("fig1abc", "fig1d", "fig1e", "fig1f", "fig1g"),
         plots.figure_one,
         "All panels of figure 1 on one page: benign overfitting and double descent.",
     )

@@ -6,11 +6,13 @@ from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.figure_one import figure_one
+from bayesgen.plots.flatness import flatness
 from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 from bayesgen.plots.soft_bias import soft_bias
+from bayesgen.plots.widths import widths
 
 __all__ = [
     "certify",
@@ -19,6 +21,7 @@ __all__ = [
     "corruption_models",
     "double_descent",
     "figure_one",
+    "flatness",
     "flexible_polynomial",
     "germain",
     "inductive_biases",
@@ -28,6 +31,7 @@ __all__ = [
     "rotation",
     "soft_against_hard",
     "soft_bias",
+    "widths",
 ]
 
 __getattr__ = _moved.former_submodules(__name__)

@@ -1,0 +1,129 @@
+"""Figures of networks against their width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
+
+
+def widths(result: xr.Dataset) -> Figure:
+    """Plot losses, effective dimensions, evidence and sizes against width, a row for each network.
+
+    Lines are means over seeds, and bands are their range.
+
+    Args:
+        result: result of `bayesgen.experiments.widths`.
+    """
+    nets = result.network.values
+    figure = Figure(figsize=(13.0, 0.7 + 2.9 * len(nets)), layout="constrained")
+    rows = figure.subplots(len(nets), 4, squeeze=False)
+    for row, name in zip(rows, nets, strict=True):
+        one = result.sel(network=name).dropna("width", how="all", subset=["test_loss"])
+        descent(row[0], one)
+        _errors(row[1], one)
+        _dimensions(row[2], one)
+        _evidence(row[3], one)
+        row[0].set_title(f"{name}: loss and N_eff", fontsize=9)
+    figure.suptitle(
+        f"{result.attrs['data']}, {result.attrs['level']:.0%} of the training labels redrawn",
+        fontsize=10,
+    )
+    return figure
+
+
+def descent(axes: Axes, one: xr.Dataset, *, alpha: float = 1.0, exact: bool = True) -> Axes:
+    """Draw test and training loss against width, and N_eff on a second axis.
+
+    Args:
+        axes: axes to draw on.
+        one: result of `bayesgen.experiments.widths` for one network.
+        alpha: ridge α of the effective dimension; the nearest one of the result is taken.
+        exact: True for N_eff of all eigenvalues of the GGN, False for the sum over Ritz values.
+
+    Returns:
+        The second axis.
+    """
+    lines = [
+        _line(axes, one.test_loss, VERMILION, "test loss"),
+        _line(axes, one.train_loss, BLUE, "training loss"),
+    ]
+    other = axes.twinx()
+    assert isinstance(other, Axes)
+    values = one.ggn_dimension if exact else one.ritz_dimension
+    values = values.sel(alpha=alpha, method="nearest")
+    label = "N_eff (GGN)" if exact else "N_eff (Ritz values)"
+    lines.append(_line(other, values, GREEN, label, style="--"))
+    other.set_ylabel(f"N_eff, α = {float(values.alpha):g}")
+    other.spines["top"].set_visible(False)
+    other.set_ylim(bottom=0)
+    axes.set_ylabel("mean loss")
+    axes.set_ylim(bottom=0)
+    _finish(axes, one)
+    axes.legend(handles=lines, frameon=False, fontsize=7, loc="center right")
+    return other
+
+
+def _errors(axes: Axes, one: xr.Dataset) -> None:
+    _line(axes, one.test_error, VERMILION, "test error")
+    _line(axes, one.train_error, BLUE, "training error")
+    _line(axes, one.bound, GREY, "PAC-Bayes bound", style=":")
+    _line(axes, one.compressed_bound, ORANGE, "bound, compressed", style=":")
+    axes.set_ylim(0, 1.05)
+    axes.set_title("0–1 errors and bounds", fontsize=9)
+    axes.set_ylabel("share of labels")
+    _finish(axes, one)
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _dimensions(axes: Axes, one: xr.Dataset) -> None:
+    styles = ("-", "--", ":", "-.")
+    for alpha, style in zip(one.alpha.values, styles, strict=False):
+        at = one.sel(alpha=alpha)
+        _line(axes, at.ggn_dimension, GREEN, f"GGN, α = {alpha:g}", style=style)
+        _line(axes, at.ritz_dimension, ORANGE, f"Ritz, α = {alpha:g}", style=style)
+    axes.set_yscale("log")
+    axes.set_title("effective dimension", fontsize=9)
+    axes.set_ylabel("N_eff")
+    _finish(axes, one)
+    axes.legend(frameon=False, fontsize=6.5, ncols=2, loc="lower right")
+
+
+def _evidence(axes: Axes, one: xr.Dataset) -> None:
+    lines = [_line(axes, one.log_marginal_likelihood, BLUE, "Laplace evidence")]
+    axes.set_ylabel("log p(D), nats")
+    other = axes.twinx()
+    assert isinstance(other, Axes)
+    lines.append(_line(other, one.description_bytes, ORANGE, "network and wrong labels"))
+    lines.append(_line(other, one.compressed_bytes, GREY, "network alone"))
+    other.set_ylabel("compressed size, bytes")
+    other.set_ylim(bottom=0)
+    other.spines["top"].set_visible(False)
+    axes.set_title("evidence and compressed size", fontsize=9)
+    _finish(axes, one)
+    axes.legend(handles=lines, frameon=False, fontsize=7)
+
+
+def _line(axes: Axes, values: xr.DataArray, colour: str, label: str, style: str = "-") -> Any:
+    """Draw the mean over seeds, with their range as a band; return the line."""
+    values = values.dropna("width", how="all")
+    mean = values.mean("seed")
+    (line,) = axes.plot(values.width, mean, style, color=colour, label=label, marker="o", ms=2.5)
+    low, high = values.min("seed"), values.max("seed")
+    axes.fill_between(values.width, low, high, color=colour, alpha=0.15, lw=0)
+    return line
+
+
+def _finish(axes: Axes, one: xr.Dataset) -> None:
+    tidy(axes)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("width k")
+    some = one.width.values
+    axes.set_xticks(
+        some[:: max(1, len(some) // 6)], [str(w) for w in some[:: max(1, len(some) // 6)]]
+    )
+    axes.minorticks_off()

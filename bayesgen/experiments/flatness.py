@@ -64,7 +64,7 @@ def flatness(
     levels: Sequence[float] = (0.0, 0.2, 0.4),
     seeds: int | Sequence[int] = 3,
     measured: int | None = None,
-    train: int | None = 5000,
+    train: int | None = None,
     test: int | None = None,
     epochs: int | None = None,
     factor: float = 5.0,

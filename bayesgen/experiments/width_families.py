@@ -176,7 +176,10 @@ def cropped_and_flipped(seed: int, padding: int = 4) -> Callable[[Tensor], Tenso
         columns = torch.where(mirror, width - 1 - columns, columns) + shift[1]
         lines = torch.arange(height, device=x.device) + shift[0]
         every = torch.arange(n, device=x.device)[:, None, None]
-        return padded.movedim(1, 3)[every, lines[:, :, None], columns[:, None, :]].movedim(3, 1)
+        moved = padded.movedim(1, 3)[every, lines[:, :, None], columns[:, None, :]]
+        # `contiguous` would leave images of one channel in channels-last layout, for which oneDNN's
+        # convolutions with few channels write beyond their memory.
+        return moved.movedim(3, 1).clone(memory_format=torch.contiguous_format)
 
     return augment
 
@@ -212,7 +215,7 @@ FAMILIES: dict[str, Family] = {
         _one_by_one({"optimiser": "adam", "learning_rate": 3e-3, "batch": 100}),
         False,
         (2, 4, 8, 16),
-        500,
+        300,
         100,
     ),
     "resnet18": Family(

@@ -20,7 +20,7 @@ def widths(result: xr.Dataset) -> Figure:
         result: result of `bayesgen.experiments.widths`.
     """
     nets = result.network.values
-    figure = Figure(figsize=(13.0, 0.7 + 2.9 * len(nets)), layout="constrained")
+    figure = Figure(figsize=(13.0, 0.6 + 3.6 * len(nets)), layout="constrained")
     rows = figure.subplots(len(nets), 4, squeeze=False)
     for row, name in zip(rows, nets, strict=True):
         one = result.sel(network=name).dropna("width", how="all", subset=["test_loss"])
@@ -64,7 +64,7 @@ def descent(axes: Axes, one: xr.Dataset, *, alpha: float = 1.0, exact: bool = Tr
     axes.set_ylabel("mean loss")
     axes.set_ylim(bottom=0)
     _finish(axes, one)
-    axes.legend(handles=lines, frameon=False, fontsize=7, loc="center right")
+    _legend(axes, lines)
     return other
 
 
@@ -77,7 +77,7 @@ def _errors(axes: Axes, one: xr.Dataset) -> None:
     axes.set_title("0–1 errors and bounds", fontsize=9)
     axes.set_ylabel("share of labels")
     _finish(axes, one)
-    axes.legend(frameon=False, fontsize=7)
+    _legend(axes)
 
 
 def _dimensions(axes: Axes, one: xr.Dataset) -> None:
@@ -90,7 +90,7 @@ def _dimensions(axes: Axes, one: xr.Dataset) -> None:
     axes.set_title("effective dimension", fontsize=9)
     axes.set_ylabel("N_eff")
     _finish(axes, one)
-    axes.legend(frameon=False, fontsize=6.5, ncols=2, loc="lower right")
+    _legend(axes)
 
 
 def _evidence(axes: Axes, one: xr.Dataset) -> None:
@@ -105,7 +105,7 @@ def _evidence(axes: Axes, one: xr.Dataset) -> None:
     other.spines["top"].set_visible(False)
     axes.set_title("evidence and compressed size", fontsize=9)
     _finish(axes, one)
-    axes.legend(handles=lines, frameon=False, fontsize=7)
+    _legend(axes, lines)
 
 
 def _line(axes: Axes, values: xr.DataArray, colour: str, label: str, style: str = "-") -> Any:
@@ -122,8 +122,22 @@ def _finish(axes: Axes, one: xr.Dataset) -> None:
     tidy(axes)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("width k")
-    some = one.width.values
-    axes.set_xticks(
-        some[:: max(1, len(some) // 6)], [str(w) for w in some[:: max(1, len(some) // 6)]]
-    )
+    shown = [int(one.width[0])]
+    for width in one.width.values[1:]:
+        if width >= 1.6 * shown[-1]:
+            shown.append(int(width))
+    axes.set_xticks(shown, [str(width) for width in shown])
     axes.minorticks_off()
+
+
+def _legend(axes: Axes, lines: list[Any] | None = None) -> None:
+    """Draw the legend below the axes, where it hides no line."""
+    handles = axes.get_legend_handles_labels()[0] if lines is None else lines
+    axes.legend(
+        handles=handles,
+        frameon=False,
+        fontsize=7.5,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=2,
+    )

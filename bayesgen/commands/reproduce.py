@@ -80,7 +80,7 @@ def reproduce(
     folder = files.writable(out)
     with on_threads(threads):
         if name in experiments.REPRODUCTIONS:
-            _run(console, name, folder, quick, settings)
+            _run(console, name, name, folder, quick, settings)
             failed = []
         else:
             failed = _run_several(console, name, folder, quick, settings)
@@ -103,7 +103,7 @@ def _run_several(
     failed = []
     for one in names:
         try:
-            results[one] = _run(console, one, folder, quick, accepted(one, settings))
+            results[one] = _run(console, name, one, folder, quick, accepted(one, settings))
         except Exception as err:  # The others are run all the same.
             failed.append(one)
             console.print(f"[red]{one} failed:[/] {plain(f'{type(err).__name__}: {err}')}")
@@ -117,16 +117,21 @@ def _run_several(
 
 
 def _run(
-    console: Console, name: str, folder: Path, quick: bool, settings: dict[str, Any]
+    console: Console, asked: str, name: str, folder: Path, quick: bool, settings: dict[str, Any]
 ) -> xr.Dataset:
-    """Run one reproduction, draw its figure, and print its claim."""
+    """Run one reproduction, alone or as one of several, draw its figure, and print its claim."""
     from bayesgen import experiments
     from bayesgen._internal.progress_bar import reporting
 
     start = time.monotonic()
     with reporting(True, name, _LATE) as report:
         result = experiments.reproduce(
-            name, quick=quick, store=folder, progress=report, command=command_line(), **settings
+            name,
+            quick=quick,
+            store=folder,
+            progress=report,
+            command=command_line(**{asked: name}),
+            **settings,
         )
     save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
     console.print(f"[bold]{name}[/]: {result.attrs['title']} ({time.monotonic() - start:.0f} s)")

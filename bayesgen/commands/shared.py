@@ -75,9 +75,14 @@ def progress_bar() -> Iterator[Any]:
         bar.update(task, description="done", completed=1, total=1)
 
 
-def command_line() -> str:
-    """The command line as it was given, which results record."""
-    return shlex.join(["bayesgen", *sys.argv[1:]])
+def command_line(**other: str) -> str:
+    """The command line as it was given, which results record.
+
+    Args:
+        other: arguments to replace by others, such as all="fig5" where one command makes several
+            results.
+    """
+    return shlex.join(["bayesgen", *(other.get(word, word) for word in sys.argv[1:])])
 
 
 def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:

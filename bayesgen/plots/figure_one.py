@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from bayesgen.plots.double_descent import linear_double_descent
 from bayesgen.plots.label_noise import label_noise_panel
 from bayesgen.plots.regression import flexible_fit
+from bayesgen.plots.widths import descent
 
 _FUNCTIONS = ("(a) simple structure", "(b) complex structure", "(c) pure noise")
 
@@ -34,5 +35,10 @@ def figure_one(parts: dict[str, xr.Dataset]) -> Figure:
         axes.set_title(title, fontsize=11)
     label_noise_panel(panels[0], parts["fig1d"])
     label_noise_panel(panels[1], parts["fig1e"])
+    networks = parts["fig1f"]
+    name = networks.network.values[0]
+    one = networks.sel(network=name).dropna("width", how="all", subset=["test_loss"])
+    descent(panels[2], one)
+    panels[2].set_title(f"(f) {name} of width k", fontsize=11)
     linear_double_descent(panels[3], parts["fig1g"])
     return figure

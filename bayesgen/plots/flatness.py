@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bayesgen.plots.style import COLOURS, GREY, tidy
 
@@ -50,6 +51,7 @@ def scatter(axes: Axes, result: xr.Dataset, name: str) -> None:
             axes.scatter(at.value, at.gap, s=size, color=colour, alpha=0.7, lw=0, label=label)
     if float(one.value.min()) > 0 and float(one.value.max()) > 10 * float(one.value.min()):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     tau, low, high = (float(one[v].sel(scope="all")) for v in ("tau", "tau_low", "tau_high"))
     axes.set_title(f"τ = {tau:.2f} [{low:.2f}, {high:.2f}]", fontsize=9)
     unit = str(one.unit.values)

@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from bayesgen.commands.shared import command_line
 from tests.helpers import run_command
 
 SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
@@ -24,3 +25,9 @@ def test_failed_write_leaves_no_file(monkeypatch, tmp_path, capfd):
     assert run_command(monkeypatch, "corruption", *SMALL, "--out", tmp_path) == 2
     assert "No space left on device" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_command_line_names_the_result_in_place_of_several(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bayesgen", "reproduce", "--quick", "all", "--out", "a b"])
+    assert command_line(all="fig5") == "bayesgen reproduce --quick fig5 --out 'a b'"
+    assert command_line() == "bayesgen reproduce --quick all --out 'a b'"

@@ -80,7 +80,7 @@ def gaussian_process_label_noise(
 
 @experiment(
     plot=plots.label_noise,
-    quick={"data": "digits", "train": 150, "seeds": 1, "levels": (0.0, 0.25, 0.5, 0.75, 1.0)},
+    quick={"data": "digits", "train": 100, "seeds": 2, "levels": (0.0, 1 / 3, 2 / 3, 1.0)},
 )
 def resnet_label_noise(
     data: str | Dataset = "cifar10",

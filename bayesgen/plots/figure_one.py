@@ -10,7 +10,7 @@ from bayesgen.plots.label_noise import label_noise_panel
 from bayesgen.plots.regression import flexible_fit
 from bayesgen.plots.widths import descent
 
-_FUNCTIONS = ("(a) simple structure", "(b) complex structure", "(c) pure noise")
+_FUNCTIONS = ("(a) structure", "(b) structure", "(c) pure noise")
 
 
 def figure_one(parts: dict[str, xr.Dataset]) -> Figure:
@@ -39,6 +39,5 @@ def figure_one(parts: dict[str, xr.Dataset]) -> Figure:
     name = networks.network.values[0]
     one = networks.sel(network=name).dropna("width", how="all", subset=["test_loss"])
     descent(panels[2], one)
-    panels[2].set_title(f"(f) {name} of width k", fontsize=11)
     linear_double_descent(panels[3], parts["fig1g"])
     return figure

@@ -24,6 +24,7 @@ def test_test_loss_has_a_peak_where_the_parameters_reach_the_number_of_targets()
     assert result.attrs["holds"] in ("yes", "partly")
 
 
+@pytest.mark.slow
 def test_families_of_different_widths_and_seeds_share_a_dataset():
     result = experiments.widths(
         "digits", ["mlp", "convnet"], widths=[1, 2], seeds={"mlp": 2, "convnet": 1}, **FEW
@@ -47,6 +48,7 @@ def test_panel_shows_loss_and_dimension():
     assert other.get_ylabel() == "N_eff, α = 1"
 
 
+@pytest.mark.slow
 def test_resnet_runs_at_small_size():
     result = experiments.widths("digits", ["resnet18"], widths=[1], **FEW | {"epochs": 1})
     assert np.isfinite(result.ggn_dimension).all()

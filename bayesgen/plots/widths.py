@@ -21,6 +21,8 @@ def widths(result: xr.Dataset) -> Figure:
     """
     nets = result.network.values
     figure = Figure(figsize=(13.0, 0.6 + 3.6 * len(nets)), layout="constrained")
+    # Legends below the axes are not counted in the layout, which needs some room at the sides.
+    figure.set_layout_engine("constrained", rect=(0.012, 0.0, 0.976, 1.0))
     rows = figure.subplots(len(nets), 4, squeeze=False)
     for row, name in zip(rows, nets, strict=True):
         one = result.sel(network=name).dropna("width", how="all", subset=["test_loss"])

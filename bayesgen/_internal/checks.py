@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -230,6 +231,47 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if number is None or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return number
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """Check for a seed, an integer from 0 to 2⁶³ − 1."""
+    number = whole(name, value, 0)
+    if number >= 2**63:
+        raise ValueError(f"{name} must be below 2⁶³, got {number}")
+    return number
+
+
+def amount(name: str, value: Any) -> float:
+    """Check for one finite number of at least 0: a Python number, or one of numpy or torch."""
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {number:g}")
+    return number
+
+
+def increasing(name: str, value: Any, least: int = 1) -> list[int]:
+    """Check for one or more increasing integers of at least `least`."""
+    try:
+        given = list(value)
+    except TypeError:
+        given = []
+    found = [whole(name, each, least) for each in given]
+    if not found or found != sorted(set(found)):
+        raise ValueError(f"{name} must be increasing numbers, one or more, got {value!r}")
+    return found
+
+
+def image_shape(value: Any, name: str = "image") -> tuple[int, int, int]:
+    """Check for the shape (channels, height, width) of an image."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3:
+        raise ValueError(f"{name} must be (channels, height, width), got {value!r}")
+    channels, height, width = (whole(name, each) for each in value)
+    return channels, height, width
 
 
 def share(name: str, value: Any) -> float:

@@ -37,26 +37,33 @@ def reproduce(
         ),
     ] = False,
     data: Annotated[
-        str | None, typer.Option(help="Data set, where the experiment has a choice.")
+        str | None,
+        typer.Option(
+            help="Data set of fig1d, fig1e, fig1f, fig1g, fig7, flatness and others with images."
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Folder with the data set's official files. Default: a download."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or mps, where networks are trained.")
+        str | None, typer.Option(help="cpu, cuda or mps, for experiments with networks or images.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Number of CPU threads. Default: the libraries' choice.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for NAME.nc, NAME.png, the table and unfinished work.")
-    ] = Path("results/reproduce"),
+        Path | None,
+        typer.Option(
+            help="Folder for NAME.nc, NAME.png, the table and unfinished work. Default: "
+            "results/reproduce, or results/reproduce-quick with --quick."
+        ),
+    ] = None,
 ) -> None:
     """Compute figures and claims of the literature and compare them with what the source says.
 
-    Each writes NAME.png, NAME.nc and a row of table.md. A finished one is read from NAME.nc, and an
-    interrupted one continues.
+    Each writes NAME.png, NAME.nc and a row of table.md. A finished result of the same settings is
+    read from NAME.nc. Interrupted studies of networks continue with the cells that they kept.
     """
     from bayesgen import experiments
     from bayesgen._internal import checks, files
@@ -77,7 +84,8 @@ def reproduce(
     settings = {key: value for key, value in settings.items() if value is not None}
     if device is not None:
         settings["device"] = on_device(device, "float32")
-    folder = files.writable(out)
+    default = "results/reproduce-quick" if quick else "results/reproduce"
+    folder = files.writable(default if out is None else out)
     with on_threads(threads):
         if name in experiments.REPRODUCTIONS:
             _run(console, name, name, folder, quick, settings)
@@ -86,7 +94,7 @@ def reproduce(
             failed = _run_several(console, name, folder, quick, settings)
     _tabulate(folder)
     if failed:
-        raise ValueError(f"name must be one that can be run; failed: {', '.join(failed)}")
+        raise ValueError(f"{len(failed)} experiment(s) failed, see above: {', '.join(failed)}")
 
 
 def _run_several(
@@ -157,17 +165,15 @@ def _list(console: Console, lines: dict[str, str]) -> None:
 
 def _tabulate(folder: Path) -> None:
     """Write the claims of all results in a folder to table.md."""
-    import xarray as xr
-
     from bayesgen import experiments
     from bayesgen._internal import files
+    from bayesgen.experiments.reproductions import stored
 
     rows = ["| name | paper says | we get | holds | command |", "| --- | --- | --- | --- | --- |"]
     for name in experiments.REPRODUCTIONS:
-        path = folder / f"{name}.nc"
-        if path.exists():
-            with xr.open_dataset(path, engine="h5netcdf") as kept:
-                said = {key: str(value).replace("|", r"\|") for key, value in kept.attrs.items()}
+        kept = stored(folder / f"{name}.nc")
+        if kept is not None:
+            said = {key: str(value).replace("|", r"\|") for key, value in kept.attrs.items()}
             cells = [said.get(key, "–") for key in ("paper", "found", "holds")]
             rows.append(f"| {name} | {' | '.join(cells)} | `{said.get('command', '–')}` |")
     text = "\n".join(rows) + "\n"

@@ -321,6 +321,8 @@ def _moved(task: Task, state: Any, factor: float, how: Settings) -> Values:
 def _claim(result: xr.Dataset) -> dict[str, str]:
     """What is found: the rank correlations, and what the reparametrisation changes."""
     tau, names = result.tau, result.measure.values
+    if bool(tau.isnull().all()):
+        return claim(_PAPER, "There are too few networks for a rank correlation.", "no")
     within = tau.isel(scope=slice(1, None)).mean("scope")
     said = ", ".join(f"{n} {float(tau.sel(measure=n, scope='all')):+.2f}" for n in names)
     inside = ", ".join(f"{n} {float(within.sel(measure=n)):+.2f}" for n in names)

@@ -89,9 +89,7 @@ def inductive_biases(
         >>> dict(result.rmse.sizes)
         {'bias': 3, 'target': 3, 'n': 2, 'repetition': 2}
     """
-    counts = [checks.whole("sizes", n, 3) for n in sizes]
-    if not counts or counts != sorted(set(counts)):
-        raise ValueError(f"sizes must be increasing numbers, got {list(sizes)}")
+    counts, seed = checks.increasing("sizes", sizes, 3), checks.seed(seed)
     if shown not in counts:
         raise ValueError(f"shown must be one of the sizes {counts}, got {shown}")
     degree = checks.whole("degree", degree, _LIMIT + 1)

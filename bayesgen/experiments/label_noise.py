@@ -143,9 +143,11 @@ def _claim(result: xr.Dataset, who: str) -> dict[str, str]:
     name = "train_error_interpolating"
     fitted = float(means[name if name in result else "train_error"].max())
     evidence = (means.log_marginal_likelihood / result.attrs["n"]).values
+    # An inner level, where there is one, says whether the model generalises from noisy labels.
     half = means.isel(level=int(abs(means.level - 0.5).argmin("level")))
+    noisy = 0 < float(half.level) < 1
     guessing = 1 - 1 / result.attrs["classes"]
-    rise = max(0.0, float((evidence[1:] - evidence[:-1]).max()))
+    rise = float(max([0.0, *(evidence[1:] - evidence[:-1])]))
     fall = float(evidence[0] - evidence[-1])
     found = (
         f"The largest training error at any level is {fitted:.3f}. At level {float(half.level):g} "
@@ -155,8 +157,8 @@ def _claim(result: xr.Dataset, who: str) -> dict[str, str]:
     )
     good = [
         fitted <= _FITTED,
-        float(half.test_error) < guessing - _BETTER,
-        rise < _RISE * fall,
+        noisy and float(half.test_error) < guessing - _BETTER,
+        fall > 0 and rise < _RISE * fall,
     ]
     return claim(
         f"{who[0].upper()}{who[1:]} fits noisy labels perfectly and still generalises, and its "

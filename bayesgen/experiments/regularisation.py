@@ -154,9 +154,7 @@ def soft_against_hard(
         >>> dict(result.test_rmse.sizes)
         {'model': 5, 'target': 3, 'n': 2, 'repetition': 3}
     """
-    counts = [checks.whole("sizes", n, 3) for n in sizes]
-    if not counts or counts != sorted(set(counts)):
-        raise ValueError(f"sizes must be increasing numbers, got {list(sizes)}")
+    counts, seed = checks.increasing("sizes", sizes, 3), checks.seed(seed)
     repetitions = checks.whole("repetitions", repetitions)
     x, y, clean = _draws(max(counts), repetitions, seed)
     truth, new = clean[:, :, -_HELD_OUT:], y[:, :, -_HELD_OUT:]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -125,7 +127,7 @@ def reproduce(
     folder = None
     if store is not None:
         folder = files.writable(store)
-        kept = _read(folder / f"{name}.nc")
+        kept = stored(folder / f"{name}.nc")
         if kept is not None and kept.attrs.get("run") == mark:
             return kept
         offered["store"] = folder / "cells"
@@ -157,9 +159,13 @@ def reproduce_page(
         Results by name.
 
     Raises:
+        TypeError: no part has such a setting.
         ValueError: an unknown name, or a setting out of range.
     """
     page = PAGES[checks.one_of("name", name, tuple(PAGES))]
+    for key in settings:
+        if not any(accepted(part, {key: None}) for part in page.parts):
+            raise TypeError(f"no part of {name} has a setting {key!r}; they are {page.parts}")
     return {
         part: reproduce(
             part,
@@ -181,11 +187,21 @@ def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _mark(name: str, experiment: Experiment[...], settings: dict[str, Any]) -> str:
     """A hash of what the result depends on: the settings, the version, and the source files."""
-    values = {
-        key: value.fingerprint if isinstance(value, Dataset) else repr(value)
-        for key, value in sorted(settings.items())
-    }
-    return fingerprint(name, bayesgen.__version__, *_sources(experiment), *values.items())
+    values = [(key, _content(value)) for key, value in sorted(settings.items())]
+    return fingerprint(name, bayesgen.__version__, *_sources(experiment), *values)
+
+
+def _content(value: Any) -> str:
+    """A text that tells settings apart; texts of arrays and tensors would leave out digits."""
+    if isinstance(value, Dataset):
+        return value.fingerprint
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return fingerprint(torch.as_tensor(value))
+    if isinstance(value, Mapping):
+        return repr([(repr(key), _content(each)) for key, each in value.items()])
+    if isinstance(value, list | tuple | range):
+        return repr([_content(each) for each in value])
+    return repr(value)
 
 
 def _sources(experiment: Experiment[...]) -> list[str]:
@@ -200,7 +216,7 @@ def _sources(experiment: Experiment[...]) -> list[str]:
     return [Path(path).read_text(encoding="utf-8") for path in paths]
 
 
-def _read(path: Path) -> xr.Dataset | None:
+def stored(path: Path) -> xr.Dataset | None:
     """A stored result, or None if it is missing or incomplete."""
     try:
         with xr.open_dataset(path, engine="h5netcdf") as kept:

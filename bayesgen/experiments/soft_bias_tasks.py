@@ -74,7 +74,7 @@ def quadratic_functions(n: int, asymmetries: tuple[float, ...], seed: int) -> Ta
 
 def filter_maps() -> Tensor:
     """Dense matrices of the nine 3 × 3 filters with one entry of 1, (9, SIDE², SIDE²)."""
-    conv = nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.float64)
+    conv = nn.utils.skip_init(nn.Conv2d, 1, 1, 3, padding=1, bias=False, dtype=torch.float64)
     found = []
     for k in range(9):
         with torch.no_grad():

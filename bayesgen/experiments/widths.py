@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -154,8 +153,10 @@ def widths(
     chosen = check_names(networks)
     if measured is not None:
         checks.whole("measured", measured)
-    for name in set(seeds if isinstance(seeds, Mapping) else chosen) ^ set(chosen):
-        raise ValueError(f"seeds must have a number for each of {chosen}, got {seeds} ({name!r})")
+    for name in set(chosen) - set(seeds if isinstance(seeds, Mapping) else chosen):
+        raise ValueError(f"seeds must have a number for each of {chosen}, got none for {name!r}")
+    if not isinstance(measures, Settings):
+        raise TypeError(f"measures must be Settings, got {type(measures).__name__}")
     numbers = {name: seeds[name] if isinstance(seeds, Mapping) else seeds for name in chosen}
     tasks = [
         task
@@ -202,12 +203,7 @@ def check_widths(widths: Sequence[int] | None) -> tuple[int, ...] | None:
     Raises:
         ValueError: a width is below 1; the widths do not increase; there is none.
     """
-    if widths is None:
-        return None
-    found = tuple(checks.whole("widths", width) for width in widths)
-    if not found or any(b <= a for a, b in pairwise(found)):
-        raise ValueError(f"widths must be one or more increasing integers, got {list(widths)}")
-    return found
+    return None if widths is None else tuple(checks.increasing("widths", widths))
 
 
 def points(
@@ -311,6 +307,11 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     for name in result.network.values:
         one = result.drop_vars("says").sel(network=name).mean("seed")
         one = one.dropna("width", how="all", subset=["test_loss"])
+        if one.sizes["width"] < 3:
+            said.append(f"{name}: fewer than three widths show no peak")
+            descents.append(False)
+            falls.append(False)
+            continue
         before, at, after = peak(one.test_loss.values, one.width.values)
         loss = [float(one.test_loss.sel(width=w)) for w in (before, at, after)]
         descents.append(loss[1] >= _PEAK * max(loss[0], loss[2]))

@@ -231,6 +231,11 @@ def _power(orders: Tensor, decay: Tensor | None) -> Tensor:
 
 def _tied_and_free(tied: int, orders: Tensor, ratio: Tensor | None) -> Tensor:
     assert ratio is not None
+    if len(orders) <= tied:
+        raise ValueError(
+            f"tied must be below the number of features, of which the others are free, got {tied} "
+            f"and {len(orders)} feature(s)"
+        )
     return torch.where(orders < tied, torch.zeros_like(orders), ratio.log())
 
 

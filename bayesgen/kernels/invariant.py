@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gpytorch
@@ -21,8 +21,9 @@ class Invariant(gpytorch.kernels.Kernel):
 
     The amounts a, b are the centres of m equal intervals of [−range, range]. The range is learnt
     by maximising the evidence, as any parameter of a kernel is. A range near 0 gives back k. A
-    range that covers a whole cyclic group, such as [−π, π] for rotations, makes k̄ exactly invariant
-    under rotations by 2π/m. The kernel is positive semi-definite by construction.
+    range that covers a whole cyclic group, such as [−π, π] for rotations of the plane, makes k̄
+    invariant under rotations by 2π/m where T_a T_b = T_{a+b}. Rotations of images by interpolation
+    satisfy this at right angles only. The kernel is positive semi-definite by construction.
 
     Args:
         kernel: the kernel k, any gpytorch kernel; it is part of this kernel and not copied.
@@ -30,8 +31,9 @@ class Invariant(gpytorch.kernels.Kernel):
             `bayesgen.networks.transforms.Rotation((1, 8, 8))`. It must be differentiable in t,
             unless the range is fixed by `kernel.raw_range.requires_grad_(False)`.
         range: starting value, within the limits, in the units of the transform.
-        limits: interval within which the range is learnt, 0 ≤ low < high. A range found at an end
-            is reported by `at_bound` of the posterior.
+        limits: interval within which the range is learnt, 0 ≤ low < high, in the units of the
+            transform; the default suits angles. A range found at an end is reported by `at_bound`
+            of the posterior.
         nodes: number m of amounts.
 
     Raises:
@@ -63,10 +65,12 @@ class Invariant(gpytorch.kernels.Kernel):
         if not isinstance(kernel, gpytorch.kernels.Kernel):
             raise TypeError(f"kernel must be a gpytorch kernel, got {type(kernel).__name__}")
         check_transform(transform)
-        low, high = (float(checks.real("limits", each)) for each in limits)
-        if not 0 <= low < high < math.inf:
+        if not isinstance(limits, Sequence) or len(limits) != 2:
+            raise TypeError(f"limits must be two numbers (low, high), got {limits!r}")
+        low, high = (checks.amount("limits", each) for each in limits)
+        if not low < high:
             raise ValueError(f"limits must be 0 ≤ low < high, both finite, got {limits}")
-        value = float(checks.positive("range", range))
+        value = checks.amount("range", range)
         if not low < value < high:
             raise ValueError(f"range must lie within its limits ({low}, {high}), got {value}")
         self.kernel, self.nodes = kernel, checks.whole("nodes", nodes)
@@ -84,7 +88,13 @@ class Invariant(gpytorch.kernels.Kernel):
 
     @range.setter
     def range(self, value: Any) -> None:
-        given = torch.as_tensor(value).to(self.raw_range).reshape(1)
+        low, high = self.raw_range_constraint.lower_bound, self.raw_range_constraint.upper_bound
+        span = checks.amount("range", value)
+        if not float(low) < span < float(high):
+            raise ValueError(
+                f"range must lie within its limits ({float(low):g}, {float(high):g}), got {span:g}"
+            )
+        given = torch.full_like(self.raw_range, span)
         self.initialize(raw_range=self.raw_range_constraint.inverse_transform(given))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +36,8 @@ class Averaged(nn.Module):
         range_trains: whether the range is a parameter.
 
     Raises:
-        TypeError: the network is not a module, or the transform is not callable.
+        TypeError: the network is not a module, the transform is not callable, or the range is no
+            number.
         ValueError: the range is negative or not finite; the number of nodes is below 1.
 
     Source: van der Wilk et al. (2018), section 4; Immer et al. (2022), eq. 5.
@@ -62,14 +62,11 @@ class Averaged(nn.Module):
         if not isinstance(net, nn.Module):
             raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
         check_transform(transform)
-        if isinstance(range, bool) or not isinstance(range, int | float):
-            raise TypeError(f"range must be a number, got {range!r}")
-        if not 0 <= range < math.inf:
-            raise ValueError(f"range must be finite and at least 0, got {range}")
+        span = checks.amount("range", range)
         self.net, self.transform = net, transform
         self.nodes = checks.whole("nodes", nodes)
         like = next(net.parameters(), torch.zeros(()))
-        value = torch.tensor(float(range), dtype=like.dtype, device=like.device)
+        value = torch.tensor(span, dtype=like.dtype, device=like.device)
         if range_trains:
             self.range = nn.Parameter(value)
         else:
@@ -104,7 +101,7 @@ def apply(transform: Transform, x: Tensor, t: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: it does not.
     """
-    moved = transform(x, t)
+    moved = transform(x.clone(), t)  # A transform may work in place.
     if not isinstance(moved, Tensor) or moved.dtype != x.dtype:
         got = moved.dtype if isinstance(moved, Tensor) else type(moved).__name__
         raise TypeError(f"transform must return a tensor of dtype {x.dtype}, got {got}")

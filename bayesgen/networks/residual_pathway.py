@@ -48,6 +48,8 @@ class ResidualPathway(nn.Module):
     def of_convolution(cls, conv: nn.Conv2d, image: tuple[int, int, int]) -> ResidualPathway:
         """A convolution with a dense map of the same shape beside it, which has no bias.
 
+        The weights of the dense map are drawn as those of any `torch.nn.Linear`.
+
         Args:
             conv: the convolution.
             image: shape (channels, height, width) of its input.
@@ -68,10 +70,19 @@ class ResidualPathway(nn.Module):
         """Outputs of both layers, added, in the shape of the structured layer's.
 
         Raises:
-            ValueError: the free layer has another number of outputs.
+            ValueError: the free layer has another number of outputs; a path refuses the inputs.
         """
-        outputs = self.structured(x)
-        beside = self.free(x.flatten(1))
+        try:
+            outputs = self.structured(x)
+            beside = self.free(x.flatten(1))
+        except RuntimeError as err:
+            raise ValueError(
+                f"x must suit both paths, got shape {tuple(x.shape)}: {str(err).splitlines()[0]}"
+            ) from err
+        if len(outputs) != len(beside):
+            raise ValueError(
+                f"x must be a batch of inputs, with the observations first, got {tuple(x.shape)}"
+            )
         if beside.shape[1:].numel() != outputs.shape[1:].numel():
             raise ValueError(
                 f"free must have {outputs.shape[1:].numel()} outputs for each input, as structured "
@@ -106,9 +117,9 @@ def dense_form(conv: nn.Conv2d, image: tuple[int, int, int]) -> nn.Linear:
     outputs = _outputs(conv, image)
     inputs = math.prod(image)
     with torch.no_grad():
-        origin = conv(conv.weight.new_zeros(1, *image)).flatten()
+        linear = _plain(conv)
+        origin = linear(conv.weight.new_zeros(1, *image)).flatten()
         unit = torch.eye(inputs, dtype=conv.weight.dtype, device=conv.weight.device)
-        linear = copy.deepcopy(conv)
         linear.bias = None
         columns = linear(unit.reshape(-1, *image)).flatten(1)
         dense = nn.utils.skip_init(
@@ -123,13 +134,23 @@ def _outputs(conv: nn.Conv2d, image: tuple[int, int, int]) -> tuple[int, ...]:
     """Shape of a convolution's output for one image, after checking both."""
     if not isinstance(conv, nn.Conv2d):
         raise TypeError(f"conv must be a torch.nn.Conv2d, got {type(conv).__name__}")
-    if len(image) != 3:
-        raise ValueError(f"image must be (channels, height, width), got {tuple(image)}")
-    sizes = [checks.whole("image", each) for each in image]
+    if isinstance(conv, nn.LazyConv2d):
+        raise ValueError(
+            "conv must have its weights, but a LazyConv2d has none before its first pass"
+        )
+    sizes = checks.image_shape(image)
     try:
         with torch.no_grad():
-            return tuple(conv(conv.weight.new_zeros(1, *sizes)).shape[1:])
+            return tuple(_plain(conv)(conv.weight.new_zeros(1, *sizes)).shape[1:])
     except RuntimeError as err:
         raise ValueError(
             f"image {tuple(sizes)} does not fit the convolution: {str(err).splitlines()[0]}"
         ) from err
+
+
+def _plain(conv: nn.Conv2d) -> nn.Conv2d:
+    """A copy without the user's hooks, which must not run here."""
+    made = copy.deepcopy(conv)
+    made._forward_hooks.clear()
+    made._forward_pre_hooks.clear()
+    return made

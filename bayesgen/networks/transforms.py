@@ -31,10 +31,7 @@ class ImageTransform(ABC):
     image: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        sizes = tuple(self.image)
-        if len(sizes) != 3:
-            raise ValueError(f"image must be (channels, height, width), got {sizes}")
-        object.__setattr__(self, "image", tuple(checks.whole("image", each) for each in sizes))
+        object.__setattr__(self, "image", checks.image_shape(self.image))
 
     @abstractmethod
     def matrix(self, t: Tensor) -> Tensor:
@@ -51,8 +48,8 @@ class ImageTransform(ABC):
             The transformed images, in the shape of x.
 
         Raises:
-            TypeError: x holds no floating-point numbers.
-            ValueError: the shape of x is another one; t is more than one number.
+            TypeError: x holds no floating-point numbers; t is no number.
+            ValueError: the shape of x is another one; t is more than one number, or not finite.
         """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -62,9 +59,14 @@ class ImageTransform(ABC):
                 f"x must hold images of shape {self.image} or {math.prod(self.image)} pixels, got "
                 f"shape {tuple(x.shape)}"
             )
-        amount = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        try:
+            amount = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"t must be a number, got {t!r}") from None
         if amount.numel() != 1:
             raise ValueError(f"t must be one number, got shape {tuple(amount.shape)}")
+        if not bool(amount.isfinite()):
+            raise ValueError(f"t must be finite, got {float(amount)}")
         images = x.reshape(len(x), *self.image)
         matrix = self.matrix(amount.reshape(()))
         grid = functional.affine_grid(matrix[None], [1, *self.image], align_corners=False)

@@ -67,7 +67,7 @@ def test_all_runs_the_others_after_a_failure(monkeypatch, tmp_path, capsys):
     }
     said = capsys.readouterr()
     assert "b failed: ValueError: toy must be right" in said.out
-    assert "failed: b" in said.err
+    assert "1 experiment(s) failed, see above: b" in said.err
     tree = xr.open_datatree(tmp_path / "page.nc", engine="h5netcdf")
     assert set(tree.children) == {"a", "c"}
     assert tree["a"].attrs["on"] == "cpu"

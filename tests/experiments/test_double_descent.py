@@ -19,7 +19,7 @@ def test_error_peaks_at_n_and_the_ridge_removes_the_peak(result):
     assert float(middle.mse.sel(d=100)) > 20 * float(middle.ridge_mse.sel(d=100))
     assert (middle.ridge_mse.values[1:] < 1.1 * middle.ridge_mse.values[:-1]).all()
     assert (middle.log_marginal_likelihood_per_observation.diff("d") > 0).all()
-    assert result.attrs["holds"] == "yes"
+    assert result.attrs["holds"] == "partly"  # N_eff never falls.
 
 
 def test_effective_dimension_never_decreases_and_that_of_the_notebook_does(result):

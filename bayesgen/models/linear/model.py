@@ -250,8 +250,17 @@ class LinearModel(Generic[P]):
             progress=progress,
         )
         orders = torch.full_like(best.scale, order, dtype=torch.int64)
+        # A decay at the end of its range is reported even where the evidence is flat beyond it.
+        low, high = sorted((points[0], points[-1]))
+        room = 1e-6 * (high - low)
+        ended = (best.parameter <= low + room) | (best.parameter >= high - room)
         found = WeightPosterior(
-            best.parameter[:, None], best.scale, best.noise, orders, best.parts, best.at_bound
+            best.parameter[:, None],
+            best.scale,
+            best.noise,
+            orders,
+            best.parts,
+            best.at_bound | ended,
         )
         return found, best.spectra
 

@@ -51,8 +51,13 @@ class Box:
         return float(np.abs(np.where(held | ~self.learn, 0.0, gradient)).max(initial=0.0))
 
     def at_bound(self, z: np.ndarray) -> np.ndarray:
-        """Which learnt entries lie on the edge of the box, booleans (P,)."""
-        return self.learn & ((z <= self.low) | (z >= self.high))
+        """Which learnt entries lie on the edge of the box, booleans (P,).
+
+        Steps of a climb come close to an edge without reaching it, and rounding of a constraint
+        moves a value away from it, so that a millionth of the box's width counts as the edge.
+        """
+        width = np.where(np.isfinite(self.high - self.low), self.high - self.low, 0.0)
+        return self.learn & ((z <= self.low + 1e-6 * width) | (z >= self.high - 1e-6 * width))
 
 
 class Climb:

@@ -2,12 +2,15 @@
 
 from bayesgen.networks import transforms
 from bayesgen.networks.averaged import Averaged
+from bayesgen.networks.matching import matched
 from bayesgen.networks.residual_pathway import ResidualPathway, dense_form
 from bayesgen.networks.resnets import PreResNet20, ResNet18
 from bayesgen.networks.small import MLP, ConvNet, LeNet
+from bayesgen.networks.vgg import VGG
 
 __all__ = [
     "MLP",
+    "VGG",
     "Averaged",
     "ConvNet",
     "LeNet",
@@ -15,5 +18,6 @@ __all__ = [
     "ResNet18",
     "ResidualPathway",
     "dense_form",
+    "matched",
     "transforms",
 ]

@@ -8,10 +8,13 @@ from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.flatness import flatness
 from bayesgen.experiments.germain import germain
+from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
 from bayesgen.experiments.laplace import laplace
+from bayesgen.experiments.mode_connectivity import mode_connectivity
 from bayesgen.experiments.order_selection import order_selection
+from bayesgen.experiments.prior_mass import prior_mass
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.reproductions import PAGES, REPRODUCTIONS, reproduce, reproduce_page
 from bayesgen.experiments.rotation import rotation
@@ -30,9 +33,12 @@ __all__ = [
     "flexible_polynomial",
     "gaussian_process_label_noise",
     "germain",
+    "guess_and_check",
     "inductive_biases",
     "laplace",
+    "mode_connectivity",
     "order_selection",
+    "prior_mass",
     "reproduce",
     "reproduce_page",
     "resnet_label_noise",

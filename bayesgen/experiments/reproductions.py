@@ -25,9 +25,12 @@ from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.flatness import flatness
 from bayesgen.experiments.germain import germain
+from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
+from bayesgen.experiments.mode_connectivity import mode_connectivity
 from bayesgen.experiments.order_selection import order_selection
+from bayesgen.experiments.prior_mass import prior_mass
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
 from bayesgen.experiments.rotation import rotation
 from bayesgen.experiments.soft_bias import soft_bias
@@ -42,6 +45,9 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1g": double_descent,
     "fig4": inductive_biases,
     "fig5": soft_against_hard,
+    "fig6": prior_mass,
+    "fig7": mode_connectivity,
+    "guess-and-check": guess_and_check,
     "occam": order_selection,
     "flatness": flatness,
     "germain": germain,

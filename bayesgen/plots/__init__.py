@@ -7,8 +7,10 @@ from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.figure_one import figure_one
 from bayesgen.plots.flatness import flatness
+from bayesgen.plots.guesses import guess_and_check, prior_mass
 from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
+from bayesgen.plots.mode_connectivity import mode_connectivity
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 from bayesgen.plots.soft_bias import soft_bias
@@ -24,10 +26,13 @@ __all__ = [
     "flatness",
     "flexible_polynomial",
     "germain",
+    "guess_and_check",
     "inductive_biases",
     "label_noise",
     "laplace",
+    "mode_connectivity",
     "order_selection",
+    "prior_mass",
     "rotation",
     "soft_against_hard",
     "soft_bias",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bayesgen._internal.deprecation import warn_renamed
 
 _LOCK = threading.RLock()
 # Seconds that a thread waits for its turn before it imports beside the others.
-_PATIENCE = 5.0
+_PATIENCE = 20.0
 
 
 def attach(
@@ -43,14 +44,8 @@ def attach(
         home = homes.get(name, package)
         if home == package:
             return _submodule(package, name)
-        # Threads that import several names at once take turns, lest they meet half-imported
-        # modules. The wait is bounded: a thread inside an import holds that module's own lock.
-        turn = _LOCK.acquire(timeout=_PATIENCE)
-        try:
+        with _turn():
             value = getattr(import_module(home), name)
-        finally:
-            if turn:
-                _LOCK.release()
         setattr(sys.modules[package], name, value)
         return value
 
@@ -60,11 +55,26 @@ def attach(
     return get, names, sorted(homes)
 
 
+@contextmanager
+def _turn() -> Iterator[None]:
+    """A turn to import: threads that import at once would meet half-imported modules.
+
+    The wait is bounded, because a thread inside an import holds that module's own lock.
+    """
+    turn = _LOCK.acquire(timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        if turn:
+            _LOCK.release()
+
+
 def _submodule(package: str, name: str) -> Any:
     """A submodule of the package, or an AttributeError where there is none."""
     path = f"{package}.{name}"
     try:
-        return import_module(path)
+        with _turn():
+            return import_module(path)
     except ModuleNotFoundError as err:
         if err.name is None or not f"{path}.".startswith(f"{err.name}."):
             raise

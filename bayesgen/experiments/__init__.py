@@ -2,6 +2,15 @@
 
 from bayesgen._internal import moved as _moved
 from bayesgen.experiments.certify import certify
+from bayesgen.experiments.claims import (
+    bias_variance,
+    bumps,
+    equivariance,
+    full_batch,
+    posterior_contraction,
+    random_forests,
+    textbook_orders,
+)
 from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.double_descent import double_descent
@@ -25,12 +34,16 @@ __all__ = [
     "PAGES",
     "REPRODUCTIONS",
     "Experiment",
+    "bias_variance",
+    "bumps",
     "certify",
     "corruption",
     "corruption_models",
     "double_descent",
+    "equivariance",
     "flatness",
     "flexible_polynomial",
+    "full_batch",
     "gaussian_process_label_noise",
     "germain",
     "guess_and_check",
@@ -38,13 +51,16 @@ __all__ = [
     "laplace",
     "mode_connectivity",
     "order_selection",
+    "posterior_contraction",
     "prior_mass",
+    "random_forests",
     "reproduce",
     "reproduce_page",
     "resnet_label_noise",
     "rotation",
     "soft_against_hard",
     "soft_bias",
+    "textbook_orders",
     "widths",
 ]
 

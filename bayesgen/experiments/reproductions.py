@@ -21,6 +21,15 @@ from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
+from bayesgen.experiments.claims import (
+    bias_variance,
+    bumps,
+    equivariance,
+    full_batch,
+    posterior_contraction,
+    random_forests,
+    textbook_orders,
+)
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.flatness import flatness
@@ -53,6 +62,13 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "germain": germain,
     "rotation": rotation,
     "soft-bias": soft_bias,
+    "bias-variance": bias_variance,
+    "bumps": bumps,
+    "contraction": posterior_contraction,
+    "equivariance": equivariance,
+    "forest": random_forests,
+    "full-batch": full_batch,
+    "textbook": textbook_orders,
 }
 
 

@@ -2,6 +2,15 @@
 
 from bayesgen._internal import moved as _moved
 from bayesgen.plots.bounds import certify, germain
+from bayesgen.plots.claims import (
+    bias_variance,
+    bumps,
+    contraction,
+    equivariance,
+    forests,
+    full_batch,
+    textbook,
+)
 from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
@@ -17,14 +26,20 @@ from bayesgen.plots.soft_bias import soft_bias
 from bayesgen.plots.widths import widths
 
 __all__ = [
+    "bias_variance",
+    "bumps",
     "certify",
     "comparison",
+    "contraction",
     "corruption",
     "corruption_models",
     "double_descent",
+    "equivariance",
     "figure_one",
     "flatness",
     "flexible_polynomial",
+    "forests",
+    "full_batch",
     "germain",
     "guess_and_check",
     "inductive_biases",
@@ -36,6 +51,7 @@ __all__ = [
     "rotation",
     "soft_against_hard",
     "soft_bias",
+    "textbook",
     "widths",
 ]
 

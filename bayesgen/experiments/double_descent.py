@@ -124,7 +124,7 @@ def double_descent(
         "informative": informative,
         "train": train,
         "check": str(check),
-        **_claim(result),
+        **_claim(result, n),
         **provenance(command or f"double_descent({n=}, {seeds=}, data={names}, {draws=})"),
     }
     return result
@@ -248,7 +248,7 @@ def _features(
     return {key: table[:, i] for i, key in enumerate(list(_UNITS)[9:])}
 
 
-def _claim(result: xr.Dataset) -> dict[str, str]:
+def _claim(result: xr.Dataset, n: int) -> dict[str, str]:
     """Attributes with the paper's claim and this result."""
     middle = result.median("seed")
     peak = int(np.argmax(middle.mse.values))
@@ -258,7 +258,6 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     evidence = middle.log_marginal_likelihood_per_observation.values
     drop = float((np.maximum.accumulate(evidence) - evidence).max())
     error = middle.relative_error.values
-    n = result.attrs["n"]
     descends = (
         peak > 0
         and abs(d - n) <= 0.05 * n

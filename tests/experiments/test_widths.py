@@ -76,7 +76,7 @@ def test_resumed_study_equals_an_uninterrupted_one(tmp_path):
         ({"networks": ["lenet"]}, "networks must be one of"),
         ({"networks": []}, "networks must be one or more"),
         ({"widths": [0]}, "widths must be an integer of at least 1"),
-        ({"widths": [4, 2]}, "widths must be one or more increasing"),
+        ({"widths": [4, 2]}, "widths must be increasing numbers, one or more"),
         ({"level": 1.5}, "levels must lie in"),
         ({"seeds": {"mlp": 1}}, "seeds must have a number for each"),
         ({"measured": 0}, "measured must be"),

@@ -123,7 +123,7 @@ def test_users_transform_and_any_kernel_serve():
         ({"transform": 3}, TypeError, "transform must be a function"),
         ({"transform": Rotation}, TypeError, "transform must be a function .* got Rotation"),
         ({"range": 4.0}, ValueError, "range must lie within its limits"),
-        ({"range": -1.0}, ValueError, "range must be positive"),
+        ({"range": -1.0}, ValueError, "range must be finite and at least 0"),
         ({"limits": (1.0, 0.5)}, ValueError, "limits must be 0 ≤ low < high"),
         ({"nodes": 0}, ValueError, "nodes must be an integer of at least 1"),
     ],

@@ -91,3 +91,15 @@ def test_bad_arguments_end_with_one_sentence(monkeypatch, tmp_path, capsys, argu
     assert words in said
     assert "Traceback" not in said
     assert not out.exists() or not list(out.glob("*.nc"))
+
+
+def test_an_unreadable_result_is_left_out_of_the_table(monkeypatch, tmp_path):
+    (tmp_path / "fig4.nc").write_bytes(b"garbage")
+    assert not run_command(monkeypatch, "reproduce", "fig1abc", "--out", tmp_path)
+    assert "fig4" not in (tmp_path / "table.md").read_text(encoding="utf-8")
+
+
+def test_quick_results_have_their_own_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert not run_command(monkeypatch, "reproduce", "fig1abc", "--quick")
+    assert (tmp_path / "results" / "reproduce-quick" / "fig1abc.png").exists()

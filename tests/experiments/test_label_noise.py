@@ -44,3 +44,10 @@ def test_wrong_levels_are_named():
     with pytest.raises(ValueError, match="levels must be"):
         experiments.gaussian_process_label_noise("digits", levels=[0.5, 0.1])
     assert torch.initial_seed() == 0  # The generator of the user is left alone.
+
+
+def test_generalisation_is_judged_at_an_inner_level_only():
+    settings = {"train": 60, "test": 50, "seeds": 1}
+    for levels in ([0.0, 1.0], [0.5]):
+        result = experiments.gaussian_process_label_noise("digits", levels=levels, **settings)
+        assert result.attrs["holds"] != "yes"

@@ -1,6 +1,7 @@
 """Tests of `bayesgen.experiments.reproductions` and of `bayesgen.plots.figure_one`."""
 
 import pytest
+import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -87,3 +88,15 @@ def test_results_state_whether_the_claim_holds():
         assert result.attrs["paper"].endswith(".")
         assert result.attrs["found"].endswith(".")
     assert experiments.order_selection.quick == {}
+
+
+def test_settings_that_differ_in_a_late_digit_are_told_apart(tmp_path):
+    settings = {"data": "digits", "train": 40, "test": 30, "seeds": 1, "store": tmp_path}
+    for level in (0.50001, 0.50004):
+        levels = torch.tensor([0.0, level], dtype=torch.float64)
+        assert float(reproduce("fig1d", levels=levels, **settings).level[-1]) == level
+
+
+def test_a_page_refuses_a_setting_that_no_part_has():
+    with pytest.raises(TypeError, match="no part of fig1 has a setting 'seedz'"):
+        reproduce_page("fig1", seedz=3)

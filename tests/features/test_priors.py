@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
+import bayesgen as bg
 from bayesgen.features import priors
 
 F64 = torch.float64
@@ -42,8 +43,6 @@ def test_resolve_accepts_numbers_vectors_and_functions():
 
 def test_prior_equals_quadratic_penalty():
     """Variance γ⁻ʲ with noise σ² minimises ‖y − Φw‖² + σ² Σ γʲ wⱼ²."""
-    import bayesgen as bg
-
     x = torch.linspace(-1, 1, 20, dtype=F64)
     y, noise = torch.sin(3 * x), 0.05
     model = bg.Polynomial(5, priors.geometric(3.0), noise, hyperparameters="fixed")
@@ -64,8 +63,6 @@ def test_tied_and_free_prior_has_one_variance_for_each_group():
 
 
 def test_learnt_ratio_of_tied_and_free_features_has_the_largest_evidence():
-    import bayesgen as bg
-
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 8, generator=generator, dtype=F64)
     w = torch.randn(8, generator=generator, dtype=F64)
@@ -82,3 +79,20 @@ def test_learnt_ratio_of_tied_and_free_features_has_the_largest_evidence():
     cov = (x * variances) @ x.mT + near.noise * torch.eye(30, dtype=F64)
     dense = torch.distributions.MultivariateNormal(torch.zeros(30, dtype=F64), cov).log_prob(y)
     assert float(near.evidence.log_marginal_likelihood) == pytest.approx(float(dense))
+
+
+def test_a_free_part_must_exist():
+    with pytest.raises(ValueError, match="tied must be below the number of features"):
+        bg.LinearModel(None, priors.tied_and_free(3)).fit(torch.rand(9, 3), torch.rand(9))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ratio_at_an_end_of_its_range_is_flagged(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(50, 6, generator=generator, dtype=torch.float64)
+    noise = 0.1 * torch.randn(50, generator=generator, dtype=torch.float64)
+    model = bg.LinearModel(None, priors.tied_and_free(3))
+    for y in (x[:, :3].sum(1) + noise, x[:, 3:].sum(1) + noise):
+        posterior = model.fit(x, y)
+        ended = float(posterior.decay) < 2e-6 or float(posterior.decay) > 5e5
+        assert bool(posterior.at_bound) == ended

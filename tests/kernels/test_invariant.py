@@ -142,3 +142,30 @@ def test_a_transform_must_keep_rows_and_dtype():
     single = Invariant(gpytorch.kernels.RBFKernel(), lambda x, t: x.float(), 0.5).double()
     with pytest.raises(TypeError, match="transform must return a tensor of dtype torch.float64"):
         single(x).to_dense()
+
+
+def test_a_range_beside_its_limit_is_flagged_for_any_function_of_the_radius():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(60, 2, generator=generator, dtype=torch.float64)
+    noise = 0.05 * torch.randn(60, generator=generator, dtype=torch.float64)
+
+    def turned(x, t):
+        c, s = t.cos(), t.sin()
+        return x @ torch.stack([torch.stack([c, -s]), torch.stack([s, c])]).to(x)
+
+    kernel = Invariant(gpytorch.kernels.RBFKernel(), turned, nodes=4)
+    posterior = bg.GaussianProcess(kernel, starts=2).fit(x, (2 * x.norm(dim=1)).sin() + noise)
+    assert posterior.kernels[0].range.item() > 0.999 * math.pi
+    assert bool(posterior.at_bound)
+    assert posterior.hyperparameters.at_bound["Invariant.range"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(10.0, ValueError), (float("nan"), ValueError), (torch.tensor([0.2, 0.3]), TypeError)],
+    ids=range(3),
+)
+def test_a_range_that_is_set_is_checked(value, error):
+    kernel = Invariant(gpytorch.kernels.RBFKernel(), Rotation((1, 4, 4)), limits=(0, 3))
+    with pytest.raises(error, match="range must"):
+        kernel.range = value

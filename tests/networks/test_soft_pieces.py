@@ -146,3 +146,33 @@ def test_transform_arguments_are_checked():
         Rotation(IMAGE)(torch.zeros(2, 36, dtype=torch.int64), 0.1)
     with pytest.raises(ValueError, match="t must be one number"):
         Rotation(IMAGE)(torch.zeros(2, 36), torch.zeros(2))
+
+
+def test_hooks_of_the_user_do_not_run():
+    conv, calls = nn.Conv2d(1, 2, 3), []
+    conv.register_forward_hook(lambda *_: calls.append(1))
+    conv.register_forward_pre_hook(lambda *_: calls.append(1))
+    dense_form(conv, (1, 5, 5))
+    ResidualPathway.of_convolution(conv, (1, 5, 5))
+    assert calls == []
+
+
+def test_a_transform_that_works_in_place_leaves_the_inputs():
+    net, x = nn.Linear(3, 2), torch.rand(4, 3)
+    before = x.clone()
+    out = Averaged(net, lambda x, t: x.add_(t), 0.5, nodes=2)(x)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(out, (net(x - 0.25) + net(x + 0.25)) / 2)
+
+
+@pytest.mark.parametrize("t", [None, "a", float("nan")], ids=range(3))
+def test_amounts_are_numbers(t):
+    with pytest.raises((TypeError, ValueError), match="t must be"):
+        Rotation((1, 2, 2))(torch.zeros(1, 4), t)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 3, 3), (1, 8, 8)], ids=range(2))
+def test_inputs_that_do_not_suit_a_pathway_are_named(shape):
+    layer = ResidualPathway.of_convolution(nn.Conv2d(1, 2, 3), (1, 8, 8))
+    with pytest.raises(ValueError, match="x must"):
+        layer(torch.zeros(shape))

@@ -42,11 +42,11 @@ def textbook_orders(
     Left: polynomials of orders 0 to 9 with wⱼ ~ N(0, 1/α), α = 0.005, and noise precision 11.1, on
     ten values of sin 2πx with noise of standard deviation 0.3, as in Bishop's figure 3.14. Right:
     Fourier series of order D with weights of variance S d^(−γ) at frequency d, where S has maximum
-    evidence at each order, on a noisy step. Rasmussen and Ghahramani show γ ≤ 4 and orders to 11.
+    evidence at each order, on a noisy step.
 
     Neither source gives its data set in numbers. The curves are therefore means over draws of the
-    noise. The step sign(x) at uniform inputs in [−π, π] and its noise variance 0.25, which is known
-    to the model, are choices of this study. Orders go beyond those of the source, up to `largest`.
+    noise. The step sign(x) at uniform inputs in [−π, π], its noise variance 0.25, which the model
+    knows and keeps, and the orders up to `largest` are choices of this study.
 
     `order_selection` has both priors on one data set, with learnt scale and noise variance.
 

@@ -254,16 +254,28 @@ def amount(name: str, value: Any) -> float:
     return number
 
 
-def increasing(name: str, value: Any, least: int = 1) -> list[int]:
-    """Check for one or more increasing integers of at least `least`."""
+def increasing(name: str, value: Any, least: int = 1, *, count: int = 1) -> list[int]:
+    """Check for at least `count` increasing integers of at least `least`."""
     try:
         given = list(value)
     except TypeError:
         given = []
     found = [whole(name, each, least) for each in given]
-    if not found or found != sorted(set(found)):
-        raise ValueError(f"{name} must be increasing numbers, one or more, got {value!r}")
+    if len(found) < count or found != sorted(set(found)):
+        more = "one" if count == 1 else "two"
+        raise ValueError(f"{name} must be increasing numbers, {more} or more, got {value!r}")
     return found
+
+
+def names(name: str, value: Any, choices: tuple[str, ...]) -> list[str]:
+    """Check for one or more different names among some."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        given = []
+    else:
+        given = list(value)
+    if not given or len({str(each) for each in given}) < len(given):
+        raise ValueError(f"{name} must be one or more different names, got {value!r}")
+    return [one_of(name, each if isinstance(each, str) else repr(each), choices) for each in given]
 
 
 def image_shape(value: Any, name: str = "image") -> tuple[int, int, int]:

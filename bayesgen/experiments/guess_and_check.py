@@ -28,6 +28,8 @@ _LOOKS, _RATE = (1, 2, 4, 8, 16, 32, 64, 128), 0.01
 _BINS, _FEW = 8, 3
 # Difference of test errors up to which solutions are alike.
 _ALIKE = 0.02
+# Offset of the seed of initial weights from that of guesses, and draws for each that is needed.
+_APART, _SPARE = 1_000_003, 4
 
 
 @experiment(
@@ -51,9 +53,9 @@ def guess_and_check(
 
     Weights are drawn from the uniform distribution on [−1, 1] until they classify all training
     points correctly. The share of draws that do so is the marginal likelihood of the 0–1
-    likelihood, by its definition. SGD trains networks whose initial weights are draws from the same
-    distribution; each is looked at several times, from the first epochs on, so that its solutions
-    have training losses that guesses have too.
+    likelihood, by its definition. SGD trains networks whose initial weights are other draws from
+    the same distribution that do not fit yet; each is looked at several times, from the first
+    epochs on, so that its solutions have training losses that guesses have too.
 
     Test errors at different training losses are not comparable, because SGD continues to raise the
     margin. As in the source, solutions are therefore matched on the training loss after
@@ -67,7 +69,8 @@ def guess_and_check(
         models: names in `MODELS`.
         sizes: numbers of training points, even; half of them of each class.
         guesses: number of random networks for each model and set of points.
-        solutions: largest number of guessed solutions to compare, and number of trained networks.
+        solutions: number of trained networks. Up to five times as many guessed solutions are
+            compared with them, because each trained network is looked at several times.
         draws: number of draws of the training points.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
@@ -79,8 +82,8 @@ def guess_and_check(
         interval of Clopper & Pearson), log_marginal_likelihood in nats, guess_error and sgd_error
         (means of test errors, unmatched), matched_guess_error and matched_sgd_error (means over
         bins that hold both), fitted (share of trained networks that fit at the end) and rate
-        (guesses per minute); and, with dim bin, bin_loss, guess_bin_error, sgd_bin_error,
-        guess_bin_count and sgd_bin_count.
+        (guesses per minute of wall time, which differs from run to run); and, with dim bin,
+        bin_loss, guess_bin_error, sgd_bin_error, guess_bin_count and sgd_bin_count.
 
     Raises:
         ValueError: a name is unknown, or a number out of range.
@@ -96,8 +99,7 @@ def guess_and_check(
     """
     chosen = _chosen(problems, models, sizes)
     numbers = {"guesses": guesses, "solutions": solutions, "draws": draws}
-    for name, number in numbers.items():
-        checks.whole(name, number)
+    numbers = {name: checks.whole(name, number) for name, number in numbers.items()}
     checks.whole("seed", seed, 0)
     jobs, keys = [], []
     for name in chosen[0]:
@@ -131,8 +133,12 @@ def guess_and_check(
         "title": "Guessed and trained solutions",
         **numbers,
         "seed": seed,
-        **_claim(result),
-        **provenance(command or f"guess_and_check(sizes={list(chosen[2])}, {words}, seed={seed})"),
+        **_claim(result.assign_attrs(numbers)),
+        **provenance(
+            command
+            or f"guess_and_check(problems={chosen[0]}, models={chosen[1]}, sizes={chosen[2]}, "
+            f"{words}, seed={seed})"
+        ),
     }
     return result
 
@@ -162,15 +168,14 @@ def _chosen(
     problems: Sequence[str], models: Sequence[str], sizes: Sequence[int]
 ) -> tuple[list[str], list[str], list[int]]:
     """The checked lists of names and sizes."""
-    for label, names, known in (("problems", problems, PROBLEMS), ("models", models, MODELS)):
-        if isinstance(names, str) or not names or len(set(names)) < len(names):
-            raise ValueError(f"{label} must be one or more different names, got {names!r}")
-        for name in names:
-            checks.one_of(label, name, tuple(known))
-    counts = [checks.whole("sizes", n, 2) for n in sizes]
-    if not counts or counts != sorted(set(counts)) or any(n % 2 for n in counts):
-        raise ValueError(f"sizes must be increasing even numbers, got {list(sizes)}")
-    return list(problems), list(models), counts
+    counts = checks.increasing("sizes", sizes, 2)
+    if any(n % 2 for n in counts):
+        raise ValueError(f"sizes must be even numbers, got {counts}")
+    return (
+        checks.names("problems", problems, tuple(PROBLEMS)),
+        checks.names("models", models, tuple(MODELS)),
+        counts,
+    )
 
 
 class Solutions(NamedTuple):
@@ -192,8 +197,13 @@ def _trained(
     guesser: Guesser, points: Problem, count: int, seed: int
 ) -> tuple[Solutions, Solutions, float]:
     """Solutions of SGD at all looks and at the last one, and the share that fits at the end."""
-    generator = torch.Generator().manual_seed(seed)
-    start = guesser.draw(count, guesser.size, generator)
+    # Initial weights are other draws than the guesses; those that fit already are left out, which
+    # would be guesses and no solutions of SGD.
+    generator = torch.Generator().manual_seed(seed + _APART)
+    drawn = guesser.draw(_SPARE * count, guesser.size, generator)
+    with torch.no_grad():
+        fits = ((guesser.scores(drawn, points.x) > 0) == points.y.bool()).all(1)
+    start = drawn[~fits][:count]
     batch = max(1, len(points.y) // 2)
     every = []
     for theta in guesser.descend(
@@ -290,6 +300,13 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     cells = int(pairs.notnull().sum())
     known = int(result.share.notnull().sum())
     worst = float(abs(pairs.mean("draw")).max())
+    paper = (
+        "Random weights that happen to fit the training data generalise like those that SGD finds: "
+        "generalisation is due to the architecture's bias, not to the optimiser's."
+    )
+    if not cells:
+        found = f"No guess of {result.guesses:,} fits at a loss that SGD has too."
+        return claim(paper, found, "no")
     rate = result.rate.median(("problem", "n", "draw"))
     rates = ", ".join(
         f"{float(rate.sel(model=model)) / 1e6:.1f} million ({model})" for model in rate.model.values
@@ -305,8 +322,7 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     alike = abs(own) <= _ALIKE and worst <= 3 * _ALIKE
     closer = abs(own) <= max(_ALIKE, 0.5 * abs(plain))
     return claim(
-        "Random weights that happen to fit the training data generalise like those that SGD finds: "
-        "generalisation is due to the architecture's bias, not to the optimiser's.",
+        paper,
         found,
         "yes" if alike else "partly" if closer else "no",
     )

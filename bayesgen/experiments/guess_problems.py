@@ -50,6 +50,11 @@ def _split(x: Tensor, y: Tensor, n: int) -> Problem:
     first = torch.cat([(y == label).nonzero()[: n // 2, 0] for label in (0, 1)])
     rest = torch.ones(len(y), dtype=torch.bool)
     rest[first] = False
+    if len(first) < n or len(y[rest].unique()) < 2:
+        fewest = min(int((y == label).sum()) for label in (0, 1))
+        raise ValueError(
+            f"n must leave test points of both classes and be below {2 * fewest}, got {n}"
+        )
     return Problem(x[first], y[first], x[rest][:_TEST], y[rest][:_TEST])
 
 
@@ -70,7 +75,7 @@ def problem(name: str, n: int, seed: int) -> Problem:
         seed: seed of the choice of the points.
 
     Raises:
-        ValueError: the name is unknown, or n is odd, or below 2.
+        ValueError: the name is unknown, or n is odd, below 2, or leaves too few points for tests.
 
     Example:
         >>> found = problem("digits 0/1", 4, seed=0)

@@ -68,7 +68,9 @@ class Landscape:
         """
         with torch.no_grad():
             vector_to_parameters(theta.clone(), self._net.parameters())
-            update_bn(self._x.split(self._batch), self._net)
+            # BatchNorm averages the statistics of batches with equal weights.
+            count = -(-len(self._x) // self._batch)
+            update_bn(self._x.tensor_split(count), self._net)
         return self._net.eval()
 
     @torch.no_grad()

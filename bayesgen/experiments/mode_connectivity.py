@@ -238,10 +238,7 @@ def mode_connectivity(
              "swa_learning_rate": swa_learning_rate, "weight_decay": weight_decay}  # fmt: skip
     for name, rate in (rates | {"margin": margin}).items():
         checks.positive(name, rate)
-    if not networks or len(set(networks)) < len(networks) or isinstance(networks, str):
-        raise ValueError(f"networks must be one or more different names, got {networks!r}")
-    for name in networks:
-        checks.one_of("networks", name, tuple(NETWORKS))
+    networks = checks.names("networks", networks, tuple(NETWORKS))
     if augment and "mlp" in networks:
         raise ValueError("augment must be False for the network 'mlp', whose inputs are flat")
     if evidence_points > points:
@@ -290,7 +287,8 @@ def mode_connectivity(
         **_claim(result),
         **provenance(
             command
-            or f"mode_connectivity({list(networks)}, data={given.name!r}, train={train}, {words})"
+            or f"mode_connectivity({list(networks)}, data={given.name!r}, train={train}, "
+            f"test={test}, {words})"
         ),
     }  # fmt: skip
     return result

@@ -24,6 +24,8 @@ LABELS = ("true", "random")
 _GROWING = ("MLP", "LeNet-like")
 # Guessed solutions whose test errors are computed, and the error up to which one generalises.
 _KEPT, GOOD = 1000, 0.1
+# Factor by which the share that fits and generalises must rise, beyond the luck of sampling.
+_MORE = 1.25
 
 
 @experiment(
@@ -79,13 +81,8 @@ def prior_mass(
         >>> result.share.sel(family="MLP").shape
         (1, 2, 2)
     """
-    if isinstance(problems, str) or not problems or len(set(problems)) < len(problems):
-        raise ValueError(f"problems must be one or more different names, got {problems!r}")
-    for name in problems:
-        checks.one_of("problems", name, tuple(PROBLEMS))
-    sizes = [checks.whole("widths", width) for width in widths]
-    if len(sizes) < 2 or sizes != sorted(set(sizes)):
-        raise ValueError(f"widths must be two or more increasing numbers, got {list(widths)}")
+    problems = checks.names("problems", problems, tuple(PROBLEMS))
+    sizes = checks.increasing("widths", widths, count=2)
     if checks.whole("n", n, 2) % 2:
         raise ValueError(f"n must be even, got {n}")
     numbers = {
@@ -121,7 +118,7 @@ def prior_mass(
         "title": "Prior mass on networks that fit",
         **numbers,
         **_claim(result, n),
-        **provenance(command or f"prior_mass(widths={sizes}, {words})"),
+        **provenance(command or f"prior_mass(problems={problems}, widths={sizes}, {words})"),
     }
     return result
 
@@ -196,19 +193,24 @@ def _claim(result: xr.Dataset, n: int) -> dict[str, str]:
             first, last = (one.sel(label="true").isel(width=i) for i in (0, -1))
             if not np.isfinite(float(first.share)):
                 continue
-            good = one.good.mean("draw")
+            accepted = one.accepted.sel(label="true")
+            fit = accepted.sum("draw")
+            # Of all draws together: what fits, and what fits and generalises.
+            good = ((accepted * one.good.fillna(0.0)).sum("draw") / fit.clip(min=1)).values
+            both = (one.share.sel(label="true") * good).values
             other = one.share.sel(label="random").values
             parts.append(
                 f"{family} on {name}: from width {int(first.width)} to {int(last.width)} the share "
                 f"that fits goes from {float(first.share):.3g} to {float(last.share):.3g} (random "
-                f"labels: {other[0]:.2g} to {other[-1]:.2g}), and the part of it with a test error "
-                f"up to {GOOD} from {float(good[0]):.2f} to {float(good[-1]):.2f}"
+                f"labels: {other[0]:.2g} to {other[-1]:.2g}), and the share that fits and has a "
+                f"test error up to {GOOD} from {both[0]:.2g} to {both[-1]:.2g}, which is "
+                f"{good[0]:.0%} and {good[-1]:.0%} of what fits"
             )
             rises.append(bool(last.share_low > first.share_high))
-            better.append(float(good[-1]) > float(good[0]))
+            better.append(bool(both[-1] > _MORE * both[0]))
     all_rise, all_better = all(rises), all(better)
     return claim(
         "In larger models, solutions that fit and generalise occupy more of the prior mass.",
         ". ".join(parts) + f". The uniform share is 2⁻ⁿ = {2.0**-n:.2g}.",
-        "yes" if all_rise and all_better else "partly" if any(rises) or any(better) else "no",
+        "yes" if all_rise and all_better and parts else "partly" if any(better) else "no",
     )

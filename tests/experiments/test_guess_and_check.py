@@ -7,8 +7,10 @@ import pytest
 import torch
 import xarray as xr
 
-from bayesgen import experiments
-from bayesgen.experiments.guess_and_check import Solutions, matched
+from bayesgen import experiments, networks
+from bayesgen.experiments.guess_and_check import Solutions, _trained, matched
+from bayesgen.experiments.guess_problems import problem
+from bayesgen.experiments.guesses import Guesser
 
 TINY = {"problems": ["digits 0/1", "blobs"], "models": ["linear", "LeNet-like"], "sizes": [2, 4],
         "guesses": 300, "solutions": 3, "draws": 1}  # fmt: skip
@@ -85,8 +87,10 @@ def test_prior_mass_prefers_true_to_random_labels_and_resumes(tmp_path):
     [
         ({"problems": "blobs"}, "problems must be one or more different names"),
         ({"models": ["cnn"]}, "models must be one of"),
-        ({"sizes": [4, 2]}, "sizes must be increasing even numbers"),
-        ({"sizes": [3]}, "sizes must be increasing even numbers"),
+        ({"sizes": [4, 2]}, "sizes must be increasing numbers"),
+        ({"sizes": [3]}, "sizes must be even numbers"),
+        ({"sizes": 3}, "sizes must be increasing numbers"),
+        ({"problems": ["digits 0/1"], "sizes": [400]}, "n must leave test points"),
         ({"guesses": 0}, "guesses must be"),
     ],
 )
@@ -99,7 +103,7 @@ def test_bad_settings_are_named(change, message):
     ("change", "message"),
     [
         ({"problems": []}, "problems must be one or more different names"),
-        ({"widths": [2]}, "widths must be two or more increasing numbers"),
+        ({"widths": [2]}, "widths must be increasing numbers, two or more"),
         ({"n": 3}, "n must be even"),
         ({"draws": 0}, "draws must be"),
     ],
@@ -107,3 +111,14 @@ def test_bad_settings_are_named(change, message):
 def test_bad_settings_of_prior_mass_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         experiments.prior_mass(**change)
+
+
+def test_trained_networks_do_not_start_from_guesses_or_from_solutions():
+    points = problem("blobs", 4, 0)
+    guesser = Guesser(networks.MLP(points.x.shape[1], (), 1))
+    starts = []
+    guesser.descend = lambda start, *_, **__: starts.append(start) or iter([start])
+    _trained(guesser, points, 20, 0)
+    guesses, _ = next(guesser.batches(points.x, 3000, seed=0))
+    assert not (starts[0][:, None] == guesses).all(2).any()
+    assert not ((guesser.scores(starts[0], points.x) > 0) == points.y.bool()).all(1).any()

@@ -144,3 +144,14 @@ def test_augmented_images_are_shifts_and_flips():
 def test_bad_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         experiments.mode_connectivity(**({"networks": ["mlp"]} | TINY | change))
+
+
+def test_statistics_of_batches_are_those_of_all_images():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+    )
+    x, y = torch.randn(101, 3), torch.arange(101) % 2
+    theta = flat(net)
+    parts, whole = (Landscape(net, x, y, x, y, batch=b).at(theta) for b in (50, 1000))
+    assert abs(parts.train_loss - whole.train_loss) < 0.02 * whole.train_loss

@@ -72,9 +72,7 @@ def bumps(
         >>> bool(abs(gap.sel(k=100, prior="scaled by the spacing")).max() < 0.01)
         True
     """
-    ks = [checks.whole("counts", k, 2) for k in counts]
-    if not ks or ks != sorted(set(ks)):
-        raise ValueError(f"counts must be increasing numbers, got {list(counts)}")
+    ks = checks.increasing("counts", counts, 2, count=2)
     n, repetitions = checks.whole("n", n, 2), checks.whole("repetitions", repetitions)
     lengthscale = float(checks.positive("lengthscale", lengthscale))
     noise = float(checks.positive("noise", noise))
@@ -137,7 +135,7 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     lost = [float(values.max() - values[-1]) for values in scaled]
     plain = mean.sel(prior=PRIORS[2]).values
     found = (
-        f"From k = {int(result.k[0])} to {int(result.k[-1])} the evidence rises from "
+        f"From k = {int(result.k[0])} to {int(result.k[-1])} the evidence goes from "
         f"{scaled[0][0]:.1f} to {scaled[0][-1]:.1f} nats and then differs from that of the "
         f"Gaussian process by at most {float(gap.max()):.1g} nats. From its maximum over k it "
         f"falls by {lost[0]:.2f} nats, and by {lost[1]:.2f} with s and σ² of maximum evidence. "

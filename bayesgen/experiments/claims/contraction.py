@@ -72,9 +72,7 @@ def posterior_contraction(
         >>> bool((result.effective_dimension.diff("n") > 0).all())
         True
     """
-    counts = [checks.whole("sizes", n, 2) for n in sizes]
-    if not counts or counts != sorted(set(counts)):
-        raise ValueError(f"sizes must be increasing numbers, got {list(sizes)}")
+    counts = checks.increasing("sizes", sizes, 2, count=2)
     p, repetitions = checks.whole("features", features, 2), checks.whole("repetitions", repetitions)
     noise = float(checks.positive("noise", noise))
     generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
@@ -138,8 +136,8 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     gap = mean.test_mse - mean.train_mse
     first, last = mean.isel(n=0), mean.isel(n=-1)
     parts = [
-        f"N_eff rises from {float(first.effective_dimension.sel(model=name)):.1f} to "
-        f"{float(last.effective_dimension.sel(model=name)):.1f}, the log volume falls from "
+        f"N_eff goes from {float(first.effective_dimension.sel(model=name)):.1f} to "
+        f"{float(last.effective_dimension.sel(model=name)):.1f}, the log volume from "
         f"{float(first.log_volume.sel(model=name)):.0f} to "
         f"{float(last.log_volume.sel(model=name)):.0f} nats and the gap from "
         f"{float(gap.sel(model=name)[0]):.3f} to {float(gap.sel(model=name)[-1]):.4f} ({name})"

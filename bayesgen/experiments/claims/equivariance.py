@@ -22,6 +22,8 @@ from bayesgen.training import train
 NETWORKS = ("ConvNet", "transformer", "MLP")
 SHIFTS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _PATCH, _WIDTH, _HEADS = 4, 32, 4
+# Smallest number of test images.
+_TESTED = 100
 # Factor to which the error of invariance must fall, and most that it may exceed the ConvNet's.
 FALL, NEAR = 0.7, 1.5
 
@@ -80,8 +82,10 @@ def equivariance(
     not made equal; they are in the result.
 
     Args:
-        sizes: numbers of training images, increasing, below 720; the others of 720 are for tests.
-        epochs: epochs of training on the largest number; smaller ones have as many steps.
+        sizes: numbers of training images, two or more, increasing; the others of 720 are for
+            tests, at least 100.
+        epochs: epochs of training on the largest number; smaller ones have as many steps, or more
+            where a batch is not full.
         seeds: number of draws of images and initial weights.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
@@ -102,10 +106,12 @@ def equivariance(
         >>> cell["logits_error"].shape
         (2,)
     """
-    counts = [checks.whole("sizes", n, 10) for n in sizes]
-    if not counts or counts != sorted(set(counts)) or counts[-1] >= tasks.DISPLACED_COUNT:
+    counts, seed = checks.increasing("sizes", sizes, 10, count=2), checks.seed(seed)
+    most = tasks.DISPLACED_COUNT - _TESTED
+    if counts[-1] > most:
         raise ValueError(
-            f"sizes must be increasing numbers below {tasks.DISPLACED_COUNT}, got {list(sizes)}"
+            f"sizes must be at most {most}, which leaves {_TESTED} images for tests, "
+            f"got {counts[-1]}"
         )
     epochs, seeds = checks.whole("epochs", epochs), checks.whole("seeds", seeds)
     numbers = range(seed, seed + checks.whole("seeds", seeds))

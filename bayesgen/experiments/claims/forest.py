@@ -83,10 +83,11 @@ def random_forests(
     n, test = checks.whole("n", n, 20), checks.whole("test", test, 10)
     stages = []
     for name, values, least in (("leaves", leaves, 2), ("trees", trees, 1)):
-        found = [checks.whole(name, value, least) for value in values]
-        if not found or found != sorted(set(found)):
-            raise ValueError(f"{name} must be increasing numbers, got {list(values)}")
-        stages.append(tuple(found))
+        stages.append(tuple(checks.increasing(name, values, least)))
+    if stages[1][0] != 1 or len(stages[1]) < 2:
+        raise ValueError(
+            f"trees must start with 1, the tree that interpolates, and go on, got {stages[1]}"
+        )
     if n > _DIGITS:
         raise ValueError(f"n must be at most {_DIGITS}, the number of digits, got {n}")
     seeds, seed = checks.whole("seeds", seeds), checks.whole("seed", seed, 0)
@@ -187,7 +188,7 @@ def _claim(result: xr.Dataset) -> dict[str, str]:
     found = peaks(result)
     shown = {task: rise > RISE and fall > FALL for task, (rise, fall) in found.items()}
     parts = [
-        f"{task}: the error rises {rise:.2f}-fold from its minimum over the leaves of one tree, "
+        f"{task}: the error grows {rise:.2f}-fold from its minimum over the leaves of one tree, "
         f"and the largest forest divides it by {fall:.2f}"
         for task, (rise, fall) in found.items()
     ]

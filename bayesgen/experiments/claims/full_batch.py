@@ -76,7 +76,7 @@ def full_batch(
         >>> 0 < cell["train_loss"] <= 0.5
         True
     """
-    chosen = [checks.one_of("architectures", name, ("MLP", "ConvNet")) for name in architectures]
+    chosen = checks.names("architectures", architectures, ("MLP", "ConvNet"))
     n, seeds = checks.whole("n", n, 20), checks.whole("seeds", seeds, 2)
     loss, seed = float(checks.positive("loss", loss)), checks.whole("seed", seed, 0)
     numbers = range(seed, seed + seeds)

@@ -49,6 +49,7 @@ def test_figure_draws(result):
     ("settings", "words"),
     [
         ({"sizes": [20, 10]}, "sizes must be increasing numbers"),
+        ({"sizes": [5]}, "sizes must be increasing numbers, two or more"),
         ({"features": 1}, "features must be"),
         ({"noise": -1.0}, "noise must be"),
     ],

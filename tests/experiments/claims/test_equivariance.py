@@ -62,8 +62,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sizes": [50, 20]}, "sizes must be increasing numbers below 720"),
-        ({"sizes": [50, 720]}, "sizes must be increasing numbers below 720"),
+        ({"sizes": [50, 20]}, "sizes must be increasing numbers, two or more"),
+        ({"sizes": [50, 719]}, "sizes must be at most 620"),
         ({"epochs": 0}, "epochs must be"),
         ({"seeds": 0}, "seeds must be"),
     ],

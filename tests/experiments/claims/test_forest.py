@@ -70,6 +70,7 @@ def test_figure_draws(result):
     [
         ({"leaves": [1, 2]}, "leaves must be"),
         ({"trees": [5, 2]}, "trees must be increasing numbers"),
+        ({"trees": [5, 10]}, "trees must start with 1"),
         ({"n": 1401}, "n must be at most 1400"),
         ({"seeds": 0}, "seeds must be"),
     ],

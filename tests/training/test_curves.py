@@ -63,7 +63,7 @@ def test_training_lowers_the_loss_on_the_curve_and_leaves_everything_else(kind):
     def loss(theta):
         net = copy.deepcopy(nets[0]).train()
         nn.utils.vector_to_parameters(theta, net.parameters())
-        return float(cross_entropy(net(x), y))
+        return float(cross_entropy(net(x), y).detach())
 
     assert loss(curve.at(0.5)) < 0.7 * loss(0.5 * (ends[0] + ends[1]))
     again = train_curve(nets[0], *ends, x, y, kind=kind, epochs=30, batch=10, learning_rate=0.1)
@@ -93,9 +93,70 @@ def test_bad_settings_and_divergence_are_named():
     ends = torch.zeros(2, 6)
     with pytest.raises(ValueError, match="kind must be one of 'bezier', 'chain'"):
         train_curve(net, *ends, x, y, kind="line")
-    with pytest.raises(ValueError, match="prior_precision must be at least 0"):
+    with pytest.raises(ValueError, match="prior_precision must be finite and at least 0"):
         train_curve(net, *ends, x, y, prior_precision=-1.0)
     with pytest.raises(ValueError, match="must have one shape"):
         Curve("line", ends[0], ends[0], ends[1, 1:])
-    with pytest.raises(DivergedError, match="the loss is nan"):
+    with pytest.raises(ValueError, match="end must be finite, got 6 NaN"):
         train_curve(net, ends[0], ends[1] * torch.nan, x, y, epochs=1)
+    with pytest.raises(ValueError, match="prior_precision must be finite"):
+        train_curve(net, *ends, x, y, prior_precision=float("inf"))
+    with pytest.raises(TypeError, match="prior_precision must be a number"):
+        train_curve(net, *ends, x, y, prior_precision="1")
+    with pytest.raises(TypeError, match="start must be a tensor"):
+        Curve("bezier", [0.0], [0.0], [0.0])
+
+
+@pytest.mark.parametrize(("epochs", "match"), [(1, "weights of the bend"), (3, "the loss is")])
+def test_divergence_is_named_also_after_the_last_step(epochs, match):
+    net = bg.networks.MLP(2, (), 2)
+    x, y = 1e4 * torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(DivergedError, match=match):
+        train_curve(net, *torch.ones(2, 6), x, y, epochs=epochs, learning_rate=3e38)
+
+
+def test_dropout_is_seeded_and_leaves_the_random_state():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 1, 1, 1])
+    ends = [nn.utils.parameters_to_vector(net.parameters()) for _ in range(2)]  # with a graph
+    before = torch.get_rng_state()
+    first = train_curve(net, *ends, x, y, epochs=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    arrays = [end.detach().double().numpy() for end in ends]
+    assert torch.equal(train_curve(net, *arrays, x, y, epochs=2).bend, first.bend)
+    assert not torch.equal(train_curve(net, *ends, x, y, epochs=2, seed=1).bend, first.bend)
+    assert not first.start.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        ({"start": torch.zeros(5)}, ValueError, r"start must hold the 6 parameters .* got shape"),
+        ({"end": torch.zeros(7)}, ValueError, r"end must hold the 6 parameters"),
+        ({"end": "theta"}, TypeError, "end must be a tensor or an array"),
+        ({"x": torch.zeros(0, 2)}, ValueError, "x "),
+        ({"y": torch.tensor([0, 1])}, ValueError, r"y must have shape \(4,\)"),
+        ({"y": torch.tensor([0, 1, 0, 1, 1])}, ValueError, r"y must have shape \(4,\)"),
+        ({"y": torch.tensor([0, 1, 2, 1])}, ValueError, r"y must lie in 0\.\.1"),
+        ({"y": torch.tensor([0.0, 1.0, 0.0, 1.0])}, TypeError, "y must hold integer class labels"),
+        ({"x": torch.zeros(4, 2).double()}, (TypeError, ValueError), "float64|double"),
+        ({"x": torch.zeros(4, 3)}, ValueError, "x|net"),
+        ({"x": (torch.zeros(4, 2), torch.zeros(4, 2))}, (TypeError, ValueError), "x|net"),
+        ({"seed": 2**63}, ValueError, "seed must be below"),
+    ],
+)
+def test_bad_ends_and_observations_are_named(changed, error, match):
+    given = {"start": torch.zeros(6), "end": torch.zeros(6), "x": torch.zeros(4, 2)}
+    given |= {"y": torch.tensor([0, 1, 0, 1]), "epochs": 1} | changed
+    with pytest.raises(error, match=match) as found:
+        train_curve(bg.networks.MLP(2, (), 2), **given)
+    assert "\n" not in str(found.value)
+
+
+def test_batches_of_one_with_batch_norm_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    x, y = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="net cannot be trained on batches of one observation"):
+        train_curve(net, flat(net), flat(net), x, y, batch=1)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from bayesgen import verify
+from bayesgen._internal import checks
+from bayesgen.networks.admission import undisturbed
+from bayesgen.networks.inputs import read
+from bayesgen.networks.state import first_not_finite
 
 _WEIGHTED = (nn.Linear, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -45,7 +51,7 @@ class _Layer:
 
 
 def matched(
-    net: nn.Sequential, reference: nn.Sequential, x: Tensor, *, seed: int = 0, rounds: int = 100
+    net: nn.Sequential, reference: nn.Sequential, x: Any, *, seed: int = 0, rounds: int = 100
 ) -> nn.Sequential:
     """A copy of a network whose hidden units are permuted to be near those of a reference.
 
@@ -59,7 +65,7 @@ def matched(
             elementwise activations and pooling; a convolution in front of a linear layer must be
             followed by global pooling.
         reference: a network of the same architecture.
-        x: some inputs (n, …), on which the copy is compared with `net`.
+        x: some inputs (n, …) with n ≥ 1, on which the copy is compared with `net`.
         seed: seed of the order of the layers.
         rounds: largest number of passes over the layers.
 
@@ -67,9 +73,11 @@ def matched(
         The permuted copy, in evaluation mode; both networks are left as they are.
 
     Raises:
-        TypeError: a network is no chain of such layers.
+        TypeError: a network is no chain of such layers, or has a grouped convolution, a
+            parametrized layer or one module in two places; x does not hold numbers.
         ValueError: the networks differ in their layers, or a convolution's channels are not the
-            inputs of the next layer.
+            inputs of the next layer; weights or inputs are not finite; net fails on x; a number is
+            out of range.
         RuntimeError: the outputs of the copy differ from those of `net`.
 
     Source: Ainsworth, Hayase & Srinivasa (2023), algorithm 1.
@@ -87,16 +95,19 @@ def matched(
         >>> torch.equal(again[1].weight, net[1].weight)
         True
     """
+    seed, rounds = checks.seed(seed), checks.whole("rounds", rounds)
     layers, wanted = _layers("net", net), _layers("reference", reference)
-    shapes = [[layer.module.weight.shape for layer in each] for each in (layers, wanted)]
-    if shapes[0] != shapes[1]:
-        raise ValueError("reference must have the layers of net, but their shapes differ")
+    _alike(net, reference)
+    x = read("x", x, net)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be one tensor of inputs (n, …), got a {type(x).__name__}")
     orders = _orders(layers, wanted, seed, rounds)
     result = copy.deepcopy(net).eval()
     _permute(_layers("net", result), orders)
     plain = copy.deepcopy(net).eval()
-    with torch.no_grad():
-        found, direct = result.double()(x.double()), plain.double()(x.double())
+    with torch.no_grad(), undisturbed(plain):
+        direct = _outputs(plain.double(), x.double())
+        found = result.double()(x.double())
     verify.compare("outputs after permutations of hidden units", found, direct).require()
     return result.to(next(net.parameters()).dtype)
 
@@ -104,6 +115,7 @@ def matched(
 def _layers(name: str, net: nn.Sequential) -> list[_Layer]:
     if not isinstance(net, nn.Sequential):
         raise TypeError(f"{name} must be an nn.Sequential, got {type(net).__name__}")
+    _plain(name, net)
     found: list[_Layer] = []
     for module in net:
         if isinstance(module, _WEIGHTED):
@@ -123,6 +135,72 @@ def _layers(name: str, net: nn.Sequential) -> list[_Layer]:
     if not found:
         raise TypeError(f"{name} must have a linear layer or a convolution, got none")
     return found
+
+
+def _plain(name: str, net: nn.Sequential) -> None:
+    """Check that weights are finite parameters of one layer each, which every unit has alone."""
+    seen = set[int]()
+    for place, module in net.named_children():
+        hooked = isinstance(module, _WEIGHTED) and "weight" not in dict(module.named_parameters())
+        if hooked or parametrize.is_parametrized(module):
+            raise TypeError(
+                f"{name} must have no parametrized layers, got one at {place!r}; see "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            )
+        if isinstance(module, nn.Conv2d) and module.groups != 1:
+            raise TypeError(
+                f"{name} must have convolutions of one group, got one of {module.groups} groups at "
+                f"{place!r}"
+            )
+    for place, module in net._modules.items():  # named_children leaves out repetitions
+        own = {id(value) for value in (module.parameters() if module is not None else ())}
+        if own & seen:
+            raise TypeError(
+                f"{name} must have parameters of its own in each layer, got those at {place!r} in "
+                "two places"
+            )
+        seen |= own
+    bad = first_not_finite(net)
+    if bad is not None:
+        raise ValueError(f"{name} must have finite parameters, but {bad!r} is not finite")
+
+
+def _alike(net: nn.Sequential, reference: nn.Sequential) -> None:
+    """Check that two chains have layers of the same kinds, shapes and settings."""
+    if len(net) != len(reference):
+        raise ValueError(
+            f"reference must have the {len(net)} layers of net, got {len(reference)} layers"
+        )
+    for place, (own, other) in enumerate(zip(net, reference, strict=True)):
+        if type(own) is not type(other):
+            raise ValueError(
+                f"reference must have the layers of net, but at {place} net has a "
+                f"{type(own).__name__} and reference a {type(other).__name__}"
+            )
+        shapes = [
+            {k: tuple(v.shape) for k, v in each.state_dict().items()} for each in (own, other)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"reference must have the layers of net, but at {place} their shapes differ: net "
+                f"has {shapes[0]} and reference {shapes[1]}"
+            )
+        if own.extra_repr() != other.extra_repr():
+            raise ValueError(
+                f"reference must have the layers of net, but at {place} net has {own} and "
+                f"reference {other}"
+            )
+
+
+def _outputs(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Outputs of a network; a failure is named as one of the inputs."""
+    try:
+        return cast(Tensor, net(x))
+    except (RuntimeError, ValueError, IndexError) as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise ValueError(
+            f"x must hold inputs that net takes, got shape {tuple(x.shape)}: {said}"
+        ) from err
 
 
 def _orders(layers: list[_Layer], wanted: list[_Layer], seed: int, rounds: int) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -26,7 +27,8 @@ def VGG(
         channels: number of channels of the images.
 
     Raises:
-        ValueError: there is no stage, or a number is below 1.
+        ValueError: there is no stage, a stage is no pair, or a number is not an integer of at
+            least 1.
 
     Source: Simonyan & Zisserman (2015), configuration D.
 
@@ -35,21 +37,38 @@ def VGG(
         >>> VGG(((4, 1), (8, 2)), channels=1)(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
-    if not stages:
-        raise ValueError("stages must hold at least one stage, got none")
+    pairs = _pairs(stages)
     layers: list[nn.Module] = []
     before = checks.whole("channels", channels)
-    for number, (width, count) in enumerate(stages):
-        checks.whole("stages", width)
-        for _ in range(checks.whole("stages", count)):
+    for number, (width, count) in enumerate(pairs):
+        for _ in range(count):
             layers += [
                 nn.Conv2d(before, width, 3, padding=1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             ]
             before = width
-        if number < len(stages) - 1:
+        if number < len(pairs) - 1:
             layers.append(nn.MaxPool2d(2))
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     layers.append(nn.Linear(before, checks.whole("num_classes", num_classes)))
     return nn.Sequential(*layers)
+
+
+def _pairs(stages: Any) -> list[tuple[int, int]]:
+    """Check the stages of a network."""
+    try:
+        pairs = [(width, count) for width, count in stages]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"stages must hold pairs (width, number of convolutions), got {stages!r}"
+        ) from None
+    if not pairs:
+        raise ValueError("stages must hold at least one stage, got none")
+    return [
+        (
+            checks.whole("width in stages", width),
+            checks.whole("number of convolutions in stages", count),
+        )
+        for width, count in pairs
+    ]

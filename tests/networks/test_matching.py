@@ -77,11 +77,109 @@ def test_networks_that_are_no_chains_are_refused():
         networks.matched(nn.Linear(6, 3), net, x)
     with pytest.raises(TypeError, match="got a LayerNorm"):
         networks.matched(nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3)), net, x)
-    with pytest.raises(ValueError, match="shapes differ"):
+    with pytest.raises(ValueError, match="at 1 their shapes differ"):
         networks.matched(networks.MLP(6, (5,), 3), net, x)
     flattened = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(ValueError, match="must pass the 4 units"):
         networks.matched(flattened, flattened, x)
+
+
+class Scaled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def parametrized():
+    net = networks.MLP(6, (4,), 3)
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Scaled())
+    return net
+
+
+def repeated():
+    layer = nn.Linear(6, 6)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(6, 3))
+
+
+def grouped():
+    return nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 4, 1))
+
+
+def unbounded():
+    net = networks.MLP(6, (4,), 3)
+    net[1].weight.data[0, 0] = torch.nan
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (parametrized, TypeError, "no parametrized layers, got one at '1'"),
+        (repeated, TypeError, "got those at '2' in two places"),
+        (grouped, TypeError, "convolutions of one group, got one of 2 groups at '0'"),
+        (unbounded, ValueError, "net must have finite parameters, but '1.weight'"),
+    ],
+)
+def test_layers_that_cannot_be_permuted_are_named(make, error, match):
+    net = make()
+    with pytest.raises(error, match=match):
+        networks.matched(net, net, torch.zeros(2, 6))
+
+
+def test_networks_that_differ_in_kind_are_refused():
+    x, net = torch.zeros(2, 6), networks.MLP(6, (4,), 3)
+    with pytest.raises(ValueError, match="at 2 net has a ReLU and reference a Tanh"):
+        networks.matched(net, networks.MLP(6, (4,), 3, activation="tanh"), x)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match="at 1 their shapes differ"):
+        networks.matched(net, other, x)
+    with pytest.raises(ValueError, match="must have the 4 layers of net, got 5 layers"):
+        networks.matched(net, nn.Sequential(*net, nn.Identity()), x)
+
+
+@pytest.mark.parametrize(
+    ("x", "settings", "error", "match"),
+    [
+        (torch.zeros(0, 6), {}, ValueError, "x "),
+        (
+            torch.zeros(2, 5),
+            {},
+            ValueError,
+            r"x must hold inputs that net takes, got shape \(2, 5\)",
+        ),
+        ("x", {}, TypeError, "x must be"),
+        (torch.full((2, 6), torch.nan), {}, ValueError, "x must be finite"),
+        (torch.zeros(2, 6), {"rounds": 0}, ValueError, "rounds must be an integer of at least 1"),
+        (torch.zeros(2, 6), {"seed": -1}, ValueError, "seed must be an integer of at least 0"),
+    ],
+)
+def test_bad_inputs_and_settings_are_named(x, settings, error, match):
+    net = networks.MLP(6, (4,), 3)
+    with pytest.raises(error, match=match) as found:
+        networks.matched(net, net, x, **settings)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("stages", "match"),
+    [
+        (3, "stages must hold pairs"),
+        ("ab", "stages must hold pairs"),
+        ((8, 1), "stages must hold pairs"),
+        (((8, 1, 1),), "stages must hold pairs"),
+        (((8, 0),), "number of convolutions in stages must be an integer of at least 1, got 0"),
+        (((8.5, 1),), "width in stages must be an integer of at least 1, got 8.5"),
+    ],
+)
+def test_bad_stages_are_named(stages, match):
+    with pytest.raises(ValueError, match=match):
+        networks.VGG(stages)
+
+
+def test_bad_sizes_of_a_vgg_are_named():
+    with pytest.raises(ValueError, match="num_classes must be an integer of at least 1, got 0"):
+        networks.VGG(((4, 1),), 0)
+    with pytest.raises(ValueError, match="channels must be an integer of at least 1, got 1.5"):
+        networks.VGG(((4, 1),), channels=1.5)
 
 
 def test_vgg16_has_the_convolutions_of_the_source():

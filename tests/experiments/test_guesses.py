@@ -64,7 +64,7 @@ def test_kept_networks_fit_alone_and_are_the_first_of_those_that_do(monkeypatch)
             assert torch.equal(net(points.x)[:, 0] > 0, points.y.bool())
     check = guesser.check(theta, points.x)
     assert check.passed
-    monkeypatch.setattr(Guesser, "scores", lambda self, theta, x: torch.zeros(len(theta), len(x)))
+    monkeypatch.setattr(Guesser, "_scores", lambda self, theta, x: torch.zeros(len(theta), len(x)))
     with pytest.raises(RuntimeError, match="scores of networks run together"):
         guesser.guess(points.x, points.y, 10, seed=0)
 
@@ -136,3 +136,71 @@ def test_bad_networks_and_labels_are_named():
         Guesser(plane()).guess(torch.zeros(2, 2), torch.tensor([1]), 10, seed=0)
     with pytest.raises(ValueError, match="count must be"):
         Guesser(plane()).guess(torch.zeros(2, 2), torch.tensor([1, 0]), 0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        ({"y": torch.tensor([0, 2])}, ValueError, r"y must lie in 0\.\.1"),
+        ({"y": torch.tensor([-1, 1])}, ValueError, r"y must lie in 0\.\.1"),
+        ({"y": torch.tensor([0.0, 1.0])}, TypeError, "y must hold integer class labels"),
+        ({"y": torch.tensor([0])}, ValueError, "y must have 2 labels"),
+        ({"epochs": []}, ValueError, "epochs must be increasing"),
+        ({"epochs": [3, 2]}, ValueError, "epochs must be increasing"),
+        ({"epochs": 0}, ValueError, "epochs must be increasing"),
+        ({"epochs": [0, 2]}, ValueError, "epochs must be an integer of at least 1, got 0"),
+        ({"batch": 0}, ValueError, "batch must be an integer of at least 1"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
+        ({"theta": torch.zeros(1, 3)}, ValueError, r"theta must have shape \(B, 2\)"),
+        ({"theta": torch.zeros(2)}, ValueError, r"theta must have shape \(B, 2\)"),
+        ({"theta": torch.full((1, 2), torch.nan)}, ValueError, "theta must be finite"),
+        ({"theta": torch.zeros(1, 2).long()}, TypeError, "theta must hold real numbers"),
+        ({"x": torch.zeros(2, 3)}, ValueError, "x must hold inputs that net takes"),
+        ({"x": torch.zeros(0, 2)}, ValueError, "x must have shape"),
+        ({"x": "x"}, TypeError, "x must be a tensor or an array"),
+    ],
+)
+def test_bad_arguments_of_descent_are_named_by_the_call(changed, error, match):
+    given = {"theta": torch.zeros(1, 2), "x": torch.ones(2, 2), "y": torch.tensor([0, 1])}
+    given |= {"epochs": [1], "batch": 1, "learning_rate": 0.1} | changed
+    with pytest.raises(error, match=match) as found:
+        Guesser(plane()).descend(**given)
+    assert "\n" not in str(found.value)
+
+
+def test_networks_of_several_outputs_and_draws_of_another_shape_are_refused():
+    x, y = torch.ones(2, 2), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="net must have one output for each input"):
+        Guesser(nn.Linear(2, 3)).guess(x, y, 10, seed=0)
+    with pytest.raises(ValueError, match=r"result of draw must have shape \(B, 2\)"):
+        Guesser(plane(), lambda count, size, g: torch.zeros(count, 5)).guess(x, y, 10, seed=0)
+    with pytest.raises(ValueError, match="draw must give weights of shape"):
+        Guesser(plane(), lambda count, size, g: torch.zeros(1, size)).guess(x, y, 10, seed=0)
+    with pytest.raises(TypeError, match="draw must be a function"):
+        Guesser(plane(), "normal")
+
+
+def test_dropout_is_off_and_other_dtypes_and_arrays_are_converted():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+    x, y = torch.randn(4, 2), np.array([0, 1, 1, 0])
+    own = Guesser(net).guess(x, y, 500, seed=0)
+    arrays = Guesser(net).guess(x.double().numpy(), y, 500, seed=0)
+    assert net.training
+    assert own[0] == arrays[0]
+    assert torch.equal(own[1], arrays[1])
+    double = Guesser(net.double()).guess(x, y, 500, seed=0)
+    assert double[0] == own[0]
+    assert double[1].dtype == torch.float64
+
+
+@pytest.mark.parametrize("draw", [normal, uniform])
+def test_draws_do_not_depend_on_the_inputs_or_the_count(draw):
+    guesser = Guesser(plane(), draw)
+
+    def weights(n, count):
+        return torch.cat([theta for theta, _ in guesser.batches(torch.ones(n, 2), count, seed=0)])
+
+    first = weights(2, 1000)
+    assert torch.equal(weights(5000, 1000), first)  # batches of 100 networks
+    assert torch.equal(weights(2, 20_000)[:1000], first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,7 +16,9 @@ from bayesgen._internal.deprecation import warn_renamed
 
 _LOCK = threading.RLock()
 # Seconds that a thread waits for its turn before it imports beside the others.
-_PATIENCE = 20.0
+_PATIENCE = 5.0
+# Attempts to import what another thread has imported in part, and seconds between them.
+_ATTEMPTS, _PAUSE = 100, 0.2
 
 
 def attach(
@@ -45,7 +48,7 @@ def attach(
         if home == package:
             return _submodule(package, name)
         with _turn():
-            value = getattr(import_module(home), name)
+            value = _again(lambda: getattr(import_module(home), name))
         setattr(sys.modules[package], name, value)
         return value
 
@@ -69,12 +72,23 @@ def _turn() -> Iterator[None]:
             _LOCK.release()
 
 
+def _again(load: Callable[[], Any]) -> Any:
+    """The result of an import, tried again while another thread holds a module half-imported."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return load()
+        except (ImportError, AttributeError) as err:
+            if "partially initialized" not in str(err):
+                raise
+            time.sleep(_PAUSE)
+    return load()
+
+
 def _submodule(package: str, name: str) -> Any:
     """A submodule of the package, or an AttributeError where there is none."""
     path = f"{package}.{name}"
     try:
-        with _turn():
-            return import_module(path)
+        return _again(lambda: import_module(path))
     except ModuleNotFoundError as err:
         if err.name is None or not f"{path}.".startswith(f"{err.name}."):
             raise

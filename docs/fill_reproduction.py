@@ -18,7 +18,7 @@ FIRST, LAST = "<!-- rows: written by docs/fill_reproduction.py -->", "<!-- end o
 
 def rows(text: str) -> dict[str, str]:
     """Rows of a table of Markdown by their first cell."""
-    lines = [line for line in text.splitlines() if re.match(r"\| [a-z0-9-]+ \|", line)]
+    lines = [line for line in text.splitlines() if re.match(r"\| [a-z][a-z0-9-]* \|", line)]
     return {line.split("|")[1].strip(): line for line in lines if not line.startswith("| name ")}
 
 
@@ -26,7 +26,9 @@ def filled(page: str, table: str) -> str:
     """The page with the rows of a table in place of its own."""
     before, rest = page.split(FIRST)
     own, after = rest.split(LAST)
-    new = rows(own) | {name: re.sub(r" --out \S+", "", line) for name, line in rows(table).items()}
+    new = rows(own) | {
+        name: re.sub(r" --out [^\s`]+", "", line) for name, line in rows(table).items()
+    }
     head = "| name | paper says | we get | holds | command |\n| --- | --- | --- | --- | --- |\n"
     return f"{before}{FIRST}\n\n{head}" + "\n".join(new.values()) + f"\n\n{LAST}{after}"
 

@@ -150,10 +150,10 @@ def _claim(result: xr.Dataset, who: str) -> dict[str, str]:
     rise = float(max([0.0, *(evidence[1:] - evidence[:-1])]))
     fall = float(evidence[0] - evidence[-1])
     found = (
-        f"The largest training error at any level is {fitted:.3f}. At level {float(half.level):g} "
-        f"the test error is {float(half.test_error):.3f}, where guessing has {guessing:.3f}. The "
-        f"evidence per observation falls from {evidence[0]:.3f} to {evidence[-1]:.3f} nats and "
-        f"rises by at most {rise:.3f} between neighbouring levels."
+        f"The largest training error at any level is {fitted:.3f}. At level "
+        f"{float(half.level):.2g} the test error is {float(half.test_error):.3f}, where guessing "
+        f"has {guessing:.3f}. The evidence per observation falls from {evidence[0]:.3f} to "
+        f"{evidence[-1]:.3f} nats and rises by at most {rise:.3f} between neighbouring levels."
     )
     good = [
         fitted <= _FITTED,

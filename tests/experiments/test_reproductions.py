@@ -1,5 +1,8 @@
 """Tests of `bayesgen.experiments.reproductions` and of `bayesgen.plots.figure_one`."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 import xarray as xr
@@ -10,6 +13,7 @@ from bayesgen.experiments import PAGES, REPRODUCTIONS, reproduce, reproduce_page
 from bayesgen.experiments.experiment import claim, experiment
 
 CALLS = []
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def drawn(result):
@@ -100,3 +104,20 @@ def test_settings_that_differ_in_a_late_digit_are_told_apart(tmp_path):
 def test_a_page_refuses_a_setting_that_no_part_has():
     with pytest.raises(TypeError, match="no part of fig1 has a setting 'seedz'"):
         reproduce_page("fig1", seedz=3)
+
+
+def test_every_name_has_a_row_on_the_page():
+    page = (DOCS / "reproduction.md").read_text(encoding="utf-8")
+    assert [name for name in REPRODUCTIONS if f"| {name} | " not in page] == []
+
+
+def test_rows_of_the_page_are_replaced_by_those_of_a_table():
+    filled = runpy.run_path(str(DOCS / "fill_reproduction.py"))["filled"]
+    page = "A\n<!-- rows: written by docs/fill_reproduction.py -->\n"
+    page += "| name | x |\n| --- | --- |\n| a | old |\n| b | kept |\n<!-- end of rows -->\nB\n"
+    made = filled(page, "| name | x |\n| --- | --- |\n| a | new `c --out d` |\n")
+    assert "| a | new `c` |" in made
+    assert "| b | kept |" in made
+    assert "old" not in made
+    assert made.startswith("A\n")
+    assert made.endswith("B\n")

@@ -88,7 +88,7 @@ class Setup:
         return x.float(), new.float()
 
     def net(self, seed: int) -> nn.Module:
-        """An untrained network."""
+        """A network of this kind that is not trained yet."""
         net = seeded(seed, lambda: NETWORKS[self.network](self.data))
         return net.float().to(self.data.x_train.device)
 

@@ -114,10 +114,10 @@ def test_every_name_has_a_row_on_the_page():
 def test_rows_of_the_page_are_replaced_by_those_of_a_table():
     filled = runpy.run_path(str(DOCS / "fill_reproduction.py"))["filled"]
     page = "A\n<!-- rows: written by docs/fill_reproduction.py -->\n"
-    page += "| name | x |\n| --- | --- |\n| a | old |\n| b | kept |\n<!-- end of rows -->\nB\n"
+    page += "| name | x |\n| --- | --- |\n| a | stale |\n| b | kept |\n<!-- end of rows -->\nB\n"
     made = filled(page, "| name | x |\n| --- | --- |\n| a | new `c --out d` |\n")
     assert "| a | new `c` |" in made
     assert "| b | kept |" in made
-    assert "old" not in made
+    assert "stale" not in made
     assert made.startswith("A\n")
     assert made.endswith("B\n")

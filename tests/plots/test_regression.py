@@ -42,16 +42,20 @@ def test_flexible_polynomial_shows_truth_fit_and_data():
         np.testing.assert_allclose(data.get_ydata(), result.y[i])
 
 
-def test_soft_against_hard_shows_means_over_repetitions():
+def test_soft_against_hard_shows_medians_relative_to_the_best_and_themselves():
     rng = np.random.default_rng(0)
-    coords = {"model": ["low", "high", "regularised"], "target": ["a", "b", "c"], "n": [10, 40]}
-    values = rng.uniform(0.1, 1, (3, 3, 2, 5))
+    coords = {"model": list("abcde"), "target": ["a", "b", "c"], "n": [10, 40]}
+    values = rng.uniform(0.1, 1, (5, 3, 2, 5))
     result = xr.Dataset({"test_rmse": (("model", "target", "n", "repetition"), values)}, coords)
     panels = plots.soft_against_hard(result).axes
-    assert len(panels) == 3
-    for t, axes in enumerate(panels):
-        assert axes.get_yscale() == "log"
-        for m, line in enumerate(axes.lines):
-            np.testing.assert_allclose(line.get_ydata(), values[m, t].mean(-1))
-        for band in axes.collections:  # A log axis cannot show what is not positive.
+    assert len(panels) == 6
+    medians = np.median(values, -1)
+    for t in range(3):
+        relative, absolute = panels[t], panels[3 + t]
+        assert absolute.get_yscale() == "log"
+        for m in range(5):
+            line = relative.lines[m].get_ydata()
+            np.testing.assert_allclose(line, medians[m, t] / medians[:, t].min(0))
+            np.testing.assert_allclose(absolute.lines[m].get_ydata(), medians[m, t])
+        for band in absolute.collections:  # A log axis cannot show what is not positive.
             assert (band.get_paths()[0].vertices[:, 1] > 0).all()

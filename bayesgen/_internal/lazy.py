@@ -6,8 +6,7 @@ import ast
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,8 +46,14 @@ def attach(
         home = homes.get(name, package)
         if home == package:
             return _submodule(package, name)
-        with _turn():
+        # Threads that import several names at once take turns, lest they meet half-imported
+        # modules. The wait is bounded: a thread inside an import holds that module's own lock.
+        turn = _LOCK.acquire(timeout=_PATIENCE)
+        try:
             value = _again(lambda: getattr(import_module(home), name))
+        finally:
+            if turn:
+                _LOCK.release()
         setattr(sys.modules[package], name, value)
         return value
 
@@ -56,20 +61,6 @@ def attach(
         return sorted({*vars(sys.modules[package]), *homes})
 
     return get, names, sorted(homes)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """A turn to import: threads that import at once would meet half-imported modules.
-
-    The wait is bounded, because a thread inside an import holds that module's own lock.
-    """
-    turn = _LOCK.acquire(timeout=_PATIENCE)
-    try:
-        yield
-    finally:
-        if turn:
-            _LOCK.release()
 
 
 def _again(load: Callable[[], Any]) -> Any:

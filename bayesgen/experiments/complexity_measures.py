@@ -22,7 +22,7 @@ from bayesgen.curvature import matrix_free
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.experiments.executor import Job, Values, sweep
-from bayesgen.experiments.width_families import Family, Task, restored
+from bayesgen.experiments.width_families import WidthFamily, WidthTask, restored
 from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models import Laplace
@@ -41,7 +41,7 @@ _POINTS_PER_DRAW = 256
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeasureSettings:
     """Settings of the measures.
 
     Attributes:
@@ -72,9 +72,9 @@ class Settings:
 
 
 def measure_all(
-    tasks: Sequence[tuple[Task, Values]],
+    tasks: Sequence[tuple[WidthTask, Values]],
     count: int | None,
-    settings: Settings,
+    settings: MeasureSettings,
     *,
     store: Any = None,
     progress: Progress | None = None,
@@ -101,11 +101,11 @@ def measure_all(
     return [[next(cells) for _ in task.seeds[:count]] for task, _ in tasks]
 
 
-def _measured(task: Task, state: Tensor, seed: int, settings: Settings) -> Values:
+def _measured(task: WidthTask, state: Tensor, seed: int, settings: MeasureSettings) -> Values:
     return measured(task, restored(task, state, seed), seed, settings)
 
 
-def measured(task: Task, net: nn.Module, seed: int, settings: Settings) -> Values:
+def measured(task: WidthTask, net: nn.Module, seed: int, settings: MeasureSettings) -> Values:
     """All measures of one trained network.
 
     Args:
@@ -138,13 +138,15 @@ def measured(task: Task, net: nn.Module, seed: int, settings: Settings) -> Value
 # --------------------------------------------------------------------------- spectra
 
 
-def ggn_measures(net: nn.Module, family: Family, x: Tensor, y: Tensor, how: Settings) -> Values:
+def ggn_measures(
+    net: nn.Module, family: WidthFamily, x: Tensor, y: Tensor, how: MeasureSettings
+) -> Values:
     """Effective dimensions, top eigenvalue and trace of the GGN of the mean loss, and evidence.
 
     All eigenvalues are computed where the GGN is small, in float64. Else they are sampled by
     Lanczos quadrature and the results have a standard error. The Laplace evidence is that at the
     weights as they are, with one prior precision of maximum evidence; under the squared loss its
-    noise variance is `Settings.noise`.
+    noise variance is `MeasureSettings.noise`.
     """
     classes = y.shape[1] if family.squared else int(net(x[:1]).shape[1])
     rows = len(x) * (classes if family.squared else classes - 1)
@@ -169,7 +171,7 @@ def ggn_measures(net: nn.Module, family: Family, x: Tensor, y: Tensor, how: Sett
 
 
 def _exact(
-    net: nn.Module, family: Family, x: Tensor, y: Tensor, how: Settings
+    net: nn.Module, family: WidthFamily, x: Tensor, y: Tensor, how: MeasureSettings
 ) -> tuple[Spectrum, Values]:
     """The exact spectrum of the GGN of −log p at unit noise, and the evidence."""
     given: dict[str, Any] = {"noise": how.noise} if family.squared else {}
@@ -187,7 +189,7 @@ def _exact(
 
 
 def _by_products(
-    net: nn.Module, family: Family, x: Tensor, y: Tensor, how: Settings
+    net: nn.Module, family: WidthFamily, x: Tensor, y: Tensor, how: MeasureSettings
 ) -> tuple[Spectrum, Values]:
     """The same by Lanczos quadrature on products of the GGN with vectors."""
     weights = Weights(net, None)
@@ -250,7 +252,7 @@ class TrainingHessian:
     """
 
     def __init__(
-        self, net: nn.Module, family: Family, x: Tensor, y: Tensor, batch: int, *, only: bool
+        self, net: nn.Module, family: WidthFamily, x: Tensor, y: Tensor, batch: int, *, only: bool
     ) -> None:
         self.net, self.family = copy.deepcopy(net).train(), family
         self.batches = list(zip(x.split(batch), y.split(batch), strict=True))
@@ -282,14 +284,16 @@ class TrainingHessian:
         return total if v.ndim == 2 else total[:, 0]
 
 
-def hessian_measures(net: nn.Module, family: Family, x: Tensor, y: Tensor, how: Settings) -> Values:
+def hessian_measures(
+    net: nn.Module, family: WidthFamily, x: Tensor, y: Tensor, how: MeasureSettings
+) -> Values:
     """Effective dimensions of the Hessian, by Lanczos quadrature and from Ritz values alone.
 
     `hessian_dimension` estimates Σ λ/(λ + α) over all positive eigenvalues by Lanczos quadrature,
     with its standard error over the probes. `ritz_dimension` is the sum over the positive Ritz
-    values of one Lanczos run of `Settings.ritz` steps, for the weights with more than one dimension
-    (Wilson, 2025, figure 1 (f)). It is no estimate of the former and cannot exceed the number of
-    steps.
+    values of one Lanczos run of `MeasureSettings.ritz` steps, for the weights with more than one
+    dimension (Wilson, 2025, figure 1 (f)). It is no estimate of the former and cannot exceed the
+    number of steps.
     """
     whole = TrainingHessian(net, family, x, y, how.batch, only=False)
     sampled = Spectrum.lanczos(
@@ -329,7 +333,7 @@ def ritz_values(op: Any, steps: int, seed: int) -> Tensor:
 
 
 def certificate(
-    net: nn.Module, start: nn.Module, x: Tensor, labels: Tensor, how: Settings
+    net: nn.Module, start: nn.Module, x: Tensor, labels: Tensor, how: MeasureSettings
 ) -> Values:
     """A PAC-Bayes bound of the 0–1 risk of weights drawn around the trained ones.
 
@@ -390,12 +394,12 @@ def _risk_of_draws(
     return float(np.mean(wrong))
 
 
-def compressed(start: nn.Module, x: Tensor, labels: Tensor, how: Settings) -> Values:
+def compressed(start: nn.Module, x: Tensor, labels: Tensor, how: MeasureSettings) -> Values:
     """The code of the network's architecture with the smallest bound of the 0–1 risk.
 
     `bayesgen.pacbayes.compress` trains the architecture anew, in random subspaces of the
-    dimensions in `Settings.dimensions` and with the cross-entropy. The trained weights have no
-    part in it. The choice among the dimensions is paid for. Dimensions above the number of
+    dimensions in `MeasureSettings.dimensions` and with the cross-entropy. The trained weights have
+    no part in it. The choice among the dimensions is paid for. Dimensions above the number of
     parameters are left out. `description_bytes` adds the code of the labels that the decoded
     network predicts wrongly, so that networks of different risk can be compared.
     """

@@ -18,11 +18,11 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments import complexity_measures
-from bayesgen.experiments.complexity_measures import Settings, measure_all
+from bayesgen.experiments.complexity_measures import MeasureSettings, measure_all
 from bayesgen.experiments.corruption import grid
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
-from bayesgen.experiments.width_families import FAMILIES, Task, outputs, restored, train_all
+from bayesgen.experiments.width_families import FAMILIES, WidthTask, outputs, restored, train_all
 from bayesgen.experiments.widths import QUICK, check_widths, points, tasks_of
 
 # Measures of a network, each so that the source expects a larger gap for a larger value: their
@@ -69,7 +69,7 @@ def flatness(
     epochs: int | None = None,
     factor: float = 5.0,
     resamples: int = 1000,
-    measures: Settings = Settings(),  # noqa: B008 (frozen)
+    measures: MeasureSettings = MeasureSettings(),  # noqa: B008 (frozen)
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
@@ -126,7 +126,8 @@ def flatness(
         the rank correlation.
 
     Example:
-        >>> small = Settings(probes=2, steps=4, draws=4, dimensions=(20,), compression_steps=4)
+        >>> small = MeasureSettings(
+        ...     probes=2, steps=4, draws=4, dimensions=(20,), compression_steps=4)
         >>> result = flatness("digits", "mlp", widths=[2, 4], levels=[0.0, 0.4], seeds=1, train=40,
         ...                   epochs=20, resamples=10, measures=small)
         >>> dict(result.tau.sizes)
@@ -208,7 +209,7 @@ def _words(units: str, long_name: str) -> dict[str, str]:
     return {"units": units, "long_name": long_name}
 
 
-def _value(name: str, row: Values, how: Settings) -> float:
+def _value(name: str, row: Values, how: MeasureSettings) -> float:
     """One measure, from the values of `complexity_measures.measured`."""
     if name == "N_eff":
         nearest = int(np.argmin(np.abs(np.log(how.alphas))))
@@ -286,10 +287,10 @@ def reparametrised(net: nn.Sequential, factor: float) -> nn.Sequential:
 
 
 def _reparametrised(
-    task: Task,
+    task: WidthTask,
     cell: Values,
     factor: float,
-    how: Settings,
+    how: MeasureSettings,
     *,
     store: Any,
     progress: Progress | None,
@@ -301,7 +302,7 @@ def _reparametrised(
     return sweep([job], [mark], store=store, progress=progress)[0]
 
 
-def _moved(task: Task, state: Any, factor: float, how: Settings) -> Values:
+def _moved(task: WidthTask, state: Any, factor: float, how: MeasureSettings) -> Values:
     seed = task.seeds[0]
     net = restored(task, state, seed)
     assert isinstance(net, nn.Sequential)

@@ -17,7 +17,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
-from bayesgen.experiments.guess_problems import FAMILIES, PROBLEMS, Problem, problem
+from bayesgen.experiments.guess_problems import FAMILIES, PROBLEMS, GuessProblem, problem
 from bayesgen.experiments.guesses import Guesser
 from bayesgen.experiments.networks import seeded
 
@@ -186,7 +186,7 @@ class Solutions(NamedTuple):
 
 
 @torch.no_grad()
-def _scored(guesser: Guesser, theta: Tensor, points: Problem) -> Solutions:
+def _scored(guesser: Guesser, theta: Tensor, points: GuessProblem) -> Solutions:
     if not len(theta):
         return Solutions(torch.empty(0).double(), torch.empty(0).double())
     wrong = (guesser.scores(theta, points.x_test) > 0) != points.y_test.bool()
@@ -194,7 +194,7 @@ def _scored(guesser: Guesser, theta: Tensor, points: Problem) -> Solutions:
 
 
 def _trained(
-    guesser: Guesser, points: Problem, count: int, seed: int
+    guesser: Guesser, points: GuessProblem, count: int, seed: int
 ) -> tuple[Solutions, Solutions, float]:
     """Solutions of SGD at all looks and at the last one, and the share that fits at the end."""
     # Initial weights are other draws than the guesses; those that fit already are left out, which

@@ -18,7 +18,7 @@ _DIMENSION, _DISTANCE = 8, 2.0
 _TEST = 400
 
 
-class Problem(NamedTuple):
+class GuessProblem(NamedTuple):
     """Inputs (n, d), float32, and labels 0 and 1, (n,), for training and test."""
 
     x: Tensor
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
     y_test: Tensor
 
 
-def _digits(n: int, rng: np.random.Generator) -> Problem:
+def _digits(n: int, rng: np.random.Generator) -> GuessProblem:
     """Images of 0 and 1 from scikit-learn's digits, less the mean image of both."""
     every = datasets.restrict(datasets.load("digits", dtype=torch.float32), (0, 1))
     x = torch.cat([every.x_train, every.x_test])
@@ -36,7 +36,7 @@ def _digits(n: int, rng: np.random.Generator) -> Problem:
     return _split(x[order] - x.mean(0), y[order], n)
 
 
-def _blobs(n: int, rng: np.random.Generator) -> Problem:
+def _blobs(n: int, rng: np.random.Generator) -> GuessProblem:
     """Two Gaussian clouds with opposite means."""
     count = 2 * n + _TEST
     y = torch.arange(count) % 2
@@ -45,7 +45,7 @@ def _blobs(n: int, rng: np.random.Generator) -> Problem:
     return _split(x, y, n)
 
 
-def _split(x: Tensor, y: Tensor, n: int) -> Problem:
+def _split(x: Tensor, y: Tensor, n: int) -> GuessProblem:
     """The first n/2 points of each class for training, and others for test."""
     first = torch.cat([(y == label).nonzero()[: n // 2, 0] for label in (0, 1)])
     rest = torch.ones(len(y), dtype=torch.bool)
@@ -55,16 +55,16 @@ def _split(x: Tensor, y: Tensor, n: int) -> Problem:
         raise ValueError(
             f"n must leave test points of both classes and be below {2 * fewest}, got {n}"
         )
-    return Problem(x[first], y[first], x[rest][:_TEST], y[rest][:_TEST])
+    return GuessProblem(x[first], y[first], x[rest][:_TEST], y[rest][:_TEST])
 
 
-PROBLEMS: dict[str, Callable[[int, np.random.Generator], Problem]] = {
+PROBLEMS: dict[str, Callable[[int, np.random.Generator], GuessProblem]] = {
     "digits 0/1": _digits,
     "blobs": _blobs,
 }
 
 
-def problem(name: str, n: int, seed: int) -> Problem:
+def problem(name: str, n: int, seed: int) -> GuessProblem:
     """A two-class problem with n training points, the same number of each class.
 
     The points of a smaller n are among those of a larger one.

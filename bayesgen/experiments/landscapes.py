@@ -16,7 +16,7 @@ from bayesgen.errors import NotAtModeWarning
 from bayesgen.models import Laplace
 
 
-class Scores(NamedTuple):
+class LossScores(NamedTuple):
     """Mean negative log-likelihoods, in nats, and shares of wrong labels."""
 
     train_loss: float
@@ -25,7 +25,7 @@ class Scores(NamedTuple):
     test_error: float
 
 
-class Landscape:
+class LossLandscape:
     """Scores of one architecture at given weights, with BatchNorm statistics of these weights.
 
     The statistics that BatchNorm stores belong to the weights with which they were computed. They
@@ -43,7 +43,7 @@ class Landscape:
         >>> from bayesgen.training.curves import flat
         >>> x, y = torch.randn(20, 2), torch.arange(20) % 2
         >>> net = networks.MLP(2, (), 2)
-        >>> Landscape(net, x, y, x, y).at(torch.zeros(6)).train_loss
+        >>> LossLandscape(net, x, y, x, y).at(torch.zeros(6)).train_loss
         0.693...
     """
 
@@ -74,7 +74,7 @@ class Landscape:
         return self._net.eval()
 
     @torch.no_grad()
-    def at(self, theta: Tensor) -> Scores:
+    def at(self, theta: Tensor) -> LossScores:
         """Scores at the weights θ, (P,)."""
         net = self.net(theta)
         found = []
@@ -82,7 +82,7 @@ class Landscape:
             f = torch.cat([net(rows) for rows in x.split(self._batch)]).double()
             wrong = (f.argmax(1) != y).double().mean()
             found += [float(cross_entropy(f, y)), float(wrong)]
-        return Scores(*found)
+        return LossScores(*found)
 
 
 class PointEvidence(NamedTuple):

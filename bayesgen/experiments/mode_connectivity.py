@@ -20,7 +20,7 @@ from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import loaded
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
-from bayesgen.experiments.landscapes import Landscape, PointEvidence, Scores, evidence_at
+from bayesgen.experiments.landscapes import LossLandscape, LossScores, PointEvidence, evidence_at
 from bayesgen.experiments.networks import images, seeded, standardised
 from bayesgen.training import train as train_network
 from bayesgen.training.curves import Curve, flat, train_curve
@@ -92,11 +92,11 @@ class Setup:
         net = seeded(seed, lambda: NETWORKS[self.network](self.data))
         return net.float().to(self.data.x_train.device)
 
-    def landscape(self, count: int | None = None) -> Landscape:
+    def landscape(self, count: int | None = None) -> LossLandscape:
         """The landscape of the network on the first `count` training images."""
         x, new = self.inputs()
         rows = slice(count)
-        return Landscape(self.net(0), x[rows], self.data.y_train[rows], new, self.data.y_test)
+        return LossLandscape(self.net(0), x[rows], self.data.y_train[rows], new, self.data.y_test)
 
     def training(self, seed: int) -> dict[str, Any]:
         """Arguments that training of networks and of curves share."""
@@ -396,7 +396,7 @@ def _along(
     return dict(zip(_PATH_NAMES, values, strict=True))
 
 
-_PATH_NAMES = (*Scores._fields, "distance", *PointEvidence._fields[:-1])
+_PATH_NAMES = (*LossScores._fields, "distance", *PointEvidence._fields[:-1])
 
 
 def _match(setup: Setup, first: Tensor, last: Tensor, x: Tensor) -> Tensor | None:
@@ -449,7 +449,7 @@ def _solutions(setup: Setup, thetas: np.ndarray, alpha: float) -> Values:
         scores = landscape.at(theta)
         evidence = evidence_at(landscape.net(theta), x[rows], setup.data.y_train[rows], alpha)
         found.append([*scores, *evidence])
-    names = (*Scores._fields, *PointEvidence._fields)
+    names = (*LossScores._fields, *PointEvidence._fields)
     return dict(zip(names, np.array(found).T, strict=True))
 
 
@@ -486,7 +486,7 @@ def _collected(names: list[str], tables: list[list[Values]], points: int) -> xr.
         every = np.stack([each[key] for each in planes])
         shape = (count, len(PLANES), *every.shape[1:])
         variables[key] = (("network", "plane", *dims), every.reshape(shape))
-    for key in (*Scores._fields, *PointEvidence._fields):
+    for key in (*LossScores._fields, *PointEvidence._fields):
         values = np.stack([each[key] for each in single])
         variables[f"solution_{key}"] = (("network", "solution"), values)
     result = xr.Dataset(

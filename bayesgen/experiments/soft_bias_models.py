@@ -193,7 +193,7 @@ def averaged_network(
 
 
 def _trained(
-    kind: str, data: tasks.Task, epochs: int, seed: int, disfavoured: str | None
+    kind: str, data: tasks.SoftBiasTask, epochs: int, seed: int, disfavoured: str | None
 ) -> Training:
     """Train a network of `NETWORKS`; one pathway may start with a large prior precision."""
     net = seeded(seed, lambda: pathway_network(kind, int(data.y.max()) + 1))

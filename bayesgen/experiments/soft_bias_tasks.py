@@ -28,7 +28,7 @@ ROTATED, ROTATED_COUNT = (3, 4, 5, 6), 727
 WIDEST = 90.0
 
 
-class Task(NamedTuple):
+class SoftBiasTask(NamedTuple):
     """Training and test data: x, y, and new x, y."""
 
     x: Tensor
@@ -55,7 +55,7 @@ def both(x: Tensor) -> Tensor:
     return torch.cat([symmetric(x), quadratic(x)], 1)
 
 
-def quadratic_functions(n: int, asymmetries: tuple[float, ...], seed: int) -> Task:
+def quadratic_functions(n: int, asymmetries: tuple[float, ...], seed: int) -> SoftBiasTask:
     """Quadratic functions √(1 − a²) f_symmetric + a f_free of N(0, I) inputs, one for each a.
 
     Both parts have unit variance. Returns y of shape (tasks, n, 1).
@@ -69,7 +69,7 @@ def quadratic_functions(n: int, asymmetries: tuple[float, ...], seed: int) -> Ta
     tied, free = (part / part.std() for part in parts)
     f = torch.stack([math.sqrt(1 - a * a) * tied + a * free for a in asymmetries])[..., None]
     y = f[:, :n] + NOISE_SD * torch.randn(f[:, :n].shape, generator=generator, dtype=x.dtype)
-    return Task(x[:n], y, x[n:], f[:, n:])
+    return SoftBiasTask(x[:n], y, x[n:], f[:, n:])
 
 
 def filter_maps() -> Tensor:
@@ -98,7 +98,7 @@ def map_features(x: Tensor) -> Tensor:
     return torch.cat([tied, free.flatten(2)], 2).flatten(0, 1)
 
 
-def linear_maps(n: int, deviations: tuple[float, ...], seed: int) -> Task:
+def linear_maps(n: int, deviations: tuple[float, ...], seed: int) -> SoftBiasTask:
     """Linear maps of digits, W = √(1 − δ²) (a convolution) + δ (a dense matrix), one for each δ.
 
     Both parts have the same output variance. Returns x as images (n, SIDE²) and y of shape
@@ -118,10 +118,10 @@ def linear_maps(n: int, deviations: tuple[float, ...], seed: int) -> Task:
     f = torch.stack([math.sqrt(1 - d * d) * tied + d * free for d in deviations])
     f = f / f.std((1, 2), keepdim=True)
     y = f[:, :n] + NOISE_SD * torch.randn(f[:, :n].shape, generator=generator, dtype=x.dtype)
-    return Task(x[:n], y.flatten(1)[..., None], x[n:], f[:, n:].flatten(1)[..., None])
+    return SoftBiasTask(x[:n], y.flatten(1)[..., None], x[n:], f[:, n:].flatten(1)[..., None])
 
 
-def displaced_digits(n: int, shuffled: float, seed: int) -> Task:
+def displaced_digits(n: int, shuffled: float, seed: int) -> SoftBiasTask:
     """Digits 0 to 3 at random places of a canvas, with a share of the pixels permuted.
 
     The permutation is the same for all images. Returns standardised images (n, 1, CANVAS, CANVAS),
@@ -140,10 +140,10 @@ def displaced_digits(n: int, shuffled: float, seed: int) -> Task:
     order = torch.arange(CANVAS**2)
     order[moved] = moved[torch.randperm(len(moved), generator=generator)]
     x = x.flatten(1)[:, order].reshape(x.shape)
-    return Task(x[:n], y[:n], x[n:], y[n:])
+    return SoftBiasTask(x[:n], y[:n], x[n:], y[n:])
 
 
-def rotated_digits(n: int, degrees: float, orientation: bool, seed: int) -> Task:
+def rotated_digits(n: int, degrees: float, orientation: bool, seed: int) -> SoftBiasTask:
     """Digits rotated by angles that are uniform on ±degrees, as flat images with class labels.
 
     Args:
@@ -159,7 +159,7 @@ def rotated_digits(n: int, degrees: float, orientation: bool, seed: int) -> Task
     rotate = Rotation((1, DIGIT, DIGIT))
     x = torch.cat([rotate(row[None], angle) for row, angle in zip(x, angles, strict=True)])
     y = (angles > 0).long() if orientation else y
-    return Task(x[:n], y[:n], x[n:], y[n:])
+    return SoftBiasTask(x[:n], y[:n], x[n:], y[n:])
 
 
 def _of_classes(chosen: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ Train = Callable[[list[nn.Module], Tensor, Tensor, Sequence[int], int], None]
 
 
 @dataclass(frozen=True)
-class Family:
+class WidthFamily:
     """Networks that differ in their width, with their data, loss and training.
 
     Attributes:
@@ -197,8 +197,8 @@ def _channels(data: Dataset) -> int:
     return images(data.x_train[:1]).shape[1]
 
 
-FAMILIES: dict[str, Family] = {
-    "mlp": Family(
+FAMILIES: dict[str, WidthFamily] = {
+    "mlp": WidthFamily(
         "two-layer ReLU networks, squared loss, full-batch Adam",
         lambda width, data: networks.MLP(data.x_train.shape[1], (width,), data.num_classes),
         _pixels,
@@ -208,7 +208,7 @@ FAMILIES: dict[str, Family] = {
         150,
         3000,
     ),
-    "convnet": Family(
+    "convnet": WidthFamily(
         "networks of three convolutions, cross-entropy, Adam",
         lambda width, data: networks.ConvNet(width, data.num_classes, channels=_channels(data)),
         _images,
@@ -218,7 +218,7 @@ FAMILIES: dict[str, Family] = {
         300,
         100,
     ),
-    "resnet18": Family(
+    "resnet18": WidthFamily(
         "pre-activation ResNet-18 with BatchNorm, cross-entropy, SGD with crop and flip",
         lambda width, data: networks.ResNet18(width, data.num_classes, channels=_channels(data)),
         _images,
@@ -235,7 +235,7 @@ FAMILIES: dict[str, Family] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class WidthTask:
     """Networks of one width on the labels of several seeds.
 
     Attributes:
@@ -257,7 +257,7 @@ class Task:
     epochs: int
 
     @property
-    def family(self) -> Family:
+    def family(self) -> WidthFamily:
         """The family of the networks."""
         return FAMILIES[self.name]
 
@@ -271,7 +271,7 @@ class Task:
 
 
 def train_all(
-    tasks: Sequence[Task], *, store: Any = None, progress: Progress | None = None
+    tasks: Sequence[WidthTask], *, store: Any = None, progress: Progress | None = None
 ) -> list[Values]:
     """Train the networks of every task; each task is one cell of a sweep.
 
@@ -283,7 +283,7 @@ def train_all(
     return sweep(jobs, [task.mark() for task in tasks], store=store, progress=progress)
 
 
-def trained(task: Task) -> Values:
+def trained(task: WidthTask) -> Values:
     """Train the networks of one task; see `train_all`."""
     family, data = task.family, task.data
     x, new = family.inputs(data)
@@ -317,7 +317,7 @@ def flat_state(net: nn.Module) -> Tensor:
     return torch.cat([value.detach().reshape(-1).float() for value in net.state_dict().values()])
 
 
-def restored(task: Task, state: Any, seed: int) -> nn.Module:
+def restored(task: WidthTask, state: Any, seed: int) -> nn.Module:
     """The network of one seed with the state of `flat_state`, in evaluation mode."""
     net = task.family.network(task.width, task.data, seed)
     values = list(net.state_dict().values())

@@ -15,11 +15,11 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.data.loading import names
-from bayesgen.experiments.complexity_measures import Settings, measure_all
+from bayesgen.experiments.complexity_measures import MeasureSettings, measure_all
 from bayesgen.experiments.corruption import corruptions, grid, loaded
 from bayesgen.experiments.executor import Values
 from bayesgen.experiments.experiment import claim, experiment, provenance
-from bayesgen.experiments.width_families import FAMILIES, Task, train_all
+from bayesgen.experiments.width_families import FAMILIES, WidthTask, train_all
 
 # Measures with a value for each α of the effective dimension: units and long names.
 DIMENSIONS = {
@@ -60,7 +60,7 @@ _PAPER = (
     "1.43 (k = 65), while N_eff rises to 93.7 (k = 14) and falls to 84.5 (k = 64)."
 )
 # Smaller settings of the measures, for the quick settings of experiments.
-QUICK = Settings(probes=4, steps=24, draws=64, dimensions=(50, 100), compression_steps=150)
+QUICK = MeasureSettings(probes=4, steps=24, draws=64, dimensions=(50, 100), compression_steps=150)
 
 
 @experiment(
@@ -85,7 +85,7 @@ def widths(
     train: int | None = None,
     test: int | None = None,
     epochs: int | None = None,
-    measures: Settings = Settings(),  # noqa: B008 (frozen)
+    measures: MeasureSettings = MeasureSettings(),  # noqa: B008 (frozen)
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
@@ -145,18 +145,19 @@ def widths(
     Source: Wilson (2025), figure 1 (f); Maddox et al. (2020) for N_eff; Nakkiran et al. (2020).
 
     Example:
-        >>> small = Settings(probes=2, steps=4, draws=4, dimensions=(20,), compression_steps=4)
+        >>> small = MeasureSettings(
+        ...     probes=2, steps=4, draws=4, dimensions=(20,), compression_steps=4)
         >>> result = widths("digits", ["mlp"], widths=[2, 4], train=40, epochs=20, measures=small)
         >>> result.sizes["width"], float(result.ritz_dimension.max()) < 100
         (2, True)
     """
-    chosen = check_names(networks)
+    chosen = checks.names("networks", networks, tuple(FAMILIES))
     if measured is not None:
         checks.whole("measured", measured)
     for name in set(chosen) - set(seeds if isinstance(seeds, Mapping) else chosen):
         raise ValueError(f"seeds must have a number for each of {chosen}, got none for {name!r}")
-    if not isinstance(measures, Settings):
-        raise TypeError(f"measures must be Settings, got {type(measures).__name__}")
+    if not isinstance(measures, MeasureSettings):
+        raise TypeError(f"measures must be MeasureSettings, got {type(measures).__name__}")
     numbers = {name: seeds[name] if isinstance(seeds, Mapping) else seeds for name in chosen}
     tasks = [
         task
@@ -184,17 +185,6 @@ def widths(
         **_claim(result),
         **provenance(command or f"bayesgen.experiments.widths({data!r}, {list(networks)})"),
     )
-
-
-def check_names(networks: Sequence[str]) -> list[str]:
-    """Check for one or more different names of families.
-
-    Raises:
-        ValueError: a name is unknown or given twice, or there is none.
-    """
-    if isinstance(networks, str) or not networks or len(set(networks)) < len(networks):
-        raise ValueError(f"networks must be one or more different names, got {networks!r}")
-    return [checks.one_of("networks", name, tuple(FAMILIES)) for name in networks]
 
 
 def check_widths(widths: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -230,16 +220,16 @@ def tasks_of(
     level: float,
     seeds: int | Sequence[int],
     epochs: int | None,
-) -> list[Task]:
+) -> list[WidthTask]:
     """The tasks of one family on one data set, one for each width."""
     (level,), numbers = grid([level], seeds, "uniform")
     labels = corruptions(data.y_train, [level], numbers, data.num_classes, "uniform")[0]
     passes = FAMILIES[name].epochs if epochs is None else checks.whole("epochs", epochs)
-    return [Task(name, w, data, level, labels, tuple(numbers), passes) for w in widths]
+    return [WidthTask(name, w, data, level, labels, tuple(numbers), passes) for w in widths]
 
 
 def _dataset(
-    tasks: Sequence[Task],
+    tasks: Sequence[WidthTask],
     trained: Sequence[Values],
     found: Sequence[Sequence[Values]],
     alphas: Sequence[float],

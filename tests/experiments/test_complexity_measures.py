@@ -11,10 +11,10 @@ from torch.func import functional_call
 import bayesgen as bg
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.experiments import complexity_measures as measures
-from bayesgen.experiments.complexity_measures import Settings, TrainingHessian
+from bayesgen.experiments.complexity_measures import MeasureSettings, TrainingHessian
 from tests.experiments.test_width_families import task
 
-SMALL = Settings(probes=4, steps=12, draws=8, dimensions=(10, 20), compression_steps=8)
+SMALL = MeasureSettings(probes=4, steps=12, draws=8, dimensions=(10, 20), compression_steps=8)
 
 
 def case(name, width=2):

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from bayesgen import experiments, networks
-from bayesgen.experiments.complexity_measures import Settings
+from bayesgen.experiments.complexity_measures import MeasureSettings
 from bayesgen.experiments.flatness import kendall, reparametrised
 
-SMALL = Settings(probes=2, steps=4, draws=4, dimensions=(10,), compression_steps=4)
+SMALL = MeasureSettings(probes=2, steps=4, draws=4, dimensions=(10,), compression_steps=4)
 FEW = {"train": 40, "test": 60, "measures": SMALL, "seeds": 2}
 
 

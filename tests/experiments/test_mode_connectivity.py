@@ -10,7 +10,7 @@ import xarray as xr
 
 import bayesgen as bg
 from bayesgen import experiments
-from bayesgen.experiments.landscapes import Landscape, PointEvidence, evidence_at
+from bayesgen.experiments.landscapes import LossLandscape, PointEvidence, evidence_at
 from bayesgen.experiments.mode_connectivity import _Augment, barriers
 from bayesgen.training.curves import flat
 
@@ -90,7 +90,7 @@ def test_scores_use_statistics_of_the_weights_and_leave_the_network():
     before = copy.deepcopy(net.state_dict())
     x, y = torch.randn(40, 1, 4, 4), torch.arange(40) % 3
     theta = flat(net) * 1.5
-    found = Landscape(net, x, y, x, y, batch=40).at(theta)
+    found = LossLandscape(net, x, y, x, y, batch=40).at(theta)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     direct = copy.deepcopy(net)
     torch.nn.utils.vector_to_parameters(theta, direct.parameters())
@@ -153,5 +153,5 @@ def test_statistics_of_batches_are_those_of_all_images():
     )
     x, y = torch.randn(101, 3), torch.arange(101) % 2
     theta = flat(net)
-    parts, whole = (Landscape(net, x, y, x, y, batch=b).at(theta) for b in (50, 1000))
+    parts, whole = (LossLandscape(net, x, y, x, y, batch=b).at(theta) for b in (50, 1000))
     assert abs(parts.train_loss - whole.train_loss) < 0.02 * whole.train_loss

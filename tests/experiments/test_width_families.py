@@ -6,7 +6,7 @@ import torch
 
 import bayesgen as bg
 from bayesgen.experiments import width_families
-from bayesgen.experiments.width_families import FAMILIES, Task, train_all
+from bayesgen.experiments.width_families import FAMILIES, WidthTask, train_all
 
 
 def task(name="mlp", width=3, seeds=(0, 1), epochs=5, train=40):
@@ -14,7 +14,7 @@ def task(name="mlp", width=3, seeds=(0, 1), epochs=5, train=40):
     labels = torch.stack(
         [bg.corrupt_labels(data.y_train, 0.2, num_classes=10, seed=s)[0] for s in seeds]
     )
-    return Task(name, width, data, 0.2, labels, seeds, epochs)
+    return WidthTask(name, width, data, 0.2, labels, seeds, epochs)
 
 
 def test_networks_trained_together_take_the_steps_of_adam_alone():

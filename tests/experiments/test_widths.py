@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bayesgen import experiments
-from bayesgen.experiments.complexity_measures import Settings
+from bayesgen.experiments.complexity_measures import MeasureSettings
 from bayesgen.experiments.widths import peak
 from bayesgen.plots.widths import descent
 
-SMALL = Settings(probes=2, steps=4, draws=4, dimensions=(10,), compression_steps=4)
+SMALL = MeasureSettings(probes=2, steps=4, draws=4, dimensions=(10,), compression_steps=4)
 FEW = {"train": 40, "test": 60, "epochs": 4, "measures": SMALL, "level": 0.2}
 
 

@@ -39,7 +39,7 @@ HIDDEN, TREES, POINTS = 50, 50, 101
 SLACK, GAIN = 1.2, 1.2
 
 
-class Data(NamedTuple):
+class RegressionData(NamedTuple):
     """Repeated draws of the noise at fixed inputs: x (n, 1), y (R, n, 1), new x and f at them."""
 
     x: Tensor
@@ -146,7 +146,7 @@ def bias_variance(
     return result.assign_attrs(**provenance(command or said))
 
 
-def draws(name: str, n: int, noise: float, repetitions: int, seed: int) -> Data:
+def draws(name: str, n: int, noise: float, repetitions: int, seed: int) -> RegressionData:
     """Observations of one of `FUNCTIONS` at n regular inputs, with repeated noise."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.linspace(-1, 1, n, dtype=torch.float64)[:, None]
@@ -160,7 +160,7 @@ def draws(name: str, n: int, noise: float, repetitions: int, seed: int) -> Data:
         for u in (x, x_new)
     )
     error = torch.randn(repetitions, n, 1, generator=generator, dtype=torch.float64)
-    return Data(x, f + noise**0.5 * error, x_new, f_new)
+    return RegressionData(x, f + noise**0.5 * error, x_new, f_new)
 
 
 def polynomial_cell(name: str, n: int, noise: float, repetitions: int, seed: int) -> Values:

@@ -16,6 +16,7 @@ from bayesgen.experiments.corruption_models import corruption_models
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.flatness import flatness
+from bayesgen.experiments.frameworks import frameworks
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
@@ -43,6 +44,7 @@ __all__ = [
     "equivariance",
     "flatness",
     "flexible_polynomial",
+    "frameworks",
     "full_batch",
     "gaussian_process_label_noise",
     "germain",

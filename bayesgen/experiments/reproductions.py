@@ -33,6 +33,7 @@ from bayesgen.experiments.claims import (
 from bayesgen.experiments.double_descent import double_descent
 from bayesgen.experiments.experiment import Experiment
 from bayesgen.experiments.flatness import flatness
+from bayesgen.experiments.frameworks import frameworks
 from bayesgen.experiments.germain import germain
 from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
@@ -56,6 +57,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig5": soft_against_hard,
     "fig6": prior_mass,
     "fig7": mode_connectivity,
+    "table1": frameworks,
     "guess-and-check": guess_and_check,
     "occam": order_selection,
     "flatness": flatness,

@@ -16,6 +16,7 @@ from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.figure_one import figure_one
 from bayesgen.plots.flatness import flatness
+from bayesgen.plots.frameworks import frameworks
 from bayesgen.plots.guesses import guess_and_check, prior_mass
 from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
@@ -39,6 +40,7 @@ __all__ = [
     "flatness",
     "flexible_polynomial",
     "forests",
+    "frameworks",
     "full_batch",
     "germain",
     "guess_and_check",

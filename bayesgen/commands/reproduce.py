@@ -150,6 +150,8 @@ def _run(
         shown.add_row("here", result.attrs["found"])
         shown.add_row("holds", result.attrs["holds"])
         console.print(shown)
+    if "table" in result.attrs:
+        console.print(plain(result.attrs["table"]))
     console.print(f"wrote {folder / name}.png and {folder / name}.nc")
     return result
 

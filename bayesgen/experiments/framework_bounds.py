@@ -25,12 +25,11 @@ from torch import Tensor, nn
 
 from bayesgen import pacbayes
 from bayesgen._internal import checks
-from bayesgen.models import LinearModel
+from bayesgen.models import LinearModel, LinearPosterior
 from bayesgen.pacbayes import expected_losses
 from bayesgen.pacbayes.certificates.certificate import Certificate
 from bayesgen.pacbayes.compression import compressed_network
 from bayesgen.pacbayes.compression.container import Container, unpacked
-from bayesgen.posterior.posterior import ExactPosterior
 
 FRAMEWORKS = ("PAC-Bayes", "countable hypotheses", "Rademacher", "VC dimension", "fat shattering")
 # Candidates of the countable bound, stated before the data: dimensions of a random subspace whose
@@ -44,6 +43,11 @@ _EPOCHS, _QUANTISED, _BATCH, _RATE = 16, 8, 128, 0.1
 # the fits among which the ball of each label set is chosen.
 _INTERPOLATION = 1e-9
 _RIDGES = tuple(10.0 ** (k / 2) for k in range(-8, 5))
+# Largest training error of a hypothesis that fits its labels.
+FITTED = 0.01
+# Scales s, relative to that of the certificate, and ratios σ²/s of the posteriors that fit.
+_SCALES = (1.0, 1e2, 1e4)
+_RATIOS = tuple(10.0 ** (-k / 2) for k in range(9))
 # Norms B of the balls, stated before the data; the choice among them is paid for.
 NORMS = tuple(2.0**k for k in range(14))
 
@@ -58,6 +62,8 @@ class Framework:
         capacity: native measure: nats of KL(Q‖P), bits of code, R̂, or a dimension.
         fit_error: smallest training error of what the framework was applied to; the bound's own
             hypothesis may have a larger one.
+        fit_bound: the bound of a hypothesis with a training error up to `FITTED`; infinite where
+            there is none.
         error: function (features, labels) → error of the hypothesis of the bound on other points.
         own_bound: for balls, the bound of the best ball for these labels; NaN elsewhere.
     """
@@ -66,6 +72,7 @@ class Framework:
     bound: float
     capacity: float
     fit_error: float
+    fit_bound: float
     error: Callable[[Tensor, Tensor], float]
     own_bound: float = math.nan
 
@@ -128,7 +135,7 @@ def certificates(phi: Tensor, labels: Tensor, delta: float) -> list[Certificate]
 
 def decomposed(certificate: Certificate) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of ΦΦᵀ, as the certificate's posterior has them."""
-    spectrum = cast(ExactPosterior, certificate.posterior).spectrum()
+    spectrum = cast(LinearPosterior, certificate.posterior).spectrum()
     assert spectrum.vectors is not None
     return spectrum.density.nodes[: spectrum.vectors.shape[1]], spectrum.vectors
 
@@ -157,19 +164,29 @@ def ridge_fits(
     return found
 
 
-def pac_bayes(certificate: Certificate, interpolant: LinearFit) -> Framework:
+def pac_bayes(certificate: Certificate) -> Framework:
     """A PAC-Bayes certificate as a row; its risks are those of a w drawn from the posterior.
+
+    `fit_bound` is the smallest bound over a grid of scales and noise variances with a Gibbs risk
+    up to `FITTED`; neither costs anything.
 
     Args:
         certificate: one of `certificates`.
-        interpolant: a fit of the same labels.
     """
+    posterior = cast(LinearPosterior, certificate.posterior)
+    scale, fits = certificate.settings["scale"], []
+    for s in (scale * each for each in _SCALES):
+        for ratio in _RATIOS:
+            moved = posterior.at(scale=s, noise=ratio * s)
+            other = moved.certificate(noise="keep", delta=certificate.delta)
+            fits.append((other.risk, other.bound))
     return Framework(
         certificate.risk,
         certificate.bound,
         certificate.complexity,
-        interpolant.margin_risk(0.0),
-        partial(_gibbs_error, cast(ExactPosterior, certificate.posterior)),
+        min(risk for risk, _ in fits),
+        _fit_bound(fits),
+        partial(_gibbs_error, posterior),
     )
 
 
@@ -208,21 +225,19 @@ def countable(
         )
         found.append((code.risk, code.bits, partial(_network_error, code.decoded())))
     for levels in ROUNDINGS:
-        w, bits = rounded(interpolant.w, levels)
+        w, bits = rounded(interpolant.w, min(levels, d))
         fit = LinearFit(w, phi @ w, interpolant.signs)
         found.append((fit.error(phi, labels), bits, fit.error))
     paid = math.log(CANDIDATES)
-    rows = [
-        Framework(
-            risk,
-            float(pacbayes.occam(risk, pacbayes.solomonoff(float(bits)) - paid, n, delta)),
-            float(bits),
-            min(one[0] for one in found),
-            error,
-        )
-        for risk, bits, error in found
+    bounds = [
+        float(pacbayes.occam(risk, pacbayes.solomonoff(float(bits)) - paid, n, delta))
+        for risk, bits, _ in found
     ]
-    return min(rows, key=lambda row: row.bound)
+    fits = [(one[0], bound) for one, bound in zip(found, bounds, strict=True)]
+    best = min(range(len(found)), key=lambda i: bounds[i])
+    risk, bits, error = found[best]
+    least = min(one[0] for one in found)
+    return Framework(risk, bounds[best], float(bits), least, _fit_bound(fits), error)
 
 
 def rounded(w: Tensor, levels: int) -> tuple[Tensor, int]:
@@ -230,7 +245,10 @@ def rounded(w: Tensor, levels: int) -> tuple[Tensor, int]:
 
     Args:
         w: weights, (d,), not all 0.
-        levels: number of levels, 2 to 255.
+        levels: number of levels, 2 to 255, at most the number of weights.
+
+    Raises:
+        ValueError: the number of levels is out of range; all weights are 0.
 
     Example:
         >>> rounded(torch.tensor([1.0, -1.0, 0.1], dtype=torch.float64), 3)[0]
@@ -238,6 +256,8 @@ def rounded(w: Tensor, levels: int) -> tuple[Tensor, int]:
     """
     if not 2 <= checks.whole("levels", levels) <= 255:
         raise ValueError(f"levels must lie in 2..255, got {levels}")
+    if levels > len(w):
+        raise ValueError(f"levels must be at most the number of weights, {len(w)}, got {levels}")
     codebook = torch.linspace(-1, 1, levels, dtype=torch.float64).half()
     size = w.abs().max()
     if not size > 0:
@@ -318,7 +338,7 @@ def vc(fits: Sequence[LinearFit], delta: float) -> Framework:
     fit = fits[0]
     risk, d = fit.margin_risk(0.0), len(fit.w)
     bound = float(pacbayes.vc(risk, d, len(fit.signs), delta))
-    return Framework(risk, bound, float(d), risk, fit.error)
+    return Framework(risk, bound, float(d), risk, _fit_bound([(risk, bound)]), fit.error)
 
 
 def _of_ball(
@@ -334,10 +354,17 @@ def _of_ball(
     own = [bound(each, B) for each in fits for B in norms if each.norm <= B]
     risk = fit.margin_risk(margin)
     fitted = fit.margin_risk(0.0)
-    return Framework(risk, bound(fit, norm), capacity, fitted, fit.error, min(own))
+    common = bound(fit, norm)
+    fit_bound = _fit_bound([(fitted, common)])
+    return Framework(risk, common, capacity, fitted, fit_bound, fit.error, min(own))
 
 
-def _gibbs_error(posterior: ExactPosterior, phi: Tensor, labels: Tensor) -> float:
+def _fit_bound(fits: Sequence[tuple[float, float]]) -> float:
+    """The smallest bound among pairs (training error, bound) with an error up to `FITTED`."""
+    return min((bound for risk, bound in fits if risk <= FITTED), default=math.inf)
+
+
+def _gibbs_error(posterior: LinearPosterior, phi: Tensor, labels: Tensor) -> float:
     """Gibbs risk of a posterior on other points."""
     latent = posterior.predict(phi, latent=True)
     return float(expected_losses.zero_one(latent.mean, latent.variance, labels).mean())

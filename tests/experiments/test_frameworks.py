@@ -94,6 +94,7 @@ def test_spectrum_of_the_certificate_gives_the_ridge_regressions():
         assert fit.norm == pytest.approx(float((phi.T @ alpha).norm()))
 
 
+@pytest.mark.slow
 def test_bounds_cover_the_known_risk_of_the_toy_problem():
     """The risk of a disagreement p with the hyperplane is η + (1 − 2η)p, with p from new points."""
     delta, flip, missed = 0.5, 0.1, {"PAC-Bayes": 0, "countable": 0}
@@ -186,7 +187,7 @@ def test_a_table_of_the_page_is_replaced_by_that_of_its_command():
     assert made["with_table"](page, "y", "| new |") == page
 
 
-def test_another_device_of_randomness_is_not_touched():
+def test_the_same_seed_gives_the_same_code_and_leaves_the_global_generator():
     state = torch.get_rng_state()
     phi, labels, _ = toy(3)
     ((interpolant, *_),) = fits_of(phi, labels[None])

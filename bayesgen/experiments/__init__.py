@@ -23,6 +23,7 @@ from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
 from bayesgen.experiments.laplace import laplace
 from bayesgen.experiments.mode_connectivity import mode_connectivity
+from bayesgen.experiments.model_size import model_size
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.prior_mass import prior_mass
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
@@ -52,6 +53,7 @@ __all__ = [
     "inductive_biases",
     "laplace",
     "mode_connectivity",
+    "model_size",
     "order_selection",
     "posterior_contraction",
     "prior_mass",

@@ -39,6 +39,7 @@ from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
 from bayesgen.experiments.mode_connectivity import mode_connectivity
+from bayesgen.experiments.model_size import model_size
 from bayesgen.experiments.order_selection import order_selection
 from bayesgen.experiments.prior_mass import prior_mass
 from bayesgen.experiments.regularisation import flexible_polynomial, soft_against_hard
@@ -53,6 +54,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1e": resnet_label_noise,
     "fig1f": widths,
     "fig1g": double_descent,
+    "fig2a": model_size,
     "fig4": inductive_biases,
     "fig5": soft_against_hard,
     "fig6": prior_mass,

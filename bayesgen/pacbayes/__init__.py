@@ -30,6 +30,7 @@ from bayesgen.pacbayes.capacity import (
 from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
 from bayesgen.pacbayes.certificates.search import certify
 from bayesgen.pacbayes.compression.compressed_network import Compressed, compress, decode
+from bayesgen.pacbayes.compression.selection import compress_best
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
 from bayesgen.pacbayes.vote import c_bound
 
@@ -45,6 +46,7 @@ __all__ = [
     "catoni_union",
     "certify",
     "compress",
+    "compress_best",
     "countable",
     "decode",
     "fat_shattering",

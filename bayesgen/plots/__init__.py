@@ -21,6 +21,7 @@ from bayesgen.plots.guesses import guess_and_check, prior_mass
 from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
 from bayesgen.plots.mode_connectivity import mode_connectivity
+from bayesgen.plots.model_size import model_size
 from bayesgen.plots.networks import laplace, rotation
 from bayesgen.plots.regression import flexible_polynomial, order_selection, soft_against_hard
 from bayesgen.plots.soft_bias import soft_bias
@@ -48,6 +49,7 @@ __all__ = [
     "label_noise",
     "laplace",
     "mode_connectivity",
+    "model_size",
     "order_selection",
     "prior_mass",
     "rotation",

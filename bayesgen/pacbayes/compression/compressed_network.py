@@ -42,6 +42,8 @@ class Compressed:
         risk: 0–1 training risk of the decoded weights.
         n: number of training observations.
         classes: C, the number of classes.
+        candidates: number of settings, stated before the data were seen, among which this network
+            was selected; `certificate` pays for it.
     """
 
     code: bytes
@@ -50,6 +52,7 @@ class Compressed:
     risk: float
     n: int
     classes: int
+    candidates: int = 1
 
     @property
     def bits(self) -> int:
@@ -60,6 +63,15 @@ class Compressed:
     def log_prior(self) -> Tensor:
         """Log prior probability of the code, −(C ln 2 + 2 ln C) for C bits."""
         return bounds.solomonoff(float(self.bits))
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The seed, the dimension and the number of levels, as the code states them."""
+        most = sum(p.numel() for p in self.net.parameters())
+        held = unpacked(self.code, architecture.description(self.net, self.projection), most)
+        return {
+            "seed": held.seed, "dimension": len(held.symbols), "levels": len(held.codebook)
+        }  # fmt: skip
 
     def decoded(self) -> nn.Module:
         """The network with the weights decoded from the code."""
@@ -72,7 +84,8 @@ class Compressed:
 
         Args:
             delta: δ in (0, 1).
-            candidates: number of settings, stated before the data were seen, that were tried.
+            candidates: number of settings, stated before the data were seen, that the caller tried
+                beside those in `Compressed.candidates`; the bound pays for the product of both.
             bound: "occam", the inverse binary kl for countable hypotheses, or "countable", the
                 looser theorem 3.1 of Wilson (2025).
 
@@ -83,8 +96,9 @@ class Compressed:
             "occam": (bounds.occam, "Occam's bound by the inverse binary kl, Langford (2005)"),
             "countable": (bounds.countable, "Countable hypotheses, Wilson (2025), theorem 3.1"),
         }[bound]
-        paid = math.log(checks.whole("candidates", candidates))
-        payment = Payment(f"one of {candidates} settings stated beforehand", paid)
+        tried = checks.whole("candidates", candidates) * self.candidates
+        paid = math.log(tried)
+        payment = Payment(f"one of {tried:,} settings stated beforehand", paid)
         return Certificate(
             bound=float(function(self.risk, self.log_prior - paid, self.n, delta).clamp(max=1)),
             risk=self.risk,
@@ -94,7 +108,7 @@ class Compressed:
             loss="0–1 loss",
             predictor="network",
             theorem=words,
-            payments=(payment,) if candidates > 1 else (),
+            payments=(payment,) if tried > 1 else (),
             guessing=1 - 1 / self.classes,
             notes=(f"The network is a code of {self.bits:,} bits, which decode to it exactly.",),
         )
@@ -156,21 +170,10 @@ def compress(
         >>> small.certificate().bound < 0.9
         True
     """
-    settings = {
-        "dimension": dimension,
-        "epochs": epochs,
-        "batch": batch,
-        "quantised_epochs": quantised_epochs,
-    }
+    settings = {"epochs": epochs, "batch": batch, "quantised_epochs": quantised_epochs}
     for name, value in settings.items():
         checks.whole(name, value)
-    if not 2 <= checks.whole("levels", levels) <= 255:
-        raise ValueError(f"levels must lie in 2..255, got {levels}")
-    if levels > dimension:
-        raise ValueError(f"levels must be at most the dimension, {dimension}, got {levels}")
-    if checks.whole("seed", seed, 0) > LARGEST_SEED:
-        raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed}")
-    checks.one_of("projection", projection, tuple(PROJECTIONS))
+    check_settings(dimension, levels, projection, seed)
     rate = validation.number("learning_rate", learning_rate)
     checks.positive("learning_rate", rate)
     weight = validation.number("entropy", entropy)
@@ -217,6 +220,22 @@ def compress(
         architecture.check_deterministic(decoded, x)
         risk = zero_one_risk(decoded, x, y)
     return Compressed(code, own, projection, risk, len(x), classes)
+
+
+def check_settings(dimension: Any, levels: Any, projection: Any, seed: Any) -> None:
+    """Check the settings of a code that do not depend on the network.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+    checks.whole("dimension", dimension)
+    if not 2 <= checks.whole("levels", levels) <= 255:
+        raise ValueError(f"levels must lie in 2..255, got {levels}")
+    if levels > dimension:
+        raise ValueError(f"levels must be at most the dimension, {dimension}, got {levels}")
+    if checks.whole("seed", seed, 0) > LARGEST_SEED:
+        raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed}")
+    checks.one_of("projection", projection, tuple(PROJECTIONS))
 
 
 def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:

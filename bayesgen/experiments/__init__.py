@@ -1,6 +1,7 @@
 """Experiments that return an `xarray.Dataset`, each with a method `plot` for its figure."""
 
 from bayesgen._internal import moved as _moved
+from bayesgen.experiments.certified_descent import certified_descent
 from bayesgen.experiments.certify import certify
 from bayesgen.experiments.claims import (
     bias_variance,
@@ -38,6 +39,7 @@ __all__ = [
     "Experiment",
     "bias_variance",
     "bumps",
+    "certified_descent",
     "certify",
     "corruption",
     "corruption_models",

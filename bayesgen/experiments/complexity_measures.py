@@ -333,13 +333,20 @@ def ritz_values(op: Any, steps: int, seed: int) -> Tensor:
 
 
 def certificate(
-    net: nn.Module, start: nn.Module, x: Tensor, labels: Tensor, how: MeasureSettings
+    net: nn.Module,
+    start: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    how: MeasureSettings,
+    *,
+    paid: float = 0.0,
 ) -> Values:
     """A PAC-Bayes bound of the 0–1 risk of weights drawn around the trained ones.
 
     Q = N(θ*, s²I) and P = N(θ₀, s²I) with the initial weights θ₀ as mean, so that
     KL = ‖θ* − θ₀‖²/(2s²). The standard deviation s is the largest in `DEVIATIONS` that raises the
     training error by at most 0.1, so that flat networks have a small KL; the choice is paid for.
+    Further nats that are `paid` enter the bound.
     The Gibbs risk is bounded from independent draws with half of δ = 0.05. Networks with buffers
     that were learnt, such as BatchNorm's statistics, have no certificate, and all values are NaN.
 
@@ -364,7 +371,7 @@ def certificate(
     choices = len(DEVIATIONS)
     gibbs = monte_carlo(risk, how.draws, _DELTA / 2 / choices)
     kl = squares / (2 * sd**2)
-    bound = float(pacbayes.maurer(gibbs, kl + math.log(choices), len(x), _DELTA / 2))
+    bound = float(pacbayes.maurer(gibbs, kl + math.log(choices) + paid, len(x), _DELTA / 2))
     return {"kl": kl, "deviation": sd, "gibbs_risk": risk, "bound": bound}
 
 

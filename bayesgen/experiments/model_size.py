@@ -56,9 +56,7 @@ _PAPER = (
     quick={
         "data": "digits",
         "widths": {"mlp": (4, 16, 64, 256), "convnet": (2, 4, 8, 16)},
-        "codes": CodeSettings(
-            dimensions=(100, 200, 400), epochs=16, quantised_epochs=8, batch=64
-        ),
+        "codes": CodeSettings(dimensions=(100, 200, 400), epochs=16, quantised_epochs=8, batch=64),
     },
 )
 def model_size(

@@ -21,6 +21,7 @@ from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
+from bayesgen.experiments.certified_descent import certified_descent
 from bayesgen.experiments.claims import (
     bias_variance,
     bumps,
@@ -62,6 +63,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "table1": frameworks,
     "guess-and-check": guess_and_check,
     "occam": order_selection,
+    "certified-descent": certified_descent,
     "flatness": flatness,
     "germain": germain,
     "rotation": rotation,

@@ -2,6 +2,7 @@
 
 from bayesgen._internal import moved as _moved
 from bayesgen.plots.bounds import certify, germain
+from bayesgen.plots.certified_descent import certified_descent
 from bayesgen.plots.claims import (
     bias_variance,
     bumps,
@@ -30,6 +31,7 @@ from bayesgen.plots.widths import widths
 __all__ = [
     "bias_variance",
     "bumps",
+    "certified_descent",
     "certify",
     "comparison",
     "contraction",

@@ -63,7 +63,7 @@ def size_panel(axes: Axes, one: xr.Dataset, *, legend: bool = True, numbers: boo
                 (at, top),
                 xytext=(0, 7),
                 textcoords="offset points",
-                ha="center",
+                ha="left",
                 fontsize=7,
             )
     axes.set_xscale("log")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -66,7 +68,7 @@ def _complexities(axes: Axes, one: xr.Dataset) -> None:
     for level, colour in zip(one.level.values, COLOURS, strict=False):
         at = one.sel(level=level)
         _line(axes, at.kl, colour, f"KL, trained, {level:.0%} redrawn", "-")
-        _line(axes, at.bits * 0.6931471805599453, colour, f"code, {level:.0%} redrawn", ":")
+        _line(axes, at.bits * math.log(2), colour, f"code, {level:.0%} redrawn", ":")
     axes.set_yscale("log")
     axes.set_ylabel("nats")
     axes.set_title("complexity", fontsize=9)

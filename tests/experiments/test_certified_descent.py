@@ -58,7 +58,7 @@ def _curves(error, bound):
     dims, coords = ("network", "level", "width", "seed"), {
         "network": ["mlp"], "level": [0.2], "width": [1, 2, 4], "seed": [0],
     }  # fmt: skip
-    values = {"test_error": error, "bound": bound, "gibbs_bound": [1.0] * 3}
+    values = {"test_error": error, "bound": bound, "gibbs_bound": [1.0] * 3, "kl": [9.0] * 3}
     return xr.Dataset(
         {k: (dims, np.reshape(v, (1, 1, 3, 1))) for k, v in values.items()}, coords=coords
     )

@@ -27,6 +27,7 @@ from bayesgen.likelihoods import Gaussian
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models import Laplace
 from bayesgen.pacbayes import compress
+from bayesgen.pacbayes.compression.selection import least_bound
 from bayesgen.pacbayes.inverse_kl import monte_carlo
 from bayesgen.solvers import lanczos
 from bayesgen.spectrum.spectrum import Spectrum
@@ -414,9 +415,8 @@ def compressed(start: nn.Module, x: Tensor, labels: Tensor, how: MeasureSettings
     fitting = [d for d in how.dimensions if d <= parameters] or [parameters]
     batch = min(50, max(len(x) // 4, 1))
     epochs = max(how.compression_steps * batch // len(x), 2)
-    rows = []
-    for dimension in fitting:
-        code = compress(
+    codes = [
+        compress(
             start,
             x,
             labels,
@@ -427,16 +427,16 @@ def compressed(start: nn.Module, x: Tensor, labels: Tensor, how: MeasureSettings
             learning_rate=0.1,
             seed=how.seed,
         )
-        found = code.certificate(_DELTA, candidates=len(how.dimensions))
-        rows.append((found.bound, len(code.code), dimension, code.risk))
-    bound, size, dimension, risk = min(rows)
-    classes = code.classes
+        for dimension in fitting
+    ]
+    best = least_bound(codes, len(how.dimensions))
+    size, wrong = len(best.code), round(best.risk * len(x))
     return {
         "compressed_bytes": float(size),
-        "description_bytes": size + correction_bits(round(risk * len(x)), len(x), classes) / 8,
-        "compressed_dimension": float(dimension),
-        "compressed_risk": risk,
-        "compressed_bound": bound,
+        "description_bytes": size + correction_bits(wrong, len(x), best.classes) / 8,
+        "compressed_dimension": float(best.settings["dimension"]),
+        "compressed_risk": best.risk,
+        "compressed_bound": best.certificate(_DELTA).bound,
     }
 
 

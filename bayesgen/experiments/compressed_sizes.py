@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
+from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.executor import Job, Values, sweep
@@ -139,7 +140,7 @@ def select_all(
     """Compress the architecture of each task with every setting, and select that of least bound.
 
     Each task and setting is one cell of a sweep. Settings whose dimension exceeds the number of
-    weights are left out, and are paid for all the same.
+    weights are left out, and are paid for all the same. Tasks with equal labels share their cells.
 
     Args:
         tasks: the tasks.
@@ -150,6 +151,18 @@ def select_all(
     Raises:
         ValueError: a network has fewer weights than any dimension.
     """
+    keys = [
+        (task.name, task.width, fingerprint(task.data.fingerprint, task.labels)) for task in tasks
+    ]
+    first: dict[Any, SizeTask] = {}
+    for key, task in zip(keys, tasks, strict=True):
+        first.setdefault(key, task)
+    if len(first) < len(tasks):
+        once = select_all(
+            list(first.values()), settings, candidates, store=store, progress=progress
+        )
+        by_key = dict(zip(first, once, strict=True))
+        return [by_key[key] for key in keys]
     nets = [task.network() for task in tasks]
     sizes = [sum(p.numel() for p in net.parameters()) for net in nets]
     tried = [settings.fitting(size) for size in sizes]

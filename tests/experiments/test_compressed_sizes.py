@@ -58,6 +58,18 @@ def test_an_interrupted_selection_continues(data, tmp_path):
     assert len(list(tmp_path.iterdir())) == 8
 
 
+def test_tasks_with_equal_labels_share_their_cells(data, tmp_path):
+    other = (data.y_train + 1) % 10
+    tasks = [
+        SizeTask("mlp", 2, data, labels, f"labels {i}")
+        for i, labels in enumerate((data.y_train, other, data.y_train.clone()))
+    ]
+    a, b, c = select_all(tasks, FEW, 2, store=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 8
+    assert a.best.code == c.best.code
+    assert a.best.code != b.best.code
+
+
 def test_inputs_contain_no_statistics_of_the_training_data(data):
     task = SizeTask("convnet", 2, data, data.y_train)
     x, new = task.inputs()

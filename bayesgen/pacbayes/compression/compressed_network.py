@@ -96,7 +96,8 @@ class Compressed:
             "occam": (bounds.occam, "Occam's bound by the inverse binary kl, Langford (2005)"),
             "countable": (bounds.countable, "Countable hypotheses, Wilson (2025), theorem 3.1"),
         }[bound]
-        tried = checks.whole("candidates", candidates) * self.candidates
+        tried = checks.whole("candidates", candidates)
+        tried *= checks.whole("Compressed.candidates", self.candidates)
         paid = math.log(tried)
         payment = Payment(f"one of {tried:,} settings stated beforehand", paid)
         return Certificate(

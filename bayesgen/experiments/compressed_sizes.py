@@ -134,6 +134,7 @@ def select_all(
     settings: CodeSettings,
     candidates: int,
     *,
+    delta: float = 0.05,
     store: Any = None,
     progress: Progress | None = None,
 ) -> list[Selected]:
@@ -146,6 +147,7 @@ def select_all(
         tasks: the tasks.
         settings: settings among which is selected.
         candidates: number of further choices, such as widths, that the bounds pay for.
+        delta: δ of the bounds.
         store, progress: as in `bayesgen.experiments.executor.sweep`.
 
     Raises:
@@ -159,7 +161,7 @@ def select_all(
         first.setdefault(key, task)
     if len(first) < len(tasks):
         once = select_all(
-            list(first.values()), settings, candidates, store=store, progress=progress
+            list(first.values()), settings, candidates, delta=delta, store=store, progress=progress
         )
         by_key = dict(zip(first, once, strict=True))
         return [by_key[key] for key in keys]
@@ -183,7 +185,7 @@ def select_all(
         values = [next(cells) for _ in chosen]
         codes = [restored_code(task, net, cell) for cell in values]
         errors = [float(cell["test_error"]) for cell in values]
-        best = least_bound(codes, paid)
+        best = least_bound(codes, paid, delta)
         error = errors[[code.code for code in codes].index(best.code)]
         found.append(Selected(best, error, size, chosen, codes, errors))
     return found

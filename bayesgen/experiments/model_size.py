@@ -25,6 +25,7 @@ from bayesgen.experiments.compressed_sizes import (
 from bayesgen.experiments.corruption import loaded
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.widths import check_widths
+from bayesgen.pacbayes import validation
 
 WIDTHS: dict[str, tuple[int, ...]] = {
     "mlp": (4, 16, 64, 256, 1024),
@@ -120,6 +121,7 @@ def model_size(
     chosen = checks.names("networks", networks, NETWORKS)
     if not isinstance(codes, CodeSettings):
         raise TypeError(f"codes must be CodeSettings, got {type(codes).__name__}")
+    validation.log_delta(delta)
     given = widths if isinstance(widths, Mapping) else dict.fromkeys(chosen, widths)
     if set(chosen) - set(given):
         raise ValueError(f"widths must have those of each of {chosen}, got {sorted(given)}")
@@ -130,7 +132,7 @@ def model_size(
         data, train=train, test=test, data_dir=data_dir, device=device, dtype=torch.float32
     )
     tasks = [SizeTask(name, w, points, points.y_train) for name in chosen for w in wide[name]]
-    found = select_all(tasks, codes, len(tasks), store=store, progress=progress)
+    found = select_all(tasks, codes, len(tasks), delta=delta, store=store, progress=progress)
     result = _dataset(tasks, found, codes, delta)
     return result.assign_attrs(
         title="Bounds of compressed classifiers over model size",

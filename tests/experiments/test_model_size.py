@@ -19,7 +19,12 @@ FEW = CodeSettings(dimensions=(20, 40), epochs=2, quantised_epochs=1, batch=64)
 @pytest.fixture(scope="module")
 def result():
     return experiments.model_size(
-        "digits", widths={"mlp": (2, 8), "convnet": (1, 2, 3)}, codes=FEW, train=200, test=100
+        "digits",
+        widths={"mlp": (2, 8), "convnet": (1, 2, 3)},
+        codes=FEW,
+        train=200,
+        test=100,
+        delta=0.2,
     )
 
 
@@ -29,7 +34,7 @@ def test_bounds_pay_for_every_choice(result):
     np.testing.assert_allclose(paid, math.log(10))
     one = result.sel(network="mlp", width=8)
     prior = pacbayes.bounds.solomonoff(float(one.bits)) - math.log(10)
-    assert float(one.bound) == float(pacbayes.occam(float(one.risk), prior, 200))
+    assert float(one.bound) == float(pacbayes.occam(float(one.risk), prior, 200, 0.2))
 
 
 def test_the_least_bound_of_the_settings_is_reported(result):
@@ -102,6 +107,7 @@ def test_reversed_bounds_rise_where_bounds_fall(bounds, margin):
         ({"widths": {"mlp": (2,)}}, "widths must have those of each"),
         ({"widths": (4, 2)}, "widths must be increasing"),
         ({"data": "mnist"}, "data must be one of"),
+        ({"delta": 1.0}, r"delta must lie in \(0, 1\)"),
         ({"codes": CodeSettings(dimensions=(10**6,))}, "dimensions must have a value"),
     ],
 )

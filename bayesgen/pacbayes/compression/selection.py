@@ -112,12 +112,13 @@ def compress_best(
     return least_bound(found, len(grid) * candidates)
 
 
-def least_bound(found: Sequence[Compressed], candidates: int) -> Compressed:
+def least_bound(found: Sequence[Compressed], candidates: int, delta: float = 0.05) -> Compressed:
     """The network of least bound, which keeps the number of candidates that its bound pays for.
 
     Args:
         found: networks that were compressed on the same data, not selected before.
         candidates: number of all settings that were stated, at least that of the networks.
+        delta: δ of the bounds that are compared.
 
     Raises:
         ValueError: there is no network; one of them was selected already; they differ in the number
@@ -136,7 +137,7 @@ def least_bound(found: Sequence[Compressed], candidates: int) -> Compressed:
             f"found must hold networks of one sample, got {sorted({each.n for each in found})} "
             "observations"
         )
-    best = min(found, key=lambda c: (c.certificate(candidates=candidates).bound, c.bits))
+    best = min(found, key=lambda c: (c.certificate(delta, candidates=candidates).bound, c.bits))
     return dataclasses.replace(best, candidates=candidates)
 
 

@@ -63,7 +63,7 @@ def compress_best(
             checked before the first network is trained.
         TypeError: as in `compress`.
 
-    Source: Lotfi et al. (2022), section 4.3, where the payment is made in bits, log₂ K.
+    Source: Lotfi et al. (2022), who search over the dimension; the payment is a union bound.
 
     Example:
         >>> import bayesgen as bg, torch

@@ -1,10 +1,22 @@
-"""Data sets as tensors: loading them by name, taking parts of them, corrupting their labels."""
+"""Data sets and texts as tensors: loading them, taking parts of them, corrupting labels."""
 
 from bayesgen._internal import moved as _moved
 from bayesgen.data.corruption import corrupt_labels
+from bayesgen.data.corpus import Corpus, text
 from bayesgen.data.dataset import Dataset, draw, merge, restrict, subset
 from bayesgen.data.loading import load, names
 
-__all__ = ["Dataset", "corrupt_labels", "draw", "load", "merge", "names", "restrict", "subset"]
+__all__ = [
+    "Corpus",
+    "Dataset",
+    "corrupt_labels",
+    "draw",
+    "load",
+    "merge",
+    "names",
+    "restrict",
+    "subset",
+    "text",
+]
 
 __getattr__ = _moved.forwarding(__name__, "loading")

@@ -2,10 +2,12 @@
 
 from bayesgen.networks import transforms
 from bayesgen.networks.averaged import Averaged
+from bayesgen.networks.low_rank import LowRank, low_rank
 from bayesgen.networks.matching import matched
 from bayesgen.networks.residual_pathway import ResidualPathway, dense_form
 from bayesgen.networks.resnets import PreResNet20, ResNet18
 from bayesgen.networks.small import MLP, ConvNet, LeNet
+from bayesgen.networks.transformer import Transformer
 from bayesgen.networks.vgg import VGG
 
 __all__ = [
@@ -14,10 +16,13 @@ __all__ = [
     "Averaged",
     "ConvNet",
     "LeNet",
+    "LowRank",
     "PreResNet20",
     "ResNet18",
     "ResidualPathway",
+    "Transformer",
     "dense_form",
+    "low_rank",
     "matched",
     "transforms",
 ]

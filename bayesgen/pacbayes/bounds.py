@@ -266,7 +266,7 @@ def countable(
         0.1343
     """
     a, b = validation.interval(loss_range)
-    paid = _description(log_prior, delta)
+    paid = description(log_prior, delta)
     more = (b - a) * (paid / (2 * checks.whole("n", n))).sqrt()
     return _added(validation.risk(risk, loss_range), more)
 
@@ -288,7 +288,7 @@ def occam(risk: Any, log_prior: Any, n: int, delta: float = 0.05) -> Tensor:
         >>> round(float(occam(0.05, solomonoff(1000.0), 50_000)), 4)
         0.0954
     """
-    return upper_risk(risk, outwards(_description(log_prior, delta) / checks.whole("n", n)))
+    return upper_risk(risk, outwards(description(log_prior, delta) / checks.whole("n", n)))
 
 
 def solomonoff(code_length_bits: Any) -> Tensor:
@@ -347,7 +347,7 @@ def _pair(risk: Any, kl: Any, loss_range: Range = (0.0, 1.0)) -> tuple[Tensor, T
     return risk, kl
 
 
-def _description(log_prior: Any, delta: float) -> Tensor:
+def description(log_prior: Any, delta: float) -> Tensor:
     """Complexity ln 1/P(h) + ln 1/δ of a hypothesis, in nats."""
     logs = validation.real("log_prior", log_prior)
     if not (torch.isfinite(logs) & (logs <= 0)).all():

@@ -8,7 +8,6 @@ weights of its own.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from torch import Tensor, nn
 from bayesgen import provenance
 from bayesgen._internal import checks, random_state
 from bayesgen._internal.progress import Progress
-from bayesgen.networks.copies import other_names
-from bayesgen.networks.inputs import call_at
 from bayesgen.pacbayes import bounds, validation
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
-from bayesgen.pacbayes.compression import architecture
-from bayesgen.pacbayes.compression.container import LARGEST_SEED, Container, unpacked
-from bayesgen.pacbayes.compression.projections import PROJECTIONS, Projection
+from bayesgen.pacbayes.compression import architecture, quantisation
+from bayesgen.pacbayes.compression.container import unpacked
+from bayesgen.pacbayes.compression.projections import PROJECTIONS
+from bayesgen.pacbayes.compression.settings import CodeSettings
+from bayesgen.pacbayes.compression.subspace import Subspace
 
 _EVALUATION = 4096
 
@@ -174,20 +173,13 @@ def compress(
     settings = {"epochs": epochs, "batch": batch, "quantised_epochs": quantised_epochs}
     for name, value in settings.items():
         checks.whole(name, value)
-    check_settings(dimension, levels, projection, seed)
+    how = CodeSettings(dimension, levels, projection, entropy, seed)
     rate = validation.number("learning_rate", learning_rate)
     checks.positive("learning_rate", rate)
-    weight = validation.number("entropy", entropy)
-    if weight < 0:
-        raise ValueError(f"entropy must be at least 0, got {entropy}")
     own = architecture.private(net)
     beside = provenance.beside_state(own)
     x = _inputs(own, x)
-    parameters = sum(p.numel() for p in own.parameters())
-    if dimension > parameters:
-        raise ValueError(
-            f"dimension must be at most the net's {parameters:,} parameters, got {dimension:,}"
-        )
+    how.check(own)
     with random_state.kept([x.device]):
         classes = architecture.scores(own, x[:1]).shape[1]
         architecture.check_own(own, x[:1], net)
@@ -204,39 +196,13 @@ def compress(
         total = epochs + quantised_epochs
         train = _Training(space, x, y, batch, seed, progress, total, classes)
         z = train.run(z, epochs, rate)
-        start = _quantiles(z, levels)
-        z, codebook = train.run_quantised(z, start, quantised_epochs, rate / 3, weight)
-        stored = codebook.half()  # the code stores float16
-        if not torch.isfinite(stored).all():
-            raise ValueError(
-                "learning_rate must be lower: a level of the weights became NaN or exceeds the "
-                f"range of float16, {float(codebook.abs().max()):.3g}"
-            )
-        codebook = stored.to(x)
-        symbols = _assign(z, codebook, _lengths(z, codebook, weight))
-        code = Container(seed, stored.cpu(), symbols.cpu()).packed(
-            architecture.description(own, projection)
-        )
+        start = quantisation.quantiles(z, levels)
+        z, codebook = train.run_quantised(z, start, quantised_epochs, rate / 3, how.entropy)
+        code = how.packed(own, z, codebook)
         decoded = decode(code, architecture.blank(own), projection)
         architecture.check_deterministic(decoded, x)
         risk = zero_one_risk(decoded, x, y)
     return Compressed(code, own, projection, risk, len(x), classes)
-
-
-def check_settings(dimension: Any, levels: Any, projection: Any, seed: Any) -> None:
-    """Check the settings of a code that do not depend on the network.
-
-    Raises:
-        ValueError: one of them is out of range.
-    """
-    checks.whole("dimension", dimension)
-    if not 2 <= checks.whole("levels", levels) <= 255:
-        raise ValueError(f"levels must lie in 2..255, got {levels}")
-    if levels > dimension:
-        raise ValueError(f"levels must be at most the dimension, {dimension}, got {levels}")
-    if checks.whole("seed", seed, 0) > LARGEST_SEED:
-        raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed}")
-    checks.one_of("projection", projection, tuple(PROJECTIONS))
 
 
 def decode(code: bytes, net: nn.Module, projection: str) -> nn.Module:
@@ -313,66 +279,6 @@ def _check_stated(net: nn.Module, x: Tensor, y: Tensor) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Subspace:
-    """The weights w = w₀ + Pz of one architecture.
-
-    Attributes:
-        net: the architecture.
-        origin: w₀, (D,).
-        projection: the function z → Pz.
-    """
-
-    net: nn.Module
-    origin: Tensor
-    projection: Projection
-
-    @classmethod
-    def of(
-        cls, net: nn.Module, dimension: int, projection: str, seed: int, like: Tensor
-    ) -> Subspace:
-        """Build w₀ and P from a seed: w₀ as in He et al. (2015), with zero biases."""
-        make = PROJECTIONS[projection]
-        generator = torch.Generator().manual_seed(seed)
-        parts, gains = [], []
-        for p in net.parameters():
-            fan_in = p[0].numel() if p.ndim > 1 else 1
-            sd = math.sqrt(2 / fan_in) if p.ndim > 1 else 0.0
-            drawn = torch.randn(p.numel(), generator=generator, dtype=torch.float64)
-            parts.append(sd * drawn)
-            # Scale each direction so that it changes a layer in proportion to the size of its
-            # weights.
-            gains.append(
-                torch.full((p.numel(),), math.sqrt(1 / max(fan_in, 16)), dtype=torch.float64)
-            )
-        D = sum(len(part) for part in parts)
-        return cls(
-            net, torch.cat(parts).to(like), make(D, dimension, torch.cat(gains), generator, like)
-        )
-
-    def weights(self, z: Tensor) -> Tensor:
-        """The weights w at z, (D,)."""
-        return self.origin + self.projection(z)
-
-    def outputs(self, z: Tensor, x: Tensor) -> Tensor:
-        """Class scores of the network at z for inputs x."""
-        return call_at(self.net, self._named(self.weights(z)), other_names(self.net), x)
-
-    def module(self, z: Tensor) -> nn.Module:
-        """A copy of the network with the weights at z."""
-        net = copy.deepcopy(self.net)
-        with torch.no_grad():
-            named = self._named(self.weights(z))
-            for name, p in net.named_parameters():
-                p.copy_(named[name])
-        return net
-
-    def _named(self, w: Tensor) -> dict[str, Tensor]:
-        named = list(self.net.named_parameters())
-        parts = w.split([p.numel() for _, p in named])
-        return {name: part.view_as(p) for (name, p), part in zip(named, parts, strict=True)}
-
-
 @dataclass
 class _Training:
     """Mini-batch training of z, with and without quantisation."""
@@ -400,11 +306,7 @@ class _Training:
         z, codebook = z.clone().requires_grad_(), codebook.clone().requires_grad_()
 
         def rounded() -> Tensor:
-            with torch.no_grad():
-                symbols = _assign(z, codebook, _lengths(z, codebook, entropy))
-            chosen = codebook[symbols]
-            # The value of the level, with gradients to both the level and z.
-            return chosen + (z - z.detach())
+            return quantisation.rounded(z, codebook, entropy)
 
         self._descend([z, codebook], rounded, epochs, rate, "quantised")
         return z.detach(), codebook.detach()
@@ -441,23 +343,3 @@ class _Training:
             if self.progress is not None:
                 words = f"{what}, epoch {self.done}: loss {float(loss.detach()):.3f}"
                 self.progress(self.done, self.total, words)
-
-
-def _quantiles(z: Tensor, levels: int) -> Tensor:
-    """Initial levels: means of runs of equal counts of the sorted entries of z."""
-    ordered = z.sort().values
-    return torch.stack([part.mean() for part in ordered.tensor_split(levels)])
-
-
-def _lengths(z: Tensor, codebook: Tensor, entropy: float) -> Tensor:
-    """Penalty of each level from its code length, estimated from how often it is the nearest."""
-    if entropy <= 0:
-        return torch.zeros_like(codebook)
-    nearest = (z[:, None] - codebook).square().argmin(1)
-    counts = torch.bincount(nearest, minlength=len(codebook)).to(z) + 1
-    spread = z.var()
-    return -entropy * spread * (counts / counts.sum()).log2()
-
-
-def _assign(z: Tensor, codebook: Tensor, lengths: Tensor) -> Tensor:
-    return ((z[:, None] - codebook).square() + lengths).argmin(1)

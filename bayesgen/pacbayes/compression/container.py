@@ -43,13 +43,13 @@ class Container:
         """The code, for a network of an architecture; see `architecture.description`."""
         levels = len(self.codebook)
         body = (
-            _integer(self.seed)
-            + _integer(len(self.symbols))
+            integer(self.seed)
+            + integer(len(self.symbols))
             + bytes([levels])
             + self.codebook.numpy().astype("<f2").tobytes()
             + arithmetic_coding.encode(self.symbols.tolist(), levels)
         )
-        return _integer(len(body)) + _checksum(architecture, body) + body
+        return integer(len(body)) + _checksum(architecture, body) + body
 
 
 def unpacked(code: bytes, architecture: bytes, most: int) -> Container:
@@ -67,7 +67,7 @@ def unpacked(code: bytes, architecture: bytes, most: int) -> Container:
     if not isinstance(code, bytes | bytearray | memoryview):
         raise TypeError(f"code must be bytes, got {type(code).__name__}")
     code = bytes(code)
-    length, start = _read(code, 0)
+    length, start = read_integer(code, 0)
     if len(code) - start != _CHECKSUM + length:
         raise ValueError(
             f"code must hold {start + _CHECKSUM + length:,} bytes, as its beginning says, got "
@@ -80,8 +80,8 @@ def unpacked(code: bytes, architecture: bytes, most: int) -> Container:
             "match; the network that it is decoded into must have the same modules, parameters, "
             "dtype and buffers as the one that was compressed"
         )
-    seed, at = _read(body, 0)
-    dimension, at = _read(body, at)
+    seed, at = read_integer(body, 0)
+    dimension, at = read_integer(body, at)
     levels = body[at] if at < len(body) else 0
     stop = at + 1 + 2 * levels
     if levels < 2 or not levels <= dimension <= most or seed > LARGEST_SEED or len(body) < stop:
@@ -100,7 +100,7 @@ def _checksum(architecture: bytes, body: bytes) -> bytes:
     return hashlib.blake2b(architecture + body, digest_size=_CHECKSUM).digest()
 
 
-def _integer(number: int) -> bytes:
+def integer(number: int) -> bytes:
     """The bytes of an integer of any size, seven bits each."""
     found = bytearray()
     while True:
@@ -110,7 +110,7 @@ def _integer(number: int) -> bytes:
             return bytes(found)
 
 
-def _read(code: bytes, start: int) -> tuple[int, int]:
+def read_integer(code: bytes, start: int) -> tuple[int, int]:
     """The variable-length integer that begins at an index, and the index after it."""
     number = 0
     for place, byte in enumerate(code[start : start + 5]):

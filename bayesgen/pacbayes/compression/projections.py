@@ -63,4 +63,19 @@ def sparse(D: int, k: int, gains: Tensor, generator: torch.Generator, like: Tens
     return project
 
 
-PROJECTIONS: dict[str, Maker] = {"kronecker": kronecker, "sparse": sparse}
+def identity(D: int, k: int, gains: Tensor, _: torch.Generator, like: Tensor) -> Projection:
+    """The map Pz = gains · z of all D weights; the dimension k must be D.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if k != D:
+        raise ValueError(
+            f"dimension must be the number of weights, {D:,}, for the projection 'identity', got "
+            f"{k:,}"
+        )
+    gains = gains.to(like)
+    return lambda z: gains * z
+
+
+PROJECTIONS: dict[str, Maker] = {"kronecker": kronecker, "sparse": sparse, "identity": identity}

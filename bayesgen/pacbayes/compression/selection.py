@@ -19,11 +19,8 @@ from torch import nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.pacbayes.compression.compressed_network import (
-    Compressed,
-    check_settings,
-    compress,
-)
+from bayesgen.pacbayes.compression.compressed_network import Compressed, compress
+from bayesgen.pacbayes.compression.settings import CodeSettings
 
 
 def compress_best(
@@ -85,8 +82,8 @@ def compress_best(
             _distinct("seeds", seeds),
         )
     )
-    for chosen in grid:
-        check_settings(*chosen)
+    for dimension, number, projection, seed in grid:
+        CodeSettings(dimension, number, projection, 0.0, seed)
     if isinstance(net, nn.Module) and not any(map(nn.parameter.is_lazy, net.parameters())):
         parameters = sum(p.numel() for p in net.parameters())
         if 0 < parameters < max(dimensions):

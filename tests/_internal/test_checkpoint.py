@@ -1,11 +1,11 @@
-"""Tests of `bayesgen.training.checkpoint`."""
+"""Tests of `bayesgen._internal.checkpoint`."""
 
 import pytest
 import torch
 from torch import nn
 
 import bayesgen as bg
-from bayesgen.training import checkpoint as checkpoints
+from bayesgen._internal import checkpoint as checkpoints
 from tests.training.problems import mlp, same
 
 

@@ -1,0 +1,185 @@
+"""Texts as documents of tokens: a user's files, or the sources of Python's standard library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+
+# Number of tokens of each alphabet.
+_ALPHABETS = {"ascii": 128, "bytes": 256}
+# Token of a character that is not in ASCII; the control character "substitute".
+_SUBSTITUTE = 26
+# Parts of the standard library that are left out: what some systems package apart, tests, and
+# modules that are tables made by a program.
+_APART = frozenset(
+    "site-packages dist-packages test tests idle_test __pycache__ encodings pydoc_data idlelib "
+    "tkinter turtledemo lib2to3 distutils".split()
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents of tokens 0..V − 1.
+
+    Attributes:
+        name: name of the text.
+        documents: the tokens of each document that has any, uint8 for V up to 256, else int64.
+        vocabulary: V, the number of different tokens, chosen before the text was seen.
+
+    Raises:
+        TypeError: tokens are not integers.
+        ValueError: the vocabulary has fewer than two tokens; there are no tokens; one is out of
+            range.
+
+    Example:
+        >>> Corpus("toy", [[0, 1, 1], [1]], vocabulary=2).tokens
+        4
+    """
+
+    name: str
+    documents: tuple[Tensor, ...]
+    vocabulary: int
+
+    def __init__(self, name: str, documents: Iterable[Any], vocabulary: int) -> None:
+        V = checks.integer(vocabulary)
+        if V is None or V < 2:
+            raise ValueError(
+                f"vocabulary must have at least 2 tokens, got {vocabulary!r}: a text with one "
+                "possible token has nothing to predict"
+            )
+        kind = torch.uint8 if V <= 256 else torch.int64
+        kept = []
+        for i, document in enumerate(documents):
+            tokens = checks.as_tensor(f"documents[{i}]", document)
+            if tokens.ndim != 1:
+                raise ValueError(f"documents[{i}] must have shape (T,), got {tuple(tokens.shape)}")
+            if not len(tokens):
+                continue
+            if tokens.dtype != torch.uint8 or V < 256:
+                tokens = checks.class_labels(f"documents[{i}]", tokens, V)
+            kept.append(checks.owned(tokens.to(kind)))
+        if not kept:
+            raise ValueError(f"documents must hold at least one token, got none in {name!r}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "documents", tuple(kept))
+        object.__setattr__(self, "vocabulary", V)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of all documents, n."""
+        return sum(len(document) for document in self.documents)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all documents in order."""
+        digest = hashlib.sha256(f"{self.vocabulary}".encode())
+        for document in self.documents:
+            digest.update(f" {len(document)} ".encode() + document.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def sample(self, tokens: int, seed: int = 0) -> Corpus:
+        """Whole documents in random order, until they hold at least this number of tokens.
+
+        Args:
+            tokens: number of tokens, at least 1; all documents are taken if they hold fewer.
+            seed: seed of the order.
+        """
+        checks.whole("tokens", tokens)
+        generator = torch.Generator().manual_seed(checks.seed(seed))
+        chosen, count = [], 0
+        for i in torch.randperm(len(self.documents), generator=generator).tolist():
+            if count >= tokens:
+                break
+            chosen.append(self.documents[i])
+            count += len(chosen[-1])
+        return Corpus(self.name, chosen, self.vocabulary)
+
+    def __repr__(self) -> str:
+        return (
+            f"Corpus({self.name}: {len(self.documents):,} documents, {self.tokens:,} tokens, "
+            f"V = {self.vocabulary})"
+        )
+
+
+def text(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    pattern: str = "*.txt",
+    alphabet: str = "ascii",
+) -> Corpus:
+    """Read a text as a `Corpus` of characters or bytes; one file is one document.
+
+    Args:
+        path: a file, or a folder whose files are read in the order of their paths; None for the
+            sources of the running Python's standard library, without tests, without modules that
+            are tables, and without what some systems package apart. They are 8 million characters.
+        pattern: pattern of the file names in a folder and in its subfolders.
+        alphabet: "ascii", V = 128, where a character beyond ASCII is one "substitute" token; or
+            "bytes" of UTF-8, V = 256. It must be chosen before the text is seen.
+
+    Raises:
+        ValueError: there is no such file; a file cannot be read, or is not UTF-8 text and the
+            alphabet is "ascii"; there is no text.
+
+    Example:
+        >>> library = text()
+        >>> len(library.documents) > 100, library.vocabulary
+        (True, 128)
+    """
+    checks.one_of("alphabet", alphabet, tuple(_ALPHABETS))
+    name, files = _files(path, pattern)
+    documents = [_tokens(file, alphabet) for file in files]
+    if not any(len(document) for document in documents):
+        raise ValueError(f"path must hold text, got {len(files)} empty file(s) in {name}")
+    return Corpus(name, documents, _ALPHABETS[alphabet])
+
+
+def _files(path: str | os.PathLike[str] | None, pattern: str) -> tuple[str, list[Path]]:
+    """Name of a text, and its files."""
+    if path is None:
+        folder = Path(sysconfig.get_path("stdlib"))
+        every = sorted(folder.rglob("*.py"))
+        files = [file for file in every if not _APART & set(file.relative_to(folder).parts)]
+        if not files:
+            raise ValueError(
+                "path must be given, because this Python holds no sources of its standard library"
+            )
+        return "python-standard-library", files
+    place = Path(path)
+    if place.is_file():
+        return place.name, [place]
+    if not place.is_dir():
+        raise ValueError(f"path must be a file or a folder, got {str(path)!r}, which is neither")
+    files = sorted(file for file in place.rglob(pattern) if file.is_file())
+    if not files:
+        raise ValueError(f"path must hold files {pattern!r}, got a folder without any, {place}")
+    return place.name, files
+
+
+def _tokens(file: Path, alphabet: str) -> Tensor:
+    """The tokens of one file."""
+    try:
+        content = file.read_bytes()
+    except OSError as err:
+        raise ValueError(f"path must hold text that can be read, but {file}: {err}") from None
+    if alphabet == "bytes":
+        return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
+    try:
+        points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), dtype=np.uint32)
+    except UnicodeDecodeError as err:
+        raise ValueError(
+            f"path must hold UTF-8 text, but {file} does not at byte {err.start}; "
+            "alphabet='bytes' takes any file"
+        ) from None
+    return torch.from_numpy(np.where(points < 128, points, _SUBSTITUTE).astype(np.uint8))

@@ -1,0 +1,406 @@
+"""Compression of a language model to a code, with bounds on its bits per token.
+
+As in `compressed_network`, the weights are trained in a random subspace, quantised and encoded, and
+the hypothesis is the network decoded from the bytes, here with smoothed predictions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesgen import verify
+from bayesgen._internal import checkpoint as checkpoints
+from bayesgen._internal import checks, random_state
+from bayesgen._internal.hashing import fingerprint
+from bayesgen._internal.progress import Progress
+from bayesgen.data.corpus import Corpus
+from bayesgen.pacbayes import bounds, sequences, validation
+from bayesgen.pacbayes.certificates.certificate import Payment
+from bayesgen.pacbayes.certificates.text import TextCertificate
+from bayesgen.pacbayes.compression import architecture, quantisation
+from bayesgen.pacbayes.compression.compressed_network import decode
+from bayesgen.pacbayes.compression.settings import CodeSettings
+from bayesgen.pacbayes.compression.subspace import Subspace
+from bayesgen.pacbayes.compression.token_losses import (
+    ALPHAS,
+    TokenLosses,
+    evaluation,
+    token_losses,
+)
+from bayesgen.pacbayes.compression.windows import NONE, Windows
+
+# Steps between two checkpoints, and steps over which the learning rate rises at the start.
+_KEPT, _RISE = 100, 50
+# Shortest code: a header of 9 bytes and two levels.
+_SHORTEST = 8 * 13
+
+
+@dataclass(frozen=True)
+class CompressedLanguageModel:
+    """A language model encoded as bytes, with its losses on the corpus.
+
+    Attributes:
+        code: the bytes; see `bayesgen.pacbayes.compression.container`.
+        net: a copy of the architecture in evaluation mode; its own weights are not used.
+        projection: a name of a projection.
+        context: T, the number of tokens of a window. The window is part of the hypothesis: a token
+            is predicted from those before it in its window.
+        losses: losses of the decoded network.
+    """
+
+    code: bytes
+    net: nn.Module
+    projection: str
+    context: int
+    losses: TokenLosses
+
+    @property
+    def bits(self) -> int:
+        """Length of the code in bits."""
+        return 8 * len(self.code)
+
+    @property
+    def log_prior(self) -> float:
+        """Log prior probability of the code, −(C ln 2 + 2 ln C) for C bits, in nats."""
+        return float(bounds.solomonoff(float(self.bits)))
+
+    def decoded(self) -> nn.Module:
+        """The network with the weights decoded from the code."""
+        return decode(self.code, self.net, self.projection)
+
+    def certificate(
+        self, delta: float = 0.05, *, candidates: int = 1, bound: str = "freedman"
+    ) -> TextCertificate:
+        """Bound on the bits per token of the decoded network with smoothed predictions.
+
+        The code holds the dimension, the number of levels, the seed and the levels, so that its
+        length pays for their choice, and for that of any checkpoint of the training. The choice of
+        α is paid for in addition. What the code does not hold must have been stated before the text
+        was seen, or be counted in `candidates`: the architecture, the projection, and the context.
+
+        Args:
+            delta: δ in (0, 1).
+            candidates: number of combinations of architecture, projection and context, stated
+                before the text was seen, that were tried.
+            bound: "freedman" or "hoeffding", for the tokens of this text, or "documents", for a new
+                document, if the documents are independent.
+
+        Raises:
+            ValueError: an argument is out of range; "documents" after a sample of the windows.
+
+        Source: Finzi et al. (2025) for "freedman"; Lotfi et al. (2024) for "hoeffding"; Lotfi et
+        al. (2023) for "documents".
+        """
+        checks.one_of("bound", bound, tuple(_KINDS))
+        validation.log_delta(delta)
+        paid = math.log(checks.whole("candidates", candidates))
+        payments = [
+            Payment(f"one of {len(self.losses.alphas)} values of α", self.losses.choice),
+            Payment(f"one of {candidates} settings stated beforehand", paid),
+        ]
+        payments = [payment for payment in payments if payment.nats]
+        log_prior = self.log_prior - sum(payment.nats for payment in payments)
+        function, words = _KINDS[bound]
+        return TextCertificate(
+            bound=function(self.losses, log_prior, delta),
+            risk=self.losses.risk,
+            complexity=-self.log_prior,
+            delta=delta,
+            n=len(self.losses.of_documents()) if bound == "documents" else self.losses.n,
+            loss=f"bits per token with α = {self.losses.alpha:g}",
+            predictor="network",
+            theorem=words,
+            payments=tuple(payments),
+            guessing=math.log2(self.losses.vocabulary),
+            notes=(f"The network is a code of {self.bits:,} bits, which decode to it exactly.",),
+            unit="documents" if bound == "documents" else "tokens",
+        )
+
+
+_KINDS: dict[str, tuple[Callable[[TokenLosses, float, float], float], str]] = {
+    "freedman": (TokenLosses.freedman, "Freedman's method, Finzi et al. (2025)"),
+    "hoeffding": (TokenLosses.hoeffding, "The inequality of Azuma and Hoeffding"),
+    "documents": (TokenLosses.by_documents, "Countable hypotheses, Lotfi et al. (2023)"),
+}
+
+
+def compress_language_model(
+    net: nn.Module,
+    corpus: Corpus,
+    *,
+    context: int = 256,
+    dimension: int = 16_000,
+    levels: int = 11,
+    projection: str = "kronecker",
+    steps: int = 1000,
+    quantised_steps: int = 1000,
+    batch: int = 16,
+    learning_rate: float = 0.02,
+    entropy: float = 0.02,
+    alphas: Sequence[float] = ALPHAS,
+    sample: int | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> CompressedLanguageModel:
+    """Train a language model in a random subspace, quantise it, encode it, and evaluate the code.
+
+    z is trained by Adam on the mean cross-entropy of random windows, with a cosine schedule of the
+    learning rate; then z and the levels are trained with z rounded (straight-through). With
+    `bayesgen.networks.low_rank`, this is SubLoRA.
+
+    Args:
+        net: a causal network from tokens (n, T) to scores of the next tokens (n, T, V), such as
+            `bayesgen.networks.Transformer`. It is not changed, and only its architecture and its
+            buffers are used. Its buffers must have been chosen before the text was seen.
+        corpus: the text.
+        context: T, number of tokens of a window.
+        dimension, levels, projection, entropy, seed: as in `compress`; "identity" takes all
+            weights, with their number as dimension.
+        steps, quantised_steps: training steps before and after quantisation.
+        batch: number of windows in a step.
+        learning_rate: largest learning rate; half of it after quantisation.
+        alphas: values of α for the prediction smoothing, chosen before the text was seen.
+        sample: number of windows that are drawn at random to evaluate the code; None evaluates all
+            tokens. Bounds from a sample include its error.
+        checkpoint: file that keeps the state of the training, from which an interrupted call with
+            the same arguments continues; None keeps none.
+        progress: called as progress(done, expected, what).
+
+    Raises:
+        TypeError: the corpus is no `Corpus`; the net is no module.
+        ValueError: an argument is out of range; the corpus is too short for any bound; the net is
+            not causal, mixes rows, or has scores of another shape; the loss becomes infinite or
+            NaN; the checkpoint is of another run.
+
+    Source: Lotfi et al. (2023, 2024), with the quantisation of Lotfi et al. (2022).
+
+    Example:
+        >>> import bayesgen as bg
+        >>> corpus = bg.data.Corpus("toy", [[0, 1, 1, 0, 2] * 4000], vocabulary=4)
+        >>> net = bg.networks.Transformer(8, 1, 2, vocabulary=4)
+        >>> small = compress_language_model(
+        ...     net, corpus, context=32, dimension=100, levels=5, steps=60, quantised_steps=60)
+        >>> small.certificate().bound < 2
+        True
+    """
+    if not isinstance(corpus, Corpus):
+        raise TypeError(f"corpus must be a bayesgen.data.Corpus, got {type(corpus).__name__}")
+    how = CodeSettings(dimension, levels, projection, entropy, seed)
+    plan = _Plan(
+        *(
+            checks.whole(name, value)
+            for name, value in {
+                "context": context,
+                "steps": steps,
+                "quantised_steps": quantised_steps,
+                "batch": batch,
+            }.items()
+        ),
+        float(checks.positive("learning_rate", learning_rate)),
+    )
+    check_long_enough(corpus, min(alphas, default=0.0))
+    own = architecture.private(net)
+    how.check(own)
+    windows = Windows.of(corpus, context)
+    device = next(own.parameters()).device
+    with random_state.kept([device]):
+        check_causal(own, net, corpus.vocabulary, context)
+        mark = fingerprint(how, plan, corpus.fingerprint, architecture.description(own, projection))
+        space = Subspace.of(own, dimension, projection, seed, next(own.parameters()).detach())
+        kept = None if checkpoint is None else Path(checkpoint)
+        training = _Training(space, windows, how, plan, mark, kept, progress)
+        z, codebook = training.run()
+        code = how.packed(own, z, codebook)
+        decoded = decode(code, architecture.blank(own), projection)
+        check_causal(decoded, decoded, corpus.vocabulary, context)
+
+        def predict(tokens: Tensor) -> Tensor:
+            with torch.no_grad():
+                found: Tensor = decoded(tokens.to(device)).cpu()
+            return found
+
+        found = token_losses(
+            evaluation(predict, corpus.vocabulary),
+            windows,
+            corpus.vocabulary,
+            alphas,
+            sample=sample,
+            seed=seed,
+            progress=progress,
+        )
+    return CompressedLanguageModel(code, own, projection, context, found)
+
+
+def check_long_enough(corpus: Corpus, alpha: float) -> None:
+    """Check that a model without loss, of the shortest code, would have a bound below guessing.
+
+    Raises:
+        ValueError: the corpus is too short for that.
+    """
+    V, n = corpus.vocabulary, corpus.tokens
+    if not 0 < checks.share("alphas", alpha) < 1:
+        raise ValueError(f"alphas must lie in (0, 1), got {alpha}")
+    log_prior = float(bounds.solomonoff(float(_SHORTEST)))
+    width = math.log2(1 + (1 - alpha) * V / alpha)
+    none = torch.zeros(n, dtype=torch.float64)
+    best = float(sequences.freedman(none, none, log_prior, width))
+    if best >= math.log2(V):
+        raise ValueError(
+            f"corpus must be longer: n = {n:,} tokens give at best a bound of {best:.1f} bits, by a "
+            f"code of {_SHORTEST} bits without any loss, where guessing has {math.log2(V):.2f}"
+        )
+
+
+def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, context: int) -> None:
+    """Check that scores are of shape (n, T, V), causal, the same twice, and row by row.
+
+    Args:
+        net: a private copy.
+        original: the network that was copied.
+        vocabulary, context: V, T.
+
+    Raises:
+        ValueError: they are not.
+    """
+    device = next(net.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary, (3, context), generator=generator).to(device)
+    place = context // 2
+    changed = tokens.clone()
+    changed[:, place:] = (changed[:, place:] + 1) % vocabulary
+    with torch.no_grad():
+        try:
+            first = net(tokens.clone())
+            again = [net(tokens.clone()), net(changed), net(tokens[1:2].clone())]
+        except (RuntimeError, TypeError, ValueError, IndexError) as err:
+            raise ValueError(
+                f"net must take tokens 0..{vocabulary - 1} of shape {tuple(tokens.shape)}: "
+                f"{str(err).splitlines()[0] if str(err) else type(err).__name__}"
+            ) from err
+    wanted = (3, context, vocabulary)
+    if not isinstance(first, Tensor) or tuple(first.shape) != wanted:
+        got = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise ValueError(f"net must return scores (n, T, V) = {wanted} for tokens, got {got}")
+    if not torch.isfinite(first).all():
+        raise ValueError("net must return finite scores, got NaN or infinite ones")
+    pairs = {
+        "the same scores twice": (first, again[0]),
+        "scores that depend on the tokens up to their place only (a causal network)": (
+            first[:, :place],
+            again[1][:, :place],
+        ),
+        "scores of a row that do not depend on the other rows": (first[1:2], again[2]),
+    }
+    for words, (a, b) in pairs.items():
+        if not verify.compare("scores", b, a).passed:
+            raise ValueError(f"net must give {words}, but they differ in evaluation mode")
+    if original is not net:
+        with torch.enable_grad():
+            architecture.check_copied(net(tokens), original)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Lengths of the training."""
+
+    context: int
+    steps: int
+    quantised_steps: int
+    batch: int
+    learning_rate: float
+
+
+@dataclass
+class _Training:
+    """Training of z and the levels on random windows, from its last checkpoint."""
+
+    space: Subspace
+    windows: Windows
+    how: CodeSettings
+    plan: _Plan
+    mark: str
+    checkpoint: Path | None
+    progress: Progress | None
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Train, and return z and the levels."""
+        like = self.space.origin
+        state = None
+        if self.checkpoint is not None:
+            state = checkpoints.load(self.checkpoint, self.mark, like.device)
+        if state is None:
+            z = torch.zeros(self.how.dimension, dtype=like.dtype, device=like.device)
+            state = {"phase": 0, "step": 0, "z": z, "levels": z[: self.how.levels].clone()}
+        if state["phase"] == 0:
+            z = state["z"].requires_grad_()
+            self._descend([z], lambda: z, state, self.plan.steps, self.plan.learning_rate)
+            z = z.detach()
+            levels = quantisation.evenly_spaced(z, self.how.levels)
+            state = {"phase": 1, "step": 0, "z": z, "levels": levels}
+        z, levels = state["z"].requires_grad_(), state["levels"].requires_grad_()
+
+        def rounded() -> Tensor:
+            return quantisation.rounded(z, levels, self.how.entropy)
+
+        steps, rate = self.plan.quantised_steps, self.plan.learning_rate / 2
+        self._descend([z, levels], rounded, state, steps, rate)
+        return z.detach(), levels.detach()
+
+    def _descend(
+        self,
+        parameters: list[Tensor],
+        value: Callable[[], Tensor],
+        state: dict[str, Any],
+        steps: int,
+        rate: float,
+    ) -> None:
+        optimiser = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.98))
+        if "optimiser" in state:
+            optimiser.load_state_dict(state["optimiser"])
+        done, expected = self._done(state["phase"]), self.plan.steps + self.plan.quantised_steps
+        for step in range(state["step"], steps):
+            rise = min(1.0, (step + 1) / _RISE)
+            scale = rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimiser.param_groups[0]["lr"] = rate * scale
+            loss = self._loss(value(), 2 * step + state["phase"])
+            if not torch.isfinite(loss):
+                raise ValueError(
+                    f"the loss became {float(loss.detach())} in step {step + 1}; lower "
+                    "learning_rate"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if (step + 1) % _KEPT == 0 or step + 1 == steps:
+                self._keep(state, step + 1, optimiser)
+                if self.progress is not None:
+                    bits = float(loss.detach()) / math.log(2)
+                    self.progress(done + step + 1, expected, f"training: {bits:.2f} bits a token")
+
+    def _done(self, phase: int) -> int:
+        return self.plan.steps if phase else 0
+
+    def _loss(self, z: Tensor, number: int) -> Tensor:
+        """Mean cross-entropy in nats of the batch of a step."""
+        generator = torch.Generator().manual_seed((self.how.seed << 24) + number)
+        rows = torch.randint(len(self.windows), (self.plan.batch,), generator=generator)
+        inputs, targets = (each.to(z.device) for each in self.windows[rows].labelled())
+        scores = self.space.outputs(z, inputs)
+        return nn.functional.cross_entropy(
+            scores.flatten(0, 1), targets.flatten(), ignore_index=NONE
+        )
+
+    def _keep(self, state: dict[str, Any], step: int, optimiser: torch.optim.Optimizer) -> None:
+        if self.checkpoint is not None:
+            kept = {"phase": state["phase"], "step": step, "optimiser": optimiser.state_dict()}
+            kept |= {name: state[name].detach() for name in ("z", "levels")}
+            checkpoints.save(self.checkpoint, {"fingerprint": self.mark, **kept})

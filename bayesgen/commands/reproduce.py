@@ -46,6 +46,16 @@ def reproduce(
         Path | None,
         typer.Option(help="Folder with the data set's official files. Default: a download."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Part of fig2: classifier or language. Default: both on one page."),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="File or folder with the text of fig2b. Default: the standard library's sources."
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or mps, for experiments with networks or images.")
     ] = None,
@@ -68,7 +78,7 @@ def reproduce(
     from bayesgen import experiments
     from bayesgen._internal import checks, files
     from bayesgen.commands.options import on_device
-    from bayesgen.experiments.reproductions import described
+    from bayesgen.experiments.reproductions import described, part_of
 
     console = Console(highlight=False, soft_wrap=True)
     lines = described()
@@ -80,7 +90,9 @@ def reproduce(
     if name is None:
         raise ValueError("name must be given; `bayesgen reproduce --list` shows all names")
     checks.one_of("name", name, ("all", *lines))
-    settings: dict[str, Any] = {"data": data, "data_dir": data_dir}
+    if model is not None:
+        name = part_of(name, model)
+    settings: dict[str, Any] = {"data": data, "data_dir": data_dir, "text": text}
     settings = {key: value for key, value in settings.items() if value is not None}
     if device is not None:
         settings["device"] = on_device(device, "float32")

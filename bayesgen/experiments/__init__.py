@@ -22,6 +22,7 @@ from bayesgen.experiments.germain import germain
 from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
+from bayesgen.experiments.language_models import language_models
 from bayesgen.experiments.laplace import laplace
 from bayesgen.experiments.mode_connectivity import mode_connectivity
 from bayesgen.experiments.model_size import model_size
@@ -53,6 +54,7 @@ __all__ = [
     "germain",
     "guess_and_check",
     "inductive_biases",
+    "language_models",
     "laplace",
     "mode_connectivity",
     "model_size",

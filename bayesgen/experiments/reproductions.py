@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +39,7 @@ from bayesgen.experiments.germain import germain
 from bayesgen.experiments.guess_and_check import guess_and_check
 from bayesgen.experiments.inductive_biases import inductive_biases
 from bayesgen.experiments.label_noise import gaussian_process_label_noise, resnet_label_noise
+from bayesgen.experiments.language_models import language_models
 from bayesgen.experiments.mode_connectivity import mode_connectivity
 from bayesgen.experiments.model_size import model_size
 from bayesgen.experiments.order_selection import order_selection
@@ -56,6 +57,7 @@ REPRODUCTIONS: dict[str, Experiment[...]] = {
     "fig1f": widths,
     "fig1g": double_descent,
     "fig2a": model_size,
+    "fig2b": language_models,
     "fig4": inductive_biases,
     "fig5": soft_against_hard,
     "fig6": prior_mass,
@@ -86,11 +88,13 @@ class Page:
         parts: their names in `REPRODUCTIONS`.
         plot: results by name → figure.
         says: description, one line.
+        models: names of parts by the kind of model, for those that can be asked for by it.
     """
 
     parts: tuple[str, ...]
     plot: Callable[[dict[str, xr.Dataset]], Figure]
     says: str
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 PAGES = {
@@ -98,7 +102,13 @@ PAGES = {
         ("fig1abc", "fig1d", "fig1e", "fig1f", "fig1g"),
         plots.figure_one,
         "All panels of figure 1 on one page: benign overfitting and double descent.",
-    )
+    ),
+    "fig2": Page(
+        ("fig2a", "fig2b"),
+        plots.figure_two,
+        "Both parts of figure 2 on one page: bounds of classifiers and of language models.",
+        {"classifier": "fig2a", "language": "fig2b"},
+    ),
 }
 
 
@@ -108,6 +118,23 @@ def described() -> dict[str, str]:
     for name, experiment in REPRODUCTIONS.items():
         lines[name] = (experiment.__doc__ or "").strip().split("\n")[0]
     return lines
+
+
+def part_of(name: str, model: str) -> str:
+    """The part of a page for one kind of model.
+
+    Raises:
+        ValueError: the page has no such part; the name is not that of a page with kinds of models.
+
+    Example:
+        >>> part_of("fig2", "language")
+        'fig2b'
+    """
+    pages = [page for page, made in PAGES.items() if made.models]
+    if name not in pages:
+        raise ValueError(f"model can be given for {', '.join(pages)}, got it for {name!r}")
+    known = PAGES[name].models
+    return known[checks.one_of("model", model, tuple(known))]
 
 
 def reproduce(

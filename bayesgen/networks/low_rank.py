@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -39,7 +40,7 @@ class LowRank(nn.Module):
         return functional.linear(x, self.base, self.bias) + 0.5 * low
 
 
-def low_rank(net: nn.Module, rank: int, seed: int = 0) -> nn.Module:
+def low_rank(net: nn.Module, rank: int, seed: int = 0, *, keep: Sequence[str] = ()) -> nn.Module:
     """A copy of a network with `LowRank` layers in place of its larger linear layers.
 
     Args:
@@ -48,10 +49,11 @@ def low_rank(net: nn.Module, rank: int, seed: int = 0) -> nn.Module:
         rank: r, at least 1.
         seed: seed of the fixed matrices W₀, which are drawn as in He et al. (2015); those of the
             network are not used.
+        keep: names of layers that are left as they are, such as that of the scores.
 
     Raises:
         TypeError: the network is no module.
-        ValueError: the rank is below 1; no layer is large enough.
+        ValueError: the network has no layer of a name in `keep`; the rank is below 1; no layer is large enough.
 
     Source: Lotfi et al. (2023), section 4.2 (SubLoRA), with `bayesgen.pacbayes.compress`.
 
@@ -64,10 +66,15 @@ def low_rank(net: nn.Module, rank: int, seed: int = 0) -> nn.Module:
     copied = frozen_copy(net).requires_grad_(True)
     generator = torch.Generator().manual_seed(checks.seed(seed))
     drawn = partial(torch.randn, generator=generator, dtype=torch.float64)
+    every = dict(copied.named_modules())
+    unknown = [name for name in keep if name not in every]
+    if unknown:
+        raise ValueError(f"keep must hold names of layers of net, got {unknown[0]!r}")
+    kept = {id(every[name]) for name in keep}
     changed = 0
-    for module in list(copied.modules()):
+    for module in every.values():
         for name, layer in list(module.named_children()):
-            if type(layer) is not nn.Linear:
+            if type(layer) is not nn.Linear or id(layer) in kept:
                 continue
             rows, columns = layer.weight.shape
             if rows * columns <= rank * (rows + columns):

@@ -16,11 +16,13 @@ from bayesgen.plots.comparison import comparison
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.figure_one import figure_one
+from bayesgen.plots.figure_two import figure_two
 from bayesgen.plots.flatness import flatness
 from bayesgen.plots.frameworks import frameworks
 from bayesgen.plots.guesses import guess_and_check, prior_mass
 from bayesgen.plots.inductive_biases import inductive_biases
 from bayesgen.plots.label_noise import label_noise
+from bayesgen.plots.language_models import language_models
 from bayesgen.plots.mode_connectivity import mode_connectivity
 from bayesgen.plots.model_size import model_size
 from bayesgen.plots.networks import laplace, rotation
@@ -40,6 +42,7 @@ __all__ = [
     "double_descent",
     "equivariance",
     "figure_one",
+    "figure_two",
     "flatness",
     "flexible_polynomial",
     "forests",
@@ -49,6 +52,7 @@ __all__ = [
     "guess_and_check",
     "inductive_biases",
     "label_noise",
+    "language_models",
     "laplace",
     "mode_connectivity",
     "model_size",

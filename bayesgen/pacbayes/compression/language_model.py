@@ -76,6 +76,27 @@ class CompressedLanguageModel:
         """The network with the weights decoded from the code."""
         return decode(self.code, self.net, self.projection)
 
+    def evaluate(
+        self, corpus: Corpus, *, sample: int | None = None, progress: Progress | None = None
+    ) -> TokenLosses:
+        """Losses of the decoded network on another text, with the same α.
+
+        Args:
+            corpus: the text, with the same vocabulary.
+            sample: number of windows to draw at random; None for all.
+            progress: called as progress(done, expected, what).
+
+        Raises:
+            TypeError: the corpus is no `Corpus`.
+            ValueError: the vocabulary is another one.
+        """
+        V = self.losses.vocabulary
+        if check_corpus(corpus).vocabulary != V:
+            raise ValueError(f"corpus must have a vocabulary of {V}, got {corpus.vocabulary}")
+        return _losses(
+            self.decoded(), corpus, self.context, (self.losses.alpha,), sample, 0, progress
+        )
+
     def certificate(
         self, delta: float = 0.05, *, candidates: int = 1, bound: str = "freedman"
     ) -> TextCertificate:
@@ -192,8 +213,7 @@ def compress_language_model(
         >>> small.certificate().bound < 2
         True
     """
-    if not isinstance(corpus, Corpus):
-        raise TypeError(f"corpus must be a bayesgen.data.Corpus, got {type(corpus).__name__}")
+    check_corpus(corpus)
     how = CodeSettings(dimension, levels, projection, entropy, seed)
     plan = _Plan(
         *(
@@ -223,21 +243,48 @@ def compress_language_model(
         decoded = decode(code, architecture.blank(own), projection)
         check_causal(decoded, decoded, corpus.vocabulary, context)
 
-        def predict(tokens: Tensor) -> Tensor:
-            with torch.no_grad():
-                found: Tensor = decoded(tokens.to(device)).cpu()
-            return found
-
-        found = token_losses(
-            evaluation(predict, corpus.vocabulary),
-            windows,
-            corpus.vocabulary,
-            alphas,
-            sample=sample,
-            seed=seed,
-            progress=progress,
-        )
+        found = _losses(decoded, corpus, context, alphas, sample, seed, progress)
     return CompressedLanguageModel(code, own, projection, context, found)
+
+
+def _losses(
+    decoded: nn.Module,
+    corpus: Corpus,
+    context: int,
+    alphas: Sequence[float],
+    sample: int | None,
+    seed: int,
+    progress: Progress | None,
+) -> TokenLosses:
+    """Losses of a decoded network on a text."""
+    device = next(decoded.parameters()).device
+
+    def predict(tokens: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = decoded(tokens.to(device)).cpu()
+        return found
+
+    V = corpus.vocabulary
+    return token_losses(
+        evaluation(predict, V),
+        Windows.of(corpus, context),
+        V,
+        alphas,
+        sample=sample,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def check_corpus(corpus: Any) -> Corpus:
+    """Check for a `Corpus` and return it.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(corpus, Corpus):
+        raise TypeError(f"corpus must be a bayesgen.data.Corpus, got {type(corpus).__name__}")
+    return corpus
 
 
 def check_long_enough(corpus: Corpus, alpha: float) -> None:

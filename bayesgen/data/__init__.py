@@ -1,8 +1,8 @@
 """Data sets and texts as tensors: loading them, taking parts of them, corrupting labels."""
 
 from bayesgen._internal import moved as _moved
-from bayesgen.data.corruption import corrupt_labels
 from bayesgen.data.corpus import Corpus, text
+from bayesgen.data.corruption import corrupt_labels
 from bayesgen.data.dataset import Dataset, draw, merge, restrict, subset
 from bayesgen.data.loading import load, names
 

@@ -22,10 +22,10 @@ _ALPHABETS = {"ascii": 128, "bytes": 256}
 _SUBSTITUTE = 26
 # Parts of the standard library that are left out: what some systems package apart, tests, and
 # modules that are tables made by a program.
-_APART = frozenset(
-    "site-packages dist-packages test tests idle_test __pycache__ encodings pydoc_data idlelib "
-    "tkinter turtledemo lib2to3 distutils".split()
-)
+_APART = {
+    *("site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data"),
+    *("idlelib", "tkinter", "turtledemo", "lib2to3", "distutils"),
+}
 
 
 @dataclass(frozen=True)

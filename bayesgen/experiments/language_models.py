@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from bayesgen import data as datasets
-from bayesgen import networks, plots
-from bayesgen._internal import checks, files
+from bayesgen import data as datasets, networks, plots
+from bayesgen._internal import files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.data.corpus import Corpus
@@ -49,7 +49,8 @@ class LanguageSetting:
         width, layers, heads: of `bayesgen.networks.Transformer`.
         rank: rank of `bayesgen.networks.low_rank`; 0 for full matrices.
         dimension: dimension of the subspace; 0 for all trained weights.
-        steps, quantised_steps, batch, learning_rate: of `bayesgen.pacbayes.compress_language_model`.
+        steps, quantised_steps, batch, learning_rate: of
+            `bayesgen.pacbayes.compress_language_model`.
         sample: number of windows that are evaluated; 0 for all.
     """
 
@@ -328,13 +329,12 @@ def _dataset(
 
 def _claim(result: xr.Dataset, corpus: Corpus) -> dict[str, str]:
     """The source's claim against this result."""
-    sizes: dict[str, int] = {}
+    chosen: dict[str, int] = {}
     bounds = result.freedman.values
     for i, architecture in enumerate(result.architecture.values):
-        best = sizes.setdefault(str(architecture), i)
-        if bounds[i] < bounds[best]:
-            sizes[str(architecture)] = i
-    order = sorted(sizes.values(), key=lambda i: result.parameters.values[i])
+        if bounds[i] < bounds[chosen.setdefault(str(architecture), i)]:
+            chosen[str(architecture)] = i
+    order = sorted(chosen.values(), key=lambda i: float(result.parameters[i]))
     said = ", ".join(
         f"{result.parameters.values[i]:,.0f} weights: {bounds[i]:.2f} (risk "
         f"{result.risk.values[i]:.2f}, {result.bits.values[i]:,.0f} bits, Hoeffding "
@@ -350,8 +350,8 @@ def _claim(result: xr.Dataset, corpus: Corpus) -> dict[str, str]:
         f"{float(result.documents_needed.min()):,.0f} documents would be needed for one below "
         "guessing."
     )
-    best = [float(bounds[i]) for i in order]
-    valid = max(best) < guessing
-    falls = len(best) > 1 and all(b < a for a, b in zip(best, best[1:], strict=False))
-    falls = falls and best[-1] < best[0] - _MARGIN
+    least = [float(bounds[i]) for i in order]
+    valid = max(least) < guessing
+    falls = all(after < before for before, after in pairwise(least))
+    falls = falls and least[-1] < least[0] - _MARGIN
     return claim(_PAPER, found, "yes" if valid and falls else "partly" if valid else "no")

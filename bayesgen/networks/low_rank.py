@@ -49,11 +49,12 @@ def low_rank(net: nn.Module, rank: int, seed: int = 0, *, keep: Sequence[str] = 
         rank: r, at least 1.
         seed: seed of the fixed matrices W₀, which are drawn as in He et al. (2015); those of the
             network are not used.
-        keep: names of layers that are left as they are, such as that of the scores.
+        keep: names of layers that are left as they are.
 
     Raises:
         TypeError: the network is no module.
-        ValueError: the network has no layer of a name in `keep`; the rank is below 1; no layer is large enough.
+        ValueError: the network has no layer of a name in `keep`; the rank is below 1; no
+            layer is large enough.
 
     Source: Lotfi et al. (2023), section 4.2 (SubLoRA), with `bayesgen.pacbayes.compress`.
 

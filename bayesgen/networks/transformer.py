@@ -53,7 +53,7 @@ class Transformer(nn.Module):
         self.normalise = nn.LayerNorm(width, elementwise_affine=False)
         self.scores = nn.Linear(width, vocabulary, bias=False)
         # Subspaces begin here with uniform predictions.
-        self.scores.initial_scale = 0.0
+        self.scores.initial_scale = 0.0  # type: ignore[assignment]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Scores of the next token at each place, (n, T, V)."""

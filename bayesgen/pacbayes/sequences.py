@@ -81,15 +81,15 @@ def freedman(
         >>> 0.33 < float(bound) < float(countable(losses.mean(), solomonoff(1000.0), 100_000))
         True
     """
-    l, D = validation.real("losses", losses), float(checks.positive("width", width))
-    if l.ndim != 1 or not len(l):
-        raise ValueError(f"losses must have shape (n,) with n ≥ 1, got {tuple(l.shape)}")
+    loss, D = validation.real("losses", losses), float(checks.positive("width", width))
+    if loss.ndim != 1 or not len(loss):
+        raise ValueError(f"losses must have shape (n,) with n ≥ 1, got {tuple(loss.shape)}")
     Y = validation.real("centres", centres)
-    if Y.ndim and Y.shape != l.shape:
-        raise ValueError(f"centres must have shape {tuple(l.shape)} or (), got {tuple(Y.shape)}")
-    if not (torch.isfinite(l).all() and torch.isfinite(Y).all()):
+    if Y.ndim and Y.shape != loss.shape:
+        raise ValueError(f"centres must have shape {tuple(loss.shape)} or (), got {tuple(Y.shape)}")
+    if not (torch.isfinite(loss).all() and torch.isfinite(Y).all()):
         raise ValueError("losses and centres must be finite, got NaN or infinite ones")
-    most = float((l - Y).max())
+    most = float((loss - Y).max())
     if most > D * (1 + 1e-12):
         raise ValueError(f"losses must exceed their centres by at most the width, {D}, got {most}")
     s = validation.real("scales", scales).reshape(-1)
@@ -98,15 +98,15 @@ def freedman(
     paid = description(log_prior, delta)
     if paid.ndim:
         raise ValueError(f"log_prior must be one number, got shape {tuple(paid.shape)}")
-    sums = l.new_zeros(len(s))
-    for start in range(0, len(l), _BLOCK):
+    sums = loss.new_zeros(len(s))
+    for start in range(0, len(loss), _BLOCK):
         part = slice(start, start + _BLOCK)
-        x = ((Y[part] if Y.ndim else Y) - l[part]).clamp(min=-D) / D
+        x = ((Y[part] if Y.ndim else Y) - loss[part]).clamp(min=-D) / D
         sums += torch.stack([(scale * x - torch.log1p(scale * x)).sum() for scale in s])
-    C = (paid + math.log(len(s))) / len(l)
-    size = (Y - l).abs().mean() * 8  # rounding errors of x and of its logarithm
-    penalty = D / s * (C + sums / len(l))
-    return outwards(l.mean() + penalty.amin(), l.abs().mean() + penalty.amin() + size)
+    C = (paid + math.log(len(s))) / len(loss)
+    size = (Y - loss).abs().mean() * 8  # rounding errors of x and of its logarithm
+    penalty = D / s * (C + sums / len(loss))
+    return outwards(loss.mean() + penalty.amin(), loss.abs().mean() + penalty.amin() + size)
 
 
 def subsampled(

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bayesgen._internal import checks
+from bayesgen._internal import checkpoint as checkpoints, checks
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.progress_bar import reporting
@@ -28,7 +28,6 @@ from bayesgen.networks.copies import own_parameters
 from bayesgen.networks.gradients import differentiating, fill_gradients, trainable
 from bayesgen.networks.state import Kept, first_gradient_not_finite, first_not_finite
 from bayesgen.provenance import training
-from bayesgen._internal import checkpoint as checkpoints
 from bayesgen.training.inputs import Observations, observations, precisions
 from bayesgen.training.settings import Settings
 from bayesgen.training.smallest_batch import smallest_batch

@@ -1,4 +1,4 @@
-"""Certificates of language models, whose statements say which tokens or documents they are about."""
+"""Certificates of language models, which say the tokens or documents that they are about."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import verify
-from bayesgen._internal import checkpoint as checkpoints
-from bayesgen._internal import checks, random_state
+from bayesgen._internal import checkpoint as checkpoints, checks, random_state
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen.data.corpus import Corpus
@@ -215,18 +214,8 @@ def compress_language_model(
     """
     check_corpus(corpus)
     how = CodeSettings(dimension, levels, projection, entropy, seed)
-    plan = _Plan(
-        *(
-            checks.whole(name, value)
-            for name, value in {
-                "context": context,
-                "steps": steps,
-                "quantised_steps": quantised_steps,
-                "batch": batch,
-            }.items()
-        ),
-        float(checks.positive("learning_rate", learning_rate)),
-    )
+    rate = float(checks.positive("learning_rate", learning_rate))
+    plan = _Plan(context, steps, quantised_steps, batch, rate)
     check_long_enough(corpus, min(alphas, default=0.0))
     own = architecture.private(net)
     how.check(own)
@@ -302,8 +291,8 @@ def check_long_enough(corpus: Corpus, alpha: float) -> None:
     best = float(sequences.freedman(none, none, log_prior, width))
     if best >= math.log2(V):
         raise ValueError(
-            f"corpus must be longer: n = {n:,} tokens give at best a bound of {best:.1f} bits, by a "
-            f"code of {_SHORTEST} bits without any loss, where guessing has {math.log2(V):.2f}"
+            f"corpus must be longer: n = {n:,} tokens give at best a bound of {best:.1f} bits, by "
+            f"a code of {_SHORTEST} bits without any loss, where guessing has {math.log2(V):.2f}"
         )
 
 
@@ -364,6 +353,10 @@ class _Plan:
     quantised_steps: int
     batch: int
     learning_rate: float
+
+    def __post_init__(self) -> None:
+        for name in ("context", "steps", "quantised_steps", "batch"):
+            checks.whole(name, getattr(self, name))
 
 
 @dataclass

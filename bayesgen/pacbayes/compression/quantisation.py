@@ -1,4 +1,4 @@
-"""Quantisation of coordinates to a few learnt levels, with gradients passed through the rounding."""
+"""Quantisation of coordinates to a few learnt levels, which passes gradients through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of a corpus: runs of tokens that a language model predicts from the tokens before them."""
+"""Windows of a corpus: runs of tokens, each predicted from the tokens before it."""
 
 from __future__ import annotations
 

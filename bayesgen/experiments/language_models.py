@@ -86,13 +86,12 @@ class LanguageSetting:
 
 
 SETTINGS = (
-    LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500),
-    LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500),
-    LanguageSetting(64, 2, 4, 0, 0, 3000, 3000),
-    LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000),
-    LanguageSetting(128, 5, 4, 4, 0, 1500, 1500),
-    LanguageSetting(288, 10, 6, 2, 32_000, 500, 400),
-    LanguageSetting(288, 10, 6, 2, 0, 500, 500),
+    LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500, sample=0),
+    LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500, sample=0),
+    LanguageSetting(64, 2, 4, 0, 0, 4000, 4000, sample=0),
+    LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000, sample=8000),
+    LanguageSetting(128, 5, 4, 4, 0, 1500, 1500, sample=8000),
+    LanguageSetting(288, 10, 6, 2, 32_000, 500, 400, sample=3000),
 )
 QUICK = (
     LanguageSetting(16, 1, 2, 0, 0, 200, 200, sample=500),
@@ -108,7 +107,7 @@ def language_models(
     *,
     context: int = 256,
     levels: int = 11,
-    entropy: float = 0.02,
+    entropy: float = 0.2,
     characters: int | None = None,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,

@@ -18,7 +18,7 @@ from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.complexity_measures import MeasureSettings, certificate
 from bayesgen.experiments.compressed_sizes import (
     NETWORKS,
-    CodeSettings,
+    CodeGrid,
     Selected,
     SizeTask,
     on_noisy_labels,
@@ -67,7 +67,7 @@ _PAPER = (
         "seeds": {"mlp": 4, "convnet": 1},
         "train": 250,
         "epochs": {"mlp": 3000, "convnet": 60},
-        "codes": CodeSettings(
+        "codes": CodeGrid(
             dimensions=(50, 100), levels=(5,), epochs=30, quantised_epochs=15, batch=100
         ),
         "draws": 32,
@@ -83,7 +83,7 @@ def certified_descent(
     train: int | None = 4000,
     test: int | None = None,
     epochs: int | Mapping[str, int] | None = None,
-    codes: CodeSettings = CodeSettings(),  # noqa: B008 (frozen)
+    codes: CodeGrid = CodeGrid(),  # noqa: B008 (frozen)
     draws: int = 128,
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
@@ -139,15 +139,15 @@ def certified_descent(
     Source: Lotfi et al. (2022), figure 7; Nakkiran et al. (2020) for double descent.
 
     Example:
-        >>> few = CodeSettings(dimensions=(20,), epochs=2, quantised_epochs=1)
+        >>> few = CodeGrid(dimensions=(20,), epochs=2, quantised_epochs=1)
         >>> result = certified_descent("digits", ["mlp"], widths=[2, 4, 8], levels=[0.2], seeds=1,
         ...                            train=60, epochs=20, codes=few, draws=4)
         >>> bool((result.bound >= result.risk).all()), result.attrs["holds"] in ("yes", "no")
         (True, True)
     """
     chosen = checks.names("networks", networks, NETWORKS)
-    if not isinstance(codes, CodeSettings):
-        raise TypeError(f"codes must be CodeSettings, got {type(codes).__name__}")
+    if not isinstance(codes, CodeGrid):
+        raise TypeError(f"codes must be CodeGrid, got {type(codes).__name__}")
     how = MeasureSettings(draws=checks.whole("draws", draws))
     noise, _ = grid(levels, 1, "uniform")
     own = {

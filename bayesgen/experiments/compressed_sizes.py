@@ -28,7 +28,7 @@ Setting = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class CodeSettings:
+class CodeGrid:
     """Settings among which a compressed network is selected, and those of its training.
 
     Attributes:
@@ -131,7 +131,7 @@ class Selected(NamedTuple):
 
 def select_all(
     tasks: Sequence[SizeTask],
-    settings: CodeSettings,
+    settings: CodeGrid,
     candidates: int,
     *,
     delta: float = 0.05,
@@ -191,7 +191,7 @@ def select_all(
     return found
 
 
-def code_of(task: SizeTask, setting: Setting, settings: CodeSettings) -> Values:
+def code_of(task: SizeTask, setting: Setting, settings: CodeGrid) -> Values:
     """Compress one architecture with one setting: the code's bytes, and its errors."""
     x, new = task.inputs()
     dimension, levels, seed = setting

@@ -17,7 +17,7 @@ from bayesgen.data.dataset import Dataset
 from bayesgen.data.loading import names
 from bayesgen.experiments.compressed_sizes import (
     NETWORKS,
-    CodeSettings,
+    CodeGrid,
     Selected,
     SizeTask,
     select_all,
@@ -57,7 +57,7 @@ _PAPER = (
     quick={
         "data": "digits",
         "widths": {"mlp": (4, 16, 64, 256), "convnet": (2, 4, 8, 16)},
-        "codes": CodeSettings(dimensions=(100, 200, 400), epochs=16, quantised_epochs=8, batch=64),
+        "codes": CodeGrid(dimensions=(100, 200, 400), epochs=16, quantised_epochs=8, batch=64),
     },
 )
 def model_size(
@@ -65,7 +65,7 @@ def model_size(
     networks: Sequence[str] = NETWORKS,
     *,
     widths: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
-    codes: CodeSettings = CodeSettings(),  # noqa: B008 (frozen)
+    codes: CodeGrid = CodeGrid(),  # noqa: B008 (frozen)
     train: int | None = None,
     test: int | None = None,
     delta: float = 0.05,
@@ -113,14 +113,14 @@ def model_size(
     Source: Wilson (2025), figure 2; Lotfi et al. (2022) for the bound and the search.
 
     Example:
-        >>> few = CodeSettings(dimensions=(20, 40), epochs=2, quantised_epochs=1, batch=64)
+        >>> few = CodeGrid(dimensions=(20, 40), epochs=2, quantised_epochs=1, batch=64)
         >>> result = model_size("digits", ["mlp"], widths=[2, 8], codes=few, train=200)
         >>> bool((result.bound >= result.risk).all()), result.attrs["candidates"]
         (True, 4)
     """
     chosen = checks.names("networks", networks, NETWORKS)
-    if not isinstance(codes, CodeSettings):
-        raise TypeError(f"codes must be CodeSettings, got {type(codes).__name__}")
+    if not isinstance(codes, CodeGrid):
+        raise TypeError(f"codes must be CodeGrid, got {type(codes).__name__}")
     validation.log_delta(delta)
     given = widths if isinstance(widths, Mapping) else dict.fromkeys(chosen, widths)
     if set(chosen) - set(given):
@@ -149,7 +149,7 @@ def model_size(
 
 
 def _dataset(
-    tasks: Sequence[SizeTask], found: Sequence[Selected], codes: CodeSettings, delta: float
+    tasks: Sequence[SizeTask], found: Sequence[Selected], codes: CodeGrid, delta: float
 ) -> xr.Dataset:
     """Values of all tasks over (network, width), NaN where there is none."""
     nets = list(dict.fromkeys(task.name for task in tasks))

@@ -10,12 +10,12 @@ import xarray as xr
 from bayesgen import experiments, pacbayes
 from bayesgen.experiments.certified_descent import _claim, around
 from bayesgen.experiments.complexity_measures import DEVIATIONS, MeasureSettings
-from bayesgen.experiments.compressed_sizes import CodeSettings
+from bayesgen.experiments.compressed_sizes import CodeGrid
 from bayesgen.experiments.width_families import train_all
 from bayesgen.experiments.widths import points, tasks_of
 from bayesgen.pacbayes.inverse_kl import monte_carlo
 
-CODES = CodeSettings(dimensions=(20,), epochs=2, quantised_epochs=1)
+CODES = CodeGrid(dimensions=(20,), epochs=2, quantised_epochs=1)
 FEW = {"train": 60, "test": 50, "epochs": 10, "codes": CODES, "draws": 4}
 
 
@@ -92,5 +92,5 @@ def test_claim_holds_where_the_bound_peaks_with_the_test_error(error, bound, hol
 def test_bad_input_is_named(bad, match):
     with pytest.raises(ValueError, match=match):
         experiments.certified_descent("digits", **{**FEW, **bad})
-    with pytest.raises(TypeError, match="codes must be CodeSettings"):
+    with pytest.raises(TypeError, match="codes must be CodeGrid"):
         experiments.certified_descent("digits", codes=3)

@@ -7,14 +7,14 @@ import torch
 import bayesgen as bg
 from bayesgen.data.corruption import corrupt_labels
 from bayesgen.experiments.compressed_sizes import (
-    CodeSettings,
+    CodeGrid,
     SizeTask,
     on_noisy_labels,
     select_all,
 )
 from bayesgen.pacbayes.compression.compressed_network import zero_one_risk
 
-FEW = CodeSettings(dimensions=(20, 40), levels=(3,), seeds=2, epochs=2, quantised_epochs=1)
+FEW = CodeGrid(dimensions=(20, 40), levels=(3,), seeds=2, epochs=2, quantised_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def test_selection_pays_for_the_grid_and_for_what_is_chosen_beside_it(data, name
 
 
 def test_dimensions_above_the_number_of_weights_are_left_out_and_paid_for(data):
-    settings = CodeSettings(dimensions=(20, 10**4), levels=(3,), epochs=1, quantised_epochs=1)
+    settings = CodeGrid(dimensions=(20, 10**4), levels=(3,), epochs=1, quantised_epochs=1)
     (one,) = select_all([SizeTask("mlp", 2, data, data.y_train)], settings, 1)
     assert one.tried == [(20, 3, 0)]
     assert one.best.candidates == 2
     with pytest.raises(ValueError, match="dimensions must have a value from 3 to 160"):
-        settings.fitting(160) and CodeSettings(dimensions=(200,), levels=(3,)).fitting(160)
+        settings.fitting(160) and CodeGrid(dimensions=(200,), levels=(3,)).fitting(160)
 
 
 def test_an_interrupted_selection_continues(data, tmp_path):
@@ -98,4 +98,4 @@ def test_error_on_noisy_labels_is_that_of_redrawn_ones():
 )
 def test_bad_settings_are_named(settings, match):
     with pytest.raises(ValueError, match=match):
-        CodeSettings(**settings)
+        CodeGrid(**settings)

@@ -9,11 +9,11 @@ from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
 
 from bayesgen import experiments, pacbayes
-from bayesgen.experiments.compressed_sizes import CodeSettings
+from bayesgen.experiments.compressed_sizes import CodeGrid
 from bayesgen.experiments.model_size import trend
 from bayesgen.plots.model_size import size_panel
 
-FEW = CodeSettings(dimensions=(20, 40), epochs=2, quantised_epochs=1, batch=64)
+FEW = CodeGrid(dimensions=(20, 40), epochs=2, quantised_epochs=1, batch=64)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,11 @@ def test_reversed_bounds_rise_where_bounds_fall(bounds, margin):
         ({"widths": (4, 2)}, "widths must be increasing"),
         ({"data": "mnist"}, "data must be one of"),
         ({"delta": 1.0}, r"delta must lie in \(0, 1\)"),
-        ({"codes": CodeSettings(dimensions=(10**6,))}, "dimensions must have a value"),
+        ({"codes": CodeGrid(dimensions=(10**6,))}, "dimensions must have a value"),
     ],
 )
 def test_bad_input_is_named(bad, match):
     with pytest.raises(ValueError, match=match):
         experiments.model_size(**{"data": "digits", "codes": FEW, "train": 50, **bad})
-    with pytest.raises(TypeError, match="codes must be CodeSettings"):
+    with pytest.raises(TypeError, match="codes must be CodeGrid"):
         experiments.model_size("digits", codes={"dimensions": (20,)})

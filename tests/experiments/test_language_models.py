@@ -30,7 +30,8 @@ def result():
 
 def test_bounds_are_ordered_and_pay_for_the_settings(result):
     assert dict(result.sizes) == {"model": 2, "table": 2}
-    assert (result.risk < result.freedman).all() and (result.risk < result.hoeffding).all()
+    assert (result.risk < result.freedman).all()
+    assert (result.risk < result.hoeffding).all()
     np.testing.assert_allclose(result.payments, math.log(6) + math.log(2))
     assert (result.table_risk < result.table_freedman).all()
     prior = float(solomonoff(float(result.bits[0]))) - float(result.payments[0])
@@ -46,7 +47,8 @@ def test_the_number_of_documents_that_a_bound_needs(result):
     losses = 1.0
     assert (result.documents > math.log2(4)).all()  # four documents are too few
     few, many = (sequences.subsampled(losses, prior, n, n, 0.05, (0.0, 9.0)) for n in (4, 10**9))
-    assert float(few) > 9 and float(many) == pytest.approx(1.0, abs=0.01)
+    assert float(few) > 9
+    assert float(many) == pytest.approx(1.0, abs=0.01)
     assert (result.documents_needed > 100).all()
 
 
@@ -77,7 +79,8 @@ def test_an_interrupted_study_goes_on_with_its_cells_and_trainings(tmp_path):
 
 def test_characters_take_whole_documents(result):
     short = experiments.language_models(toy(), [SMALL], characters=8000, context=32, levels=5)
-    assert short.attrs["documents"] == 2 and 8000 <= short.attrs["n"] < result.attrs["n"]
+    assert short.attrs["documents"] == 2
+    assert 8000 <= short.attrs["n"] < result.attrs["n"]
 
 
 def test_the_quick_and_the_full_settings_have_three_sizes():
@@ -87,7 +90,8 @@ def test_the_quick_and_the_full_settings_have_three_sizes():
     for each in SETTINGS:
         net = each.net(128)
         sizes.append(sum(t.numel() for t in (*net.parameters(), *net.buffers())))
-    assert min(sizes) > 1e5 and max(sizes) > 1e7
+    assert min(sizes) > 1e5
+    assert max(sizes) > 1e7
 
 
 @pytest.mark.parametrize(

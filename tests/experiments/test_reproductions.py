@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from bayesgen import experiments
 from bayesgen.experiments import PAGES, REPRODUCTIONS, reproduce, reproduce_page, reproductions
 from bayesgen.experiments.experiment import claim, experiment
+from bayesgen.experiments.reproductions import part_of
 
 CALLS = []
 DOCS = Path(__file__).parents[2] / "docs"
@@ -99,6 +100,13 @@ def test_settings_that_differ_in_a_late_digit_are_told_apart(tmp_path):
     for level in (0.50001, 0.50004):
         levels = torch.tensor([0.0, level], dtype=torch.float64)
         assert float(reproduce("fig1d", levels=levels, **settings).level[-1]) == level
+
+
+def test_a_part_of_a_page_is_found_by_its_kind_of_model():
+    assert part_of("fig2", "classifier") == "fig2a"
+    assert part_of("fig2", "language") == "fig2b"
+    with pytest.raises(ValueError, match="model can be given for fig2, got it for 'fig1'"):
+        part_of("fig1", "language")
 
 
 def test_a_page_refuses_a_setting_that_no_part_has():

@@ -91,7 +91,7 @@ SETTINGS = (
     LanguageSetting(64, 2, 4, 0, 0, 4000, 4000, sample=0),
     LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000, sample=8000),
     LanguageSetting(128, 5, 4, 4, 0, 1500, 1500, sample=8000),
-    LanguageSetting(288, 10, 6, 2, 32_000, 500, 400, sample=3000),
+    LanguageSetting(512, 3, 8, 2, 32_000, 300, 250, sample=2000),
 )
 QUICK = (
     LanguageSetting(16, 1, 2, 0, 0, 200, 200, sample=500),

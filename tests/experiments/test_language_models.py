@@ -91,7 +91,7 @@ def test_the_quick_and_the_full_settings_have_three_sizes():
         net = each.net(128)
         sizes.append(sum(t.numel() for t in (*net.parameters(), *net.buffers())))
     assert min(sizes) > 1e5
-    assert max(sizes) > 1e7
+    assert max(sizes) > 9e6
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,11 @@ _APART = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
     """Documents of tokens 0..V − 1.
+
+    Two corpora hold the same documents where their fingerprints are equal.
 
     Attributes:
         name: name of the text.
@@ -38,9 +40,9 @@ class Corpus:
         vocabulary: V, the number of different tokens, chosen before the text was seen.
 
     Raises:
-        TypeError: tokens are not integers.
+        TypeError: the documents are not a sequence, or tokens are not integers.
         ValueError: the vocabulary has fewer than two tokens; there are no tokens; one is out of
-            range.
+            range; a document is not on the CPU.
 
     Example:
         >>> Corpus("toy", [[0, 1, 1], [1]], vocabulary=2).tokens
@@ -60,10 +62,17 @@ class Corpus:
             )
         kind = torch.uint8 if V <= 256 else torch.int64
         kept = []
+        if isinstance(documents, str | bytes) or not isinstance(documents, Iterable | Tensor):
+            raise TypeError(
+                "documents must be a sequence of documents, each with integers (T,), got "
+                f"{type(documents).__name__}; bayesgen.data.text reads files"
+            )
         for i, document in enumerate(documents):
             tokens = checks.as_tensor(f"documents[{i}]", document)
             if tokens.ndim != 1:
                 raise ValueError(f"documents[{i}] must have shape (T,), got {tuple(tokens.shape)}")
+            if tokens.device.type != "cpu":
+                raise ValueError(f"documents[{i}] must be on the CPU, got {tokens.device}")
             if not len(tokens):
                 continue
             if tokens.dtype != torch.uint8 or V < 256:
@@ -94,6 +103,13 @@ class Corpus:
         Args:
             tokens: number of tokens, at least 1; all documents are taken if they hold fewer.
             seed: seed of the order.
+
+        Raises:
+            ValueError: an argument is out of range.
+
+        Example:
+            >>> Corpus("toy", [[0, 1], [1, 1], [0, 0]], 2).sample(3).tokens
+            4
         """
         checks.whole("tokens", tokens)
         generator = torch.Generator().manual_seed(checks.seed(seed))
@@ -129,8 +145,9 @@ def text(
             "bytes" of UTF-8, V = 256. It must be chosen before the text is seen.
 
     Raises:
-        ValueError: there is no such file; a file cannot be read, or is not UTF-8 text and the
-            alphabet is "ascii"; there is no text.
+        TypeError: the path or the pattern is of another type.
+        ValueError: there is no such file; a file or folder cannot be read, or is not UTF-8 text and
+            the alphabet is "ascii"; there is no text; the pattern is not one of relative paths.
 
     Example:
         >>> library = text()
@@ -148,23 +165,47 @@ def text(
 def _files(path: str | os.PathLike[str] | None, pattern: str) -> tuple[str, list[Path]]:
     """Name of a text, and its files."""
     if path is None:
-        folder = Path(sysconfig.get_path("stdlib"))
-        every = sorted(folder.rglob("*.py"))
-        files = [file for file in every if not _APART & set(file.relative_to(folder).parts)]
+        files = _library(Path(sysconfig.get_path("stdlib")))
         if not files:
             raise ValueError(
                 "path must be given, because this Python holds no sources of its standard library"
             )
         return "python-standard-library", files
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be that of a file or a folder, got {type(path).__name__}")
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a word such as '*.txt', got {type(pattern).__name__}")
     place = Path(path)
-    if place.is_file():
-        return place.name, [place]
-    if not place.is_dir():
+    try:
+        if place.is_file():
+            return place.name, [place]
+        folder = place.is_dir()
+        if folder:
+            os.listdir(place)  # rglob passes over folders that cannot be read
+    except OSError as err:
+        raise ValueError(f"path must be readable, but {place} is not: {err.strerror}") from None
+    except ValueError as err:
+        raise ValueError(f"path must be a file or a folder, got {str(path)!r}: {err}") from None
+    if not folder:
         raise ValueError(f"path must be a file or a folder, got {str(path)!r}, which is neither")
-    files = sorted(file for file in place.rglob(pattern) if file.is_file())
+    try:
+        files = sorted(file for file in place.rglob(pattern) if file.is_file())
+    except (ValueError, NotImplementedError, IndexError):
+        raise ValueError(
+            f"pattern must be one of names in the folder, such as '*.txt', got {pattern!r}"
+        ) from None
     if not files:
         raise ValueError(f"path must hold files {pattern!r}, got a folder without any, {place}")
-    return place.name, files
+    return place.resolve().name, files
+
+
+def _library(folder: Path) -> list[Path]:
+    """Source files of a standard library; the folders that are left out are not entered."""
+    files = []
+    for here, inside, names in os.walk(folder):
+        inside[:] = [name for name in inside if name not in _APART]
+        files += [Path(here, name) for name in names if name.endswith(".py")]
+    return sorted(files)
 
 
 def _tokens(file: Path, alphabet: str) -> Tensor:
@@ -172,7 +213,9 @@ def _tokens(file: Path, alphabet: str) -> Tensor:
     try:
         content = file.read_bytes()
     except OSError as err:
-        raise ValueError(f"path must hold text that can be read, but {file}: {err}") from None
+        raise ValueError(
+            f"path must hold files that can be read, but {file} cannot: {err.strerror or err}"
+        ) from None
     if alphabet == "bytes":
         return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
     try:

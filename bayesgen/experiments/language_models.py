@@ -73,11 +73,6 @@ class LanguageSetting:
         return networks.low_rank(net, self.rank, keep=["scores"]) if self.rank else net
 
     @property
-    def candidate(self) -> tuple[int, ...]:
-        """What the code does not hold: architecture, rank, and kind of projection."""
-        return self.width, self.layers, self.heads, self.rank, int(self.dimension == 0)
-
-    @property
     def name(self) -> str:
         """Name for files and progress."""
         kind = f", rank {self.rank}" if self.rank else ""
@@ -89,8 +84,8 @@ SETTINGS = (
     LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500, sample=0),
     LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500, sample=0),
     LanguageSetting(64, 2, 4, 0, 0, 4000, 4000, sample=0),
-    LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000, sample=8000),
-    LanguageSetting(128, 5, 4, 4, 0, 1500, 1500, sample=8000),
+    LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000, sample=4000),
+    LanguageSetting(128, 5, 4, 4, 0, 1500, 1500, sample=4000),
     LanguageSetting(512, 3, 8, 2, 32_000, 300, 250, sample=2000),
 )
 QUICK = (
@@ -124,8 +119,8 @@ def language_models(
     few hundred. `documents_needed` says how many would bring it below guessing.
 
     Everything that was chosen is paid for: by the code (dimension, number of levels, levels, seed,
-    checkpoint), or by the logarithm of the number of stated candidates (architecture, rank and kind
-    of projection: one for each different combination in `settings`; α: six values). Coded tables of
+    checkpoint), or by the logarithm of the number of stated candidates (one for each of `settings`;
+    α: six values). Coded tables of
     the frequencies of characters and of pairs are the mark to beat. They pay for one of two tables.
 
     Args:
@@ -165,7 +160,7 @@ def language_models(
     chosen = list(settings)
     if not chosen or not all(isinstance(each, LanguageSetting) for each in chosen):
         raise TypeError(f"settings must hold at least one LanguageSetting, got {settings!r}")
-    common = _Common(corpus, context, levels, entropy, seed, len({s.candidate for s in chosen}))
+    common = _Common(corpus, context, levels, entropy, seed, len(chosen))
     mark = [corpus.fingerprint, context, levels, entropy, seed, common.candidates]
     jobs = []
     for setting in chosen:

@@ -52,11 +52,26 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.normalise = nn.LayerNorm(width, elementwise_affine=False)
         self.scores = nn.Linear(width, vocabulary, bias=False)
-        # Subspaces begin here with uniform predictions.
+        # Random subspaces begin with uniform predictions.
         self.scores.initial_scale = 0.0  # type: ignore[assignment]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Scores of the next token at each place, (n, T, V)."""
+        """Scores of the next token at each place.
+
+        Args:
+            tokens: integers in 0..V − 1, (n, T).
+
+        Returns:
+            The scores, (n, T, V); those at a place depend on the tokens up to it.
+
+        Raises:
+            TypeError: the tokens are not integers.
+            ValueError: they have another shape, or there are none.
+        """
+        if tokens.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"tokens must be integers (int64 or int32), got {tokens.dtype}")
+        if tokens.ndim != 2 or not tokens.numel():
+            raise ValueError(f"tokens must have shape (n, T), not empty, got {tuple(tokens.shape)}")
         x = self.scale * self.embedding(tokens)
         for block in self.blocks:
             x = block(x)

@@ -1,6 +1,7 @@
 """PAC-Bayes bounds as functions of tensors, and certificates of posteriors and networks.
 
-`bounds` and `capacity` hold the inequalities; `certify` and `compress` build certificates.
+`bounds`, `sequences` and `capacity` hold the inequalities; `certify`, `compress` and
+`compress_language_model` build certificates.
 """
 
 from bayesgen._internal import moved as _moved
@@ -29,28 +30,43 @@ from bayesgen.pacbayes.capacity import (
 )
 from bayesgen.pacbayes.certificates.certificate import Certificate, OracleBound, Payment, Statement
 from bayesgen.pacbayes.certificates.search import certify
+from bayesgen.pacbayes.certificates.text import TextCertificate
 from bayesgen.pacbayes.compression.compressed_network import Compressed, compress, decode
+from bayesgen.pacbayes.compression.language_model import (
+    CompressedLanguageModel,
+    compress_language_model,
+)
+from bayesgen.pacbayes.compression.ngram_tables import CodedTable, coded_table
 from bayesgen.pacbayes.compression.selection import compress_best
+from bayesgen.pacbayes.compression.token_losses import TokenLosses
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
+from bayesgen.pacbayes.sequences import freedman, subsampled
 from bayesgen.pacbayes.vote import c_bound
 
 __all__ = [
     "Certificate",
+    "CodedTable",
     "Compressed",
+    "CompressedLanguageModel",
     "OracleBound",
     "Payment",
     "Statement",
+    "TextCertificate",
+    "TokenLosses",
     "alquier",
     "c_bound",
     "catoni",
     "catoni_union",
     "certify",
+    "coded_table",
     "compress",
     "compress_best",
+    "compress_language_model",
     "countable",
     "decode",
     "fat_shattering",
     "fat_shattering_dimension",
+    "freedman",
     "germain",
     "lower_risk",
     "maurer",
@@ -64,6 +80,7 @@ __all__ = [
     "rademacher_trace",
     "solomonoff",
     "subgamma",
+    "subsampled",
     "thiemann",
     "upper_risk",
     "vc",

@@ -29,6 +29,8 @@ from bayesgen.pacbayes.validation import Range
 SCALES = tuple(0.98 * 10 ** (-k / 8) for k in range(25))
 # Number of losses that are processed at once.
 _BLOCK = 1 << 20
+# Rounding error that is allowed for in losses and centres, relative to the largest of them.
+_ROUNDING = 16 * 2.0**-52
 
 
 def freedman(
@@ -60,7 +62,7 @@ def freedman(
         losses: l_k, in order, (n,).
         centres: Y_k, (n,), or one number that was chosen before the data.
         log_prior: ln P(h) ≤ 0, in nats, with all payments; see `solomonoff`.
-        width: D > 0, in the unit of the losses.
+        width: D > 0, in the unit of the losses, fixed before the data, or a part of h.
         delta: δ in (0, 1).
         scales: the S scales s in (0, 1), chosen before the data.
 
@@ -70,27 +72,32 @@ def freedman(
     Raises:
         TypeError: an argument holds something else than real numbers.
         ValueError: shapes differ; a value is not finite; l_k − Y_k exceeds D; a scale lies outside
-            of (0, 1).
+            of (0, 1); losses, centres or width are too large or too small for float64.
 
     Source: Finzi et al. (2025), theorem 3.2, with Freedman's (1975) inequality in the form of Fan
     et al. (2015) for martingales that are bounded on one side.
 
     Example:
+        >>> from bayesgen.pacbayes import countable, freedman, solomonoff
         >>> losses = torch.rand(100_000, dtype=torch.float64).square()
         >>> bound = freedman(losses, 1 / 3, solomonoff(1000.0), 1.0)
         >>> 0.33 < float(bound) < float(countable(losses.mean(), solomonoff(1000.0), 100_000))
         True
     """
-    loss, D = validation.real("losses", losses), float(checks.positive("width", width))
-    if loss.ndim != 1 or not len(loss):
-        raise ValueError(f"losses must have shape (n,) with n ≥ 1, got {tuple(loss.shape)}")
+    L, D = validation.real("losses", losses), validation.number("width", width)
+    if D <= 0:
+        raise ValueError(f"width must be positive, got {width}")
+    if L.ndim != 1 or not len(L):
+        raise ValueError(f"losses must have shape (n,) with n ≥ 1, got {tuple(L.shape)}")
     Y = validation.real("centres", centres)
-    if Y.ndim and Y.shape != loss.shape:
-        raise ValueError(f"centres must have shape {tuple(loss.shape)} or (), got {tuple(Y.shape)}")
-    if not (torch.isfinite(loss).all() and torch.isfinite(Y).all()):
+    if Y.ndim and Y.shape != L.shape:
+        raise ValueError(f"centres must have shape {tuple(L.shape)} or (), got {tuple(Y.shape)}")
+    if not (torch.isfinite(L).all() and torch.isfinite(Y).all()):
         raise ValueError("losses and centres must be finite, got NaN or infinite ones")
-    most = float((loss - Y).max())
-    if most > D * (1 + 1e-12):
+    X = Y - L
+    rounding = _ROUNDING * float(torch.maximum(L.abs(), Y.abs()).max())
+    most = -float(X.min())
+    if most > D + rounding:
         raise ValueError(f"losses must exceed their centres by at most the width, {D}, got {most}")
     s = validation.real("scales", scales).reshape(-1)
     if not len(s) or not ((s > 0) & (s < 1)).all():
@@ -98,15 +105,26 @@ def freedman(
     paid = description(log_prior, delta)
     if paid.ndim:
         raise ValueError(f"log_prior must be one number, got shape {tuple(paid.shape)}")
-    sums = loss.new_zeros(len(s))
-    for start in range(0, len(loss), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        x = ((Y[part] if Y.ndim else Y) - loss[part]).clamp(min=-D) / D
-        sums += torch.stack([(scale * x - torch.log1p(scale * x)).sum() for scale in s])
-    C = (paid + math.log(len(s))) / len(loss)
-    size = (Y - loss).abs().mean() * 8  # rounding errors of x and of its logarithm
-    penalty = D / s * (C + sums / len(loss))
-    return outwards(loss.mean() + penalty.amin(), loss.abs().mean() + penalty.amin() + size)
+    sums = L.new_zeros(len(s))
+    for start in range(0, len(L), _BLOCK):
+        x = X[start : start + _BLOCK].clamp(min=-D) / D
+        sums += torch.stack([excess(scale * x).sum() for scale in s])
+    C = (paid + math.log(len(s))) / len(L)
+    penalty = (D / s * (C + sums / len(L))).amin()
+    # A rounding error of X changes a penalty by up to s/(1 − s) times as much, at x = −1.
+    bound = outwards(L.mean() + penalty, L.abs().mean() + penalty + 8 * X.abs().mean())
+    bound = bound + (s / (1 - s)).amax() * rounding
+    if not torch.isfinite(bound):
+        raise ValueError(
+            f"losses, centres and width must be of a size whose differences and quotients are "
+            f"finite in float64, got losses up to {float(L.abs().max()):.3g} and width {D:.3g}"
+        )
+    return bound
+
+
+def excess(x: Tensor) -> Tensor:
+    """The function v(x) = x − ln(1 + x) of the bound by Freedman's method, for x > −1."""
+    return x - torch.log1p(x)
 
 
 def subsampled(
@@ -121,9 +139,15 @@ def subsampled(
 
         R̂ + (b − a) [√((ln 1/P(h) − ln(rδ))/2n) + √(−ln((1 − r)δ)/2m)],  r = m/(m + n)
 
-    The n observations are independent. The m are drawn from them at random, independently of the
-    hypothesis; the second root is the price of not evaluating all of them. At m = n without
-    replacement, the sub-sample is the sample, and `countable` is the bound.
+    The n observations are independent. The m are drawn from them uniformly at random, with or
+    without replacement, independently of the observations and of the hypothesis. The second root is
+    the price of not evaluating all of them. It covers one draw and one hypothesis: the best of K
+    hypotheses that were compared by sub-samples needs δ/K in place of δ there, which ln P(h) does
+    not pay for. Where all n observations are evaluated, use `countable`.
+
+    Proof: P(risk of h > mean loss over the n + first root) ≤ rδ for all h at once, by Hoeffding's
+    inequality and a union bound, and P(mean loss over the n > R̂ + second root) ≤ (1 − r)δ, by
+    Hoeffding's inequality for samples from a finite set.
 
     Args:
         risk: R̂, mean loss over the m observations, in [a, b].
@@ -132,20 +156,26 @@ def subsampled(
         m: number of those that were evaluated.
         delta, loss_range: δ, (a, b).
 
+    Returns:
+        The bound in the unit of the loss, of the shape of risk and log_prior.
+
     Raises:
+        TypeError: an argument is no number.
         ValueError: an argument is out of range.
 
-    Source: Lotfi et al. (2023), theorem 2.
+    Source: Lotfi et al. (2023), theorem 2; Hoeffding (1963), section 6, for draws without
+    replacement.
 
     Example:
+        >>> from bayesgen.pacbayes import solomonoff, subsampled
         >>> round(float(subsampled(0.3, solomonoff(1000.0), 100_000, 10_000)), 4)
-        0.3757
+        0.3721
     """
     a, b = validation.interval(loss_range)
     n, m = checks.whole("n", n), checks.whole("m", m)
-    share, log_delta = m / (m + n), validation.log_delta(delta)
-    first = ((description(log_prior, delta) - math.log(share)) / (2 * n)).sqrt()
-    second = math.sqrt(-(math.log1p(-share) + log_delta) / (2 * m))
+    # −ln r = ln(1 + n/m), and −ln(1 − r) = ln(1 + m/n).
+    first = ((description(log_prior, delta) + math.log1p(n / m)) / (2 * n)).sqrt()
+    second = math.sqrt((math.log1p(m / n) - validation.log_delta(delta)) / (2 * m))
     more = (b - a) * (first + second)
     empirical = validation.risk(risk, loss_range)
     return outwards(empirical + more, empirical.abs() + more)

@@ -15,7 +15,7 @@ _BITS = 32
 _TOP = (1 << _BITS) - 1
 _HALF, _QUARTER = 1 << (_BITS - 1), 1 << (_BITS - 2)
 # Largest number of symbols; larger counts could leave a symbol with an empty interval.
-_MOST = 1 << 24
+MOST = 1 << 24
 
 
 def encode(symbols: Sequence[int], alphabet: int) -> bytes:
@@ -36,8 +36,8 @@ def encode(symbols: Sequence[int], alphabet: int) -> bytes:
         (True, [0, 1, 0, 0, 2])
     """
     checks.whole("alphabet", alphabet)
-    if len(symbols) > _MOST:
-        raise ValueError(f"symbols must be at most {_MOST:,}, got {len(symbols):,}")
+    if len(symbols) > MOST:
+        raise ValueError(f"symbols must be at most {MOST:,}, got {len(symbols):,}")
     for symbol in symbols:
         if not 0 <= symbol < alphabet:
             raise ValueError(f"symbols must lie in 0..{alphabet - 1}, got {symbol}")

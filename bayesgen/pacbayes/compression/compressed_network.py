@@ -37,7 +37,7 @@ class Compressed:
     Attributes:
         code: the bytes; see `bayesgen.pacbayes.compression.container`.
         net: a copy of the architecture in evaluation mode; its own weights are not used.
-        projection: "kronecker" or "sparse".
+        projection: a name of a projection.
         risk: 0–1 training risk of the decoded weights.
         n: number of training observations.
         classes: C, the number of classes.
@@ -145,7 +145,8 @@ def compress(
         y: labels, integers (n,).
         dimension: dimension k of the subspace.
         levels: number of levels L, 2 to 255, at most the dimension.
-        projection: "kronecker" or "sparse".
+        projection: "kronecker", "sparse", or "identity", for which the dimension must be the number
+            of all weights.
         epochs, quantised_epochs: passes over the data before and after quantisation.
         batch: number of observations in a step.
         learning_rate: Adam's initial learning rate; a third of it is used after quantisation.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesgen import verify
+from bayesgen import provenance, verify
 from bayesgen._internal import checkpoint as checkpoints, checks, random_state
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
@@ -31,18 +31,22 @@ from bayesgen.pacbayes.compression.subspace import Subspace
 from bayesgen.pacbayes.compression.token_losses import (
     ALPHAS,
     TokenLosses,
+    alpha_grid,
     evaluation,
+    loss_range,
     token_losses,
 )
 from bayesgen.pacbayes.compression.windows import NONE, Windows
 
 # Steps between two checkpoints, and steps over which the learning rate rises at the start.
 _KEPT, _RISE = 100, 50
-# Shortest code: a header of 9 bytes and two levels.
-_SHORTEST = 8 * 13
+# Shortest code in bits: seven bytes of header, two levels of two bytes, and one byte of symbols.
+_SHORTEST = 8 * 12
+# Number of places at which a network is checked to be causal.
+_PLACES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompressedLanguageModel:
     """A language model encoded as bytes, with its losses on the corpus.
 
@@ -109,7 +113,9 @@ class CompressedLanguageModel:
         Args:
             delta: δ in (0, 1).
             candidates: number of combinations of architecture, projection and context, stated
-                before the text was seen, that were tried.
+                before the text was seen, that were tried. After a sample of the windows, each model
+                that was evaluated counts, also one of another seed, dimension or number of levels:
+                the code does not pay for the error of the sample.
             bound: "freedman" or "hoeffding", for the tokens of this text, or "documents", for a new
                 document, if the documents are independent.
 
@@ -128,30 +134,49 @@ class CompressedLanguageModel:
         ]
         payments = [payment for payment in payments if payment.nats]
         log_prior = self.log_prior - sum(payment.nats for payment in payments)
-        function, words = _KINDS[bound]
+        found = self.losses
+        if bound == "documents":
+            means = found.of_documents()
+            n, risk, value = len(means), float(means.mean()), found.by_documents(log_prior, delta)
+        else:
+            function = TokenLosses.freedman if bound == "freedman" else TokenLosses.hoeffding
+            n, risk = found.n, found.risk
+            value = function(found, log_prior, delta, candidates=candidates)
+        notes = [f"The network is a code of {self.bits:,} bits, which decode to it exactly."]
+        notes += [
+            f"It predicts a token from those before it in its window of {self.context:,} tokens."
+        ]
+        if found.sampled:
+            notes += [
+                f"The mean loss is an estimate from {found.evaluated:,} tokens in "
+                f"{len(found.lengths):,} windows drawn at random, and the bound includes its error."
+            ]
         return TextCertificate(
-            bound=function(self.losses, log_prior, delta),
-            risk=self.losses.risk,
+            bound=value,
+            risk=risk,
             complexity=-self.log_prior,
             delta=delta,
-            n=len(self.losses.of_documents()) if bound == "documents" else self.losses.n,
-            loss=f"bits per token with α = {self.losses.alpha:g}",
+            n=n,
+            loss=f"bits per token with predictions smoothed by α = {found.alpha:g}",
             predictor="network",
-            theorem=words,
+            theorem=_KINDS[bound],
             payments=tuple(payments),
-            guessing=math.log2(self.losses.vocabulary),
-            notes=(f"The network is a code of {self.bits:,} bits, which decode to it exactly.",),
+            guessing=math.log2(found.vocabulary),
+            notes=tuple(notes),
             unit="documents" if bound == "documents" else "tokens",
+            over="the draw of the windows" if found.sampled else "",
         )
 
 
-_KINDS: dict[str, tuple[Callable[[TokenLosses, float, float], float], str]] = {
-    "freedman": (TokenLosses.freedman, "Freedman's method, Finzi et al. (2025)"),
-    "hoeffding": (TokenLosses.hoeffding, "The inequality of Azuma and Hoeffding"),
-    "documents": (TokenLosses.by_documents, "Countable hypotheses, Lotfi et al. (2023)"),
+_KINDS = {
+    "freedman": "Freedman's method, Finzi et al. (2025)",
+    "hoeffding": "The inequality of Azuma and Hoeffding, Lotfi et al. (2024)",
+    "documents": "Countable hypotheses, Lotfi et al. (2023)",
 }
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def compress_language_model(
     net: nn.Module,
     corpus: Corpus,
@@ -182,7 +207,7 @@ def compress_language_model(
             `bayesgen.networks.Transformer`. It is not changed, and only its architecture and its
             buffers are used. Its buffers must have been chosen before the text was seen.
         corpus: the text.
-        context: T, number of tokens of a window.
+        context: T, number of tokens of a window, at most that of the longest document.
         dimension, levels, projection, entropy, seed: as in `compress`; "identity" takes all
             weights, with their number as dimension.
         steps, quantised_steps: training steps before and after quantisation.
@@ -190,7 +215,8 @@ def compress_language_model(
         learning_rate: largest learning rate; half of it after quantisation.
         alphas: values of α for the prediction smoothing, chosen before the text was seen.
         sample: number of windows that are drawn at random to evaluate the code; None evaluates all
-            tokens. Bounds from a sample include its error.
+            tokens. Bounds from a sample include its error; see `candidates` of
+            `CompressedLanguageModel.certificate`.
         checkpoint: file that keeps the state of the training, from which an interrupted call with
             the same arguments continues; None keeps none.
         progress: called as progress(done, expected, what).
@@ -214,25 +240,38 @@ def compress_language_model(
     """
     check_corpus(corpus)
     how = CodeSettings(dimension, levels, projection, entropy, seed)
-    rate = float(checks.positive("learning_rate", learning_rate))
-    plan = _Plan(context, steps, quantised_steps, batch, rate)
-    check_long_enough(corpus, min(alphas, default=0.0))
+    plan = _Plan(
+        checks.whole("context", context),
+        checks.whole("steps", steps),
+        checks.whole("quantised_steps", quantised_steps),
+        checks.whole("batch", batch),
+        _rate(learning_rate),
+    )
+    grid, kept = alpha_grid(alphas), _kept(checkpoint)
+    if sample is not None:
+        checks.whole("sample", sample, 2)
+    check_long_enough(corpus, grid)
     own = architecture.private(net)
+    beside = provenance.beside_state(own)
     how.check(own)
     windows = Windows.of(corpus, context)
     device = next(own.parameters()).device
     with random_state.kept([device]):
         check_causal(own, net, corpus.vocabulary, context)
+        if provenance.beside_state(own) != beside:
+            raise ValueError(
+                "net must keep its attributes in a forward pass, but some of their numbers or "
+                "tensors have changed, which the receiver of the code does not know"
+            )
         mark = fingerprint(how, plan, corpus.fingerprint, architecture.description(own, projection))
         space = Subspace.of(own, dimension, projection, seed, next(own.parameters()).detach())
-        kept = None if checkpoint is None else Path(checkpoint)
         training = _Training(space, windows, how, plan, mark, kept, progress)
         z, codebook = training.run()
         code = how.packed(own, z, codebook)
         decoded = decode(code, architecture.blank(own), projection)
         check_causal(decoded, decoded, corpus.vocabulary, context)
 
-        found = _losses(decoded, corpus, context, alphas, sample, seed, progress)
+        found = _losses(decoded, corpus, context, grid, sample, seed, progress)
     return CompressedLanguageModel(code, own, projection, context, found)
 
 
@@ -276,23 +315,52 @@ def check_corpus(corpus: Any) -> Corpus:
     return corpus
 
 
-def check_long_enough(corpus: Corpus, alpha: float) -> None:
-    """Check that a model without loss, of the shortest code, would have a bound below guessing.
+def _rate(value: Any) -> float:
+    """Check for a positive learning rate."""
+    rate = validation.number("learning_rate", value)
+    return float(checks.positive("learning_rate", rate))
+
+
+def _kept(path: Any) -> Path | None:
+    """Check for the path of a checkpoint, and make its folder."""
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"checkpoint must be the path of a file, got {type(path).__name__}")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ValueError(
+            f"checkpoint must be in a folder that can be made, but {path} is not: {err.strerror}"
+        ) from None
+    return Path(path)
+
+
+def check_long_enough(corpus: Corpus, alphas: Sequence[float]) -> None:
+    """Check that the best model of the shortest code would have a bound below guessing at δ = 0.05.
+
+    Args:
+        corpus: the text.
+        alphas: values of α for the prediction smoothing, of which the best is taken.
 
     Raises:
         ValueError: the corpus is too short for that.
     """
     V, n = corpus.vocabulary, corpus.tokens
-    if not 0 < checks.share("alphas", alpha) < 1:
-        raise ValueError(f"alphas must lie in (0, 1), got {alpha}")
-    log_prior = float(bounds.solomonoff(float(_SHORTEST)))
-    width = math.log2(1 + (1 - alpha) * V / alpha)
-    none = torch.zeros(n, dtype=torch.float64)
-    best = float(sequences.freedman(none, none, log_prior, width))
+    log_prior = float(bounds.solomonoff(float(_SHORTEST))) - math.log(len(alphas))
+    ends = [loss_range(alpha, V) for alpha in alphas]
+    # Where each loss is its centre, the bound by Freedman's method is l + (D/s) C.
+    C = (float(bounds.description(log_prior, 0.05)) + math.log(len(sequences.SCALES))) / n
+    near = [low + (high - low) / max(sequences.SCALES) * C for low, high in ends]
+    plain = [
+        float(bounds.countable(low, log_prior, n, loss_range=(low, high))) for low, high in ends
+    ]
+    best = min(*near, *plain)
     if best >= math.log2(V):
         raise ValueError(
             f"corpus must be longer: n = {n:,} tokens give at best a bound of {best:.1f} bits, by "
-            f"a code of {_SHORTEST} bits without any loss, where guessing has {math.log2(V):.2f}"
+            f"a code of {_SHORTEST} bits that predicts each token, where guessing has "
+            f"{math.log2(V):.2f}"
         )
 
 
@@ -310,14 +378,16 @@ def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, context: 
     device = next(net.parameters()).device
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(vocabulary, (3, context), generator=generator).to(device)
-    place = context // 2
-    changed = tokens.clone()
-    changed[:, place:] = (changed[:, place:] + 1) % vocabulary
+    # Row i of `changed` has other tokens than the first row of `tokens` from place i on.
+    places = verify.some_rows(context - 1, _PLACES).to(device)[:, None] + 1
+    later = torch.arange(context, device=device) >= places
+    changed = torch.where(later, (tokens[:1] + 1) % vocabulary, tokens[:1])
     with torch.no_grad():
         try:
             first = net(tokens.clone())
-            again = [net(tokens.clone()), net(changed), net(tokens[1:2].clone())]
-        except (RuntimeError, TypeError, ValueError, IndexError) as err:
+            twice, alone = net(tokens.clone()), net(tokens[1:2].clone())
+            others = [net(rows.clone()) for rows in changed.split(len(tokens)) if len(rows)]
+        except Exception as err:
             raise ValueError(
                 f"net must take tokens 0..{vocabulary - 1} of shape {tuple(tokens.shape)}: "
                 f"{str(err).splitlines()[0] if str(err) else type(err).__name__}"
@@ -328,13 +398,15 @@ def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, context: 
         raise ValueError(f"net must return scores (n, T, V) = {wanted} for tokens, got {got}")
     if not torch.isfinite(first).all():
         raise ValueError("net must return finite scores, got NaN or infinite ones")
+    same = first[:1].expand(len(places), -1, -1)
+    seen = torch.cat(others) if others else same
     pairs = {
-        "the same scores twice": (first, again[0]),
+        "the same scores twice": (first, twice),
+        "scores of a row that do not depend on the other rows": (first[1:2], alone),
         "scores that depend on the tokens up to their place only (a causal network)": (
-            first[:, :place],
-            again[1][:, :place],
+            same[~later],
+            seen[~later],
         ),
-        "scores of a row that do not depend on the other rows": (first[1:2], again[2]),
     }
     for words, (a, b) in pairs.items():
         if not verify.compare("scores", b, a).passed:
@@ -353,10 +425,6 @@ class _Plan:
     quantised_steps: int
     batch: int
     learning_rate: float
-
-    def __post_init__(self) -> None:
-        for name in ("context", "steps", "quantised_steps", "batch"):
-            checks.whole(name, getattr(self, name))
 
 
 @dataclass

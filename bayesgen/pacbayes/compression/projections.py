@@ -69,13 +69,26 @@ def identity(D: int, k: int, gains: Tensor, _: torch.Generator, like: Tensor) ->
     Raises:
         ValueError: it is not.
     """
+    check_complete(D, k)
+    gains = gains.to(like)
+
+    def project(z: Tensor) -> Tensor:
+        return gains * z
+
+    return project
+
+
+def check_complete(D: int, k: int) -> None:
+    """Check that the dimension k of the projection `identity` is the number of weights D.
+
+    Raises:
+        ValueError: it is not.
+    """
     if k != D:
         raise ValueError(
             f"dimension must be the number of weights, {D:,}, for the projection 'identity', got "
             f"{k:,}"
         )
-    gains = gains.to(like)
-    return lambda z: gains * z
 
 
 PROJECTIONS: dict[str, Maker] = {"kronecker": kronecker, "sparse": sparse, "identity": identity}

@@ -1,4 +1,4 @@
-"""Quantisation of coordinates to a few learnt levels, which passes gradients through."""
+"""Quantisation of coordinates to learnt levels, with gradients passed through the rounding."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen.pacbayes.compression import architecture, quantisation
+from bayesgen.pacbayes.compression import architecture, arithmetic_coding, quantisation
 from bayesgen.pacbayes.compression.container import LARGEST_SEED, Container
-from bayesgen.pacbayes.compression.projections import PROJECTIONS
+from bayesgen.pacbayes.compression.projections import PROJECTIONS, check_complete
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class CodeSettings:
         seed: seed of the subspace, from 0 to 2³² − 1.
 
     Raises:
+        TypeError: the entropy is no number.
         ValueError: a setting is out of range.
     """
 
@@ -36,7 +37,10 @@ class CodeSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        checks.whole("dimension", self.dimension)
+        if checks.whole("dimension", self.dimension) > arithmetic_coding.MOST:
+            raise ValueError(
+                f"dimension must be at most {arithmetic_coding.MOST:,}, got {self.dimension:,}"
+            )
         if not 2 <= checks.whole("levels", self.levels) <= 255:
             raise ValueError(f"levels must lie in 2..255, got {self.levels}")
         if self.levels > self.dimension:
@@ -47,12 +51,16 @@ class CodeSettings:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         checks.one_of("projection", self.projection, tuple(PROJECTIONS))
         checks.amount("entropy", self.entropy)
+        # Numbers of numpy and torch become Python's, so that equal settings have equal hashes.
+        for name in ("dimension", "levels", "seed"):
+            object.__setattr__(self, name, checks.integer(getattr(self, name)))
+        object.__setattr__(self, "entropy", float(self.entropy))
 
     def check(self, net: nn.Module) -> None:
-        """Check that the dimension is at most the number of parameters of a network.
+        """Check that the dimension fits the number of parameters of a network.
 
         Raises:
-            ValueError: it is larger.
+            ValueError: it is larger, or smaller with the projection "identity".
         """
         parameters = sum(p.numel() for p in net.parameters())
         if self.dimension > parameters:
@@ -60,6 +68,8 @@ class CodeSettings:
                 f"dimension must be at most the net's {parameters:,} parameters, got "
                 f"{self.dimension:,}"
             )
+        if self.projection == "identity":
+            check_complete(parameters, self.dimension)
 
     def packed(self, net: nn.Module, z: Tensor, codebook: Tensor) -> bytes:
         """The bytes that stand for a network whose coordinates z are rounded to the levels.

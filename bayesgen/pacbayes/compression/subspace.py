@@ -34,15 +34,22 @@ class Subspace:
     ) -> Subspace:
         """Build w₀ and P from a seed: w₀ as in He et al. (2015), with zero biases.
 
-        A module with an attribute `initial_scale` has its part of w₀ multiplied by it.
+        A module with an attribute `initial_scale` has its part of w₀ multiplied by it. A parameter
+        that several modules share takes the scale of the first of them.
+
+        Args:
+            net: the architecture.
+            dimension: number of coordinates of z.
+            projection: a name in `PROJECTIONS`.
+            seed: seed of w₀ and P.
+            like: tensor whose dtype and device w₀ and P take.
         """
         make = PROJECTIONS[projection]
         generator = torch.Generator().manual_seed(seed)
-        scales = {
-            id(p): float(getattr(module, "initial_scale", 1.0))
-            for module in net.modules()
-            for p in module.parameters(recurse=False)
-        }
+        scales: dict[int, float] = {}
+        for module in net.modules():
+            for p in module.parameters(recurse=False):
+                scales.setdefault(id(p), float(getattr(module, "initial_scale", 1.0)))
         parts, gains = [], []
         for p in net.parameters():
             fan_in = p[0].numel() if p.ndim > 1 else 1
@@ -64,7 +71,7 @@ class Subspace:
         return self.origin + self.projection(z)
 
     def outputs(self, z: Tensor, x: Tensor) -> Tensor:
-        """Class scores of the network at z for inputs x."""
+        """Outputs of the network at z for inputs x."""
         return call_at(self.net, self._named(self.weights(z)), other_names(self.net), x)
 
     def module(self, z: Tensor) -> nn.Module:

@@ -7,7 +7,7 @@ Prediction smoothing mixes the model with the uniform distribution, p' = (1 − 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.pacbayes import bounds, sequences
+from bayesgen.pacbayes import bounds, sequences, validation
 from bayesgen.pacbayes.compression.windows import Windows
+from bayesgen.pacbayes.inverse_kl import outwards
 
 # Values of α, chosen before the text was seen.
 ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-# Windows for which the value of α is chosen, and number of tokens that are predicted at once.
-_TRIED, _AT_ONCE = 1024, 16_384
+# Smallest α, so that the loss of a token is finite.
+_LEAST = 1e-300
+# Windows for which the value of α is chosen, number of tokens that are predicted at once, and
+# largest number of their scores.
+_TRIED, _AT_ONCE, _SCORES = 1024, 16_384, 1 << 24
 # Share of δ that is used for the random choice of windows, where not all are evaluated.
 _SAMPLING = 0.1
 
@@ -29,9 +33,14 @@ _SAMPLING = 0.1
 Evaluate = Callable[[Windows, Sequence[float], Progress | None], list[tuple[Tensor, Tensor]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenLosses:
     """Losses of one model on the tokens of a corpus.
+
+    The bounds take ln P of the model and of α: the log prior of the code minus `choice`, and minus
+    all other payments. Where the windows are a sample, a share of δ is spent on its error. This
+    error belongs to one model and one draw, and P does not pay for it: where the model was chosen
+    among K whose samples were compared, `candidates` must be K, even if a code pays for the choice.
 
     Attributes:
         losses: −log₂ p' of each token that was evaluated, in bits, (m,).
@@ -62,8 +71,7 @@ class TokenLosses:
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest possible loss of a token, in bits."""
-        low = -math.log2(1 - self.alpha + self.alpha / self.vocabulary)
-        return low, math.log2(self.vocabulary / self.alpha)
+        return loss_range(self.alpha, self.vocabulary)
 
     @property
     def width(self) -> float:
@@ -77,33 +85,70 @@ class TokenLosses:
         return math.log(len(self.alphas))
 
     @property
+    def evaluated(self) -> int:
+        """Number of tokens that were evaluated, m; those of a window drawn twice count twice."""
+        return len(self.losses)
+
+    @property
     def risk(self) -> float:
-        """Mean loss of a token, in bits; estimated where not all were evaluated."""
+        """Mean loss of a token, in bits; an unbiased estimate where not all were evaluated."""
         if not self.sampled:
             return float(self.losses.mean())
         return float(self._sums(self.losses).mean()) * self.total / self.n
 
     def of_documents(self) -> Tensor:
-        """Mean loss of the tokens of each document, in bits, (documents,)."""
+        """Mean loss of the tokens of each document, in bits, (documents,).
+
+        Raises:
+            ValueError: not all tokens were evaluated.
+        """
+        if self.sampled:
+            raise ValueError("losses must be those of all tokens, got a sample of the windows")
         count = int(self.documents.max()) + 1
         sums, tokens = self.losses.new_zeros(2, count)
         sums.index_add_(0, self.documents, self._sums(self.losses))
         return sums / tokens.index_add_(0, self.documents, self.lengths.to(tokens))
 
-    def hoeffding(self, log_prior: float, delta: float = 0.05) -> float:
-        """Bound on the mean conditional loss by the inequality of Azuma and Hoeffding, in bits."""
-        losses, delta = self._sampled(self.losses, self.range, delta)
-        return float(bounds.countable(losses, log_prior, self.n, delta, self.range))
+    def hoeffding(self, log_prior: float, delta: float = 0.05, *, candidates: int = 1) -> float:
+        """Bound on the mean conditional loss by the inequality of Azuma and Hoeffding, in bits.
 
-    def freedman(self, log_prior: float, delta: float = 0.05) -> float:
+        Args:
+            log_prior: ln P of the model and of α, in nats.
+            delta: δ in (0, 1).
+            candidates: number K of models whose samples were compared; without effect where all
+                tokens were evaluated.
+
+        Raises:
+            ValueError: an argument is out of range.
+
+        Source: Lotfi et al. (2024), theorem 3.1.
+        """
+        mean, rest = self.losses.mean(), self._rest(delta, candidates)
+        if self.sampled:
+            share = _SAMPLING * delta / candidates
+            mean = self._mean_bound(self.losses, self.range[1], share)
+        # A mean may leave the range by rounding, and an upper bound of it by more.
+        mean = mean.clamp(*self.range)
+        return float(bounds.countable(mean, log_prior, self.n, rest, self.range))
+
+    def freedman(self, log_prior: float, delta: float = 0.05, *, candidates: int = 1) -> float:
         """Bound on the mean conditional loss by Freedman's method, in bits.
 
         The centres Y are the losses that the model expects.
+
+        Args:
+            log_prior, delta, candidates: as in `hoeffding`.
+
+        Raises:
+            ValueError: an argument is out of range.
+
+        Source: Finzi et al. (2025), theorem 3.2; see `bayesgen.pacbayes.freedman`.
         """
+        rest = self._rest(delta, candidates)
         if not self.sampled:
             bound = sequences.freedman(self.losses, self.expected, log_prior, self.width, delta)
             return float(bound)
-        return self._sampled_freedman(log_prior, delta)
+        return self._sampled_freedman(log_prior, rest, _SAMPLING * delta / candidates)
 
     def by_documents(self, log_prior: float, delta: float = 0.05) -> float:
         """Bound on the expected mean loss of a new document, in bits, for independent documents.
@@ -111,62 +156,68 @@ class TokenLosses:
         It is the smaller of the countable-hypothesis bound and `freedman` with the centre half of
         log₂ V, each at δ/2.
 
+        Args:
+            log_prior, delta: as in `hoeffding`.
+
         Raises:
-            ValueError: not all tokens were evaluated.
+            ValueError: not all tokens were evaluated; an argument is out of range.
+
+        Source: Lotfi et al. (2023), section 3.
         """
-        if self.sampled:
-            raise ValueError("losses must be those of all tokens, got a sample of the windows")
-        losses = self.of_documents()
-        n, half = len(losses), delta / 2
+        losses, half = self.of_documents(), math.exp(validation.log_delta(delta)) / 2
+        low, high = self.range
         centre = 0.5 * math.log2(self.vocabulary)
-        plain = bounds.countable(losses.mean(), log_prior, n, half, self.range)
-        near = sequences.freedman(losses, centre, log_prior, self.range[1] - centre, half)
+        mean = losses.mean().clamp(low, high)
+        plain = bounds.countable(mean, log_prior, len(losses), half, self.range)
+        near = sequences.freedman(losses, centre, log_prior, high - centre, half)
         return min(float(plain), float(near))
+
+    def _rest(self, delta: float, candidates: int) -> float:
+        """What the sample of windows leaves of δ, after a check of the arguments."""
+        validation.log_delta(delta)
+        checks.whole("candidates", candidates)
+        return (1 - _SAMPLING) * delta if self.sampled else delta
 
     def _sums(self, values: Tensor) -> Tensor:
         """Sums of values of tokens over each evaluated window, (w,)."""
         place = torch.repeat_interleave(torch.arange(len(self.lengths)), self.lengths)
         return values.new_zeros(len(self.lengths)).index_add_(0, place, values)
 
-    def _sampled(
-        self, values: Tensor, ends: tuple[float, float], delta: float
-    ) -> tuple[Tensor, float]:
-        """Mean of values over all tokens, or an upper bound of it from the evaluated windows.
-
-        Returns:
-            The mean or bound, at most the upper end, and what is left of δ.
-        """
-        if not self.sampled:
-            return values.mean(), delta
-        bound = self._mean_bound(values, ends[1], _SAMPLING * delta)
-        return torch.tensor(min(bound, ends[1])), (1 - _SAMPLING) * delta
-
-    def _mean_bound(self, values: Tensor, highest: float, delta: float) -> float:
+    def _mean_bound(self, values: Tensor, highest: float, delta: float) -> Tensor:
         """Upper bound of the mean of values in [0, highest] over all tokens of the corpus.
 
-        The windows were drawn at random, so that their sums are independent; the centre of each is
-        the mean of those before it.
+        The windows were drawn uniformly with replacement, so that total/n times their sums are
+        independent draws whose expectation is this mean. They are at most highest · longest ·
+        total/n. The centre of each is the mean of those before it, and 0 for the first.
         """
         scale = self.total / self.n
         sums = scale * self._sums(values)
-        before = sums.cumsum(0) - sums
-        centres = before / torch.arange(len(sums)).clamp(min=1)
+        centres = torch.zeros_like(sums)
+        centres[1:] = sums[:-1].cumsum(0) / torch.arange(1, len(sums))
         most = highest * scale * self.longest
-        return float(sequences.freedman(sums, centres, 0.0, most, delta))
+        return sequences.freedman(sums, centres, 0.0, most, delta)
 
-    def _sampled_freedman(self, log_prior: float, delta: float) -> float:
-        """The bound by Freedman's method from a random sample of the windows."""
+    def _sampled_freedman(self, log_prior: float, rest: float, delta: float) -> float:
+        """The bound by Freedman's method from a random sample of the windows.
+
+        For each scale s, the mean of l + (D/s) v(s(Y − l)/D) over all tokens is bounded from the
+        sample, at δ/S. The bound of all tokens, at the rest, holds for all scales at once.
+
+        Args:
+            log_prior: ln P of the model and of α, in nats.
+            rest: what is left of δ for the draw of the text.
+            delta: share of δ for the draw of the windows.
+        """
         scales, D = sequences.SCALES, self.width
-        rest = (1 - _SAMPLING) * delta
-        C = (math.log(len(scales)) - log_prior - math.log(rest)) / self.n
-        x = (self.expected - self.losses) / D
+        paid = bounds.description(log_prior, rest) + math.log(len(scales))
+        x = ((self.expected - self.losses) / D).clamp(-1, 1)
         found = []
         for s in scales:
-            # The largest of l + (D/s) v(x): l at most its upper end, and v at most v(−s).
+            # The largest of l + (D/s) v(sx): l at its upper end, and v at v(−s), as x ≥ −1.
             highest = self.range[1] + D / s * (-s - math.log1p(-s))
-            values = self.losses + D / s * (s * x - torch.log1p(s * x))
-            share = _SAMPLING * delta / len(scales)
-            found.append(self._mean_bound(values, highest, share) + D / s * C)
+            values = self.losses + D / s * sequences.excess(s * x)
+            mean = self._mean_bound(values, highest, delta / len(scales))
+            found.append(float(outwards(mean + D / s * paid / self.n)))
         return min(found)
 
 
@@ -195,16 +246,17 @@ def token_losses(
         progress: called as progress(done, expected, what).
 
     Raises:
-        ValueError: a value of α is out of range.
+        TypeError: alphas is no sequence of numbers.
+        ValueError: a value of α or another argument is out of range.
     """
-    grid = tuple(float(checks.positive("alphas", a)) for a in alphas)
-    if not grid or max(grid) >= 1:
-        raise ValueError(f"alphas must lie in (0, 1), got {alphas!r}")
+    grid = alpha_grid(alphas)
     generator = torch.Generator().manual_seed(checks.seed(seed))
-    few = windows[torch.randperm(len(windows), generator=generator)[:_TRIED]]
-    ranks = [_rank(*each, alpha, vocabulary) for each, alpha in
-             zip(evaluate(few, grid, None), grid, strict=True)]  # fmt: skip
-    alpha = grid[ranks.index(min(ranks))]
+    alpha = grid[0]
+    if len(grid) > 1:
+        few = windows[torch.randperm(len(windows), generator=generator)[:_TRIED]]
+        tried = zip(evaluate(few, grid, None), grid, strict=True)
+        ranks = [_rank(*each, one, vocabulary) for each, one in tried]
+        alpha = grid[ranks.index(min(ranks))]
     chosen = windows
     if sample is not None:
         drawn = (checks.whole("sample", sample, 2),)
@@ -225,12 +277,38 @@ def token_losses(
     )
 
 
+def alpha_grid(alphas: Sequence[float]) -> tuple[float, ...]:
+    """Check values of α for the prediction smoothing.
+
+    Raises:
+        TypeError: they are no sequence of numbers.
+        ValueError: there are none; one lies outside of [1e-300, 1).
+    """
+    if isinstance(alphas, str) or not isinstance(alphas, Iterable):
+        raise TypeError(f"alphas must be a sequence of numbers, got {alphas!r}")
+    grid = tuple(validation.number("alphas", alpha) for alpha in alphas)
+    if not grid or min(grid) < _LEAST or max(grid) >= 1:
+        raise ValueError(f"alphas must lie in (0, 1), with {_LEAST:g} or more, got {grid}")
+    return grid
+
+
+def loss_range(alpha: float, vocabulary: int) -> tuple[float, float]:
+    """Smallest and largest loss of a token with smoothed predictions, in bits.
+
+    Example:
+        >>> loss_range(0.5, 2)
+        (0.4150374992788438, 2.0)
+    """
+    low = -math.log2(1 - alpha + alpha / vocabulary)
+    return low, math.log2(vocabulary) - math.log2(alpha)
+
+
 def _rank(losses: Tensor, expected: Tensor, alpha: float, vocabulary: int) -> float:
     """Approximate bound at one α, for a code of 0.01 bits a token, as its penalty governs."""
     C = 0.01 * math.log(2)
-    width = math.log2(1 + (1 - alpha) * vocabulary / alpha)
+    low, high = loss_range(alpha, vocabulary)
     spread = float((expected - losses).square().mean())
-    return float(losses.mean()) + math.sqrt(2 * C * spread) + width * C / 3
+    return float(losses.mean()) + math.sqrt(2 * C * spread) + (high - low) * C / 3
 
 
 def evaluation(predict: Callable[[Tensor], Tensor], vocabulary: int) -> Evaluate:
@@ -239,12 +317,17 @@ def evaluation(predict: Callable[[Tensor], Tensor], vocabulary: int) -> Evaluate
     Args:
         predict: from the tokens before, (N, T), to scores of the tokens, (N, T, V).
         vocabulary: V.
+
+    Returns:
+        A function of windows, values of α and a progress function. It returns, for each α, the
+        losses and the expected losses of the tokens of these windows in bits, in float64. It raises
+        a ValueError where scores are not finite.
     """
 
     def evaluate(
         windows: Windows, alphas: Sequence[float], progress: Progress | None
     ) -> list[tuple[Tensor, Tensor]]:
-        at_once = max(1, _AT_ONCE // windows.inputs.shape[1])
+        at_once = max(1, min(_AT_ONCE, _SCORES // vocabulary) // windows.inputs.shape[1])
         parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in alphas]
         for start in range(0, len(windows), at_once):
             batch = windows[torch.arange(start, min(start + at_once, len(windows)))]
@@ -266,7 +349,16 @@ def evaluation(predict: Callable[[Tensor], Tensor], vocabulary: int) -> Evaluate
 
 
 def smoothed(p: Tensor, alpha: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Loss −log₂ p' of each token, and the loss that is expected, for probabilities (…, V)."""
+    """Losses of each token and their expectation, for smoothed probabilities.
+
+    Args:
+        p: probabilities of the tokens, (…, V).
+        alpha: α of the smoothing p' = (1 − α) p + α/V.
+        vocabulary: V.
+
+    Returns:
+        −log₂ p' of each token, (…, V), and −Σ p' log₂ p', (…,), in bits.
+    """
     mixed = (1 - alpha) * p + alpha / vocabulary
     lengths = -mixed.log2()
     return lengths, (mixed * lengths).sum(-1)

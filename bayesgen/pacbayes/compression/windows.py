@@ -1,4 +1,4 @@
-"""Windows of a corpus: runs of tokens, each predicted from the tokens before it."""
+"""Windows of a corpus: runs of tokens that a model predicts from the tokens before them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesgen._internal import checks
 from bayesgen.data.corpus import Corpus
 
 # Token before the first one of a document.
@@ -15,7 +16,7 @@ START = 0
 NONE = -100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Windows:
     """Consecutive windows of each document, of T tokens or fewer at its end.
 
@@ -37,7 +38,16 @@ class Windows:
 
     @classmethod
     def of(cls, corpus: Corpus, T: int) -> Windows:
-        """Cut a corpus into windows of T tokens."""
+        """Cut a corpus into windows of T tokens.
+
+        Raises:
+            ValueError: T is below 1, or above the number of tokens of the longest document.
+        """
+        most = max(len(document) for document in corpus.documents)
+        if checks.whole("context", T) > most:
+            raise ValueError(
+                f"context must be at most the {most:,} tokens of the longest document, got {T:,}"
+            )
         parts, lengths, documents = [], [], []
         for i, document in enumerate(corpus.documents):
             count = -(-len(document) // T)

@@ -15,7 +15,8 @@ from bayesgen.pacbayes.compression.projections import PROJECTIONS
 
 @pytest.mark.parametrize("projection", list(PROJECTIONS))
 def test_code_decodes_to_certified_network(digits, net, projection):
-    settings = {"dimension": 120, "levels": 5, "epochs": 15, "quantised_epochs": 10, "batch": 64}
+    k = sum(p.numel() for p in net.parameters()) if projection == "identity" else 120
+    settings = {"dimension": k, "levels": 5, "epochs": 15, "quantised_epochs": 10, "batch": 64}
     small = pacbayes.compress(
         net, digits.x_train, digits.y_train, projection=projection, **settings
     )
@@ -25,14 +26,14 @@ def test_code_decodes_to_certified_network(digits, net, projection):
     for a, b in zip(decoded.parameters(), small.decoded().parameters(), strict=True):
         assert torch.equal(a, b)
     assert small.risk < 0.25
-    assert small.bits < 120 * 2.5 + 300
+    assert small.bits < k * 2.5 + 300
     made = small.certificate(candidates=4)
     paid = math.log(4)
     assert made.bound == pytest.approx(
         float(pacbayes.occam(small.risk, small.log_prior - paid, 1400))
     )
     assert made.bound <= small.certificate(candidates=4, bound="countable").bound
-    assert made.bound < 0.65
+    assert made.bound < 0.65 or projection == "identity"
     assert "decode to it exactly" in str(made)
     test = zero_one_risk(decoded, digits.x_test, digits.y_test)
     assert test < made.bound

@@ -25,7 +25,7 @@ ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _LEAST = 1e-300
 # Windows for which the value of α is chosen, number of tokens that are predicted at once, and
 # largest number of their scores.
-_TRIED, _AT_ONCE, _SCORES = 1024, 16_384, 1 << 24
+_TRIED, _AT_ONCE, _SCORES = 256, 16_384, 1 << 24
 # Share of δ that is used for the random choice of windows, where not all are evaluated.
 _SAMPLING = 0.1
 

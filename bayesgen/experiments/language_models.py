@@ -84,8 +84,8 @@ SETTINGS = (
     LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500, sample=0),
     LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500, sample=0),
     LanguageSetting(64, 2, 4, 0, 0, 4000, 4000, sample=0),
-    LanguageSetting(128, 5, 4, 0, 32_000, 1500, 1000, sample=4000),
-    LanguageSetting(128, 5, 4, 4, 0, 1500, 1500, sample=4000),
+    LanguageSetting(128, 5, 4, 0, 32_000, 1000, 700, sample=4000),
+    LanguageSetting(128, 5, 4, 4, 0, 1000, 1000, sample=4000),
     LanguageSetting(512, 3, 8, 2, 32_000, 300, 250, sample=2000),
 )
 QUICK = (

@@ -56,6 +56,10 @@ def reproduce(
             help="File or folder with the text of fig2b. Default: the standard library's sources."
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Pattern of the files in the folder of --text, such as *.md."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or mps, for experiments with networks or images.")
     ] = None,
@@ -92,7 +96,12 @@ def reproduce(
     checks.one_of("name", name, ("all", *lines))
     if model is not None:
         name = part_of(name, model)
-    settings: dict[str, Any] = {"data": data, "data_dir": data_dir, "text": text}
+    settings: dict[str, Any] = {
+        "data": data,
+        "data_dir": data_dir,
+        "text": text,
+        "pattern": pattern,
+    }
     settings = {key: value for key, value in settings.items() if value is not None}
     if device is not None:
         settings["device"] = on_device(device, "float32")

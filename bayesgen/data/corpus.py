@@ -20,6 +20,8 @@ from bayesgen._internal import checks
 _ALPHABETS = {"ascii": 128, "bytes": 256}
 # Token of a character that is not in ASCII; the control character "substitute".
 _SUBSTITUTE = 26
+# Largest share of such characters in a text.
+_BEYOND = 0.1
 # Parts of the standard library that are left out: what some systems package apart, tests, and
 # modules that are tables made by a program.
 _APART = {
@@ -55,7 +57,9 @@ class Corpus:
 
     def __init__(self, name: str, documents: Iterable[Any], vocabulary: int) -> None:
         V = checks.integer(vocabulary)
-        if V is None or V < 2:
+        if V is None:
+            raise TypeError(f"vocabulary must be an integer, got {vocabulary!r}")
+        if V < 2:
             raise ValueError(
                 f"vocabulary must have at least 2 tokens, got {vocabulary!r}: a text with one "
                 "possible token has nothing to predict"
@@ -68,15 +72,23 @@ class Corpus:
                 f"{type(documents).__name__}; bayesgen.data.text reads files"
             )
         for i, document in enumerate(documents):
+            if isinstance(document, str | bytes):
+                raise TypeError(
+                    f"documents[{i}] must hold integers (T,), got {type(document).__name__}; "
+                    "bayesgen.data.text reads files"
+                )
             tokens = checks.as_tensor(f"documents[{i}]", document)
             if tokens.ndim != 1:
-                raise ValueError(f"documents[{i}] must have shape (T,), got {tuple(tokens.shape)}")
+                raise ValueError(
+                    f"documents[{i}] must have shape (T,), got {tuple(tokens.shape)}; one document "
+                    "is a sequence with one element"
+                )
             if tokens.device.type != "cpu":
                 raise ValueError(f"documents[{i}] must be on the CPU, got {tokens.device}")
             if not len(tokens):
                 continue
             if tokens.dtype != torch.uint8 or V < 256:
-                tokens = checks.class_labels(f"documents[{i}]", tokens, V)
+                tokens = _in_vocabulary(f"documents[{i}]", tokens, V)
             kept.append(checks.owned(tokens.to(kind)))
         if not kept:
             raise ValueError(f"documents must hold at least one token, got none in {name!r}")
@@ -140,9 +152,11 @@ def text(
         path: a file, or a folder whose files are read in the order of their paths; None for the
             sources of the running Python's standard library, without tests, without modules that
             are tables, and without what some systems package apart. They are 8 million characters.
-        pattern: pattern of the file names in a folder and in its subfolders.
+        pattern: pattern of the file names in a folder and in its subfolders. Hidden files and
+            folders are left out, and a file with several names is read once.
         alphabet: "ascii", V = 128, where a character beyond ASCII is one "substitute" token; or
-            "bytes" of UTF-8, V = 256. It must be chosen before the text is seen.
+            "bytes" of UTF-8, V = 256. It must be chosen before the text is seen. "ascii" refuses a
+            text with more than a tenth of its characters beyond ASCII.
 
     Raises:
         TypeError: the path or the pattern is of another type.
@@ -159,6 +173,14 @@ def text(
     documents = [_tokens(file, alphabet) for file in files]
     if not any(len(document) for document in documents):
         raise ValueError(f"path must hold text, got {len(files)} empty file(s) in {name}")
+    if alphabet == "ascii":
+        beyond = sum(int((document == _SUBSTITUTE).sum()) for document in documents)
+        share = beyond / sum(len(document) for document in documents)
+        if share > _BEYOND:
+            raise ValueError(
+                f"path must hold text in ASCII, but {share:.0%} of the characters in {name} are "
+                "not; alphabet='bytes' takes any text"
+            )
     return Corpus(name, documents, _ALPHABETS[alphabet])
 
 
@@ -175,6 +197,8 @@ def _files(path: str | os.PathLike[str] | None, pattern: str) -> tuple[str, list
         raise TypeError(f"path must be that of a file or a folder, got {type(path).__name__}")
     if not isinstance(pattern, str):
         raise TypeError(f"pattern must be a word such as '*.txt', got {type(pattern).__name__}")
+    if not str(path):
+        raise ValueError("path must be a file or a folder, got an empty path")
     place = Path(path)
     try:
         if place.is_file():
@@ -189,14 +213,37 @@ def _files(path: str | os.PathLike[str] | None, pattern: str) -> tuple[str, list
     if not folder:
         raise ValueError(f"path must be a file or a folder, got {str(path)!r}, which is neither")
     try:
+        if ".." in pattern:
+            raise ValueError
         files = sorted(file for file in place.rglob(pattern) if file.is_file())
     except (ValueError, NotImplementedError, IndexError):
         raise ValueError(
             f"pattern must be one of names in the folder, such as '*.txt', got {pattern!r}"
         ) from None
-    if not files:
-        raise ValueError(f"path must hold files {pattern!r}, got a folder without any, {place}")
-    return place.resolve().name, files
+    own = {file.resolve(): file for file in reversed(files) if not _hidden(file, place)}
+    if not own:
+        raise ValueError(
+            f"path must hold files of the pattern {pattern!r}, got a folder without any, {place}; "
+            "pattern='*.md' would take others"
+        )
+    return place.resolve().name, sorted(own.values())
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Whether a part of a path below a folder begins with a dot."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _in_vocabulary(name: str, tokens: Tensor, V: int) -> Tensor:
+    """Check for integers 0..V − 1."""
+    if tokens.is_floating_point() or tokens.is_complex():
+        raise TypeError(f"{name} must hold integer tokens, got dtype {tokens.dtype}")
+    if int(tokens.min()) < 0 or int(tokens.max()) >= V:
+        raise ValueError(
+            f"{name} must hold tokens in 0..{V - 1}, as vocabulary is {V}, got values from "
+            f"{int(tokens.min())} to {int(tokens.max())}"
+        )
+    return tokens.long()
 
 
 def _library(folder: Path) -> list[Path]:
@@ -219,7 +266,7 @@ def _tokens(file: Path, alphabet: str) -> Tensor:
     if alphabet == "bytes":
         return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
     try:
-        points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), dtype=np.uint32)
+        points = np.frombuffer(content.decode("utf-8-sig").encode("utf-32-le"), dtype=np.uint32)
     except UnicodeDecodeError as err:
         raise ValueError(
             f"path must hold UTF-8 text, but {file} does not at byte {err.start}; "

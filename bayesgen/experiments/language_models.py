@@ -100,6 +100,8 @@ def language_models(
     text: str | os.PathLike[str] | Corpus | None = None,
     settings: Sequence[LanguageSetting] = SETTINGS,
     *,
+    pattern: str = "*",
+    alphabet: str = "ascii",
     context: int = 256,
     levels: int = 11,
     entropy: float = 0.2,
@@ -126,6 +128,7 @@ def language_models(
     Args:
         text: a file or folder for `bayesgen.data.text`, a `Corpus`, or None for the sources of
             Python's standard library.
+        pattern, alphabet: for `bayesgen.data.text`, where the text is a file or folder.
         settings: the transformers. They must be chosen before the text is seen.
         context: number of characters in a window.
         levels, entropy, seed: as in `bayesgen.pacbayes.compress_language_model`.
@@ -154,7 +157,11 @@ def language_models(
         >>> bool((result.freedman < 2).all())
         True
     """
-    corpus = text if isinstance(text, Corpus) else datasets.text(text, pattern="*")
+    corpus = (
+        text
+        if isinstance(text, Corpus)
+        else datasets.text(text, pattern=pattern, alphabet=alphabet)
+    )
     if characters is not None:
         corpus = corpus.sample(characters, seed)
     chosen = list(settings)
@@ -229,7 +236,7 @@ def certified(
     }
     found = certificates["freedman"]
     paid = found.paid - found.complexity
-    documents, needed = _document_bound(model, corpus, paid, common.seed)
+    documents, needed = _document_bound(model, corpus, paid, common.candidates, common.seed)
     buffers = sum(b.numel() for b in net.buffers())
     return {
         "parameters": float(trained + buffers),
@@ -246,7 +253,7 @@ def certified(
 
 
 def _document_bound(
-    model: CompressedLanguageModel, corpus: Corpus, paid: float, seed: int
+    model: CompressedLanguageModel, corpus: Corpus, paid: float, candidates: int, seed: int
 ) -> tuple[float, float]:
     """Bound on the loss in a new document, and the number of documents that it would need.
 
@@ -267,7 +274,9 @@ def _document_bound(
         drawn = torch.randperm(n, generator=generator)[:m].tolist()
         few = Corpus(corpus.name, [corpus.documents[i] for i in drawn], corpus.vocabulary)
         mean = model.evaluate(few).of_documents().mean()
-        bound = float(sequences.subsampled(mean, log_prior, n, m, DELTA, losses.range))
+        tried = {"candidates": candidates}
+        bound = float(sequences.subsampled(mean, log_prior, n, m, DELTA, losses.range, **tried))
+    bound = min(bound, losses.range[1])
     room = math.log2(corpus.vocabulary) - float(mean)
     if room <= 0:
         return bound, math.inf

@@ -70,7 +70,7 @@ def low_rank(net: nn.Module, rank: int, seed: int = 0, *, keep: Sequence[str] = 
         keep: names of layers that are left as they are.
 
     Raises:
-        TypeError: the network is no module.
+        TypeError: the network is no module; `keep` is a text.
         ValueError: the network has no layer of a name in `keep`; the rank is below 1; no
             layer is large enough.
 
@@ -86,6 +86,8 @@ def low_rank(net: nn.Module, rank: int, seed: int = 0, *, keep: Sequence[str] = 
     generator = torch.Generator().manual_seed(checks.seed(seed))
     drawn = partial(torch.randn, generator=generator, dtype=torch.float64)
     every = dict(copied.named_modules())
+    if isinstance(keep, str):
+        raise TypeError(f"keep must be a list of names of layers, got the text {keep!r}")
     unknown = [name for name in keep if name not in every]
     if unknown:
         raise ValueError(f"keep must hold names of layers of net, got {unknown[0]!r}")

@@ -84,12 +84,12 @@ def freedman(
         >>> 0.33 < float(bound) < float(countable(losses.mean(), solomonoff(1000.0), 100_000))
         True
     """
-    L, D = validation.real("losses", losses), validation.number("width", width)
+    L, D = validation.real("losses", losses).detach(), validation.number("width", width)
     if D <= 0:
         raise ValueError(f"width must be positive, got {width}")
     if L.ndim != 1 or not len(L):
         raise ValueError(f"losses must have shape (n,) with n ≥ 1, got {tuple(L.shape)}")
-    Y = validation.real("centres", centres)
+    Y = validation.real("centres", centres).detach()
     if Y.ndim and Y.shape != L.shape:
         raise ValueError(f"centres must have shape {tuple(L.shape)} or (), got {tuple(Y.shape)}")
     if not (torch.isfinite(L).all() and torch.isfinite(Y).all()):
@@ -134,20 +134,21 @@ def subsampled(
     m: int,
     delta: float = 0.05,
     loss_range: Range = (0.0, 1.0),
+    *,
+    candidates: int = 1,
 ) -> Tensor:
     """Bound on the risk from the mean loss of m random ones of the n observations.
 
-        R̂ + (b − a) [√((ln 1/P(h) − ln(rδ))/2n) + √(−ln((1 − r)δ)/2m)],  r = m/(m + n)
+        R̂ + (b − a) [√((ln 1/P(h) − ln(rδ))/2n) + √(−ln((1 − r)δ/K)/2m)],  r = m/(m + n)
 
     The n observations are independent. The m are drawn from them uniformly at random, with or
     without replacement, independently of the observations and of the hypothesis. The second root is
-    the price of not evaluating all of them. It covers one draw and one hypothesis: the best of K
-    hypotheses that were compared by sub-samples needs δ/K in place of δ there, which ln P(h) does
-    not pay for. Where all n observations are evaluated, use `countable`.
+    the price of not evaluating all of them. It covers K hypotheses that were compared by
+    sub-samples, which ln P(h) does not pay for. Where all n observations are evaluated, use `countable`.
 
     Proof: P(risk of h > mean loss over the n + first root) ≤ rδ for all h at once, by Hoeffding's
-    inequality and a union bound, and P(mean loss over the n > R̂ + second root) ≤ (1 − r)δ, by
-    Hoeffding's inequality for samples from a finite set.
+    inequality and a union bound, and P(mean loss over the n > R̂ + second root) ≤ (1 − r)δ/K for each
+    of K hypotheses, by Hoeffding's inequality for samples from a finite set.
 
     Args:
         risk: R̂, mean loss over the m observations, in [a, b].
@@ -155,6 +156,7 @@ def subsampled(
         n: number of observations.
         m: number of those that were evaluated.
         delta, loss_range: δ, (a, b).
+        candidates: K, the number of hypotheses whose sub-samples were compared.
 
     Returns:
         The bound in the unit of the loss, of the shape of risk and log_prior.
@@ -173,9 +175,14 @@ def subsampled(
     """
     a, b = validation.interval(loss_range)
     n, m = checks.whole("n", n), checks.whole("m", m)
+    if max(n, m) > 1 << 53:
+        raise ValueError(
+            f"n and m must be at most 2**53, got numbers of {len(str(max(n, m)))} digits"
+        )
+    log_K = math.log(checks.whole("candidates", candidates))
     # −ln r = ln(1 + n/m), and −ln(1 − r) = ln(1 + m/n).
     first = ((description(log_prior, delta) + math.log1p(n / m)) / (2 * n)).sqrt()
-    second = math.sqrt((math.log1p(m / n) - validation.log_delta(delta)) / (2 * m))
+    second = math.sqrt((math.log1p(m / n) + log_K - validation.log_delta(delta)) / (2 * m))
     more = (b - a) * (first + second)
     empirical = validation.risk(risk, loss_range)
     return outwards(empirical + more, empirical.abs() + more)

@@ -27,7 +27,7 @@ class TextCertificate(Certificate):
                 f"over {text}, the expected loss of the network is at most {self.bound:.3f} "
                 f"{self.loss}, averaged over the {self.n:,} tokens of the text, each drawn anew "
                 "after the same earlier tokens. The tokens may depend on each other. The statement "
-                "is about the earlier tokens of this text, and not about other texts"
+                "is about the contexts of this text, and not about other texts"
             ),
             "documents": (
                 f"over {text}, the expected loss of the network in a new document is at most "
@@ -43,5 +43,9 @@ class TextCertificate(Certificate):
         return (
             f"{self.kind}: with probability at least {1 - self.delta:g} {claim}. The bound "
             f"includes {', and '.join(cost)}. On the text the mean loss of a {mean} is "
-            f"{self.risk:.3f}. {self.theorem}.{notes}{self._verdict()}"
+            f"{self.risk:.3f}. Inequality: {self.theorem}.{notes}{self._verdict()}"
         )
+
+    def _verdict(self) -> str:
+        word = "Vacuous" if self.vacuous else "Not vacuous"
+        return f" {word}: guessing has {self.guessing:.3g} bits per token."

@@ -25,7 +25,7 @@ from bayesgen.networks.gradients import trainable_copy
 
 # Rows on which a forward pass is tried and compared with passes of single rows.
 _ROWS = 4
-# Largest difference of scores between passes, relative to the largest score, in rounding units.
+# Largest difference of probabilities between passes, in rounding units.
 _ROUNDING = 1e4
 
 
@@ -57,7 +57,8 @@ def private(net: Any) -> nn.Module:
     if frozen:
         raise ValueError(
             f"net must have no frozen parameters, got {frozen[0]!r} with requires_grad=False: the "
-            "code stands for all parameters; make it a buffer, which the receiver must hold too"
+            "code stands for all parameters; make it a buffer, which must be chosen before the "
+            "data and which the receiver must hold too"
         )
     _check_statistics(net)
     return trainable_copy(net)
@@ -201,5 +202,9 @@ def check_deterministic(net: nn.Module, x: Tensor) -> None:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    size = float(torch.maximum(a.abs().max(), b.abs().max()))
-    return float((a - b).abs().max()) <= _ROUNDING * torch.finfo(a.dtype).eps * size
+    """Whether scores are equal up to rounding, as probabilities.
+
+    One large score would hide differences of the others, if the scores were compared.
+    """
+    difference = a.double().softmax(-1) - b.double().softmax(-1)
+    return float(difference.abs().max()) <= _ROUNDING * torch.finfo(a.dtype).eps

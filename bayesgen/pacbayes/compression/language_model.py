@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bayesgen.pacbayes.certificates.certificate import Payment
 from bayesgen.pacbayes.certificates.text import TextCertificate
 from bayesgen.pacbayes.compression import architecture, quantisation
 from bayesgen.pacbayes.compression.compressed_network import decode
+from bayesgen.pacbayes.compression.container import LARGEST_SEED
 from bayesgen.pacbayes.compression.settings import CodeSettings
 from bayesgen.pacbayes.compression.subspace import Subspace
 from bayesgen.pacbayes.compression.token_losses import (
@@ -38,6 +39,10 @@ from bayesgen.pacbayes.compression.token_losses import (
 )
 from bayesgen.pacbayes.compression.windows import NONE, Windows
 
+# Largest difference of probabilities of equal predictions, in rounding units.
+_SAME = 1e3
+# Odd factor that keeps the batches of different seeds apart.
+_STRIDE = 2_654_435_761
 # Steps between two checkpoints, and steps over which the learning rate rises at the start.
 _KEPT, _RISE = 100, 50
 # Shortest code in bits: seven bytes of header, two levels of two bytes, and one byte of symbols.
@@ -80,13 +85,22 @@ class CompressedLanguageModel:
         return decode(self.code, self.net, self.projection)
 
     def evaluate(
-        self, corpus: Corpus, *, sample: int | None = None, progress: Progress | None = None
+        self,
+        corpus: Corpus,
+        *,
+        sample: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> TokenLosses:
-        """Losses of the decoded network on another text, with the same α.
+        """Losses of the decoded network on a text, with the same α.
+
+        Their bounds take `log_prior` minus the payments on the text of the training, and 0 on a
+        text that is independent of it, on which nothing was chosen.
 
         Args:
             corpus: the text, with the same vocabulary.
             sample: number of windows to draw at random; None for all.
+            seed: seed of the draw.
             progress: called as progress(done, expected, what).
 
         Raises:
@@ -96,9 +110,9 @@ class CompressedLanguageModel:
         V = self.losses.vocabulary
         if check_corpus(corpus).vocabulary != V:
             raise ValueError(f"corpus must have a vocabulary of {V}, got {corpus.vocabulary}")
-        return _losses(
-            self.decoded(), corpus, self.context, (self.losses.alpha,), sample, 0, progress
-        )
+        own = (self.losses.alpha,)
+        found = _losses(self.decoded(), corpus, self.context, own, sample, seed, progress)
+        return replace(found, alphas=self.losses.alphas)
 
     def certificate(
         self, delta: float = 0.05, *, candidates: int = 1, bound: str = "freedman"
@@ -142,10 +156,17 @@ class CompressedLanguageModel:
             function = TokenLosses.freedman if bound == "freedman" else TokenLosses.hoeffding
             n, risk = found.n, found.risk
             value = function(found, log_prior, delta, candidates=candidates)
+        value = min(value, found.range[1])
         notes = [f"The network is a code of {self.bits:,} bits, which decode to it exactly."]
         notes += [
             f"It predicts a token from those before it in its window of {self.context:,} tokens."
         ]
+        held = sum(buffer.numel() for buffer in self.net.buffers())
+        if held:
+            notes += [
+                f"The receiver of the code holds the {held:,} numbers in the buffers of the "
+                "network, which must have been chosen before the text was seen."
+            ]
         if found.sampled:
             notes += [
                 f"The mean loss is an estimate from {found.evaluated:,} tokens in "
@@ -257,7 +278,7 @@ def compress_language_model(
     windows = Windows.of(corpus, context)
     device = next(own.parameters()).device
     with random_state.kept([device]):
-        check_causal(own, net, corpus.vocabulary, context)
+        check_causal(own, net, corpus.vocabulary, windows)
         if provenance.beside_state(own) != beside:
             raise ValueError(
                 "net must keep its attributes in a forward pass, but some of their numbers or "
@@ -269,7 +290,7 @@ def compress_language_model(
         z, codebook = training.run()
         code = how.packed(own, z, codebook)
         decoded = decode(code, architecture.blank(own), projection)
-        check_causal(decoded, decoded, corpus.vocabulary, context)
+        check_causal(decoded, decoded, corpus.vocabulary, windows)
 
         found = _losses(decoded, corpus, context, grid, sample, seed, progress)
     return CompressedLanguageModel(code, own, projection, context, found)
@@ -364,20 +385,27 @@ def check_long_enough(corpus: Corpus, alphas: Sequence[float]) -> None:
         )
 
 
-def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, context: int) -> None:
+def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, windows: Windows) -> None:
     """Check that scores are of shape (n, T, V), causal, the same twice, and row by row.
+
+    Probabilities are compared, because one large score would hide differences of the others. The
+    rows are two of random tokens and one of the text.
 
     Args:
         net: a private copy.
         original: the network that was copied.
-        vocabulary, context: V, T.
+        vocabulary: V.
+        windows: windows of the text.
 
     Raises:
         ValueError: they are not.
     """
     device = next(net.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(vocabulary, (3, context), generator=generator).to(device)
+    context = windows.inputs.shape[1]
+    tokens = torch.randint(vocabulary, (3, context), generator=generator)
+    tokens[0] = windows.inputs[len(windows) // 2].long()
+    tokens = tokens.to(device)
     # Row i of `changed` has other tokens than the first row of `tokens` from place i on.
     places = verify.some_rows(context - 1, _PLACES).to(device)[:, None] + 1
     later = torch.arange(context, device=device) >= places
@@ -409,7 +437,8 @@ def check_causal(net: nn.Module, original: nn.Module, vocabulary: int, context: 
         ),
     }
     for words, (a, b) in pairs.items():
-        if not verify.compare("scores", b, a).passed:
+        difference = (a.double().softmax(-1) - b.double().softmax(-1)).abs()
+        if difference.numel() and float(difference.max()) > _SAME * torch.finfo(a.dtype).eps:
             raise ValueError(f"net must give {words}, but they differ in evaluation mode")
     if original is not net:
         with torch.enable_grad():
@@ -499,7 +528,8 @@ class _Training:
 
     def _loss(self, z: Tensor, number: int) -> Tensor:
         """Mean cross-entropy in nats of the batch of a step."""
-        generator = torch.Generator().manual_seed((self.how.seed << 24) + number)
+        mixed = (self.how.seed * _STRIDE + number) % (LARGEST_SEED + 1)
+        generator = torch.Generator().manual_seed(mixed)
         rows = torch.randint(len(self.windows), (self.plan.batch,), generator=generator)
         inputs, targets = (each.to(z.device) for each in self.windows[rows].labelled())
         scores = self.space.outputs(z, inputs)

@@ -22,6 +22,9 @@ from bayesgen._internal.progress import Progress
 from bayesgen.pacbayes.compression.compressed_network import Compressed, compress
 from bayesgen.pacbayes.compression.settings import CodeSettings
 
+# Arguments of `compress` that are the same for every network.
+_TRAINING = ("epochs", "quantised_epochs", "batch", "learning_rate", "entropy")
+
 
 def compress_best(
     net: nn.Module,
@@ -50,7 +53,8 @@ def compress_best(
         candidates: number of further choices among which the caller will select, such as
             architectures. The certificate pays for them too.
         progress: called as progress(done, expected, what) after each epoch of all networks.
-        training: further arguments of `compress`, the same for every network.
+        training: epochs, quantised_epochs, batch, learning_rate and entropy of `compress`, the same
+            for every network.
 
     Returns:
         The network whose certificate has the least bound at δ = 0.05. It has `candidates` = K.
@@ -58,7 +62,7 @@ def compress_best(
     Raises:
         ValueError: as in `compress`; a list of settings is empty or has a value twice. Settings are
             checked before the first network is trained.
-        TypeError: as in `compress`.
+        TypeError: as in `compress`; `training` has an argument of another name.
 
     Source: Lotfi et al. (2022), who search over the dimension; the payment is a union bound.
 
@@ -74,6 +78,9 @@ def compress_best(
         ['one of 2 settings stated beforehand']
     """
     checks.whole("candidates", candidates)
+    for name in training:
+        if name not in _TRAINING:
+            raise TypeError(f"training must hold arguments among {_TRAINING}, got {name!r}")
     grid = list(
         itertools.product(
             _distinct("dimensions", dimensions),

@@ -16,6 +16,7 @@ from torch import Tensor
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.pacbayes import bounds, sequences, validation
+from bayesgen.pacbayes.compression.container import LARGEST_SEED
 from bayesgen.pacbayes.compression.windows import Windows
 from bayesgen.pacbayes.inverse_kl import outwards
 
@@ -250,7 +251,8 @@ def token_losses(
         ValueError: a value of α or another argument is out of range.
     """
     grid = alpha_grid(alphas)
-    generator = torch.Generator().manual_seed(checks.seed(seed))
+    # Small seeds belong to the draws of trainings, of which these draws must be independent.
+    generator = torch.Generator().manual_seed(LARGEST_SEED - checks.seed(seed))
     alpha = grid[0]
     if len(grid) > 1:
         few = windows[torch.randperm(len(windows), generator=generator)[:_TRIED]]
@@ -287,6 +289,8 @@ def alpha_grid(alphas: Sequence[float]) -> tuple[float, ...]:
     if isinstance(alphas, str) or not isinstance(alphas, Iterable):
         raise TypeError(f"alphas must be a sequence of numbers, got {alphas!r}")
     grid = tuple(validation.number("alphas", alpha) for alpha in alphas)
+    if len(set(grid)) < len(grid):
+        raise ValueError(f"alphas must be different numbers, got {grid}")
     if not grid or min(grid) < _LEAST or max(grid) >= 1:
         raise ValueError(f"alphas must lie in (0, 1), with {_LEAST:g} or more, got {grid}")
     return grid

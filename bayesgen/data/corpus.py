@@ -20,8 +20,8 @@ from bayesgen._internal import checks
 _ALPHABETS = {"ascii": 128, "bytes": 256}
 # Token of a character that is not in ASCII; the control character "substitute".
 _SUBSTITUTE = 26
-# Largest share of such characters in a text.
-_BEYOND = 0.1
+# Largest share of such characters in a text of so many or more.
+_BEYOND, _MANY = 0.5, 100
 # Parts of the standard library that are left out: what some systems package apart, tests, and
 # modules that are tables made by a program.
 _APART = {
@@ -156,7 +156,7 @@ def text(
             folders are left out, and a file with several names is read once.
         alphabet: "ascii", V = 128, where a character beyond ASCII is one "substitute" token; or
             "bytes" of UTF-8, V = 256. It must be chosen before the text is seen. "ascii" refuses a
-            text with more than a tenth of its characters beyond ASCII.
+            text with more than half of its characters beyond ASCII.
 
     Raises:
         TypeError: the path or the pattern is of another type.
@@ -175,8 +175,9 @@ def text(
         raise ValueError(f"path must hold text, got {len(files)} empty file(s) in {name}")
     if alphabet == "ascii":
         beyond = sum(int((document == _SUBSTITUTE).sum()) for document in documents)
-        share = beyond / sum(len(document) for document in documents)
-        if share > _BEYOND:
+        count = sum(len(document) for document in documents)
+        share = beyond / count
+        if share > _BEYOND and count >= _MANY:
             raise ValueError(
                 f"path must hold text in ASCII, but {share:.0%} of the characters in {name} are "
                 "not; alphabet='bytes' takes any text"
@@ -236,7 +237,7 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 def _in_vocabulary(name: str, tokens: Tensor, V: int) -> Tensor:
     """Check for integers 0..V − 1."""
-    if tokens.is_floating_point() or tokens.is_complex():
+    if tokens.dtype == torch.bool or tokens.is_floating_point() or tokens.is_complex():
         raise TypeError(f"{name} must hold integer tokens, got dtype {tokens.dtype}")
     if int(tokens.min()) < 0 or int(tokens.max()) >= V:
         raise ValueError(

@@ -144,11 +144,12 @@ def subsampled(
     The n observations are independent. The m are drawn from them uniformly at random, with or
     without replacement, independently of the observations and of the hypothesis. The second root is
     the price of not evaluating all of them. It covers K hypotheses that were compared by
-    sub-samples, which ln P(h) does not pay for. Where all n observations are evaluated, use `countable`.
+    sub-samples, which ln P(h) does not pay for. Where all n observations are evaluated, use
+    `countable`.
 
     Proof: P(risk of h > mean loss over the n + first root) ≤ rδ for all h at once, by Hoeffding's
-    inequality and a union bound, and P(mean loss over the n > R̂ + second root) ≤ (1 − r)δ/K for each
-    of K hypotheses, by Hoeffding's inequality for samples from a finite set.
+    inequality and a union bound, and P(mean loss over the n > R̂ + second root) ≤ (1 − r)δ/K for
+    each of K hypotheses, by Hoeffding's inequality for samples from a finite set.
 
     Args:
         risk: R̂, mean loss over the m observations, in [a, b].
@@ -175,10 +176,8 @@ def subsampled(
     """
     a, b = validation.interval(loss_range)
     n, m = checks.whole("n", n), checks.whole("m", m)
-    if max(n, m) > 1 << 53:
-        raise ValueError(
-            f"n and m must be at most 2**53, got numbers of {len(str(max(n, m)))} digits"
-        )
+    if max(n, m) > 1e300:
+        raise ValueError("n and m must be at most 1e300, got a larger number")
     log_K = math.log(checks.whole("candidates", candidates))
     # −ln r = ln(1 + n/m), and −ln(1 − r) = ln(1 + m/n).
     first = ((description(log_prior, delta) + math.log1p(n / m)) / (2 * n)).sqrt()

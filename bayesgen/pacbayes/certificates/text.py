@@ -47,5 +47,7 @@ class TextCertificate(Certificate):
         )
 
     def _verdict(self) -> str:
+        if self.guessing is None:
+            return ""
         word = "Vacuous" if self.vacuous else "Not vacuous"
         return f" {word}: guessing has {self.guessing:.3g} bits per token."

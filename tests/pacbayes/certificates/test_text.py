@@ -21,9 +21,9 @@ def test_statement_about_tokens():
         "Certificate: with probability at least 0.95 over the text, the expected loss of the "
         "network is at most 1.500 bits per token, averaged over the 12,000 tokens of the text, "
         "each drawn anew after the same earlier tokens. The tokens may depend on each other. The "
-        "statement is about the earlier tokens of this text, and not about other texts. The bound "
-        "includes 1,234 nats for the code. On the text the mean loss of a token is 1.250. A "
-        "theorem. A note. Not vacuous: guessing has a risk of 7."
+        "statement is about the contexts of this text, and not about other texts. The bound "
+        "includes 1,234 nats for the code. On the text the mean loss of a token is 1.250. "
+        "Inequality: A theorem. A note. Not vacuous: guessing has 7 bits per token."
     )
 
 
@@ -37,7 +37,8 @@ def test_statement_about_documents():
         "the expected loss of the network in a new document is at most 1.500 bits per token, as a "
         "mean over the document's tokens, if the 40 documents of the text and the new one are "
         "independent draws of one distribution. The bound includes 1,234 nats for the code, and "
-        "1.8 nats for one of 6 values. On the text the mean loss of a document is 1.250. A theorem."
+        "1.8 nats for one of 6 values. On the text the mean loss of a document is 1.250. "
+        "Inequality: A theorem."
     )
 
 

@@ -49,6 +49,9 @@ from bayesgen.select.compare import (
 from bayesgen.spectrum import (
     Spectrum as Spectrum,
 )
+from bayesgen.storage import (
+    load as load,
+)
 from bayesgen.training import (
     MapFit as MapFit,
     Training as Training,

@@ -26,6 +26,7 @@ FLOORS = (
     {"kernels", "spectrum"},
     {"covariance", "curvature"},
     {"posterior"},
+    {"storage"},
     {"pacbayes"},
     {"models"},
     {"select", "training"},

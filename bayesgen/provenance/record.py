@@ -179,6 +179,39 @@ class _Record:
                 yield Source("features", learning.data[0], learning.how)
                 return
 
+    def entries(self, found: Mapping[str, Contents], data: Data | None) -> list[_Learning]:
+        """The fits whose values are among those found, by name, or whose features the data are."""
+        with self._lock:
+            self._index()
+            hits = [
+                learning
+                for name, of in found.items()
+                for number in of.numbers
+                for key in wanted(number, name)
+                for _, learning, _ in self._by_key.get(key, ())
+            ]
+            hits += [
+                learning
+                for of in found.values()
+                for digest in of.digests
+                for learning in self._by_digest.get(digest, ())
+            ]
+            hits += self._of_features
+            orders = [fit for fits in self._by_order.values() for fit, _ in fits]
+        near = {id(fit): fit for fit in hits if any(_near(data, d) for d in fit.data)}
+        near |= {id(fit): fit for fit in self._of_features if _near(data, fit.features)}
+        if data is not None:
+            same = [fit for fit in orders if data.fingerprint in {d.fingerprint for d in fit.data}]
+            near |= {id(fit): fit for fit in same}
+        return sorted(near.values(), key=lambda fit: fit.serial)
+
+    def restore(self, learnings: Sequence[_Learning]) -> None:
+        """Add fits of another process, at the times that they had there."""
+        known = {fit.serial for fit in list(self._fits)}
+        for learning in learnings:
+            if learning.serial not in known:
+                self.add(learning)
+
     def _index(self) -> None:
         if self._indexed == len(self._fits):
             return
@@ -199,7 +232,12 @@ class _Record:
 
 def shares(data: Data | None, source: Source) -> bool:
     """Whether a source may share observations with some data; None is unknown, which may."""
-    return data is None or source.data is None or data.shared(source.data) > 0
+    return _near(data, source.data)
+
+
+def _near(one: Data | None, other: Data | None) -> bool:
+    """Whether two data sets may share observations; None is unknown, which may."""
+    return one is None or other is None or one.shared(other) > 0
 
 
 _RECORD = _Record()
@@ -235,6 +273,27 @@ def learnt(
     """
     each = (data,) if isinstance(data, Data) else tuple(data)
     _RECORD.add(_Learning(now(), dict(values), digests, each, how, features, earlier))
+
+
+def entries(given: Mapping[str, Sequence[Any]], data: Data | None) -> list[Any]:
+    """What the record of this process holds of a model, for a file; see `restore`.
+
+    Args:
+        given: name of each part of the model → what it consists of.
+        data: the data of the model.
+    """
+    return list(_RECORD.entries({name: contents(of) for name, of in given.items()}, data))
+
+
+def restore(found: Sequence[Any]) -> None:
+    """Add what `entries` has found in another process to the record of this one.
+
+    Raises:
+        TypeError: something else is among them.
+    """
+    if not all(isinstance(learning, _Learning) for learning in found):
+        raise TypeError("the record of a file must hold what fits have learnt")
+    _RECORD.restore(found)
 
 
 @dataclass(frozen=True)

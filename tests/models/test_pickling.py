@@ -1,83 +1,62 @@
-"""Tests of `bayesgen.models.reporting`: posteriors can be copied and saved."""
+"""Tests of `bayesgen.models.reporting`: posteriors and evidences can be copied and pickled."""
 
 import copy
 import io
 import pickle
+from dataclasses import fields
 
-import gpytorch
+import joblib
 import pytest
 import torch
 
-import bayesgen as bg
-
-F64 = torch.float64
-RBF = gpytorch.kernels.RBFKernel
+from tests.models.fitted import MAKERS, posterior, predicted, same
 
 
-def data():
-    g = torch.Generator().manual_seed(0)
-    x = torch.rand(24, 2, generator=g, dtype=F64)
-    return x, torch.sin(4 * x[:, 0]) + 0.1 * torch.randn(24, generator=g, dtype=F64)
+def pickled(thing):
+    return pickle.loads(pickle.dumps(thing))
 
 
-def gp(kernel, **settings):
-    return bg.GaussianProcess(kernel, starts=1, **settings).fit(*data())
-
-
-def of_labels(model):
-    x, y = data()
-    return model.fit(x, (y > 0).long())
-
-
-def batch(kernel):
-    x, y = data()
-    return bg.GaussianProcess(kernel).fit_batch(torch.stack([x, x + 0.1]), torch.stack([y, -y]))
-
-
-def linear(basis=None, **settings):
-    return bg.LinearModel(basis, **settings).fit(*data())
-
-
-MADE = {
-    "gp": lambda: gp(RBF()),
-    "gp of a sum": lambda: gp(RBF() + gpytorch.kernels.LinearKernel()),
-    "gp by cholesky": lambda: gp(RBF(), engine="cholesky"),
-    "gp with a mean": lambda: gp(RBF(), mean=gpytorch.means.ConstantMean()),
-    "gp of labels": lambda: of_labels(bg.GaussianProcess(RBF(), likelihood="bernoulli", starts=1)),
-    "batch": lambda: batch(RBF()),
-    "batch of Matérn": lambda: batch(gpytorch.kernels.MaternKernel(nu=1.5)),
-    "batch of RQ": lambda: batch(gpytorch.kernels.RQKernel()),
-    "linear": linear,
-    "linear of labels": lambda: of_labels(bg.LinearModel(likelihood="bernoulli")),
-    "polynomial": lambda: linear(bg.bases.Polynomial(2, kind="legendre")),
-    "fourier": lambda: linear(bg.bases.Fourier(2)),
-    "cosines": lambda: linear(bg.bases.RandomFeatures(5)),
-    "rectifiers": lambda: linear(bg.bases.RandomFeatures(5, activation="relu")),
-    "geometric": lambda: linear(bg.bases.Polynomial(2), prior_variance=bg.priors.geometric(2.0)),
-    "power": lambda: linear(bg.bases.Polynomial(2), prior_variance=bg.priors.power(1.0)),
-    "given": lambda: linear(prior_variance=torch.tensor([1.0, 2.0])),
-}
-
-
-def predicted(posterior, x):
-    x = torch.stack([x, x]) if isinstance(posterior, bg.BatchPosterior) else x
-    found = posterior.predict(x, latent=True)
-    return torch.cat([found.mean.reshape(-1), found.stddev.reshape(-1)])
-
-
-@pytest.mark.parametrize("name", MADE)
-def test_a_copy_predicts_the_same(name):
-    posterior, x = MADE[name](), data()[0][:5]
+def by_torch(thing):
     file = io.BytesIO()
-    for used in (False, True):
-        copies = [pickle.loads(pickle.dumps(posterior)), copy.deepcopy(posterior)]
-        if used:
-            torch.save(posterior, file)
-            file.seek(0)
-            copies.append(torch.load(file, weights_only=False))
-        want = predicted(posterior, x)
-        for other in copies:
-            assert torch.equal(predicted(other, x), want)
-            assert torch.equal(
-                other.evidence.log_marginal_likelihood, posterior.evidence.log_marginal_likelihood
-            )
+    torch.save(thing, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def by_joblib(thing):
+    file = io.BytesIO()
+    joblib.dump(thing, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+WAYS = {"pickle": pickled, "copy": copy.deepcopy, "torch": by_torch, "joblib": by_joblib}
+
+
+def numbers(evidence):
+    return {field.name: getattr(evidence, field.name) for field in fields(evidence)}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_copy_predicts_the_same(name):
+    found = posterior(name)
+    copies = [pickled(found), copy.deepcopy(found)]
+    want = predicted(found)  # which computes what is made when first needed
+    copies += [way(found) for way in WAYS.values()]
+    for other in copies:
+        assert same(predicted(other), want)
+        assert repr(other) == repr(found)
+        assert str(other.provenance) == str(found.provenance)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["gp", "gp of tasks", "batch", "network", "deep kernel"])
+def test_a_copy_of_an_evidence_is_equal(name, way):
+    found = posterior(name).evidence
+    one, other = numbers(found), numbers(WAYS[way](found))
+    assert repr(WAYS[way](found)) == repr(found)
+    for key, value in one.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, other[key])
+        else:
+            assert value == other[key]

@@ -158,3 +158,16 @@ def test_small_tensors_of_a_trained_network_are_recorded_as_numbers(empty):
     again = nn.Linear(2, 1).double()
     again.load_state_dict(made.state_dict())
     assert sources({"mean": [again]}, Data(X, Y), now())
+
+
+def test_entries_of_a_record_are_put_back_once(empty):
+    x, y = torch.rand(9, 2, dtype=torch.float64), torch.rand(9, dtype=torch.float64)
+    data, given = provenance.Data(x, y), {"noise": [0.123456789]}
+    assert provenance.entries(given, data) == []
+    provenance.learnt({"noise": (torch.tensor([0.123456789]).double(), None)}, data, "a test")
+    found = provenance.entries(given, data)
+    assert [learning.how for learning in found] == ["a test"]
+    provenance.restore(found)
+    assert provenance.entries(given, data) == found
+    with pytest.raises(TypeError, match="what fits have learnt"):
+        provenance.restore([3])

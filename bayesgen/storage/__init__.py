@@ -1,0 +1,5 @@
+"""Posteriors as files: plain numbers and text, which are read without running code of the file."""
+
+from bayesgen.storage.file import load, save
+
+__all__ = ["load", "save"]

@@ -286,6 +286,13 @@ def image_shape(value: Any, name: str = "image") -> tuple[int, int, int]:
     return channels, height, width
 
 
+def flag(name: str, value: Any) -> bool:
+    """Check for True or False; those of numpy are accepted."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def share(name: str, value: Any) -> float:
     """Check for a number in [0, 1]."""
     try:

@@ -28,8 +28,9 @@ _DOUBLINGS = 120
 _POINTS, _ZOOMS = 17, 14
 # Largest number of values of an integrand at a time.
 _ENTRIES = 2**21
-# Largest number of bisections for a median.
-_BISECTIONS = 200
+# Largest number of bisections for a quantile, and the width of the last interval relative to its
+# ends.
+_BISECTIONS, _RELATIVE = 200, 1e-12
 # Points of the grid on which a corrected density is drawn from.
 _GRID = 4001
 
@@ -229,27 +230,43 @@ class LatentMixture(Distribution):
         Unlike the mean of counts, it is hardly changed by a latent value that the data leave
         uncertain: the mean grows with e^(v/2).
         """
+        return self.icdf(torch.tensor(0.5, dtype=torch.float64))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest observation at which `cdf` is at least `value`, by bisection.
+
+        Args:
+            value: probabilities in (0, 1), broadcastable with the batch shape.
+
+        Example:
+            >>> from bayesgen.likelihoods import Poisson
+            >>> zero = torch.zeros(1, dtype=torch.float64)
+            >>> LatentMixture(Poisson(), zero, zero + 1).icdf(torch.tensor(0.95))
+            tensor([6.], dtype=torch.float64)
+        """
         counts = self.support is constraints.nonnegative_integer
+        value = torch.as_tensor(value, device=self.loc.device).to(self.loc.dtype)
         with torch.no_grad():
-            low, high = self._around_median(counts)
+            low, high = self._around(value, counts)
             for _ in range(_BISECTIONS):
                 middle = 0.5 * (low + high)
                 middle = middle.floor() if counts else middle
-                below = self.cdf(middle) < 0.5
-                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-                if counts and (high - low <= 1).all():
+                least = 1.0 if counts else _RELATIVE * (low.abs() + high.abs())
+                if (high - low <= least).all():
                     break
-        return torch.where(self.cdf(low) >= 0.5, low, high) if counts else 0.5 * (low + high)
+                below = self.cdf(middle) < value
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.where(self.cdf(low) >= value, low, high) if counts else 0.5 * (low + high)
 
-    def _around_median(self, counts: bool) -> tuple[Tensor, Tensor]:
-        """Observations of which the median lies between the two."""
+    def _around(self, value: Tensor, counts: bool) -> tuple[Tensor, Tensor]:
+        """Observations of which the quantile of a probability lies between the two."""
         if counts:
             low, high = torch.zeros_like(self.loc), torch.ones_like(self.loc)
         else:
             step = 1 + self.loc.abs() + self.latent_variance.sqrt()
             low, high = self.loc - step, self.loc + step
         for _ in range(_DOUBLINGS):
-            above, below = self.cdf(low) >= 0.5, self.cdf(high) < 0.5
+            above, below = self.cdf(low) >= value, self.cdf(high) < value
             if not below.any() and (counts or not above.any()):
                 break
             width = high - low

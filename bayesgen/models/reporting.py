@@ -1,4 +1,4 @@
-"""Methods of fitted posteriors that report or keep: risk, certificate, export to ArviZ, files.
+"""Methods of fitted posteriors that report or keep: risk, intervals, certificate, ArviZ, files.
 
 They belong to the posteriors in `bayesgen.models` and not to the interface in `bayesgen.posterior`,
 because certificates are computed from that interface.
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayesgen import storage
-from bayesgen.models import arviz
+from bayesgen.models import arviz, intervals
+from bayesgen.models.intervals import Interval
 from bayesgen.pacbayes import gibbs
 from bayesgen.pacbayes.certificates.certificate import Statement
 from bayesgen.pacbayes.certificates.posterior import CertificateOptions, certify_posterior
@@ -53,6 +54,41 @@ class Reporting(Posterior):
                 draws.
         """
         return arviz.export(self, draws=draws, task=task, seed=seed)
+
+    def interval(self, x_new: Any, level: float = 0.95, *, noise: bool = True) -> Interval:
+        """Central predictive intervals at new points, for real targets and counts.
+
+        The ends are the quantiles (1 − level)/2 and (1 + level)/2 of the predictive distribution.
+        For counts they are the smallest counts at which the distribution function reaches these
+        probabilities, so that the interval, its ends included, has at least the probability
+        `level`. The probability is that of the model at the learnt hyperparameters, whose own
+        uncertainty is not included.
+
+        Args:
+            x_new: new inputs, as `predict` takes them.
+            level: probability of each interval, in (0, 1).
+            noise: True for intervals of a new observation, in the units of y. False for intervals
+                of the latent function value: in the units of y, or of the logarithm of the rate for
+                counts.
+
+        Returns:
+            The pair (lower, upper) of tensors of shape (m,), (m, C) or (B, m, C), as the mean of
+            `predict`.
+
+        Raises:
+            TypeError: noise is not True or False.
+            ValueError: the targets are class labels; level is out of range; noise is True where the
+                noise was given per training point; an argument is refused by `predict`.
+
+        Example:
+            >>> import torch, bayesgen as bg
+            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+            >>> y = 2 * x + 0.3 * torch.cos(40 * x)
+            >>> lower, upper = bg.Polynomial(1).fit(x, y).interval(x, 0.9)
+            >>> ((lower < y) & (y < upper)).double().mean() > 0.8
+            tensor(True)
+        """
+        return intervals.interval(self, x_new, level, noise=noise)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the posterior to one file, which `bayesgen.load` reads.

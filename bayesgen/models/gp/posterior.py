@@ -341,7 +341,7 @@ class GPPosterior(Certified, ExactPosterior):
         if is_per_point(self._noise):
             raise ValueError(
                 "latent must be True where the noise was given per training point, because new "
-                "points then have no noise"
+                "points then have no noise; of interval, noise must be False"
             )
         return self._noise[:, 0, 0]
 

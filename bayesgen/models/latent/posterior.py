@@ -200,8 +200,8 @@ class LaplacePosterior(Certified, Posterior):
         own = self._with_noise(0) if len(self._modes) == 1 else self.likelihood
         if own.log_noise is not None and len(self._modes) > 1:
             raise ValueError(
-                "predict needs latent=True where the tasks of a batch have different noises; or "
-                "use posterior.task(b).predict"
+                "predict needs latent=True, and interval noise=False, where the tasks of a batch "
+                "have different noises; or use posterior.task(b)"
             )
         if own.skewed and isinstance(own, Separable):
             slopes = torch.stack([self._slopes(b, x_new, v) for b, v in enumerate(covariance)])

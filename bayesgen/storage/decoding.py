@@ -177,7 +177,7 @@ class Decoder:
             found = found.get(name)
         if found is None:
             raise PartError(
-                f"it was fitted with the {role} {name!r}, which is code of yours and is not in the "
+                f"it was fitted with the {role} {name!r}, which is code and is not in the "
                 f"file: pass it again as bg.load(path, {role}=...)"
             )
         return found

@@ -20,7 +20,7 @@ from torch import Tensor
 from bayesgen import provenance
 from bayesgen._internal import archive, files
 from bayesgen.posterior.posterior import Posterior
-from bayesgen.storage.decoding import PartError, decode
+from bayesgen.storage.decoding import Decoder, PartError
 from bayesgen.storage.encoding import Encoder
 
 # Version of the format of files.
@@ -133,9 +133,9 @@ def _read(path: Path, about: Mapping[str, Any], given: Mapping[str, Any]) -> Pos
         raise ValueError(
             f"{' and '.join(spare)} must not be given for {path}, which holds all of it"
         )
-    whole = {"is": "dict", "of": [[name, value] for name, value in root.items()]}
     try:
-        found = decode([*content["nodes"], whole], {"@": len(content["nodes"])}, arrays, given)
+        decoder = Decoder(content["nodes"], arrays, given)
+        found = {name: decoder.value(value) for name, value in root.items()}
         posterior = found["posterior"]
         if not isinstance(posterior, Posterior) or type(posterior).__name__ != about["posterior"]:
             raise damaged

@@ -57,6 +57,7 @@ def test_positive_numbers_take_the_dtype_of_the_data():
         (lambda: checks.whole("n", 2, 3), ValueError, "at least 3, got 2"),
         (lambda: checks.share("level", 1.5), ValueError, r"level must lie in \[0, 1\]"),
         (lambda: checks.share("level", "x"), TypeError, "level must be a number"),
+        (lambda: checks.flag("noise", 1), TypeError, "noise must be True or False, got 1"),
         (lambda: checks.one_of("kind", "c", ("a", "b")), ValueError, "one of 'a', 'b', got 'c'"),
         (lambda: checks.network("net", 3), TypeError, "net must be a torch.nn.Module, got int"),
         (lambda: checks.network("net", nn.ReLU()), ValueError, "trainable parameters"),

@@ -98,14 +98,6 @@ def trends():
     return gp(KERNELS.ScaleKernel(RBF(active_dims=[1])) + periodic)
 
 
-def invariant():
-    def swapped(x, t):
-        return x + t
-
-    kernel = bg.kernels.Invariant(RBF(), swapped, range=0.1)
-    return bg.GaussianProcess(kernel, hyperparameters=("scale", "noise")).fit(*data())
-
-
 MAKERS = {
     "gp": lambda: gp(RBF()),
     "gp of a sum": lambda: gp(RBF() + KERNELS.LinearKernel()),

@@ -9,7 +9,7 @@ import joblib
 import pytest
 import torch
 
-from tests.models.fitted import MAKERS, posterior, predicted, same
+from tests.models.fitted import MAKERS, RBF, gp, linear, posterior, predicted, same
 
 
 def pickled(thing):
@@ -47,6 +47,23 @@ def test_a_copy_predicts_the_same(name):
         assert same(predicted(other), want)
         assert repr(other) == repr(found)
         assert str(other.provenance) == str(found.provenance)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gp(lambda a, b: (-torch.cdist(a, b)).exp()),
+        lambda: gp(RBF(), mean=lambda x: x[:, 0]),
+        lambda: linear(lambda x: torch.cat([x, x**2], 1)),
+        lambda: linear(prior_variance=lambda j: 1.0 / (1 + j)),
+    ],
+    ids=["kernel", "mean", "basis", "prior variance"],
+)
+def test_functions_without_a_name_are_copied_and_not_pickled(make):
+    found = make()
+    assert same(predicted(copy.deepcopy(found)), predicted(found))
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        pickled(found)  # Python pickles functions by name; `save` and `bg.load` take them again
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -176,6 +176,18 @@ class OwnBasis(bg.bases.Basis):
         return bg.bases.Polynomial(2).on(x)
 
 
+def with_prior():
+    return RBF(lengthscale_prior=gpytorch.priors.GammaPrior(2.0, 3.0))
+
+
+def shifted(x, t):
+    return x + t
+
+
+def invariant():
+    return bg.kernels.Invariant(RBF(), shifted, range=0.1)
+
+
 PARTS = {
     "kernel function": (lambda: fitted.gp(plain_kernel), {"kernel": plain_kernel}),
     "kernel of a class": (lambda: fitted.gp(OwnKernel()), {"kernel": OwnKernel()}),
@@ -186,6 +198,8 @@ PARTS = {
     "sum of kernels": (
         lambda: fitted.gp(RBF() + OwnKernel()), {"kernel": RBF() + OwnKernel()}
     ),
+    "kernel with a prior": (lambda: fitted.gp(with_prior()), {"kernel": with_prior()}),
+    "invariant": (lambda: fitted.gp(invariant()), {"kernel": invariant()}),
     "stationary": (
         lambda: fitted.gp(bg.kernels.stationary(plain_kernel)),
         {"kernel": bg.kernels.stationary(plain_kernel)},

@@ -11,15 +11,19 @@ from rich.console import Console
 from bayesgen.commands.console import table
 from bayesgen.commands.options import parse_groups, parse_levels
 from bayesgen.commands.shared import (
+    Csv,
     Data,
     DataDir,
     Levels,
     Seeds,
+    Sep,
+    Target,
     Test,
     Train,
     command_line,
     keep,
     on_threads,
+    own_data,
     progress_bar,
 )
 
@@ -27,6 +31,9 @@ from bayesgen.commands.shared import (
 def certify(
     data: Data = "digits",
     data_dir: DataDir = None,
+    csv: Csv = None,
+    target: Target = None,
+    sep: Sep = ",",
     train: Train = None,
     test: Test = None,
     groups: Annotated[
@@ -59,10 +66,11 @@ def certify(
     from bayesgen._internal import files
     from bayesgen.experiments.certify import summary
 
+    given = own_data(data, data_dir, csv, target, sep, scaled_on="test")
     folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.certify(
-            data,
+            given,
             levels=chosen,
             seeds=seeds,
             kernel=kernel,

@@ -11,15 +11,19 @@ import typer
 from bayesgen.commands.console import print_corruption, print_models
 from bayesgen.commands.options import dtype_named, on_device, parse_levels
 from bayesgen.commands.shared import (
+    Csv,
     Data,
     DataDir,
     Levels,
     Seeds,
+    Sep,
+    Target,
     Test,
     Train,
     command_line,
     keep,
     on_threads,
+    own_data,
     progress_bar,
 )
 
@@ -27,6 +31,9 @@ from bayesgen.commands.shared import (
 def corruption(
     data: Data = "digits",
     data_dir: DataDir = None,
+    csv: Csv = None,
+    target: Target = None,
+    sep: Sep = ",",
     train: Train = None,
     test: Test = None,
     levels: Levels = "0:1:0.1",
@@ -85,6 +92,7 @@ def corruption(
     arithmetic = dtype_named(dtype)
     place = on_device(device, dtype)
     folder = files.writable(out)
+    given = own_data(data, data_dir, csv, target, sep, dtype=arithmetic)
     several = [name.strip() for name in model.split(",")]
     settings: dict[str, Any] = {
         "levels": chosen,
@@ -105,7 +113,7 @@ def corruption(
         pool = sweeps.executor(workers, scheduler)
         with on_threads(threads), pool as executor, progress_bar() as report:
             result = experiments.corruption_models(
-                data,
+                given,
                 several,
                 executor=executor,
                 store=folder / "cells",
@@ -119,7 +127,7 @@ def corruption(
     scratch = folder / "work" if work is None else work
     with on_threads(threads), progress_bar() as report:
         result = experiments.corruption(
-            data,
+            given,
             kernel=kernel,
             targets=targets,
             noise=noise,

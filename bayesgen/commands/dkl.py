@@ -10,15 +10,19 @@ import typer
 from bayesgen.commands.console import print_models
 from bayesgen.commands.options import parse_levels
 from bayesgen.commands.shared import (
+    Csv,
     Data,
     DataDir,
     Levels,
     Seeds,
+    Sep,
+    Target,
     Test,
     Train,
     command_line,
     keep,
     on_threads,
+    own_data,
     progress_bar,
 )
 
@@ -28,6 +32,9 @@ _MODELS = ("gp", "dkl", "dkl-conditional", "dkl-lipschitz", "dkl-prior")
 def dkl(
     data: Data = "digits",
     data_dir: DataDir = None,
+    csv: Csv = None,
+    target: Target = None,
+    sep: Sep = ",",
     train: Train = 300,
     test: Test = None,
     levels: Levels = "0,0.5,1",
@@ -41,10 +48,11 @@ def dkl(
     from bayesgen import experiments
     from bayesgen._internal import files
 
+    given = own_data(data, data_dir, csv, target, sep)
     folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.corruption_models(
-            data,
+            given,
             _MODELS,
             levels=chosen,
             seeds=seeds,

@@ -12,13 +12,17 @@ from rich.console import Console
 from bayesgen.commands.console import table
 from bayesgen.commands.options import dtype_named, on_device
 from bayesgen.commands.shared import (
+    Csv,
     Data,
     DataDir,
+    Sep,
+    Target,
     Test,
     Train,
     command_line,
     keep,
     on_threads,
+    own_data,
     progress_bar,
 )
 
@@ -26,6 +30,9 @@ from bayesgen.commands.shared import (
 def laplace(
     data: Data = "digits",
     data_dir: DataDir = None,
+    csv: Csv = None,
+    target: Target = None,
+    sep: Sep = ",",
     train: Train = None,
     test: Test = None,
     network: Annotated[
@@ -59,10 +66,11 @@ def laplace(
 
     place = on_device(device, dtype)
     arithmetic = dtype_named(dtype)
+    given = own_data(data, data_dir, csv, target, sep, dtype=arithmetic)
     folder = files.writable(out)
     with on_threads(threads), progress_bar() as report:
         result = experiments.laplace(
-            data,
+            given,
             network,
             [name.strip() for name in curvature.split(",")],
             level=level,

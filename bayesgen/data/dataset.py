@@ -21,9 +21,11 @@ class Dataset:
 
     Attributes:
         name: name of the data set.
-        x_train, x_test: inputs, (n, d), pixels scaled to [0, 1].
+        x_train, x_test: inputs, (n, d); pixels are scaled to [0, 1].
         y_train, y_test: labels in 0..C−1, (n,), int64.
         classes: names of the C classes.
+        columns: names of the d inputs, or () where they have none.
+        notes: sentences about what was left out, coded or scaled.
 
     Raises:
         TypeError: inputs or labels do not hold numbers of the right kind.
@@ -37,6 +39,8 @@ class Dataset:
     x_test: Tensor
     y_test: Tensor
     classes: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):

@@ -88,7 +88,8 @@ def corruption(
         targets: "one-hot" (minus 1/C) or "dirichlet" (`bayesgen.likelihoods`).
         noise: noise variance σ² to keep, e.g. 1e-4 to interpolate; None learns it.
         kind: "uniform" or "flip"; see `bayesgen.corrupt_labels`.
-        train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        train, test: number of training and test points to draw; None for all.
+        data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
         engine, work: for `bayesgen.GaussianProcess`. With block Lanczos, which is used for more
             points than a dense spectrum can take, there is no interpolating model, because the
             method cannot resolve such a small noise variance.
@@ -278,12 +279,22 @@ def _kernel(kernel: Any) -> tuple[Any, str]:
 
 
 def loaded(data: str | Dataset, **settings: Any) -> Dataset:
-    """A Dataset as given, or loaded by name with the settings of `bayesgen.data.load`."""
+    """Points of a Dataset, or of one loaded by name with the settings of `bayesgen.data.load`.
+
+    Of a Dataset, the numbers of points in the settings `train` and `test` are drawn; its dtype and
+    device stay.
+
+    Raises:
+        TypeError: the data are something else.
+        ValueError: a folder is given for a Dataset, which is at hand.
+    """
     if isinstance(data, str):
         return datasets.load(data, **settings)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
-    return data
+    if settings.get("data_dir") is not None:
+        raise ValueError("data_dir must not be given with a Dataset, which needs no files")
+    return datasets.subset(data, settings.get("train"), settings.get("test"))
 
 
 def grid(

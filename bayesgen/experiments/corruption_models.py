@@ -147,7 +147,8 @@ def corruption_models(
         data: a name for `bayesgen.data.load`, or a `Dataset`.
         models: names in `MODELS`.
         levels, seeds, kind: as in `corruption`.
-        train, test, data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        train, test: number of training and test points to draw; None for all.
+        data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
         ensemble: whether networks of one architecture are trained together for all levels and seeds
             by `bayesgen.train_ensemble`; None does so on a GPU.
         executor: any `concurrent.futures.Executor` on which the fits run; see

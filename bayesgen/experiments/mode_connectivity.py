@@ -188,7 +188,8 @@ def mode_connectivity(
     Args:
         networks: names in `NETWORKS`: "mlp", "convnet", "preresnet20", "vgg16".
         data: a name for `bayesgen.data.load`, or a `Dataset`.
-        train, test, data_dir, device: for `bayesgen.data.load`, where data is a name.
+        train, test: number of training and test points to draw; None for all.
+        data_dir, device: for `bayesgen.data.load`, where data is a name.
         epochs, learning_rate: of the training of the three networks, by SGD with momentum.
         curve_epochs, curve_learning_rate: of the training of the curves.
         swa_epochs, swa_learning_rate: of the weight averaging; one network is added per epoch.

@@ -207,7 +207,7 @@ def points(
     """The data of one family, with its number of training points where none is given."""
     if isinstance(data, str):
         checks.one_of("data", data, names())
-    count = FAMILIES[name].points if train is None else train
+    count = FAMILIES[name].points if train is None and isinstance(data, str) else train
     return loaded(
         data, train=count, test=test, data_dir=data_dir, device=device, dtype=torch.float32
     )

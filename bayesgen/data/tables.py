@@ -187,10 +187,10 @@ def _read(path: Path, sep: str) -> pd.DataFrame:
 
 def _complete(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows without a missing value, and a mask of the others."""
-    dropped = frame.isna().to_numpy().any(1)
+    dropped = np.asarray(frame.isna().to_numpy().any(axis=1))
     if dropped.any():
         notes.append(f"{int(dropped.sum())} row(s) with missing values were left out")
-    return frame[~dropped], dropped
+    return frame.loc[~dropped], dropped
 
 
 def _coded(frame: pd.DataFrame, notes: list[str]) -> tuple[Tensor, tuple[str, ...]]:

@@ -81,8 +81,8 @@ class LanguageSetting:
 
 
 SETTINGS = (
-    LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500, sample=0),
-    LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500, sample=0),
+    LanguageSetting(64, 2, 4, 0, 8_000, 2000, 1500, sample=8000),
+    LanguageSetting(64, 2, 4, 0, 32_000, 2000, 1500, sample=8000),
     LanguageSetting(64, 2, 4, 0, 0, 4000, 4000, sample=0),
     LanguageSetting(128, 5, 4, 0, 32_000, 1000, 700, sample=4000),
     LanguageSetting(128, 5, 4, 4, 0, 1000, 1000, sample=4000),

@@ -1,4 +1,4 @@
-"""Tests of `bayesgen._internal.checkpoint`."""
+"""Tests of `bayesgen.training.train` when it continues from a checkpoint."""
 
 import pytest
 import torch

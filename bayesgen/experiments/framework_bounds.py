@@ -98,7 +98,7 @@ class LinearFit:
 
     @property
     def norm(self) -> float:
-        """The length ‖w‖."""
+        """The length ‖w‖ of the weights."""
         return float(self.w.norm())
 
     def margin_risk(self, margin: float) -> float:

@@ -11,7 +11,7 @@ from bayesgen._internal import checks
 from bayesgen.posterior.posterior import Posterior
 
 
-class Interval(NamedTuple):
+class PredictiveInterval(NamedTuple):
     """The ends of central intervals, one for each new point and output.
 
     Attributes:
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
     upper: Tensor
 
 
-def interval(posterior: Posterior, x_new: Any, level: Any, *, noise: bool) -> Interval:
+def interval(posterior: Posterior, x_new: Any, level: Any, *, noise: bool) -> PredictiveInterval:
     """Central predictive intervals; see `bayesgen.models.reporting.Reporting.interval`."""
     likelihood = posterior.observed.likelihood
     if likelihood.labels:
@@ -37,4 +37,4 @@ def interval(posterior: Posterior, x_new: Any, level: Any, *, noise: bool) -> In
     checks.flag("noise", noise)
     found = posterior.predict(x_new, latent=not noise)
     tail = torch.tensor(0.5 * (1 - level), dtype=torch.float64)
-    return Interval(*(found.icdf(p.to(found.mean)) for p in (tail, 1 - tail)))
+    return PredictiveInterval(*(found.icdf(p.to(found.mean)) for p in (tail, 1 - tail)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from bayesgen import storage
 from bayesgen.models import arviz, intervals
-from bayesgen.models.intervals import Interval
+from bayesgen.models.intervals import PredictiveInterval
 from bayesgen.pacbayes import gibbs
 from bayesgen.pacbayes.certificates.certificate import Statement
 from bayesgen.pacbayes.certificates.posterior import CertificateOptions, certify_posterior
@@ -55,7 +55,9 @@ class Reporting(Posterior):
         """
         return arviz.export(self, draws=draws, task=task, seed=seed)
 
-    def interval(self, x_new: Any, level: float = 0.95, *, noise: bool = True) -> Interval:
+    def interval(
+        self, x_new: Any, level: float = 0.95, *, noise: bool = True
+    ) -> PredictiveInterval:
         """Central predictive intervals at new points, for real targets and counts.
 
         The ends are the quantiles (1 − level)/2 and (1 + level)/2 of the predictive distribution.

@@ -28,7 +28,7 @@ _TESTED = 100
 FALL, NEAR = 0.7, 1.5
 
 
-class Transformer(nn.Module):
+class ImageTransformer(nn.Module):
     """A small vision transformer: patches, learnt places, one block of attention, mean, linear."""
 
     def __init__(self, side: int, classes: int) -> None:
@@ -145,7 +145,7 @@ def network(name: str) -> nn.Module:
     """An untrained network of `NETWORKS` for four classes."""
     classes = len(tasks.DISPLACED)
     if name == "transformer":
-        return Transformer(tasks.CANVAS, classes)
+        return ImageTransformer(tasks.CANVAS, classes)
     if name == "MLP":
         return networks.MLP(tasks.CANVAS**2, (128,), classes)
     return networks.ConvNet(8, classes, channels=1)

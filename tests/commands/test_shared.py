@@ -1,8 +1,9 @@
 """Tests of `bayesgen.commands.shared`."""
 
+import pytest
 import xarray as xr
 
-from bayesgen.commands.shared import command_line
+from bayesgen.commands.shared import command_line, own_data
 from tests.helpers import run_command
 
 SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
@@ -31,3 +32,18 @@ def test_command_line_names_the_result_in_place_of_several(monkeypatch):
     monkeypatch.setattr("sys.argv", ["bayesgen", "reproduce", "--quick", "all", "--out", "a b"])
     assert command_line(all="fig5") == "bayesgen reproduce --quick fig5 --out 'a b'"
     assert command_line() == "bayesgen reproduce --quick all --out 'a b'"
+
+
+def test_options_of_a_table_go_together(tmp_path):
+    table = tmp_path / "a.csv"
+    with pytest.raises(ValueError, match="--target names a column of --csv"):
+        own_data("digits", None, None, "kind", ",")
+    with pytest.raises(FileNotFoundError, match="--csv must be a file"):
+        own_data("digits", None, table, "kind", ",")
+    table.write_text("size,kind\n" + "1.5,a\n2.5,b\n3.5,a\n" * 5)
+    with pytest.raises(ValueError, match="--target must be given"):
+        own_data("digits", None, table, None, ",")
+    with pytest.raises(ValueError, match="together with --data"):
+        own_data("cifar10", None, table, "kind", ",")
+    data = own_data("digits", None, table, "kind", ",")
+    assert (data.name, data.classes) == ("a", ("a", "b"))

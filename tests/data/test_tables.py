@@ -102,7 +102,7 @@ def test_files_hold_the_same_table(tmp_path):
         (lambda t: t.assign(size=np.inf), {}, ValueError, "infinite values in 'size'"),
         (lambda t: t.head(2), {}, ValueError, "at least 4 rows"),
         (lambda t: t[["kind"]], {}, ValueError, "a column beside the target"),
-        (lambda t: t, {"test": 40}, ValueError, "test must leave points"),
+        (lambda t: t, {"test": 60}, ValueError, "test must leave points"),
         (lambda t: t, {"standardise": True}, ValueError, "standardise must be one of"),
         (
             lambda t: t.assign(size=t["size"].where(t.index > 2)),

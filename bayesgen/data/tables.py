@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
 from bayesgen.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Fewest rows, so that there are points for training and for testing.
 _FEWEST = 4
@@ -59,6 +61,8 @@ def from_arrays(
         >>> from_arrays(x, np.where(x[:, 0] > 0, "yes", "no"), test=10).classes
         ('no', 'yes')
     """
+    import pandas as pd
+
     notes: list[str] = []
     if isinstance(x, pd.DataFrame):
         frame, dropped = _complete(x, notes)
@@ -109,10 +113,13 @@ def from_table(
             has more than 50 values.
 
     Example:
+        >>> import pandas as pd
         >>> table = pd.DataFrame({"size": range(40), "kind": ["a", "b"] * 20})
         >>> from_table(table, "kind")
         Dataset(table: 32 training and 8 test points, d = 1, C = 2)
     """
+    import pandas as pd
+
     checks.one_of("missing", missing, ("drop", "refuse"))
     name = "table"
     if not isinstance(table, pd.DataFrame):
@@ -149,6 +156,8 @@ def read_table(file: str | os.PathLike[str], *, sep: str = ",") -> pd.DataFrame:
         TypeError: the argument is no path.
         ValueError: the file holds no table, or no rows.
     """
+    import pandas as pd
+
     if not isinstance(file, str | os.PathLike):
         raise TypeError(f"table must be a DataFrame or a file, got {type(file).__name__}")
     path = Path(file)
@@ -167,6 +176,8 @@ def read_table(file: str | os.PathLike[str], *, sep: str = ",") -> pd.DataFrame:
 
 
 def _read(path: Path, sep: str) -> pd.DataFrame:
+    import pandas as pd
+
     kind = path.suffix.lower()
     if kind in (".parquet", ".pq"):
         return pd.read_parquet(path)
@@ -195,6 +206,8 @@ def _complete(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, np.n
 
 def _coded(frame: pd.DataFrame, notes: list[str]) -> tuple[Tensor, tuple[str, ...]]:
     """The columns as numbers, (n, d), and their names."""
+    import pandas as pd
+
     parts: dict[str, np.ndarray] = {}
     for key in frame.columns:
         column, name = frame[key], str(key)

@@ -123,7 +123,8 @@ def from_table(
     checks.one_of("missing", missing, ("drop", "refuse"))
     name = "table"
     if not isinstance(table, pd.DataFrame):
-        name, table = Path(table).stem, read_table(table, sep=sep)
+        file, table = table, read_table(table, sep=sep)
+        name = Path(file).stem
     if target not in table.columns:
         raise ValueError(
             f"target must be a column of the table ({', '.join(map(str, table.columns))}), got "

@@ -68,6 +68,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
         except (TypeError, ValueError, RuntimeError) as err:
             raise TypeError(f"{name} must be a tensor or an array, got {err}") from None
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        _check_columns(name, value)
         tensor = torch.from_numpy(_native(name, value))
         return tensor.long() if tensor.dtype in _UNSIGNED else tensor
     try:
@@ -76,6 +77,26 @@ def as_tensor(name: str, value: Any) -> Tensor:
         raise TypeError(
             f"{name} must be a tensor or an array, got {type(value).__name__} ({err})"
         ) from None
+
+
+def _check_columns(name: str, value: Any) -> None:
+    """Check that a table has columns of numbers only.
+
+    Raises:
+        TypeError: a column holds texts or dates; the message names it.
+    """
+    if not hasattr(value, "columns") or not hasattr(value, "dtypes"):
+        return
+    for key in value.columns:
+        column = np.asarray(value[key])
+        other = column.dtype.kind not in "biufcO"
+        texts = column.dtype.kind == "O" and any(isinstance(v, str) for v in column.reshape(-1))
+        if other or texts:
+            raise TypeError(
+                f"{name} must hold numbers, but column {str(key)!r} holds values such as "
+                f"{column.reshape(-1)[0]!s:.40}; code it as numbers first, as "
+                "bayesgen.data.from_table does"
+            )
 
 
 def _native(name: str, value: Any) -> np.ndarray:
@@ -113,8 +134,14 @@ def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
         elif isinstance(item, numbers.Real | Decimal):
             found.append(float(item))
         else:
+            hint = ""
+            if isinstance(item, str):
+                hint = "; texts may stand in a pandas DataFrame"
+                if name == "y":
+                    hint = '; texts are class labels, for likelihood="softmax" or "bernoulli"'
             raise TypeError(
-                f"{name} must be a tensor or an array of numbers, got {item!r} at index {index}"
+                f"{name} must be a tensor or an array of numbers, got {item!r} at index "
+                f"{index}{hint}"
             )
     whole = all(isinstance(item, int) for item in found)
     return np.array(found, dtype=np.int64 if whole and found else np.float64).reshape(array.shape)
@@ -160,8 +187,9 @@ def targets(name: str, value: Any, n: int, *, like: Tensor) -> Tensor:
     tensor = as_tensor(name, value).detach()
     if not tensor.is_floating_point():
         raise TypeError(
-            f"{name} must hold real numbers, got dtype {tensor.dtype}; for class labels see "
-            f"bayesgen.likelihoods.one_hot(labels, num_classes=...)"
+            f"{name} must hold real numbers, got dtype {tensor.dtype}; convert measurements with "
+            f"{name}.astype(float) or {name}.double(), and for class labels see "
+            "bayesgen.likelihoods.one_hot(labels, num_classes=...)"
         )
     tensor = real(name, tensor, like=like)
     if tensor.ndim not in (1, 2, 3):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen.data.columns import Columns
 from bayesgen.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Fewest rows, so that there are points for training and for testing.
 _FEWEST = 4
-# Largest number of different texts in a column that is coded by indicators.
-_CATEGORIES = 50
 
 
 def from_arrays(
@@ -130,9 +129,6 @@ def from_table(
             f"target must be a column of the table ({', '.join(map(str, table.columns))}), got "
             f"{target!r}"
         )
-    if table.columns.duplicated().any():
-        twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"table must have columns of different names, got {twice!r} twice")
     notes: list[str] = []
     if missing == "refuse" and table.isna().to_numpy().any():
         holes = [str(c) for c in table.columns if table[c].isna().any()]
@@ -206,31 +202,10 @@ def _complete(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, np.n
 
 
 def _coded(frame: pd.DataFrame, notes: list[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """The columns as numbers, (n, d), and their names."""
-    import pandas as pd
-
-    parts: dict[str, np.ndarray] = {}
-    for key in frame.columns:
-        column, name = frame[key], str(key)
-        if pd.api.types.is_datetime64_any_dtype(column):
-            moment = pd.to_datetime(column, utc=True)
-            parts[name] = (moment.dt.year + (moment.dt.day_of_year - 1) / 365.25).to_numpy(float)
-            notes.append(f"dates in {name!r} were coded as years")
-        elif pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-            parts[name] = column.to_numpy(dtype=np.float64)
-        else:
-            words = column.astype(str)
-            values = sorted(words.unique())
-            if len(values) > _CATEGORIES:
-                raise ValueError(
-                    f"column {name!r} must hold numbers, dates or at most {_CATEGORIES} different "
-                    f"texts, got {len(values)}; leave it out"
-                )
-            parts |= {f"{name}={value}": (words == value).to_numpy(float) for value in values}
-            notes.append(f"texts in {name!r} were coded by {len(values)} indicator(s)")
-    if not parts:
-        raise ValueError("table must have a column beside the target, got none")
-    return torch.from_numpy(np.stack(list(parts.values()), 1)), tuple(parts)
+    """The columns as numbers, (n, d), float64, and their names."""
+    columns = Columns.of(frame)
+    notes.extend(columns.notes)
+    return columns.encode(frame).double(), columns.coded
 
 
 def _split(

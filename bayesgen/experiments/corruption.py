@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -81,7 +81,8 @@ def corruption(
     2017), and what its evidence is then.
 
     Args:
-        data: a name for `bayesgen.data.load`, or a `Dataset`.
+        data: a name for `bayesgen.data.load`, or a `Dataset`; `corruption(x, y, ...)` makes one of
+            your own inputs and labels by `bayesgen.data.from_arrays`.
         levels: probabilities with which labels are replaced, increasing; default 0, 0.1, …, 1.
         seeds: number of corruptions of each level, or their seeds.
         kernel: "rbf", "matern12", "matern32", "matern52", a gpytorch kernel, or a function.
@@ -89,7 +90,8 @@ def corruption(
         noise: noise variance σ² to keep, e.g. 1e-4 to interpolate; None learns it.
         kind: "uniform" or "flip"; see `bayesgen.corrupt_labels`.
         train, test: number of training and test points to draw; None for all.
-        data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        data_dir: for `bayesgen.data.load`, where data is a name; it must be None for a `Dataset`.
+        dtype, device: of the inputs.
         engine, work: for `bayesgen.GaussianProcess`. With block Lanczos, which is used for more
             points than a dense spectrum can take, there is no interpolating model, because the
             method cannot resolve such a small noise variance.
@@ -281,8 +283,8 @@ def _kernel(kernel: Any) -> tuple[Any, str]:
 def loaded(data: str | Dataset, **settings: Any) -> Dataset:
     """Points of a Dataset, or of one loaded by name with the settings of `bayesgen.data.load`.
 
-    Of a Dataset, the numbers of points in the settings `train` and `test` are drawn; its dtype and
-    device stay.
+    Of a Dataset, the numbers of points in the settings `train` and `test` are drawn, and the inputs
+    take the settings' dtype and device.
 
     Raises:
         TypeError: the data are something else.
@@ -294,7 +296,18 @@ def loaded(data: str | Dataset, **settings: Any) -> Dataset:
         raise TypeError(f"data must be a name or a Dataset, got {type(data).__name__}")
     if settings.get("data_dir") is not None:
         raise ValueError("data_dir must not be given with a Dataset, which needs no files")
-    return datasets.subset(data, settings.get("train"), settings.get("test"))
+    found = datasets.subset(data, settings.get("train"), settings.get("test"))
+    where = {name: settings[name] for name in ("dtype", "device") if settings.get(name) is not None}
+    if not where:
+        return found
+    device = {name: place for name, place in where.items() if name == "device"}
+    return replace(
+        found,
+        x_train=found.x_train.to(**where),
+        x_test=found.x_test.to(**where),
+        y_train=found.y_train.to(**device),
+        y_test=found.y_test.to(**device),
+    )
 
 
 def grid(

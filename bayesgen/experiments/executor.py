@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,7 @@ import xarray as xr
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.user_warning import warn
 
 # Numbers, arrays and strings of one job.
 Values = dict[str, Any]
@@ -131,11 +131,9 @@ def _spread(jobs: list[tuple[int, Job]], executor: Executor) -> Iterator[tuple[i
         if not broken:
             return
     if left:
-        warnings.warn(
+        warn(
             f"the executor lost its workers: {len(left)} of {len(jobs)} job(s) are run in this "
-            "process",
-            RuntimeWarning,
-            stacklevel=3,
+            "process"
         )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import platform
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Generic, ParamSpec
+from typing import Any, Generic, ParamSpec, overload
 
 import xarray as xr
 from matplotlib.figure import Figure
 
 from bayesgen._internal import checks
+from bayesgen.data.tables import from_arrays
 
 P = ParamSpec("P")
 
@@ -44,8 +46,21 @@ class Experiment(Generic[P]):
         self.quick = dict(quick or {})
         functools.update_wrapper(self, function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
-        """Run the experiment and return its Dataset."""
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset: ...
+
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> xr.Dataset: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> xr.Dataset:
+        """Run the experiment and return its Dataset.
+
+        An experiment whose first argument is `data` also takes inputs and labels in its place,
+        experiment(x, y, ...): they become a Dataset by `bayesgen.data.from_arrays`.
+        """
+        first = next(iter(inspect.signature(self._function).parameters), "")
+        if len(args) == 2 and first == "data":
+            args = (from_arrays(*args),)
         return self._function(*args, **kwargs)
 
 

@@ -127,6 +127,20 @@ def read(y: Any, *, whole: bool) -> np.ndarray:
     return labels
 
 
+def has_texts(y: Any) -> bool:
+    """Whether targets are texts, which no tensor can hold."""
+    if isinstance(y, Tensor):
+        return False
+    values = y.to_numpy() if hasattr(y, "to_numpy") else y
+    try:
+        kind = np.asarray(values)
+    except (TypeError, ValueError):
+        return False
+    if kind.dtype.kind == "O":
+        return any(isinstance(label, str) for label in kind.reshape(-1).tolist())
+    return kind.dtype.kind == "U"
+
+
 def _of_objects(labels: np.ndarray) -> np.ndarray:
     """Objects as an array of one kind."""
     kinds = {type(label) for label in labels.reshape(-1).tolist()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesgen._internal import checks, deprecation
+from bayesgen.likelihoods.labels import Classes, has_texts, read
 from bayesgen.likelihoods.mixture import LatentMixture, log_expectation
 
 _NAMED: dict[str, Callable[[], Likelihood]] = {}
@@ -147,6 +148,35 @@ class Likelihood(ABC):
             TypeError, ValueError: the targets are not labels of this likelihood.
         """
         return self
+
+    def numbered(self, y: Any) -> tuple[Likelihood, Any, tuple[Any, ...] | None]:
+        """Texts as the numbers of a network's classes, 0 … C − 1 in sorted order.
+
+        Args:
+            y: targets of any kind.
+
+        Returns:
+            A likelihood of these numbers, the numbers, and the texts in their order. Where the
+            targets are no texts, they and the likelihood are returned as they are, with None.
+
+        Raises:
+            TypeError: the targets are texts, and the likelihood is not one of labels.
+            ValueError: there is one class; a text is not one of the stated classes.
+        """
+        if not has_texts(y):
+            return self, y, None
+        if not self.labels:
+            raise TypeError(
+                f"y must hold numbers for a {self.name} likelihood, got texts; texts are class "
+                'labels, for likelihood="categorical" or "bernoulli"'
+            )
+        texts = self.for_targets(y).classes
+        assert texts is not None
+        return self._of_numbers(len(texts)), Classes(texts).encode(read(y, whole=False)), texts
+
+    def _of_numbers(self, count: int) -> Likelihood:
+        """The same likelihood of labels 0 … C − 1."""
+        raise TypeError(f"y must hold numbers for a {self.name} likelihood, got texts")
 
     def num_guesses(self, outputs: int) -> int:
         """Number of classes that a network or process with this number of outputs chooses from.

@@ -125,6 +125,9 @@ class Bernoulli(Separable):
         own._classes = self._two(Classes.of(read(y, whole=True)))
         return own
 
+    def _of_numbers(self, count: int) -> Likelihood:
+        return Bernoulli()
+
     def for_outputs(self, outputs: int, shape: torch.Size) -> Likelihood:
         """A Bernoulli likelihood of labels 0 and 1, if no others were given."""
         own = copy.copy(super().for_outputs(outputs, shape))

@@ -88,6 +88,11 @@ class Softmax(Likelihood):
         own.num_classes = len(own._classes)
         return own
 
+    def _of_numbers(self, count: int) -> Likelihood:
+        own = copy.copy(self)
+        own._classes, own.num_classes = None, count
+        return own
+
     def targets(self, y: Any, like: Tensor) -> Tensor:
         """Convert labels, (n,) or (B, n), to one-hot targets, (B, n, C)."""
         if self.num_classes is None:

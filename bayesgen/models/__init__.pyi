@@ -19,4 +19,5 @@ from bayesgen.models.linear.presets import (
 )
 from bayesgen.models.network.model import Laplace as Laplace
 from bayesgen.models.network.posterior import NetworkPosterior as NetworkPosterior
+from bayesgen.models.standardised import StandardisedPosterior as StandardisedPosterior
 from bayesgen.posterior.posterior import Posterior as Posterior

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.user_warning import warn
 from bayesgen.evidence import EvidenceParts, better
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
@@ -205,12 +205,10 @@ def search_profile(
         _report(progress, search)
     while (point := search.promising(line, tolerance)) is not None:
         if len(search.nodes) >= most:
-            warnings.warn(
+            warn(
                 f"the search, at {family.describe(point)}, stopped at {most} spectra with more "
                 f"than the tolerance of {tolerance:.3g} nats still to gain; raise max_spectra or "
-                "the tolerance",
-                RuntimeWarning,
-                stacklevel=3,
+                "the tolerance"
             )
             break
         search.evaluate(point)

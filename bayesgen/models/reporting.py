@@ -10,6 +10,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from bayesgen import storage
 from bayesgen.models import arviz, intervals
 from bayesgen.models.intervals import PredictiveInterval
@@ -91,6 +94,38 @@ class Reporting(Posterior):
             tensor(True)
         """
         return intervals.interval(self, x_new, level, noise=noise)
+
+    def classify(self, x_new: Any) -> np.ndarray:
+        """The most probable class of each new point, as one of `posterior.classes`.
+
+        Args:
+            x_new: new inputs, as `predict` takes them.
+
+        Returns:
+            Labels, (m,) or (B, m): texts, integers or booleans, as the targets were.
+
+        Raises:
+            ValueError: the targets are no class labels; an argument is refused by `predict`.
+
+        Example:
+            >>> import bayesgen as bg
+            >>> x = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0]
+            >>> posterior = bg.LinearModel(likelihood="bernoulli").fit(x, ["no"] * 3 + ["yes"] * 3)
+            >>> posterior.classify([-1.2, 3.0])
+            array(['no', 'yes'], dtype='<U3')
+        """
+        classes = self.classes
+        if classes is None:
+            raise ValueError(
+                "classify needs class labels, and the targets have a "
+                f"{self.observed.likelihood.name} likelihood: take posterior.predict(x_new), or "
+                'fit a model with likelihood="softmax" or "bernoulli"'
+            )
+        p: Tensor = self.predict(x_new).probs  # type: ignore[attr-defined]
+        several = self.observed.likelihood.coupled
+        codes = p.argmax(-1) if several else (p > 0.5).long()
+        found: np.ndarray = np.asarray(classes)[codes.cpu().numpy()]
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the posterior to one file, which `bayesgen.load` reads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -212,22 +212,35 @@ def check_other_batches(again: Tensor, f: Tensor) -> None:
         )
 
 
+def dtypes_differ(own: torch.dtype, given: Sequence[str]) -> str:
+    """The message about a network of one dtype and inputs of another."""
+    name = str(own).removeprefix("torch.")
+    found = ", ".join(each.removeprefix("torch.") for each in given)
+    method = {"float64": "double", "float32": "float"}.get(name, f"to(torch.{name})")
+    method = method if method.endswith(")") else f"{method}()"
+    other = "double()" if found == "float64" else "float()" if found == "float32" else "to(x.dtype)"
+    return (
+        f"the network is {name}, x is {found}: convert the inputs (x.{method}) or the network "
+        f"(net.{other})"
+    )
+
+
 def _failure(net: nn.Module, rows: Any, err: Exception) -> str:
     """Message about a network that fails on its first inputs."""
     own = next(p.dtype for p in net.parameters())
     given = sorted({str(t.dtype) for t in tensors(rows)})
+    floats = {t.dtype for t in tensors(rows) if t.is_floating_point()}
+    if floats and floats != {own} and ("dtype" in str(err) or "type" in str(err)):
+        return f"{dtypes_differ(own, given)} ({_first_line(err)})"
     shape = [tuple(t.shape) for t in tensors(rows)]
     words = f"net fails on inputs of shape {shape[0] if len(shape) == 1 else shape}: "
     words += _first_line(err)
-    floats = {t.dtype for t in tensors(rows) if t.is_floating_point()}
     if isinstance(rows, Inputs) and rows.keyword and not rows.spread:
         takes = ", ".join(inspect.signature(net.forward).parameters)
         words += (
             f"; x has the keys {', '.join(map(repr, rows.parts))} and forward takes ({takes}), so "
             "that it received the whole mapping"
         )
-    elif floats and floats != {own}:
-        words += f"; net has dtype {own} and x has {', '.join(given)}: convert one of them"
     elif "indices" in str(err) and floats:
         words += "; an embedding takes integers: convert the tokens, e.g. x.long()"
     elif not floats:

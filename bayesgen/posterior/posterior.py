@@ -20,6 +20,7 @@ from torch.distributions import Distribution
 from bayesgen import provenance
 from bayesgen._internal import checks, deprecation
 from bayesgen.covariance.gram import Gram
+from bayesgen.data.columns import Columns, is_table
 from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
@@ -105,6 +106,31 @@ def _accept_tasks(cls: type[Any]) -> None:
     deprecation.old_task_argument(cls)
 
 
+def _accept_tables(cls: type[Any]) -> None:
+    """Let the public methods of a class that take `x_new` read a DataFrame by column names."""
+    for name, method in list(vars(cls).items()):
+        public = callable(method) and not name.startswith("_")
+        if public and "x_new" in deprecation.arguments(method):
+            setattr(cls, name, _with_columns_found(method))
+
+
+def _with_columns_found(method: Callable[A, R]) -> Callable[A, R]:
+    """A method of a posterior that codes a table as the table of the fit was coded."""
+    place = deprecation.arguments(method).index("x_new")
+
+    @functools.wraps(method)
+    def call(*args: A.args, **kwargs: A.kwargs) -> R:
+        given: list[Any] = list(args)
+        columns = given[0].columns
+        if columns is not None and is_table(kwargs.get("x_new")):
+            kwargs["x_new"] = columns.encode(kwargs["x_new"], "x_new")
+        elif columns is not None and place < len(given) and is_table(given[place]):
+            given[place] = columns.encode(given[place], "x_new")
+        return method(*given, **kwargs)
+
+    return call
+
+
 class Posterior(Traced, ABC):
     """A model conditioned on data, for one task or a batch of B.
 
@@ -115,17 +141,36 @@ class Posterior(Traced, ABC):
             of values that came from other fits.
         data_dependent: description of any other part of the prior that was taken from the data; ""
             where there is none.
+        columns: the coding of the table that x was, by which methods read a table x_new; None where
+            x was an array.
+        notes: sentences about rows of a table that were left out and columns that were coded.
     """
 
     evidence: Evidence
     observed: Observed
     learnt: frozenset[str] = frozenset()
     data_dependent: str = ""
+    columns: Columns | None = None
+    notes: tuple[str, ...] = ()
+    # Texts that the classes of a network stand for.
+    _labels: tuple[Any, ...] | None = None
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         _accept_tasks(cls)
         record_values(cls)
+        _accept_tables(cls)
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The labels of the classes in the order of the predicted probabilities.
+
+        It is None where the targets are no class labels. The probability of a Bernoulli
+        distribution is that of the second class.
+        """
+        if not self.observed.likelihood.labels:
+            return None
+        return self._labels or self.observed.likelihood.classes
 
     @property
     def looked(self) -> str:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from bayesgen._internal import checks
 from bayesgen.provenance.contents import (
     Contents,
     changed,
@@ -30,6 +29,7 @@ from bayesgen.provenance.contents import (
 )
 from bayesgen.provenance.data import Data
 from bayesgen.provenance.statement import Source
+from bayesgen.provenance.targets import numbers
 
 # Largest number of hashes and values that the record holds, and of fits.
 _HELD, _FITS = 1 << 22, 1 << 15
@@ -400,24 +400,24 @@ def training(how: str) -> Callable[[Callable[A, R]], Callable[A, R]]:
                     if changed(net, was.state)
                 ]
                 for b, net, was in found:
-                    y = checks.as_tensor("data", given[2])
+                    y = numbers(given[2])
                     trained(net, given[1], y if single else y[b], how, before=was)
                 if len(found) == len(nets) > 1:
-                    _stacked(nets, given[1], given[2], how)
+                    _stacked(nets, given[1], numbers(given[2]), how)
 
         return call
 
     return decorated
 
 
-def _stacked(nets: Sequence[nn.Module], x: Any, y: Any, how: str) -> None:
+def _stacked(nets: Sequence[nn.Module], x: Any, y: Tensor, how: str) -> None:
     """Record the parameters of networks of one kind, stacked by name, as `torch.func` does."""
     named = [dict(net.named_parameters()) for net in nets]
     if any({k: p.shape for k, p in of.items()} != {k: p.shape for k, p in named[0].items()}
            for of in named):  # fmt: skip
         return
     stacks = [torch.stack([of[name].detach().cpu() for of in named]) for name in named[0]]
-    data = Data(x, checks.as_tensor("data", y).movedim(0, 1))
+    data = Data(x, y.movedim(0, 1))
     _RECORD.add(_Learning(now(), {}, digests_(stacks), (data,), how))
 
 

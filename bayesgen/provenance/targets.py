@@ -8,10 +8,13 @@ those of one set tell those of the other, real targets by equal values and by th
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from bayesgen._internal import checks
 
 # Largest number of columns of targets that are kept and compared.
 COLUMNS = 16
@@ -24,6 +27,17 @@ _TOLD = 0.8
 _EQUAL, _CORRELATED = 0.1, 0.999
 # Least number of targets whose sequence tells a data set, of changes in it, and periods to exclude.
 _LONG, _CHANGES, _PERIODS = 30, 8, 200
+
+
+def numbers(y: Any) -> Tensor:
+    """Targets of any kind as a tensor; texts become the numbers of their sorted order."""
+    if not isinstance(y, Tensor):
+        values = np.asarray(y)
+        texts = values.dtype.kind == "O" and any(isinstance(v, str) for v in values.reshape(-1))
+        if texts or values.dtype.kind == "U":
+            codes = np.unique(values.astype(str), return_inverse=True)[1]
+            return torch.from_numpy(codes.reshape(values.shape))
+    return checks.as_tensor("data", y)
 
 
 def classes(y: Tensor) -> Tensor:

@@ -71,11 +71,13 @@ def compare(
         prior chosen before the data, and is NaN where kernel, scale, decay, order, mean or features
         were learnt on some of the same observations (`posterior.provenance`), a basis used the
         range of the data, the error of the complexity exceeds a tenth of it, or only an Evidence
-        was given. Where a model's Evidence
-        leaves out the cost of something fitted to the same data (trained features), a column
-        `excludes` names it; the evidence of such a row is too high. Models that are the same one at
-        these data, such as RBF + linear where the linear term has vanished, share one row with the
-        sum of their probabilities, and a column `same_as` names the others.
+        was given. Where a model's Evidence leaves out the cost of something fitted to the same data
+        (trained features), a column `excludes` names it; the evidence of such a row is too high.
+        Beside networks, a column `gain` holds the nats that a Newton step in the log posterior of
+        the weights would still gain: above about 0.01 per observation, the weights are not at a
+        mode. Models that are the same one at these data, such as RBF + linear where the linear term
+        has vanished, share one row with the sum of their probabilities, and a column `same_as`
+        names the others.
 
     Raises:
         TypeError: a model is neither a posterior nor an Evidence.
@@ -129,6 +131,9 @@ def compare(
     unpaid = {name: ", ".join(e.complexity_excludes) for name, e in evidences.items()}
     if any(unpaid.values()):
         table["excludes"] = [unpaid.get(str(name), "") for name in table.index]
+    gains = {name: float(m.gain) for name, m in models.items() if hasattr(m, "gain")}
+    if gains:
+        table["gain"] = [gains.get(str(name), math.nan) for name in table.index]
     if same:
         names_of = {o: ", ".join(n for n, other in same.items() if other == o) for o in rows}
         table["same_as"] = [names_of.get(str(name), "") for name in table.index]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayesgen._internal.user_warning import warn
 from bayesgen.evidence import Evidence, EvidenceParts
 from bayesgen.solvers.eigen import largest_eigenvalue, logdet_factor, rounding_norm
 
@@ -151,11 +151,9 @@ def cholesky(covariance: Tensor | Callable[[], Tensor]) -> Factor:
         torch.linalg.cholesky_ex(lower, out=(lower, info))
         if int(info) == 0:
             if jitter:
-                warnings.warn(
+                warn(
                     f"the covariance is singular to rounding; a jitter of {jitter:.2g} was added "
-                    "to its diagonal (see Evidence.jitter)",
-                    RuntimeWarning,
-                    stacklevel=2,
+                    "to its diagonal (see Evidence.jitter)"
                 )
             return Factor(lower, jitter)
     pivot, matrix = int(info), build()

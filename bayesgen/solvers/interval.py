@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from linear_operator import LinearOperator, to_linear_operator
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.user_warning import warn
 
 _MOST = 1000
 
@@ -159,10 +159,8 @@ def _gradients(
         size = new
     r = y - multiply(v)
     left = float(0.5 * (r * precondition(r)).sum())
-    warnings.warn(
+    warn(
         f"conjugate gradients stopped at {_MOST} steps with {left:.3g} nats between the bounds of "
-        f"the quadratic form, but at most {tolerance:.3g} are allowed",
-        RuntimeWarning,
-        stacklevel=3,
+        f"the quadratic form, but at most {tolerance:.3g} are allowed"
     )
     return v, r, _MOST

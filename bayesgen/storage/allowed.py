@@ -13,6 +13,7 @@ from typing import Any
 
 # Packages whose classes may be named: all modules in them, and they themselves.
 _CLASSES = (
+    "bayesgen.data.columns",
     *(
         f"bayesgen.{room}"
         for room in ("covariance", "curvature", "evidence", "features", "kernels", "likelihoods",

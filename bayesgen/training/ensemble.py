@@ -261,13 +261,14 @@ class _Together:
 
 def _targets(count: int, f: Tensor, y: Any, likelihood: Any) -> tuple[Tensor, Likelihood]:
     """Targets in the likelihood's inner form, (B, n, ...), and the likelihood for the networks."""
+    found, y, _ = (resolve(likelihood) or Gaussian()).numbered(y)
     labels = checks.as_tensor("y", y)
     if labels.ndim < 2 or len(labels) != count:
         raise ValueError(
             f"y must hold one task for each of {count} networks, (B, n) or (B, n, C), "
             f"got {tuple(labels.shape)}"
         )
-    own = (resolve(likelihood) or Gaussian()).for_outputs(f.shape[1], labels[0].shape)
+    own = found.for_outputs(f.shape[1], labels[0].shape)
     return checks.owned(torch.cat([own.targets(each, f) for each in labels])), own
 
 

@@ -56,7 +56,7 @@ def observations(
         TypeError, ValueError: an argument has the wrong type, shape, dtype or device.
     """
     x = read(net, x, y)
-    found = _likelihood(likelihood, noise)
+    found, y, _ = _likelihood(likelihood, noise).numbered(y)
     with undisturbed(net.eval()):
         run = Passes(net, x, original=original)
         if fixed:

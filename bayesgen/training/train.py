@@ -23,11 +23,13 @@ from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods.likelihood import Likelihood, with_noise
 from bayesgen.models.network.model import Laplace
+from bayesgen.models.network.posterior import NetworkPosterior
 from bayesgen.networks import inputs
 from bayesgen.networks.copies import own_parameters
 from bayesgen.networks.gradients import differentiating, fill_gradients, trainable
 from bayesgen.networks.state import Kept, first_gradient_not_finite, first_not_finite
 from bayesgen.provenance import training
+from bayesgen.training import settle
 from bayesgen.training.inputs import Observations, observations, precisions
 from bayesgen.training.settings import Settings
 from bayesgen.training.smallest_batch import smallest_batch
@@ -75,6 +77,7 @@ def train(
     curvature: str = "kron",
     structure: str = "layer",
     keep: str = "last",
+    to_mode: bool = False,
     arithmetic: str = "native",
     augment: Callable[[Any], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -99,7 +102,8 @@ def train(
         x: inputs (n, …) of the network's dtype and on its device. Integers, such as tokens, are
             passed on as they are. A tuple of tensors gives the positional arguments of `forward`,
             a dict its keyword arguments.
-        y: targets, as in `bayesgen.Laplace`; they must be given, since loaders are not accepted.
+        y: targets, as in `Laplace.fit`: numbers, or texts as class labels, in sorted order. They
+            must be given, since loaders are not accepted.
         likelihood: as in `bayesgen.Laplace`.
         epochs: number of passes over the data.
         batch: number of observations in a step; None for full batches. Where the last step of an
@@ -119,6 +123,11 @@ def train(
         curvature: curvature for the evidence, as in `bayesgen.Laplace`.
         structure: "scalar" for one precision, "layer" for one for each layer.
         keep: weights to keep: "last", or "best" for those of the largest evidence.
+        to_mode: True takes the trained network to a mode of its log posterior by `bayesgen.fit_map`
+            at the end. With `evidence_every`, modes and the precisions of largest evidence are
+            found in turn, and at last the mode of the precisions that are returned, so that
+            `bayesgen.Laplace` with `prior_precision=result.prior_precision` and
+            `hyperparameters="fixed"` is at a mode.
         arithmetic: "native", "bf16" or "tf32".
         augment: function applied to the inputs of each batch, e.g. random flips; it takes and
             returns inputs in the form of x. The evidence is computed on the inputs without it.
@@ -136,6 +145,10 @@ def train(
         TypeError, ValueError: an argument has the wrong type or is out of range.
         DivergedError: a loss, a gradient or a weight is not finite. The network and the checkpoint
             keep the state after the last complete epoch.
+
+    Warns:
+        NotAtModeWarning: with `to_mode`, no mode was reached, as where layers can be rescaled
+            without a change of the function.
 
     Source: Immer et al. (2021), algorithm 1.
 
@@ -158,8 +171,14 @@ def train(
         checks.whole("evidence_every", evidence_every)
     elif keep == "best":
         raise ValueError('keep="best" needs evidence_every: without it no evidence is computed')
+    checks.flag("to_mode", to_mode)
     whole = trainable(net)
     alpha = precisions(prior_precision, len(own_parameters(whole)))
+    if to_mode and evidence_every is None and not bool((alpha > 0).any()):
+        raise ValueError(
+            "to_mode needs prior_precision > 0 or evidence_every, because the likelihood alone has "
+            f"no mode where it can grow for ever, got prior_precision={prior_precision}"
+        )
     with Kept(net) as kept:
         looks = evidence_every is not None
         data = observations(whole, x, y, likelihood, noise, fixed=looks)
@@ -186,6 +205,8 @@ def train(
                     checkpoints.save(path, {"fingerprint": mark, **run.state(epoch + 1)})
         if keep == "best":
             run.recall()
+        if to_mode:
+            settle.settle(run, look, x, y, progress)
     history = pd.DataFrame(run.history).rename_axis("epoch")
     log_noise = run.likelihood.log_noise
     learnt = None if log_noise is None else log_noise.exp()
@@ -296,20 +317,28 @@ class _Run:
         """Inputs of a batch after the user's function, which must keep their number."""
         return rows if self.augment is None else inputs.mapped("augment", self.augment, rows)
 
-    def look(self, look: _Look, row: dict[str, float], keep: bool) -> None:
+    def gaussian(self) -> tuple[str | Likelihood, Tensor | None]:
+        """The likelihood as a user names it, and the noise variance of a Gaussian one."""
+        if self.likelihood.log_noise is None:
+            return self.likelihood, None
+        return "gaussian", self.likelihood.log_noise.exp()
+
+    def look(
+        self, look: _Look, row: dict[str, float], keep: bool, learn: bool = True
+    ) -> NetworkPosterior:
         """Compute the evidence at the current weights and adopt the precisions that it gives."""
         positive = self.alpha.clamp(min=1e-6)
         start = positive.mean() if look.structure == "scalar" else positive
-        own: str | Likelihood = self.likelihood
-        noise = None
-        if self.likelihood.log_noise is not None:
-            own, noise = "gaussian", self.likelihood.log_noise.exp()
-        learn = {"prior_precision"} | ({"noise"} if look.learn_noise else set())
-        laplace = Laplace(self.net, own, start, noise, look.curvature, learn, dtype=None)
+        own, noise = self.gaussian()
+        free = {"prior_precision"} | ({"noise"} if look.learn_noise else set())
+        chosen: str | set[str] = free if learn else "fixed"
+        laplace = Laplace(self.net, own, start, noise, look.curvature, chosen, dtype=None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotAtModeWarning)  # expected before training has ended
             posterior = laplace.fit(self.x, look.y)
         self.evidence = posterior.evidence
+        if not learn:
+            return posterior
         self.alpha = posterior.prior_precision.expand(len(self.alpha)).clone()
         if look.learn_noise:
             self.likelihood = with_noise(self.likelihood, posterior.noise.log())
@@ -318,6 +347,7 @@ class _Run:
         seen = [old["log_evidence"] for old in self.history if "log_evidence" in old]
         if keep and row["log_evidence"] >= max(seen, default=-math.inf):
             self.best = copy.deepcopy(self.state(0))
+        return posterior
 
     def recall(self) -> None:
         """Restore the weights of the largest evidence."""

@@ -99,9 +99,14 @@ def test_files_hold_the_same_table(tmp_path):
         (lambda t: t, {"target": "sort"}, ValueError, "target must be a column of the table"),
         (lambda t: t.assign(kind=1.5), {}, TypeError, "labels must be classes, got real numbers"),
         (lambda t: t.assign(kind="cat"), {}, ValueError, "at least two classes"),
-        (lambda t: t.assign(size=np.inf), {}, ValueError, "infinite values in 'size'"),
+        (
+            lambda t: t.assign(size=np.inf),
+            {},
+            ValueError,
+            "infinite value\\(s\\), the first in column 'size' at row 0",
+        ),
         (lambda t: t.head(2), {}, ValueError, "at least 4 rows"),
-        (lambda t: t[["kind"]], {}, ValueError, "a column beside the target"),
+        (lambda t: t[["kind"]], {}, ValueError, "a column of inputs, got none"),
         (lambda t: t, {"test": 60}, ValueError, "test must leave points"),
         (lambda t: t, {"standardise": True}, ValueError, "standardise must be one of"),
         (

@@ -219,7 +219,7 @@ REFUSED = {
     "tuple": (lambda: Through(lambda net, x: (net(x), x)), "net must return one tensor"),
     "dict": (lambda: Through(lambda net, x: {"f": net(x)}), "net must return one tensor"),
     "row outputs": (lambda: Through(lambda net, x: net(x).T), "net must map 2 inputs to"),
-    "float32": (lambda: base().float(), "torch.float32 and x has torch.float64"),
+    "float32": (lambda: base().float(), "the network is float32, x is float64"),
     "half": (lambda: base().half(), "dtype float32 or float64"),
     "no gradients": (lambda: Through(torch.no_grad()(lambda net, x: net(x))), "carry no grad"),
     "not finite": (_not_finite, "'2.weight' holds NaN"),

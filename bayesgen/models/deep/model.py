@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bayesgen import kernels, provenance
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.user_warning import warn
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
@@ -329,12 +330,11 @@ class DeepKernel:
             found.target_measure().integrate(lambda v: 1 / (v.clamp(min=0) + alpha)).sum()
         )
         if gain > _WORTH * len(x):
-            warnings.warn(
+            warn(
                 "the weights are not at a mode of their log posterior: gradient norm "
                 f"{float(gradient.norm()):.3g}, and a Newton step would gain {gain:.3g} nats. "
                 "Train on with more steps or a smaller learning_rate",
                 NotAtModeWarning,
-                stacklevel=3,
             )
         pull = alpha * weights.theta.double().square().sum()
         logdet, freedom = found.logdet(1 / alpha, 1.0), found.effective_dimension(alpha)

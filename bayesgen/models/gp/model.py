@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -18,9 +17,11 @@ from bayesgen import kernels, solvers
 from bayesgen._internal import checks, deprecation
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.progress_bar import reporting
+from bayesgen._internal.user_warning import warn
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
 from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
+from bayesgen.models import tables
 from bayesgen.models.gp import batched, fit, krylov, mean as means
 from bayesgen.models.gp.batched import BatchPosterior
 from bayesgen.models.gp.objective import is_per_point, spread
@@ -172,6 +173,8 @@ class GaussianProcess(Generic[P]):
         y: Any,
         *,
         hyperparameters: str | Iterable[str] | None = None,
+        standardise: bool = False,
+        missing: str = "refuse",
         progress: Progress | bool | None = None,
     ) -> P:
         """Condition on data and learn the free hyperparameters by maximising the evidence.
@@ -186,13 +189,22 @@ class GaussianProcess(Generic[P]):
         - With all hyperparameters fixed, one Cholesky factorisation is enough.
 
         Args:
-            x: inputs (n, d) or (n,), float64 or float32: a tensor, an array or a table, whose rows
-                count by position. All results have its dtype and device. Data are copied, and
-                derivatives with respect to them are not followed. A batch of data sets, (B, n, d),
-                is for `fit_batch`.
+            x: inputs (n, d) or (n,), float64 or float32: a tensor, an array or a DataFrame, whose
+                rows count by position. A column of text is coded by one indicator for each of its
+                values, and one of dates by its years; `posterior.columns` keeps the coding, and
+                new tables are read by column name. All results have its dtype and device. Data are
+                copied, and derivatives with respect to them are not followed. A batch of data
+                sets, (B, n, d), is for `fit_batch`.
             y: targets: (n,); (n, C) with C outputs that share the hyperparameters; or (B, n, C)
                 with B tasks on the same inputs, each with its own hyperparameters.
             hyperparameters: as in the constructor; overrides it for this fit.
+            standardise: True scales each column of x, and real targets of each output, to mean 0
+                and standard deviation 1 for the model. Stated hyperparameters are then in these
+                units. Predictions are in the units of the data, and the evidence has the Jacobian
+                −n log s, so that it can be compared with that of other models of the same targets;
+                see `bayesgen.models.StandardisedPosterior`, which is returned.
+            missing: "refuse" raises an error where a value is missing; "drop" leaves out such rows
+                and says in `posterior.notes` how many.
             progress: called as progress(done, expected, what) after each step, or True for a
                 progress bar on stderr that appears after 2 seconds.
 
@@ -215,7 +227,20 @@ class GaussianProcess(Generic[P]):
             return cast(P, batch)
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
-                return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
+                return self.fit(
+                    x,
+                    y,
+                    hyperparameters=hyperparameters,
+                    standardise=standardise,
+                    missing=missing,
+                    progress=progress,
+                )
+        if tables.needed(x, standardise, missing):
+            again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
+            read: P = tables.fitted(
+                again, x, y, self.likelihood, standardise=standardise, missing=missing
+            )
+            return read
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later
         x, y = checks.data(x, y, labels=labels)
         _check_span(x)
@@ -370,11 +395,9 @@ class GaussianProcess(Generic[P]):
         plan = self._plan(problem, "krylov")
         assert plan is not None
         why = str(error).splitlines()[0]
-        warnings.warn(
+        warn(
             f"the dense spectrum ran out of memory ({why[:120]}): block Lanczos instead, "
-            f"{plan.reason}",
-            RuntimeWarning,
-            stacklevel=4,
+            f"{plan.reason}"
         )
         return plan
 
@@ -424,7 +447,7 @@ class GaussianProcess(Generic[P]):
             seed=self.seed,
             progress=progress,
         )
-        posterior.learn({"kernel": matrices.natural(matrices.start()), "scale": scale})
+        posterior.learn(stated={"kernel": matrices.natural(matrices.start()), "scale": scale})
         return posterior
 
     def _free(self, hyperparameters: str | Iterable[str]) -> Free:

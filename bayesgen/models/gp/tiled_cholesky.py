@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from bayesgen import solvers
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.user_warning import warn
 from bayesgen.covariance.gram import KernelGram
 from bayesgen.covariance.tiled import TiledGram
 from bayesgen.evidence import Evidence
@@ -71,11 +71,9 @@ def evidence(
         except (MemoryError, RuntimeError) as err:
             if not solvers.out_of_memory(err):
                 raise
-            warnings.warn(
+            warn(
                 f"an exact Cholesky factorisation of order {n:,} ran out of memory "
-                f"({str(err).splitlines()[0][:120]}): the evidence is that of block Lanczos",
-                RuntimeWarning,
-                stacklevel=4,
+                f"({str(err).splitlines()[0][:120]}): the evidence is that of block Lanczos"
             )
             return None
         if progress is not None:

@@ -134,19 +134,23 @@ class LaplacePosterior(Certified, Posterior):
         noise = [s.log_noise.exp() for s in self._settings if s.log_noise is not None]
         return {"scale": [s.scale for s in self._settings], "noise": noise}
 
-    def learn(self, stated: Mapping[str, Tensor]) -> None:
+    def learn(
+        self, on: provenance.Data | None = None, *, stated: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Record by value what this fit has learnt; see `bayesgen.provenance`.
 
         Args:
+            on: other data that it was learnt on; None for those of the fit.
             stated: name → the values that were stated for some of the hyperparameters.
         """
+        stated = stated or {}
         given = self._given()
         values = {
             name: (torch.stack([v.reshape(-1) for v in of]), stated.get(name))
             for name, of in {**given, **self._shaping()}.items()
             if name in self.learnt and of
         }
-        self._learn(values)
+        self._learn(values, on)
 
     @abstractmethod
     def _shaping(self) -> dict[str, list[Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
@@ -16,7 +17,7 @@ from bayesgen.evidence import better
 from bayesgen.features import bases, priors
 from bayesgen.features.priors import Prior
 from bayesgen.likelihoods import Likelihood, resolve as resolve_likelihood
-from bayesgen.models import profile_search
+from bayesgen.models import profile_search, tables
 from bayesgen.models.hyperparameters import Free, check_learnable, to_learn
 from bayesgen.models.latent import fit
 from bayesgen.models.latent.posterior import LaplaceLinearPosterior
@@ -137,6 +138,8 @@ class LinearModel(Generic[P]):
         y: Any,
         *,
         hyperparameters: str | Iterable[str] | None = None,
+        standardise: bool = False,
+        missing: str = "refuse",
         progress: Progress | None = None,
     ) -> P:
         """Condition on data and learn the free hyperparameters by maximising the evidence.
@@ -145,10 +148,18 @@ class LinearModel(Generic[P]):
         task by its exact derivative, starting from a grid. The order is found by trying every one.
 
         Args:
-            x: inputs (n, D) or (n,): a tensor, an array or a table, whose rows count by position.
-                Data are copied, and derivatives with respect to them are not followed.
+            x: inputs (n, D) or (n,): a tensor, an array or a DataFrame, whose rows count by
+                position. Columns of text and dates are coded as in `GaussianProcess.fit`. Data are
+                copied, and derivatives with respect to them are not followed.
             y: targets (n,), (n, C) or (B, n, C); other likelihoods describe their own targets.
             hyperparameters: as in the constructor; overrides it for this fit.
+            standardise: True scales each column of x, and real targets of each output, to mean 0
+                and standard deviation 1 for the model. Stated hyperparameters are then in these
+                units. Predictions are in the units of the data, and the evidence has the Jacobian
+                −n log s, so that it can be compared with that of other models of the same targets;
+                see `bayesgen.models.StandardisedPosterior`, which is returned.
+            missing: "refuse" raises an error where a value is missing; "drop" leaves out such rows
+                and says in `posterior.notes` how many.
             progress: called as progress(done, expected, what).
 
         Returns:
@@ -163,7 +174,20 @@ class LinearModel(Generic[P]):
         """
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
-                return self.fit(x, y, hyperparameters=hyperparameters, progress=progress)
+                return self.fit(
+                    x,
+                    y,
+                    hyperparameters=hyperparameters,
+                    standardise=standardise,
+                    missing=missing,
+                    progress=progress,
+                )
+        if tables.needed(x, standardise, missing):
+            again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
+            read: P = tables.fitted(
+                again, x, y, self.likelihood, standardise=standardise, missing=missing
+            )
+            return read
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later
         x, y = checks.data(x, y, labels=labels)
         free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
@@ -184,7 +208,7 @@ class LinearModel(Generic[P]):
                 progress=progress,
             )
             result.learnt = self._learnt(free)
-            result.learn({"scale": x.new_tensor([self.prior.scale])})
+            result.learn(stated={"scale": x.new_tensor([self.prior.scale])})
             return cast(P, result)
         y = checks.targets("y", y, len(x), like=x)
         if self.noise is None and "noise" not in free:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,13 +11,14 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from bayesgen._internal import checks
+from bayesgen._internal.user_warning import warn
 from bayesgen.covariance.gram import Gram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import EvidenceParts
 from bayesgen.models.reporting import Certified
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import ExactPosterior, Observed
-from bayesgen.provenance import ORDER, Learnt, Source
+from bayesgen.provenance import ORDER, Data, Learnt, Source
 from bayesgen.spectrum.decomposition import Decomposition, decompose
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -102,12 +102,10 @@ class LinearPosterior(Certified, ExactPosterior):
         self._observe(observed, found.parts)
         worst = float(found.parts.error.max())
         if worst > max(1e-2, 1e-5 * observed.n):
-            warnings.warn(
+            warn(
                 f"rounding leaves the evidence uncertain by {worst:.2g} nats, and weights and "
                 "predictions with it: the features differ too much in size; scale the inputs, or "
-                'take a basis that does (kind="legendre")',
-                RuntimeWarning,
-                stacklevel=4,
+                'take a basis that does (kind="legendre")'
             )
         self.at_bound = self._each(found.at_bound)
         self._roots: dict[tuple[float, ...], _Root] = {}
@@ -135,8 +133,12 @@ class LinearPosterior(Certified, ExactPosterior):
     def _kind(self) -> str:
         return self._gram.kind
 
-    def learn(self) -> None:
-        """Record by value what this fit has learnt; see `bayesgen.provenance`."""
+    def learn(self, on: Data | None = None) -> None:
+        """Record by value what this fit has learnt; see `bayesgen.provenance`.
+
+        Args:
+            on: other data that it was learnt on; None for those of the fit.
+        """
         start = torch.tensor([self._gram.prior.scale], dtype=torch.float64)
         stated = {"scale": start}
         if self._gram.prior.decay is not None:
@@ -148,7 +150,7 @@ class LinearPosterior(Certified, ExactPosterior):
         }
         if "order" in self.learnt:
             values[f"{ORDER}{self._kind()}"] = self._found.order.reshape(-1, 1), None
-        self._learn(values)
+        self._learn(values, on)
 
     # ------------------------------------------------------------------ hyperparameters
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.user_warning import warn
 from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.gradient_check import RowsDifferError
@@ -222,7 +222,9 @@ class Laplace:
                 unless the curvature is used only through its products. Then the loader is read in
                 every pass and must give the same batches each time, which is checked.
             y: targets in the form that the likelihood needs: labels (n,), or real numbers (n,) or
-                (n, C). None with a loader.
+                (n, C). None with a loader. Labels are the numbers 0 … C − 1 of the outputs, or
+                texts, whose numbers are those of their sorted order; `posterior.classes` keeps
+                them.
             progress: called as progress(done, expected, what).
 
         Raises:
@@ -234,6 +236,13 @@ class Laplace:
             NotAtModeWarning: a Newton step would gain more than 0.01 nats per observation; the
                 Hessian has negative eigenvalues.
         """
+        likelihood, y, texts = self.likelihood.numbered(y)
+        if texts is not None:
+            own = copy.copy(self)
+            own.likelihood = likelihood
+            found = own.fit(x, y, progress=progress)
+            found._labels = texts
+            return found
         if self.remode:
             return self._remoded(x, y, progress)
         only = None
@@ -303,12 +312,11 @@ class Laplace:
             noise="noise" in self.free,
         )
         if curvature.negative:
-            warnings.warn(
+            warn(
                 f"the Hessian has {curvature.negative} negative eigenvalue(s) of "
                 f"{weights.count}: the weights are not a minimum; these eigenvalues were set to "
                 "zero",
                 NotAtModeWarning,
-                stacklevel=3,
             )
         alpha = prior.precision(best.precision)
         gradient = data.gradient / best.noise - alpha * moved
@@ -335,14 +343,14 @@ class Laplace:
             scaled = best.precision * best.noise
             least = float(best.noise) * curvature.least_gain(gradient, scaled)
             if least > worth or posterior.gain > worth:
-                warnings.warn(
+                warn(
                     "the network is not at a mode of its log posterior at this prior precision: "
                     f"gradient norm {posterior.gradient_norm:.3g}, and a Newton step would gain "
-                    f"{least:.3g} nats or more. Train on, with weight decay α/n on the mean loss, "
-                    "or learn the precision while training "
-                    "(bayesgen.train(..., evidence_every=…))",
+                    f"{least:.3g} nats or more. Move it to the mode by bayesgen.fit_map(net, x, y, "
+                    "prior_precision=posterior.prior_precision), and fit again with this precision "
+                    'and hyperparameters="fixed"; or train it by bayesgen.train(..., '
+                    "evidence_every=…, to_mode=True); or take Laplace(..., remode=True)",
                     NotAtModeWarning,
-                    stacklevel=3,
                 )
         return posterior
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable
 
 import gpytorch
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from gpytorch.kernels import Kernel
 
+from bayesgen._internal.user_warning import warn
 from bayesgen.kernels.parameters import (
     BANDWIDTH,
     FREQUENCY,
@@ -202,11 +202,9 @@ def _draw_one(
         try:
             setter(module, prior.sample(closure(module).shape))
         except (RuntimeError, ValueError) as err:
-            warnings.warn(
+            warn(
                 f"the prior {type(prior).__name__} on {type(module).__name__} cannot be drawn "
-                f"from ({err}); its parameter is drawn by its role",
-                RuntimeWarning,
-                stacklevel=2,
+                f"from ({err}); its parameter is drawn by its role"
             )
             return
         new = coordinates.read(kernel).double().numpy()

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from bayesgen import provenance
 from bayesgen._internal import checks, random_state
 from bayesgen._internal.progress import Progress
+from bayesgen.likelihoods.softmax import Softmax
+from bayesgen.networks.admission import dtypes_differ
 from bayesgen.pacbayes import bounds, validation
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.compression import architecture, quantisation
@@ -245,10 +247,7 @@ def _inputs(net: nn.Module, x: Any) -> Tensor:
     """Inputs of the dtype and on the device of the network, without autograd graph."""
     x, like = checks.real("x", x).detach(), next(net.parameters())
     if x.dtype != like.dtype:
-        raise TypeError(
-            f"x must have the dtype of the net's parameters, {like.dtype}, got {x.dtype}; convert "
-            "one of them explicitly"
-        )
+        raise TypeError(dtypes_differ(like.dtype, [str(x.dtype)]))
     if x.device != like.device:
         raise ValueError(f"x is on device {x.device} but the net is on {like.device}; move one")
     if x.ndim < 2 or not x.numel():
@@ -257,6 +256,7 @@ def _inputs(net: nn.Module, x: Any) -> Tensor:
 
 
 def _labels(y: Any, x: Tensor, classes: int) -> Tensor:
+    _, y, _ = Softmax(classes).numbered(y)
     labels = checks.class_labels("y", y, classes).to(x.device)
     if labels.shape != x.shape[:1]:
         raise ValueError(f"y must have shape ({len(x)},), got {tuple(labels.shape)}")

@@ -99,7 +99,7 @@ def test_data_that_do_not_match_are_refused(plain):
         fitted(kinds.base(), loader, y)
     with pytest.raises(ValueError, match="33 inputs"):
         fitted(kinds.base(), x, torch.cat([y, y]))
-    with pytest.raises(ValueError, match=r"float64 and x has torch.float32"):
+    with pytest.raises(ValueError, match=r"the network is float64, x is float32"):
         fitted(kinds.base(), x.float(), y)
     with pytest.raises(TypeError, match=r"dtype of x, torch.float64, got torch.float32"):
         plain.predict(x.float())

@@ -116,7 +116,7 @@ def used():
     ("make", "error", "message"),
     [
         (used, ValueError, r"no statistics of data, but those of layer '1' \(BatchNorm2d\)"),
-        (lambda: plain().double(), TypeError, "x must have the dtype of the net's parameters"),
+        (lambda: plain().double(), TypeError, "the network is float64, x is float32"),
         (
             lambda: nn.Sequential(nn.Linear(64, 4), nn.Linear(4, 2).double()),
             TypeError,

@@ -1,0 +1,199 @@
+"""Columns of a table as numbers: the coding of one table, which new tables are read by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Largest number of different texts in a column that is coded by indicators.
+_CATEGORIES = 50
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table and its coding.
+
+    Attributes:
+        name: name of the column.
+        kind: "number", "date" (coded as years) or "text" (coded by one indicator for each value).
+        values: the values of a column of text, in sorted order.
+    """
+
+    name: str
+    kind: str
+    values: tuple[str, ...] = ()
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Names of the numbers that the column becomes."""
+        return tuple(f"{self.name}={v}" for v in self.values) if self.values else (self.name,)
+
+    @property
+    def note(self) -> str:
+        """A sentence about the coding; "" for numbers, which are taken as they are."""
+        if self.kind == "date":
+            return f"dates in {self.name!r} were coded as years"
+        if self.kind == "text":
+            return f"texts in {self.name!r} were coded by {len(self.values)} indicator(s)"
+        return ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The coding of the columns of a table.
+
+    Attributes:
+        each: the columns in order.
+        single: whether all columns were float32, so that the numbers are too.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"size": [1.0, 2.0], "kind": ["a", "b"]})
+        >>> columns = Columns.of(table)
+        >>> columns.coded
+        ('size', 'kind=a', 'kind=b')
+        >>> columns.encode(table[["kind", "size"]])
+        tensor([[1., 1., 0.],
+                [2., 0., 1.]], dtype=torch.float64)
+    """
+
+    each: tuple[Column, ...]
+    single: bool = False
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Columns:
+        """The coding that the columns of a table need.
+
+        Raises:
+            ValueError: two columns have the same name; there is none; a column of text has more
+                than 50 values.
+        """
+        import pandas as pd
+
+        if table.columns.duplicated().any():
+            twice = table.columns[table.columns.duplicated()][0]
+            raise ValueError(f"table must have columns of different names, got {twice!r} twice")
+        found = []
+        for key in table.columns:
+            column, name = table[key], str(key)
+            if pd.api.types.is_datetime64_any_dtype(column):
+                found.append(Column(name, "date"))
+            elif pd.api.types.is_bool_dtype(column) or _numeric(column):
+                found.append(Column(name, "number"))
+            else:
+                values = sorted(column.dropna().astype(str).unique())
+                if len(values) > _CATEGORIES:
+                    raise ValueError(
+                        f"column {name!r} must hold numbers, dates or at most {_CATEGORIES} "
+                        f"different texts, got {len(values)}; leave it out"
+                    )
+                found.append(Column(name, "text", tuple(values)))
+        if not found:
+            raise ValueError("table must have a column of inputs, got none")
+        single = all(str(table[key].dtype) == "float32" for key in table.columns)
+        return cls(tuple(found), single)
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Names of the numbers, one for each column of the encoded inputs."""
+        return tuple(name for column in self.each for name in column.coded)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about columns that are not numbers."""
+        return tuple(column.note for column in self.each if column.note)
+
+    def encode(self, table: pd.DataFrame, name: str = "table") -> Tensor:
+        """The numbers of a table, (n, d), float64, or float32 where all columns were.
+
+        Columns are found by name, in any order, and others are ignored.
+
+        Args:
+            table: a table with these columns.
+            name: name of the argument, for messages.
+
+        Raises:
+            TypeError: a column holds values of another kind.
+            ValueError: a column is missing; a text was not among the values of the coded table; a
+                value is missing or infinite.
+        """
+        labels = {str(key): key for key in table.columns}
+        lost = [column.name for column in self.each if column.name not in labels]
+        if lost:
+            raise ValueError(
+                f"{name} must have the columns {_listed([c.name for c in self.each])}, but "
+                f"{_listed(lost)} is missing"
+            )
+        chosen = [table[labels[column.name]] for column in self.each]
+        parts = [_numbers(c, v, name) for c, v in zip(self.each, chosen, strict=True)]
+        values = np.concatenate(parts, 1).astype(np.float32 if self.single else np.float64)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            row, place = np.argwhere(bad)[0].tolist()
+            raise ValueError(
+                f"{name} must be finite, got {int(bad.sum())} NaN, missing or infinite value(s), "
+                f"the first in column {self.coded[place]!r} at row {table.index[row]!r}"
+            )
+        return torch.from_numpy(values)
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is a DataFrame of pandas."""
+    return type(value).__module__.split(".")[0] == "pandas" and hasattr(value, "columns")
+
+
+def _numeric(column: pd.Series[Any]) -> bool:
+    """Whether a column holds real numbers, also as Python objects such as decimals."""
+    import pandas as pd
+
+    if column.dtype != object:
+        return bool(pd.api.types.is_numeric_dtype(column))
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    return kind in ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+
+
+def _numbers(column: Column, values: pd.Series[Any], name: str) -> np.ndarray:
+    """The numbers of one column, (n, 1), or (n, k) for text."""
+    import pandas as pd
+
+    if column.kind == "text":
+        words = values.astype(str).where(values.notna(), other=None)
+        new = sorted(set(words.dropna()) - set(column.values))
+        if new:
+            raise ValueError(
+                f"{name} must hold {_listed(column.values)} in column {column.name!r}, got also "
+                f"{_listed(new)}"
+            )
+        missing = values.isna().to_numpy()
+        coded = np.stack([(words == v).to_numpy(dtype=float) for v in column.values], 1)
+        coded[missing] = np.nan
+        return coded
+    if column.kind == "date":
+        if not pd.api.types.is_datetime64_any_dtype(values):
+            raise TypeError(
+                f"{name} must hold dates in column {column.name!r}, got dtype {values.dtype}; "
+                "convert them with pandas.to_datetime"
+            )
+        moment = pd.to_datetime(values, utc=True)
+        years = moment.dt.year + (moment.dt.day_of_year - 1) / 365.25
+        return years.to_numpy(dtype=float)[:, None]
+    try:
+        found: np.ndarray = values.to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must hold numbers in column {column.name!r}, got dtype {values.dtype}"
+        ) from None
+    return found
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    some = ", ".join(map(repr, names[:most]))
+    return some if len(names) <= most else f"{some}, … ({len(names)} in all)"

@@ -1,0 +1,73 @@
+"""Tests of `bayesgen.data.columns`: columns of a table as numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from bayesgen.data.columns import Columns, is_table
+
+TABLE = pd.DataFrame(
+    {
+        "size": [1.5, 2.5, 3.5],
+        "flag": [True, False, True],
+        "kind": ["b", "a", "b"],
+        "day": pd.to_datetime(["2020-01-01", "2021-01-01", "2022-01-01"]),
+    }
+)
+
+
+def test_columns_are_coded_by_their_kind():
+    columns = Columns.of(TABLE)
+    assert columns.coded == ("size", "flag", "kind=a", "kind=b", "day")
+    expected = [[1.5, 1, 0, 1, 2020], [2.5, 0, 1, 0, 2021], [3.5, 1, 0, 1, 2022]]
+    assert columns.encode(TABLE).tolist() == expected
+    assert columns.notes == (
+        "texts in 'kind' were coded by 2 indicator(s)",
+        "dates in 'day' were coded as years",
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(list(TABLE.columns)), rows=st.lists(st.integers(0, 2), min_size=1))
+def test_the_order_of_columns_and_rows_does_not_matter(order, rows):
+    columns = Columns.of(TABLE)
+    found = columns.encode(TABLE[order].iloc[rows].assign(other=1))
+    assert torch.equal(found, columns.encode(TABLE)[rows])
+
+
+def test_columns_of_float32_only_stay_float32():
+    single = pd.DataFrame({"a": np.ones(3, dtype=np.float32)})
+    assert Columns.of(single).encode(single).dtype == torch.float32
+    assert Columns.of(single).encode(single.astype(float)).dtype == torch.float32
+    both = single.assign(b=1.0)
+    assert Columns.of(both).encode(both).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda t: t.drop(columns="size"), ValueError, "but 'size' is missing"),
+        (lambda t: t.assign(kind="z"), ValueError, "in column 'kind', got also 'z'"),
+        (lambda t: t.assign(size="much"), TypeError, "numbers in column 'size'"),
+        (lambda t: t.assign(day=1.0), TypeError, "dates in column 'day'"),
+        (lambda t: t.assign(size=[1, np.nan, 2]), ValueError, "column 'size' at row 1"),
+        (lambda t: t.assign(kind=["a", None, "b"]), ValueError, "column 'kind=a' at row 1"),
+        (lambda t: t.assign(day=[pd.NaT, *t["day"][1:]]), ValueError, "column 'day' at row 0"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_in_one_sentence(change, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Columns.of(TABLE).encode(change(TABLE), "x_new")
+    assert str(caught.value).startswith("x_new must")
+
+
+def test_columns_of_one_name_and_tables_without_columns_are_refused():
+    with pytest.raises(ValueError, match="different names"):
+        Columns.of(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(ValueError, match="must have a column"):
+        Columns.of(pd.DataFrame(index=[0, 1]))
+    assert is_table(TABLE)
+    assert not is_table(TABLE["size"])
+    assert not is_table(TABLE.to_numpy())

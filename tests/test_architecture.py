@@ -30,7 +30,7 @@ FLOORS = (
     {"pacbayes"},
     {"models"},
     {"select", "training"},
-    {"experiments"},
+    {"experiments", "sklearn"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -128,11 +128,14 @@ class FeatureGram(Gram):
 
     def chain(self, theta: Tensor, gradient: Tensor, *, of_log: bool) -> Tensor:
         """Chain rule: turn a gradient (..., d) in v, or in log v, into one in θ, (..., 1)."""
-        jacobian = torch.func.jvp(
-            lambda t: self.log_variance(t).masked_fill(self.off, 0.0),
-            (theta,),
-            (torch.ones_like(theta),),
-        )[1]
+        # Two reverse passes give the product with 1: v ↦ Jᵀv is linear, and its derivative is J.
+        # torch's forward mode does not work in several threads at once.
+        with torch.enable_grad():
+            free = theta.detach().clone().requires_grad_()
+            value = self.log_variance(free).masked_fill(self.off, 0.0)
+            v = torch.zeros_like(value, requires_grad=True)
+            (pulled,) = torch.autograd.grad(value, free, v, create_graph=True)
+            (jacobian,) = torch.autograd.grad(pulled.sum(), v)
         factor = jacobian if of_log else jacobian * self.log_variance(theta).exp()
         return (gradient * factor).sum(-1, keepdim=True)
 

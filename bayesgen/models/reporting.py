@@ -14,8 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from bayesgen import storage
+from bayesgen._internal import checks
 from bayesgen.models import arviz, intervals
 from bayesgen.models.intervals import PredictiveInterval
+from bayesgen.models.log_evidence import LogEvidence
+from bayesgen.models.summary import Summary, summarise
 from bayesgen.pacbayes import gibbs
 from bayesgen.pacbayes.certificates.certificate import Statement
 from bayesgen.pacbayes.certificates.posterior import CertificateOptions, certify_posterior
@@ -126,6 +129,100 @@ class Reporting(Posterior):
         codes = p.argmax(-1) if several else (p > 0.5).long()
         found: np.ndarray = np.asarray(classes)[codes.cpu().numpy()]
         return found
+
+    def plot(
+        self,
+        column: Any = None,
+        *,
+        at: Any = None,
+        ax: Any = None,
+        level: float = 0.95,
+        draws: int = 0,
+        seed: int = 0,
+    ) -> Any:
+        """Draw predictions along each input, or along some of them.
+
+        Real targets and counts: the predictive mean, the interval of new observations, and, for one
+        input, the observations. Class labels: the probability of each class. With several inputs,
+        each panel is a slice: its title says at what values the other inputs are held.
+
+        Args:
+            column: input to draw along: a name or number, or a list of them; None for all of up to
+                nine inputs.
+            at: values at which other inputs are held: (d,), or a dict from names to values; their
+                medians by default.
+            ax: axes of matplotlib to draw on, one for each input drawn; None makes a figure.
+            level: probability of the intervals.
+            draws: number of draws of the latent function that are shown, for Gaussian noise.
+            seed: seed of the draws.
+
+        Returns:
+            The axes, or an array of them where several inputs are drawn; `axes.figure` is the
+            figure.
+
+        Raises:
+            TypeError, ValueError: an argument has the wrong type or is out of range; the inputs of
+                the fit are not a table (n, d), or were not kept.
+
+        Example:
+            >>> import torch, bayesgen as bg
+            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+            >>> axes = bg.Polynomial(3).fit(x, torch.sin(3 * x)).plot(draws=3)
+            >>> axes.get_xlabel()
+            'x'
+        """
+        from bayesgen.models import plotting
+
+        return plotting.plot(self, column=column, at=at, ax=ax, level=level, draws=draws, seed=seed)
+
+    def summary(self, *, standard_errors: bool = True) -> Summary:
+        """A table of the hyperparameters and of the evidence, with what to be careful about.
+
+        Standard errors are those of Laplace's approximation to the distribution of the learnt
+        hyperparameters under flat priors on their logarithms: H⁻¹, with H the negative Hessian of
+        the log marginal likelihood. They need two gradients of the evidence for each
+        hyperparameter. Hyperparameters of networks, and those of fits by block Lanczos, have none.
+
+        Args:
+            standard_errors: False leaves them out, which saves time for many points.
+
+        Returns:
+            A `Summary`: printing it shows everything, and its `hyperparameters` and `evidence` are
+            DataFrames.
+
+        Raises:
+            ValueError: the posterior is of a batch of tasks.
+
+        Source: MacKay (1992); Rasmussen & Williams (2006), section 5.2.
+
+        Example:
+            >>> import torch, bayesgen as bg
+            >>> x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+            >>> y = 2 * x + 0.3 * torch.cos(40 * x)
+            >>> table = bg.Polynomial(1).fit(x, y).summary().hyperparameters
+            >>> noise = table.loc["noise"]
+            >>> bool(noise.lower < noise.value < noise.upper)
+            True
+        """
+        checks.flag("standard_errors", standard_errors)
+        if self.observed.batched:
+            raise ValueError(
+                "summary is of one task, and this posterior is of "
+                f"{len(self.observed.y)}: take posterior.task(0).summary()"
+            )
+        return summarise(self, self._named(), errors=standard_errors)
+
+    def _axis_inputs(self) -> Any:
+        """The training inputs that `plot` draws along."""
+        return self._inputs()
+
+    def _named(self) -> Mapping[str, Any]:
+        """The hyperparameters of one task by name."""
+        return getattr(self, "hyperparameters", {})
+
+    def _log_evidence(self) -> LogEvidence | None:
+        """The evidence around the hyperparameters of one task; None where it is not at hand."""
+        return None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the posterior to one file, which `bayesgen.load` reads.

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from bayesgen._internal import checks
+from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Reporting
+from bayesgen.models.search.landscape import Hyperparameters
 from bayesgen.posterior.posterior import Observed, Posterior
 
 
@@ -118,6 +120,19 @@ class StandardisedPosterior(Reporting):
     def _kind(self) -> str:
         return self.standardised._kind()
 
+    def _named(self) -> Any:
+        inner: Any = self.standardised
+        found = inner._named()
+        units = {
+            name: unit.replace("units of", "standardised") for name, unit in found.units.items()
+        }
+        return Hyperparameters(found, units, found.at_bound, found.unidentified)
+
+    def _log_evidence(self) -> LogEvidence | None:
+        inner: Any = self.standardised
+        local: LogEvidence | None = inner._log_evidence()
+        return local
+
     def task(self, task: int) -> Posterior:
         """The posterior of one task; see `Posterior.task`."""
         if not self.observed.batched:
@@ -142,6 +157,14 @@ class StandardisedPosterior(Reporting):
         """Posterior mean at new points, in the layout and units of the targets."""
         found: Tensor = self.standardised.mean(self._new(x_new))  # type: ignore[attr-defined]
         return found if self.y_scaling is None else self.y_scaling.outward(found)
+
+    def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Posterior covariance of f(x1) and f(x2), (m1, m2), for one output of real targets."""
+        inner: Any = self.standardised
+        found: Tensor = inner.covariance(self._new(x1), self._new(x2))
+        if self.y_scaling is None:
+            return found
+        return self.y_scaling.size.reshape(-1)[0].square() * found
 
     def predict(self, x_new: Any, *, latent: bool = False) -> Distribution:
         """Marginal predictive distribution of each new observation, in the units of the targets.

@@ -46,7 +46,8 @@ def fitted(
         missing: "drop" leaves out rows with missing values, "refuse" raises an error.
 
     Returns:
-        The posterior, whose `columns` and `notes` describe the table, or a `StandardisedPosterior`.
+        The posterior, or a `StandardisedPosterior`, whose `columns`, `target` and `notes` describe
+        the table.
 
     Raises:
         TypeError, ValueError: the data cannot be read; the message names what is wrong.
@@ -67,6 +68,8 @@ def fitted(
         posterior = _standardised(fit, x, y, likelihood)
         notes.append("columns of x were scaled to mean 0 and standard deviation 1")
     posterior.columns, posterior.notes = columns, tuple(notes)
+    name = getattr(y, "name", None)
+    posterior.target = name if isinstance(name, str) else ""
     return posterior
 
 

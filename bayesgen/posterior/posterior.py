@@ -143,6 +143,7 @@ class Posterior(Traced, ABC):
             where there is none.
         columns: the coding of the table that x was, by which methods read a table x_new; None where
             x was an array.
+        target: name of the series that y was; "" where it had none.
         notes: sentences about rows of a table that were left out and columns that were coded.
     """
 
@@ -151,6 +152,7 @@ class Posterior(Traced, ABC):
     learnt: frozenset[str] = frozenset()
     data_dependent: str = ""
     columns: Columns | None = None
+    target: str = ""
     notes: tuple[str, ...] = ()
     # Texts that the classes of a network stand for.
     _labels: tuple[Any, ...] | None = None

@@ -15,8 +15,8 @@ from bayesgen.training.map_fit import fit_map
 
 # Largest number of turns of a mode and its precisions, and of L-BFGS steps to each mode.
 _TURNS, _STEPS = 8, 3000
-# Gain of a Newton step, in nats per observation, below which the weights are at a mode.
-_SMALL = 1e-3
+# Gain of a Newton step, in nats per observation, at which the turns end, and that of a warning.
+_SMALL, _WORTH = 1e-3, 0.01
 
 
 class Run(Protocol):
@@ -68,7 +68,7 @@ def settle(run: Run, look: Any, x: Any, y: Any, progress: Progress | bool | None
             break  # nearly at a mode of the new precisions too
     to_mode(1e-9)
     gain = run.look(look, {}, keep=False, learn=False).gain
-    if gain > small:
+    if gain > _WORTH * len(run.x):
         warn(
             "train(to_mode=True) reached no mode: a Newton step at the precisions found would gain "
             f"{gain:.3g} nats. A network has none where layers can be rescaled without a change of "

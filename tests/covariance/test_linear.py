@@ -1,8 +1,11 @@
 """Tests of `bayesgen.covariance.linear`."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
+import bayesgen as bg
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.features import bases, priors
 
@@ -61,3 +64,16 @@ def test_up_to_switches_features_off_and_prior_without_decay_has_no_parameter():
     low, Phi = K.up_to(1), explicit(X, 1.0)[0][:, :2]
     torch.testing.assert_close(low.matrix(K.start()), Phi @ Phi.mT)
     assert K.pull(K.start(), torch.eye(9, dtype=F64)).shape == (0,)
+
+
+def test_fits_run_in_several_threads_at_once():
+    x = torch.linspace(-1, 1, 40, dtype=torch.float64)
+    y = torch.sin(3 * x)
+
+    def fit(_):
+        model = bg.LinearModel(bg.bases.Polynomial(8), bg.priors.geometric(2.0))
+        return float(model.fit(x, y).evidence.log_marginal_likelihood)
+
+    alone = fit(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fit, range(8))) == [alone] * 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,15 @@ from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import check_indices, evaluate
 from bayesgen.models.gp.mean import Constant, LinearInParameters
-from bayesgen.models.gp.objective import NoiseGroup, covariance, is_per_point, noise_groups
+from bayesgen.models.gp.objective import (
+    LogMarginalLikelihood,
+    NoiseGroup,
+    covariance,
+    is_per_point,
+    noise_groups,
+)
 from bayesgen.models.gp.problem import Found, Problem
+from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import (
@@ -26,6 +34,7 @@ from bayesgen.models.search.landscape import (
     Landscape,
     check_single,
     landscape_of,
+    local_evidence,
     named,
     table,
 )
@@ -215,6 +224,23 @@ class GPPosterior(Certified, ExactPosterior):
         noise = [] if is_per_point(self._noise) else self._noise.reshape(-1)[:1].log().tolist()
         each = [*self._theta[0].tolist(), float(self._scale[0].log()), *noise]
         return np.array(each)
+
+    def _log_evidence(self) -> LogEvidence | None:
+        if not self.dense:
+            return None
+        objective, p = LogMarginalLikelihood(self._gram, self._y[0]), self._theta.shape[1]
+        point, per_point = self._point(), is_per_point(self._noise)
+
+        def gradient(z: np.ndarray) -> np.ndarray:
+            theta = self._theta.new_tensor(z[:p])
+            noise = self._noise[0] if per_point else self._noise.new_tensor(math.exp(z[p + 1]))
+            found = objective(theta, math.exp(z[p]), noise)
+            own = [] if per_point else [found.log_noise.reshape(1)]
+            return torch.cat([found.kernel, found.log_scale.reshape(1), *own]).double().numpy()
+
+        return local_evidence(
+            self._gram.coordinates, point, gradient, self.learnt, self._landscape()
+        )
 
     def fitted(self) -> Tensor:
         """Posterior mean y − σ²α at the training inputs, of the targets' shape; needs no solve."""

@@ -21,14 +21,17 @@ from bayesgen.kernels.parameters import UNITS, VARIANCE
 from bayesgen.likelihoods.likelihood import Likelihood, Separable, with_noise
 from bayesgen.likelihoods.mixture import LatentMixture
 from bayesgen.models.latent import SoftmaxCurvature
+from bayesgen.models.latent.objective import LaplaceEvidence
 from bayesgen.models.latent.setting import LatentFit, LatentSetting
 from bayesgen.models.latent.skewness import SkewnessCorrection
+from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Certified
 from bayesgen.models.search.identified import unidentified
 from bayesgen.models.search.landscape import (
     Hyperparameters,
     check_single,
     landscape_of,
+    local_evidence,
     named,
     table,
 )
@@ -74,19 +77,6 @@ class LaplacePosterior(Certified, Posterior):
         self.different_modes = [found.different for found in fits]
 
     # ------------------------------------------------------------------ hyperparameters
-
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """The classes of the labels, in the order of the columns of predicted probabilities.
-
-        Of a Bernoulli likelihood, `predict(x).probs` is the probability of the second class.
-
-        Raises:
-            AttributeError: the targets are not labels.
-        """
-        if self.likelihood.classes is None:
-            raise AttributeError(f"a {self.likelihood.name} likelihood has no classes")
-        return self.likelihood.classes
 
     @property
     def scale(self) -> Tensor:
@@ -351,6 +341,20 @@ class LaplaceGPPosterior(LaplacePosterior):
             value = float(self.evidence.log_marginal_likelihood.reshape(-1)[0])
             found = landscape_of(self._point(), value)
         return table(gram.coordinates, found)
+
+    def _log_evidence(self) -> LogEvidence | None:
+        setting = self._settings[0]
+        gram = self._single_gram("summary")
+        objective = LaplaceEvidence(gram, self.likelihood, self.observed.y[0])
+        p, noisy = len(setting.theta), setting.log_noise is not None
+
+        def gradient(z: np.ndarray) -> np.ndarray:
+            at = setting.theta.new_tensor(z)
+            return objective(at[:p], at[p].exp(), at[p + 1] if noisy else None)[1]
+
+        return local_evidence(
+            gram.coordinates, self._point(), gradient, self.learnt, self._landscapes[0]
+        )
 
     def _single_gram(self, what: str) -> KernelGram:
         check_single(what, len(self._settings))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Normal
@@ -15,12 +18,18 @@ from bayesgen._internal.user_warning import warn
 from bayesgen.covariance.gram import Gram
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import EvidenceParts
+from bayesgen.kernels.parameters import UNITS, VARIANCE
+from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Certified
+from bayesgen.models.search.landscape import Hyperparameters
 from bayesgen.posterior.conditional import JointNormal
 from bayesgen.posterior.posterior import ExactPosterior, Observed
 from bayesgen.provenance import ORDER, Data, Learnt, Source
 from bayesgen.spectrum.decomposition import Decomposition, decompose
 from bayesgen.spectrum.spectrum import Spectrum
+
+# Step of the differences of the evidence in the logarithm of each hyperparameter.
+_STEP = 3e-3
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,50 @@ class LinearPosterior(Certified, ExactPosterior):
         """Prior variances s·vⱼ of the weights, (..., d); 0 for a dropped feature."""
         each = [self._found.scale[b] * self._root(b).root_v ** 2 for b in range(len(self._weights))]
         return self._each(torch.stack(each))
+
+    def _named(self) -> Hyperparameters:
+        found = {name: float(of.reshape(-1)[0]) for name, of in self._values().items()}
+        order = {"order": float(self._found.order[0])} if "order" in self.learnt else {}
+        units = {"scale": UNITS[VARIANCE], "noise": UNITS[VARIANCE]}
+        return Hyperparameters({**found, **order}, units, self._edges())
+
+    def _edges(self) -> dict[str, bool]:
+        """Which hyperparameters of the first task lie on the edge of the searched range."""
+        edge, found = bool(self._found.at_bound[0]), dict.fromkeys(self._values(), False)
+        if not edge:
+            return found
+        if "decay" in found and "decay" in self.learnt:
+            prior, at = self._gram.prior, float(self._found.theta[0, 0])
+            ends = [prior.coordinate(prior.search[k]) for k in (0, -1)]
+            if min(abs(at - end) for end in ends) <= 1e-6 * abs(ends[1] - ends[0]):
+                return {**found, "decay": True}
+        return {**found, **{name: name in self.learnt for name in ("scale", "noise")}}
+
+    def _log_evidence(self) -> LogEvidence:
+        names, prior, y = list(self._values()), self._gram.prior, self.observed.y[0]
+        point = np.array([float(of.reshape(-1)[0].log()) for of in self._values().values()])
+        gram = self._gram.up_to(int(self._found.order[0]))
+
+        @functools.lru_cache(maxsize=2)
+        def spectrum(log_decay: float | None) -> Spectrum:
+            theta = self._found.theta[0]
+            if log_decay is not None and log_decay != point[-1]:
+                theta = theta.new_tensor([prior.coordinate(math.exp(log_decay))])
+            return Spectrum.of_decomposition(gram.decompose(theta), y)
+
+        def value(z: np.ndarray) -> float:
+            scale, noise = (y.new_tensor([math.exp(v)]) for v in z[:2])
+            found = spectrum(float(z[2]) if len(z) > 2 else None).evidence(scale, noise)
+            return float(found.parts.log_marginal_likelihood)
+
+        def gradient(z: np.ndarray) -> np.ndarray:
+            steps = _STEP * np.eye(len(z))
+            return np.array([(value(z + h) - value(z - h)) / (2 * _STEP) for h in steps])
+
+        edges = self._edges()
+        free = np.array([name in self.learnt and not edges[name] for name in names])
+        entries = {name: [k] for k, name in enumerate(names)}
+        return LogEvidence(point, gradient, entries, np.ones(len(names), dtype=bool), free)
 
     def evidence_gradient(self) -> EvidenceGradient:
         """Exact derivatives of the evidence in log s, log σ² and every log prior variance.

@@ -17,10 +17,12 @@ from bayesgen._internal import checks
 from bayesgen.curvature.curvature import Curvature
 from bayesgen.curvature.parameters import Weights
 from bayesgen.evidence import Evidence
+from bayesgen.kernels.parameters import UNITS, VARIANCE
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.network.data import inputs
 from bayesgen.models.network.prior_precision import PrecisionSetting
 from bayesgen.models.reporting import Reporting
+from bayesgen.models.search.landscape import Hyperparameters
 from bayesgen.networks.admission import undisturbed
 from bayesgen.posterior.posterior import Observed
 from bayesgen.verify import Check
@@ -188,6 +190,29 @@ class NetworkPosterior(Reporting):
         if self.likelihood.log_noise is None:
             raise AttributeError(f"a {self.likelihood.name} likelihood has no noise")
         return self._fitted.setting.noise
+
+    def _axis_inputs(self) -> Any:
+        return self._fitted.x
+
+    def _named(self) -> Hyperparameters:
+        values: dict[str, float | Tensor] = {}
+        each = self.prior_precision.detach().reshape(-1)
+        edge = self.at_bound.reshape(-1)
+        bound = {"prior_precision": bool(edge.any())}
+        if len(each) == 1:
+            values["prior_precision"] = float(each)
+        elif self._fitted.structure == "layer":
+            names = [f"prior_precision of {name or 'net'}" for name in self.layers]
+            values = dict(zip(names, each.tolist(), strict=True))
+            bound = dict.fromkeys(names, bool(edge.any()))
+            if len(edge) >= len(names):
+                bound = dict(zip(names, edge[: len(names)].tolist(), strict=True))
+        else:
+            values["prior_precision"] = each
+        units = dict.fromkeys(values, "inverse variance")
+        if self.likelihood.log_noise is not None:
+            values["noise"], units["noise"] = float(self.noise), UNITS[VARIANCE]
+        return Hyperparameters(values, units, bound)
 
     # ------------------------------------------------------------------ predictions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen.kernels.parameters import UNITS, VARIANCE, Coordinates
+from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.search.multistart import LocalMaximum
 
 if TYPE_CHECKING:
@@ -141,6 +142,37 @@ def named(
             values[name], units[name] = math.exp(point[k]), variance_unit
             bounds[name] = bool(edge[k])
     return Hyperparameters(values, units, bounds, unidentified)
+
+
+def local_evidence(
+    coordinates: Coordinates | None,
+    point: np.ndarray,
+    gradient: Callable[[np.ndarray], np.ndarray],
+    learnt: frozenset[str],
+    landscape: Landscape | None,
+) -> LogEvidence:
+    """The evidence of one task around a point (θ, log s[, log σ²]), for standard errors.
+
+    Args:
+        coordinates: search coordinates of the kernel, or None for a model without a kernel.
+        point: the point, (P,).
+        gradient: function from points to derivatives in nats, (P,).
+        learnt: names of what was learnt: "kernel", "scale", "noise".
+        landscape: what the search found, or None where nothing was searched.
+    """
+    p = 0 if coordinates is None else len(coordinates)
+    parameters = [] if coordinates is None else coordinates.parameters
+    entries = {of.name: list(range(of.where.start, of.where.stop)) for of in parameters}
+    log, free = np.ones(len(point), dtype=bool), np.zeros(len(point), dtype=bool)
+    for of in parameters:
+        log[of.where] = of.log
+    free[:p] = "kernel" in learnt
+    for k, name in ((p, SCALE), (p + 1, NOISE)):
+        if k < len(point):
+            entries[name], free[k] = [k], name in learnt
+    if landscape is not None:
+        free &= ~landscape.at_bound[: len(point)]
+    return LogEvidence(point, gradient, entries, log, free & np.isfinite(point))
 
 
 def table(coordinates: Coordinates | None, landscape: Landscape) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Evidence beside leave-one-out: they answer different questions, and may disagree.
+"""Evidence and leave-one-out (LOO) answer different questions, and may disagree.
 
-The evidence asks how well the prior predicted the data, all of them from nothing; LOO asks how
-well all but one predict the one. A prior far too wide costs the evidence ½ ln(its variance) for
-every weight it turned out to need; LOO hardly sees it, since n − 1 points drown any prior.
+The evidence measures how well the prior predicts all of the data. LOO measures how well all points
+but one predict that one. A prior that is much too wide costs ½ ln(its variance) of evidence for
+each weight that the data determine. LOO hardly changes, because n − 1 points outweigh the prior.
 
     python examples/evidence_and_loo.py
 """
@@ -11,6 +11,7 @@ import warnings
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 import bayesgen as bg
 
@@ -48,6 +49,12 @@ def main() -> pd.DataFrame:
         f"a vague prior costs the quintic {gap.log_evidence:.1f} nats of evidence and "
         f"{gap.elpd_loo:.1f} of LOO"
     )
+    figure = Figure(figsize=(8.0, 2.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, column in zip(panels, ("log_evidence", "elpd_loo"), strict=True):
+        axes.barh(table.index, table[column], color="#0072B2")
+        axes.set(title=f"{column}, nats", xlim=(table[column].dropna().min() * 1.1, None))
+    figure.savefig("evidence_and_loo.png", dpi=150)
     return table
 
 

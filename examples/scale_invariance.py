@@ -1,15 +1,16 @@
-"""A prior on weights in front of a BatchNorm is a prior on nothing: evidence follows their scale.
+"""The evidence of a network depends on the scale of weights in front of a BatchNorm.
 
-python examples/scale_invariance.py
+The first convolution of a trained network is multiplied by 10, and the running moments of its
+BatchNorm by 10 and 100. The function stays the same, up to BatchNorm's own small ε. Laplace's
+evidence with one prior precision changes. With one precision for each layer it stays.
 
-The first convolution of a trained network is multiplied by 10 and its BatchNorm's running moments
-by 10 and 100: the same function, but for BatchNorm's own small ε. Laplace's evidence with one prior
-precision is another number; with one precision for each layer it stays.
+    python examples/scale_invariance.py
 """
 
 import warnings
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import bayesgen as bg
@@ -46,6 +47,14 @@ def main() -> dict:
         found.append(evidence(net, x, y, precision))
         name = "one precision" if precision == 1.0 else "one precision a layer"
         print(f"{name}: {found[0]:.3f} nats an image before, {found[1]:.3f} after")
+    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for (precision, found), colour in zip(values.items(), ("#D55E00", "#0072B2"), strict=True):
+        name = "one precision" if precision == 1.0 else "one precision for each layer"
+        axes.plot(["as trained", "rescaled"], found, "o-", color=colour, label=name)
+    axes.set(ylabel="log p(D) / n, nats", title="one function, two sets of weights")
+    axes.legend(frameon=False)
+    figure.savefig("scale_invariance.png", dpi=150)
     return values
 
 

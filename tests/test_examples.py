@@ -76,7 +76,7 @@ def evidence_of_polynomials(found, _):
 
 def kernel_modes(posterior, _):
     assert len(posterior.modes) > 1
-    assert float(posterior.hyperparameters["noise"].value) < 0.1
+    assert posterior.hyperparameters["noise"] < 0.1
 
 
 def label_corruption(result, _):

@@ -115,7 +115,8 @@ def _rows(
         flat = value.reshape(-1).tolist() if isinstance(value, Tensor) else [float(value)]
         own = [] if local is None else list(local.entries.get(name, []))
         for k, number in enumerate(flat):
-            label = name if len(flat) == 1 else f"{name}[{k}]"
+            place = posterior._names[k] if len(flat) == len(posterior._names) else k
+            label = name if len(flat) == 1 else f"{name}[{place}]"
             low = high = se = math.nan
             if local is not None and errors is not None and k < len(own):
                 spread = float(errors[own[k]])

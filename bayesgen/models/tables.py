@@ -68,6 +68,9 @@ def fitted(
         posterior = _standardised(fit, x, y, likelihood)
         notes.append("columns of x were scaled to mean 0 and standard deviation 1")
     posterior.columns, posterior.notes = columns, tuple(notes)
+    if columns is not None:
+        for each in (posterior, getattr(posterior, "standardised", posterior)):
+            each._names = columns.coded
     name = getattr(y, "name", None)
     posterior.target = name if isinstance(name, str) else ""
     return posterior

@@ -154,6 +154,8 @@ class Posterior(Traced, ABC):
     columns: Columns | None = None
     target: str = ""
     notes: tuple[str, ...] = ()
+    # Names of the columns of the inputs, () where they have none.
+    _names: tuple[str, ...] = ()
     # Texts that the classes of a network stand for.
     _labels: tuple[Any, ...] | None = None
 

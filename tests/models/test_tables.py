@@ -145,3 +145,13 @@ def test_mixed_dtypes_are_refused_in_one_sentence():
 def test_a_column_of_text_is_named_where_a_network_cannot_take_it():
     with pytest.raises(TypeError, match="column 'kind' holds values such as"):
         bg.train(net(d=2), TABLE, BOUGHT, epochs=1)
+
+
+def test_names_of_columns_are_in_summaries_and_notes():
+    x = TABLE.assign(nothing=RNG.normal(size=N))[["size", "nothing"]]
+    model = bg.GaussianProcess(gpytorch.kernels.RBFKernel(ard_num_dims=2))
+    for standardise in (False, True):
+        posterior = model.fit(x, 2 * x["size"] + 0.1 * RNG.normal(size=N), standardise=standardise)
+        summary = posterior.summary()
+        assert "RBF.lengthscale[nothing]" in summary.hyperparameters.index
+        assert "switches off column 'nothing' of x" in str(summary)

@@ -193,7 +193,9 @@ class GPPosterior(Certified, ExactPosterior):
         check_single("hyperparameters", len(self._alpha))
         per_point = is_per_point(self._noise)
         noise = None if per_point else float(self._noise.reshape(-1)[0])
-        flags = unidentified(self._kernels()[0], self._gram.x, float(self._scale[0]), noise)
+        flags = unidentified(
+            self._kernels()[0], self._gram.x, float(self._scale[0]), noise, self._names
+        )
         found = named(self._gram.coordinates, self._point(), self._landscape(), flags)
         if isinstance(self._mean, LinearInParameters):
             return found.extended(self._mean.named())

@@ -324,7 +324,9 @@ class LaplaceGPPosterior(LaplacePosterior):
             ValueError: the posterior is of a batch of tasks.
         """
         gram = self._single_gram("hyperparameters")
-        flags = unidentified(self._kernels()[0], gram.x, float(self._settings[0].scale), None)
+        flags = unidentified(
+            self._kernels()[0], gram.x, float(self._settings[0].scale), None, self._names
+        )
         unit = UNITS[VARIANCE] if self.likelihood.density else ""
         return named(gram.coordinates, self._point(), self._landscapes[0], flags, unit)
 

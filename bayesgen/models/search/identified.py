@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import gpytorch
@@ -28,7 +29,11 @@ _ABSENT = 0.1
 
 
 def unidentified(
-    kernel: gpytorch.kernels.Kernel, x: Tensor, scale: float, noise: float | None
+    kernel: gpytorch.kernels.Kernel,
+    x: Tensor,
+    scale: float,
+    noise: float | None,
+    columns: Sequence[str] = (),
 ) -> list[str]:
     """Sentences about what the data do not identify; an empty list where nothing was found.
 
@@ -37,6 +42,7 @@ def unidentified(
         x: inputs, (n, d).
         scale: outputscale s.
         noise: noise variance σ², or None where there is none.
+        columns: names of the columns of x, for the sentences; their numbers by default.
 
     Example:
         >>> kernel = gpytorch.kernels.RBFKernel().double()
@@ -86,7 +92,7 @@ def unidentified(
                 f"the terms {a} and {b} are one at these inputs: only the sum of their variances "
                 "is identified"
             )
-    return found + _lengths(coordinates, inputs, absent)
+    return found + _lengths(coordinates, inputs, absent, columns)
 
 
 def _correlations(term: gpytorch.kernels.Kernel, x: Tensor) -> tuple[float, Tensor, float]:
@@ -110,7 +116,9 @@ def _is_white(correlations: Tensor, x: Tensor) -> bool:
     return bool(len(x) > 1 and nearest.median() < _WHITE)
 
 
-def _lengths(coordinates: Coordinates, inputs: InputScales, absent: set[str]) -> list[str]:
+def _lengths(
+    coordinates: Coordinates, inputs: InputScales, absent: set[str], names: Sequence[str]
+) -> list[str]:
     """Sentences about length-scales and periods beyond the range of the inputs."""
     found = []
     theta = coordinates.read(coordinates.kernel)
@@ -121,14 +129,15 @@ def _lengths(coordinates: Coordinates, inputs: InputScales, absent: set[str]) ->
             continue
         if p.role == LENGTH and len(values) == len(columns) and len(columns) > 1:
             off = [
-                str(c)
+                repr(names[c]) if names else str(c)
                 for c, v in zip(columns, values, strict=True)
                 if float(v) > _IRRELEVANT * float(inputs.ranges[c])
             ]
             if off:
+                which = f"column{'s' if len(off) > 1 else ''} {', '.join(off)}"
                 found.append(
-                    f"{p.name} switches off column(s) {', '.join(off)} of x: their length-scales "
-                    f"are more than {_IRRELEVANT:.0f} times the range and not identified from above"
+                    f"{p.name} switches off {which} of x: their length-scales are more than "
+                    f"{_IRRELEVANT:.0f} times the range and not identified from above"
                 )
         elif p.role == LENGTH and float(values[0]) > _BEYOND * inputs.diameter(columns):
             found.append(

@@ -200,7 +200,8 @@ def _slice(
     others = [each for each in every if each is not along]
     held = ", ".join(f"{each.column.name} = {_word(each, centre)}" for each in others)
     if len(others) > _TOLD:
-        held = "their medians and most frequent values"
+        texts_too = any(each.column.values for each in others)
+        held = "their medians" + (" and most frequent values" if texts_too else "")
     name, (lower, upper) = along.column.name, ends
     return Slice(_numpy(grid), name, held, mean, lower, upper, drawn, *seen, texts)
 

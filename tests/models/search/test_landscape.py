@@ -42,7 +42,7 @@ def test_what_is_not_identified_is_said(kernel, words):
 def test_irrelevant_column_and_unseen_period_are_said():
     x = torch.cat([X, torch.randn(60, 1, generator=torch.Generator().manual_seed(0), dtype=F64)], 1)
     kernel = rbf([[1.0, 500.0]], ard_num_dims=2)
-    assert "column(s) 1 of x" in unidentified(kernel, x, 1.0, 0.1)[0]
+    assert "column 1 of x" in unidentified(kernel, x, 1.0, 0.1)[0]
     periodic = gk.PeriodicKernel().double()
     periodic.period_length = 200.0
     assert any("longer than the range" in text for text in unidentified(periodic, X, 1.0, 0.1))

@@ -3,9 +3,13 @@
 from datetime import UTC, datetime
 from importlib import metadata
 
+import pytest
+import torch
 import xarray as xr
 from matplotlib.figure import Figure
+from sklearn.datasets import load_wine
 
+import bayesgen as bg
 from bayesgen.experiments import REPRODUCTIONS
 from bayesgen.experiments.experiment import Experiment, experiment, provenance
 
@@ -42,3 +46,19 @@ def test_provenance_states_command_versions_and_time():
 
 def test_reproductions_are_experiments():
     assert all(isinstance(one, Experiment) for one in REPRODUCTIONS.values())
+
+
+def test_an_experiment_on_data_takes_inputs_and_labels():
+    wine = load_wine(as_frame=True)
+    names = wine.target_names[wine.target]
+    settings = {"levels": [0.0, 1.0], "seeds": 1}
+    found = bg.experiments.corruption(wine.data, names, **settings)
+    same = bg.experiments.corruption(bg.data.from_arrays(wine.data, names), **settings)
+    assert found.log_marginal_likelihood.equals(same.log_marginal_likelihood)
+    single = bg.experiments.corruption(wine.data, names, dtype=torch.float32, **settings)
+    change = (single - found).log_marginal_likelihood[-1, 0]  # level 0 needs float64
+    assert abs(float(change)) < 0.1
+    with pytest.raises(ValueError, match="data_dir must not be given with a Dataset"):
+        bg.experiments.corruption(wine.data, names, data_dir="folder", **settings)
+    with pytest.raises(TypeError):
+        doubled(1, 2)

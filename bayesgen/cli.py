@@ -1,4 +1,4 @@
-"""The command line `bayesgen`: its commands, its options, and how errors are printed."""
+"""The command line `bayesgen`: how it starts, how it ends, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -6,49 +6,68 @@ import os
 import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from rich.console import Console
+from bayesgen._internal import interrupts
 
-import bayesgen
-from bayesgen.commands import COMMANDS
-from bayesgen.commands.console import plain
-from bayesgen.errors import DivergedError, RankLostError
-
-app = typer.Typer(
-    help="Models judged by their marginal likelihood.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-for command in COMMANDS:
-    app.command()(command)
+# What bad input and a machine without room raise; anything else is a fault of the program.
+_EXPECTED = (ValueError, TypeError, OSError, MemoryError, ImportError)
 
 
 def main() -> None:
-    """Run the command; bad input prints one clear error and exits with 2."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    """Run the command line.
+
+    The exit status is 0, or 2 after bad input with one error on stderr, or 130 and 143 after an
+    interruption with one sentence on stderr.
+    """
+    with interrupts.watched() as watch:
+        try:
+            _run()
+        except BaseException as err:
+            if watch.number is None:
+                if not _print_error(err):
+                    raise
+                code = 2
+            else:
+                # The interruption may have become another error, as inside an import.
+                _print_interruption(watch.number, err)
+                code = 128 + watch.number
+        sys.exit(code)
+
+
+def _run() -> None:
+    from bayesgen.commands import output
+    from bayesgen.commands.app import app
+
+    before = warnings.showwarning
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        errors.print(f"[yellow]note:[/] {plain(message)}")
+        output.current().note(f"note: {message}")
 
     warnings.showwarning = note
     try:
         with _processes():
             app()
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        MemoryError,
-        ImportError,
-        DivergedError,
-        RankLostError,
-    ) as err:
-        errors.print(f"[red]error:[/] {plain(err)}")
-        sys.exit(2)
+    finally:
+        warnings.showwarning = before
+
+
+def _print_error(err: BaseException) -> bool:
+    """Print an expected error, and whether it is one."""
+    from bayesgen.errors import DivergedError, NotConvergedError, RankLostError
+
+    if not isinstance(err, (*_EXPECTED, DivergedError, NotConvergedError, RankLostError)):
+        return False
+    from bayesgen.commands.output import to_stderr
+
+    to_stderr("[red]error:[/] {}", str(err) or type(err).__name__)
+    return True
+
+
+def _print_interruption(number: int, err: BaseException) -> None:
+    how = "interrupted" if number == 2 else "ended by a signal"
+    steps, kept = getattr(err, "steps", ""), getattr(err, "kept", "nothing was kept")
+    sys.stderr.write(f"{how}{steps}: {kept}\n")
 
 
 def _processes() -> AbstractContextManager[Any]:
@@ -58,21 +77,3 @@ def _processes() -> AbstractContextManager[Any]:
     from bayesgen.covariance import distributed
 
     return distributed.joined()
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"bayesgen {bayesgen.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _group(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Models judged by their marginal likelihood."""

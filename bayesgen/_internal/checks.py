@@ -7,6 +7,7 @@ import numbers
 import operator
 from collections.abc import Sequence
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -335,7 +336,11 @@ def share(name: str, value: Any) -> float:
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Check for one of the allowed strings."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        near = get_close_matches(str(value), choices, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}{hint}"
+        )
     return value
 
 

@@ -7,10 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-
-import torch
 
 
 def writable(folder: str | os.PathLike[str]) -> Path:
@@ -43,6 +40,10 @@ def write(path: Path, writer: Callable[[Path], None]) -> None:
 
 def saved(path: Path) -> Any:
     """Contents of a file written by torch.save, or None if it is missing or incomplete."""
+    from pickle import UnpicklingError
+
+    import torch
+
     try:
         return torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):

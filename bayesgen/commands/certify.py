@@ -6,26 +6,32 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bayesgen.commands.console import table
+from bayesgen.commands import folder, output
+from bayesgen.commands.call import command_line
+from bayesgen.commands.choices import KERNELS, choice
 from bayesgen.commands.options import parse_groups, parse_levels
 from bayesgen.commands.shared import (
+    DATA,
+    MODEL,
     Csv,
     Data,
     DataDir,
     Levels,
+    Overwrite,
     Seeds,
     Sep,
     Target,
     Test,
+    Threads,
     Train,
-    command_line,
     keep,
     on_threads,
-    own_data,
-    progress_bar,
+    out_option,
+    source,
 )
+
+BOUNDS = ("maurer", "mcallester", "quadratic", "thiemann", "catoni", "catoni_union", "alquier")
 
 
 def certify(
@@ -39,61 +45,62 @@ def certify(
     groups: Annotated[
         str | None,
         typer.Option(
-            help="Groups of classes, e.g. 0/1 or 0,1,2,3,4/5,6,7,8,9. Default: every class."
+            help="Groups of classes, e.g. 0/1 or 0,1,2,3,4/5,6,7,8,9. Default: every class.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     levels: Levels = "0:1:0.2",
     seeds: Seeds = 1,
     kernel: Annotated[
-        str, typer.Option(help="rbf, matern12, matern32, matern52, or convolutional (images).")
-    ] = "rbf",
-    delta: Annotated[float, typer.Option(help="Probability that a bound fails.")] = 0.05,
-    bound: Annotated[
         str,
-        typer.Option(
-            help="maurer, mcallester, quadratic, thiemann, catoni, catoni_union or alquier."
-        ),
-    ] = "maurer",
-    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for certify.nc and certify.png.")] = Path(
-        "results/certify"
-    ),
+        choice(*KERNELS, "convolutional", help="Kernel (convolutional is for images)", panel=MODEL),
+    ] = "rbf",
+    delta: Annotated[
+        float, typer.Option(help="Probability that a bound fails.", rich_help_panel=MODEL)
+    ] = 0.05,
+    bound: Annotated[str, choice(*BOUNDS, help="PAC-Bayes bound", panel=MODEL)] = "maurer",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None, out_option("certify.nc and certify.png", "certify-DATA-KERNEL")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """PAC-Bayes certificates of Gaussian processes, and their evidence, as labels are corrupted."""
     chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie in (0, 1), got {delta:g}")
+    given = source(data, data_dir, csv, target, sep)
+    names = ("certify.nc", "certify.png")
+    with folder.results(out, (given.name, kernel), names, overwrite) as place:
+        from bayesgen import experiments
+        from bayesgen.experiments.certify import summary
 
-    from bayesgen import experiments
-    from bayesgen._internal import files
-    from bayesgen.experiments.certify import summary
-
-    given = own_data(data, data_dir, csv, target, sep, scaled_on="test")
-    folder = files.writable(out)
-    with on_threads(threads), progress_bar() as report:
-        result = experiments.certify(
-            given,
-            levels=chosen,
-            seeds=seeds,
-            kernel=kernel,
-            groups=parts,
-            delta=delta,
-            bound=bound,
-            train=train,
-            test=test,
-            data_dir=data_dir,
-            progress=report,
-            command=command_line(),
+        own = given.load(scaled_on="test")
+        shown = output.current()
+        with on_threads(threads), shown.progress() as report:
+            result = experiments.certify(
+                own,
+                levels=chosen,
+                seeds=seeds,
+                kernel=kernel,
+                groups=parts,
+                delta=delta,
+                bound=bound,
+                train=train,
+                test=test,
+                data_dir=data_dir,
+                progress=report,
+                command=command_line(),
+            )
+        attrs = result.attrs
+        title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
+        shown.table(summary(result), title, {"KL": ",.1f"})
+        guessing = 1 - 1 / attrs["classes"]
+        payment = "The prior was stated beforehand"
+        if attrs["priors"] > 1:
+            payment = f"The bound includes ln {attrs['priors']} nats for the choice of prior"
+        shown.say(
+            f"{attrs['bound_name']}. {payment}, and nothing for the noise. Guessing has a risk of "
+            f"{guessing:.3g}."
         )
-    keep(result, experiments.certify.plot(result), folder, "certify")
-    console = Console(highlight=False, soft_wrap=True)
-    attrs = result.attrs
-    title = f"{attrs['data']}, n = {attrs['n']:,}, {attrs['classes']} classes: δ = {delta:g}"
-    console.print(table(summary(result), title, {"KL": ",.1f"}))
-    guessing = 1 - 1 / attrs["classes"]
-    choice = "The prior was stated beforehand"
-    if attrs["priors"] > 1:
-        choice = f"The bound includes ln {attrs['priors']} nats for the choice of prior"
-    console.print(
-        f"{attrs['bound_name']}. {choice}, and nothing for the noise. Guessing has a risk of "
-        f"{guessing:.3g}.\n"
-        f"Wrote {folder / 'certify.png'} and {folder / 'certify.nc'}"
-    )
+        keep(result, experiments.certify.plot, place)

@@ -8,24 +8,37 @@ from typing import Annotated, Any
 
 import typer
 
-from bayesgen.commands.console import print_corruption, print_models
-from bayesgen.commands.options import dtype_named, on_device, parse_levels
+from bayesgen.commands import folder, output
+from bayesgen.commands.call import command_line
+from bayesgen.commands.choices import KERNELS, choice
+from bayesgen.commands.options import check_device, dtype_named, on_device, parse_levels
+from bayesgen.commands.printed import print_corruption, print_models
 from bayesgen.commands.shared import (
+    COMPUTATION,
+    DATA,
+    MODEL,
     Csv,
     Data,
     DataDir,
+    Device,
+    Dtype,
     Levels,
+    Overwrite,
     Seeds,
     Sep,
     Target,
     Test,
+    Threads,
     Train,
-    command_line,
     keep,
     on_threads,
-    own_data,
-    progress_bar,
+    out_option,
+    source,
 )
+
+MODELS = ("gp", "polynomial", "dkl", "dkl-conditional", "dkl-lipschitz", "dkl-prior",
+          "gp-laplace", "mlp", "resnet")  # fmt: skip
+_FILES = ("corruption.nc", "corruption.png")
 
 
 def corruption(
@@ -37,108 +50,136 @@ def corruption(
     train: Train = None,
     test: Test = None,
     levels: Levels = "0:1:0.1",
-    model: Annotated[
-        str,
-        typer.Option(
-            help="One or several, with commas, of gp, polynomial, dkl, gp-laplace, mlp, resnet."
-        ),
-    ] = "gp",
+    model: Annotated[str, choice(*MODELS, help="Models", several=True, panel=MODEL)] = "gp",
     seeds: Seeds = 3,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
-    kernel: Annotated[str, typer.Option(help="rbf, matern12, matern32 or matern52.")] = "rbf",
-    targets: Annotated[str, typer.Option(help="one-hot or dirichlet.")] = "one-hot",
+    seed: Annotated[int, typer.Option(min=0, help="First seed.", rich_help_panel=DATA)] = 0,
+    kernel: Annotated[str, choice(*KERNELS, help="Kernel of gp", panel=MODEL)] = "rbf",
+    targets: Annotated[
+        str, choice("one-hot", "dirichlet", help="Targets of gp", panel=MODEL)
+    ] = "one-hot",
     noise: Annotated[
-        float | None, typer.Option(help="Noise variance to keep. Default: learnt.")
+        float | None,
+        typer.Option(help="Noise variance of gp to keep. Default: learnt.", rich_help_panel=MODEL),
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="uniform draws a label anew, flip replaces it by the next class.")
+        str,
+        choice(
+            "uniform",
+            "flip",
+            help="A label is drawn anew, or replaced by the next class",
+            panel=DATA,
+        ),
     ] = "uniform",
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    threads: Annotated[
-        int | None, typer.Option(help="Number of CPU threads. Default: the libraries' choice.")
-    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float64",
+    threads: Threads = None,
     workers: Annotated[
-        int | None, typer.Option(help="Number of local processes, for several models.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of local processes, for several models.",
+            rich_help_panel=COMPUTATION,
+        ),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, in place of local processes.")
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler, in place of local processes.",
+            rich_help_panel=COMPUTATION,
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="spectrum, cholesky or krylov. Default: chosen by size and memory."),
+        choice(
+            "spectrum",
+            "cholesky",
+            "krylov",
+            help="Engine of gp; chosen by size and memory where none is given",
+            panel=COMPUTATION,
+        ),
     ] = None,
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with what a large run resumes from (n² numbers). Default: in --out."
+            help="Folder with what a large run resumes from (n² numbers). Default: in --out.",
+            file_okay=False,
+            rich_help_panel=COMPUTATION,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for corruption.nc and corruption.png.")] = Path(
-        "results/corruption"
-    ),
+    out: Annotated[
+        Path | None, out_option("corruption.nc and corruption.png", "corruption-DATA-MODEL")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compute the evidence, its parts and the errors of models as labels are corrupted."""
-    chosen = parse_levels(levels)
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}")
-
-    from bayesgen import experiments
-    from bayesgen._internal import files
-    from bayesgen.covariance import distributed
-    from bayesgen.experiments import executor as sweeps
-    from bayesgen.experiments.corruption import summary
-
-    arithmetic = dtype_named(dtype)
-    place = on_device(device, dtype)
-    folder = files.writable(out)
-    given = own_data(data, data_dir, csv, target, sep, dtype=arithmetic)
-    several = [name.strip() for name in model.split(",")]
-    settings: dict[str, Any] = {
-        "levels": chosen,
-        "seeds": list(range(seed, seed + seeds)),
-        "kind": kind,
-        "train": train,
-        "test": test,
-        "data_dir": data_dir,
-        "dtype": arithmetic,
-        "device": place,
-        "command": command_line(),
-    }
+    chosen, several = parse_levels(levels), model.split(",")
     if several != ["gp"]:
         if (kernel, targets, noise) != ("rbf", "one-hot", None):
             raise ValueError("kernel, targets and noise are options of --model gp alone")
         if engine is not None or work is not None:
             raise ValueError("engine and work are options of --model gp alone")
-        pool = sweeps.executor(workers, scheduler)
-        with on_threads(threads), pool as executor, progress_bar() as report:
-            result = experiments.corruption_models(
-                given,
-                several,
-                executor=executor,
-                store=folder / "cells",
-                progress=report,
-                **settings,
-            )
-        keep(result, experiments.corruption_models.plot(result), folder, "corruption")
-        return print_models(result, folder)
-    if workers is not None or scheduler is not None:
+    elif workers is not None or scheduler is not None:
         raise ValueError("workers and scheduler serve several models: --model gp is one fit")
-    scratch = folder / "work" if work is None else work
-    with on_threads(threads), progress_bar() as report:
-        result = experiments.corruption(
-            given,
-            kernel=kernel,
-            targets=targets,
-            noise=noise,
-            engine=engine,
-            work=scratch,
+    check_device(device, dtype)
+    given = source(data, data_dir, csv, target, sep)
+    with folder.results(out, (given.name, model), _FILES, overwrite) as place, on_threads(threads):
+        settings: dict[str, Any] = {
+            "levels": chosen,
+            "seeds": list(range(seed, seed + seeds)),
+            "kind": kind,
+            "train": train,
+            "test": test,
+            "data_dir": data_dir,
+            "dtype": dtype_named(dtype),
+            "device": on_device(device, dtype),
+            "command": command_line(),
+        }
+        own = given.load(dtype=settings["dtype"])
+        if several == ["gp"]:
+            settings |= {"kernel": kernel, "targets": targets, "noise": noise, "engine": engine}
+            _process(own, place, work, settings)
+        else:
+            _models(own, several, place, workers, scheduler, settings)
+
+
+def _process(own: Any, place: folder.Results, work: Path | None, settings: dict[str, Any]) -> None:
+    """The study of a Gaussian process."""
+    from bayesgen import experiments
+    from bayesgen.covariance import distributed
+    from bayesgen.experiments.corruption import summary
+
+    scratch = place.path / "work" if work is None else work
+    with output.current().progress() as report:
+        result = experiments.corruption(own, work=scratch, progress=report, **settings)
+    if not distributed.first():
+        return
+    print_corruption(result, summary(result))
+    keep(result, experiments.corruption.plot, place)
+    if work is None:
+        shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
+
+
+def _models(
+    own: Any,
+    several: list[str],
+    place: folder.Results,
+    workers: int | None,
+    scheduler: str | None,
+    settings: dict[str, Any],
+) -> None:
+    """The study of several models."""
+    from bayesgen import experiments
+    from bayesgen.experiments import executor as sweeps
+
+    pool = sweeps.executor(workers, scheduler)
+    with pool as executor, output.current().progress() as report:
+        result = experiments.corruption_models(
+            own,
+            several,
+            executor=executor,
+            store=place.path / "cells",
             progress=report,
             **settings,
         )
-    if not distributed.first():
-        return None
-    keep(result, experiments.corruption.plot(result), folder, "corruption")
-    if work is None:
-        shutil.rmtree(scratch, ignore_errors=True)  # the result is safe
-    return print_corruption(result, summary(result), folder)
+    print_models(result)
+    keep(result, experiments.corruption_models.plot, place)

@@ -5,25 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from bayesgen.commands.console import print_models
+from bayesgen.commands import folder, output
+from bayesgen.commands.call import command_line
 from bayesgen.commands.options import parse_levels
+from bayesgen.commands.printed import print_models
 from bayesgen.commands.shared import (
     Csv,
     Data,
     DataDir,
     Levels,
+    Overwrite,
     Seeds,
     Sep,
     Target,
     Test,
+    Threads,
     Train,
-    command_line,
     keep,
     on_threads,
-    own_data,
-    progress_bar,
+    out_option,
+    source,
 )
 
 _MODELS = ("gp", "dkl", "dkl-conditional", "dkl-lipschitz", "dkl-prior")
@@ -39,29 +40,29 @@ def dkl(
     test: Test = None,
     levels: Levels = "0,0.5,1",
     seeds: Seeds = 1,
-    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for dkl.nc and dkl.png.")] = Path("results/dkl"),
+    threads: Threads = None,
+    out: Annotated[Path | None, out_option("dkl.nc and dkl.png", "dkl-DATA")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare deep kernels, remedies against their overfitting, and a fixed kernel."""
     chosen = parse_levels(levels)
+    given = source(data, data_dir, csv, target, sep)
+    with folder.results(out, (given.name,), ("dkl.nc", "dkl.png"), overwrite) as place:
+        from bayesgen import experiments
 
-    from bayesgen import experiments
-    from bayesgen._internal import files
-
-    given = own_data(data, data_dir, csv, target, sep)
-    folder = files.writable(out)
-    with on_threads(threads), progress_bar() as report:
-        result = experiments.corruption_models(
-            given,
-            _MODELS,
-            levels=chosen,
-            seeds=seeds,
-            train=train,
-            test=test,
-            data_dir=data_dir,
-            store=folder / "cells",
-            progress=report,
-            command=command_line(),
-        )
-    keep(result, experiments.corruption_models.plot(result), folder, "dkl")
-    print_models(result, folder, "dkl")
+        own = given.load()
+        with on_threads(threads), output.current().progress() as report:
+            result = experiments.corruption_models(
+                own,
+                _MODELS,
+                levels=chosen,
+                seeds=seeds,
+                train=train,
+                test=test,
+                data_dir=data_dir,
+                store=place.path / "cells",
+                progress=report,
+                command=command_line(),
+            )
+        print_models(result)
+        keep(result, experiments.corruption_models.plot, place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bayesgen.commands.choices import KERNELS, nearest
+
 if TYPE_CHECKING:
     import torch
 
@@ -75,6 +77,16 @@ def parse_groups(text: str) -> list[list[int]]:
         ) from None
 
 
+def check_device(device: str, dtype: str) -> None:
+    """Check that a device has a dtype, without importing torch.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if device == "mps" and dtype == "float64":
+        raise ValueError("dtype must be float32 on mps, which has no float64")
+
+
 def dtype_named(name: str) -> torch.dtype:
     """The floating-point type "float64" or "float32".
 
@@ -104,6 +116,68 @@ def on_device(name: str, dtype: str) -> torch.device:
         raise ValueError("device must be one this machine has: cuda is not available, cpu is")
     if name == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device must be one this machine has: mps is not available, cpu is")
-    if name == "mps" and dtype == "float64":
-        raise ValueError("dtype must be float32 on mps, which has no float64")
+    check_device(name, dtype)
     return torch.device(name)
+
+
+_FORMS = {"polynomial": ("decaying", "best"), "fourier": ("decaying", "best"), "gp": ("ard",)}
+# Largest degree or order of a list of models.
+_MOST = 500
+
+
+def parse_models(text: str) -> list[tuple[str, int | str, str]]:
+    """Kind, setting and form of each model of a list such as "polynomial:3, gp:rbf:ard, null".
+
+    A model is `linear`, `polynomial:DEGREE`, `fourier:ORDER` or `gp:KERNEL`. A third part
+    `decaying` gives a prior variance that falls with the order, `best` takes the best order up to
+    the given one, and `ard` gives one length-scale for each input. `null` may be listed and is
+    always compared.
+
+    Raises:
+        ValueError: another form; a model is given twice; there is none.
+
+    Example:
+        >>> parse_models("linear, gp:rbf:ard, fourier:8:decaying, null")
+        [('linear', '', ''), ('gp', 'rbf', 'ard'), ('fourier', 8, 'decaying')]
+    """
+    found: list[tuple[str, int | str, str]] = []
+    for word in (part.strip().lower() for part in text.split(",")):
+        if word == "null":
+            continue
+        kind, _, rest = word.partition(":")
+        setting, _, form = rest.partition(":")
+        if kind == "linear" and not rest:
+            one: tuple[str, int | str, str] = ("linear", "", "")
+        elif kind not in _FORMS:
+            known = ("linear", *_FORMS, "null")
+            raise ValueError(
+                f"models must be a list of linear, polynomial:DEGREE, fourier:ORDER, gp:KERNEL and "
+                f"null, got {word!r}{nearest(kind, known)}"
+            )
+        else:
+            if form and form not in _FORMS[kind]:
+                raise ValueError(
+                    f"models: a third part of {kind} must be {' or '.join(_FORMS[kind])}, got "
+                    f"{form!r}{nearest(form, _FORMS[kind])}"
+                )
+            one = (kind, _setting(kind, setting), form)
+        if one in found:
+            raise ValueError(f"models must be different, got {word!r} twice")
+        found.append(one)
+    if not found:
+        raise ValueError(f"models must hold a model beside null, got {text!r}")
+    return found
+
+
+def _setting(kind: str, text: str) -> int | str:
+    if kind == "gp":
+        if text not in KERNELS:
+            raise ValueError(
+                f"models: the kernel of gp must be one of {', '.join(KERNELS)}, got {text!r}"
+                + nearest(text, KERNELS)
+            )
+        return text
+    if not text.isdecimal() or int(text) > _MOST:
+        what = "degree" if kind == "polynomial" else "order"
+        raise ValueError(f"models: the {what} of {kind} must be in 0..{_MOST}, got {text!r}")
+    return int(text)

@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from bayesgen._internal import interrupts
+from bayesgen.commands import folder as folders, output
+from bayesgen.commands.call import command_line
+from bayesgen.commands.choices import DATA as NAMES_OF_DATA, DEVICES, choice
 from bayesgen.commands.console import plain
-from bayesgen.commands.shared import command_line, on_threads, save_figure
+from bayesgen.commands.shared import COMPUTATION, DATA, OUTPUT, Threads, on_threads, png
 
 if TYPE_CHECKING:
     import xarray as xr
 
 # Seconds before a progress bar is drawn.
 _LATE = 2.0
+NAMES = ("all", "fig1", "fig2", "fig1abc", "fig1d", "fig1e", "fig1f", "fig1g", "fig2a", "fig2b",
+         "fig4", "fig5", "fig6", "fig7", "table1", "guess-and-check", "occam", "certified-descent",
+         "flatness", "germain", "rotation", "soft-bias", "bias-variance", "bumps", "contraction",
+         "equivariance", "forest", "full-batch", "textbook")  # fmt: skip
 
 
 def reproduce(
     name: Annotated[
         str | None,
-        typer.Argument(help="Name of a figure or claim, such as fig1 or occam, or all."),
+        choice(*NAMES, help="Figure or claim, which --list describes", argument=True),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="List all names with what they show.")
@@ -33,44 +40,62 @@ def reproduce(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Small settings: under two minutes each, and 25 minutes for all."
+            "--quick",
+            help="Small settings: under two minutes each, and 25 minutes for all.",
+            rich_help_panel=COMPUTATION,
         ),
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Data set of fig1d, fig1e, fig1f, fig1g, fig7, flatness and others with images."
+        choice(
+            *NAMES_OF_DATA,
+            help="Data set of fig1d, fig1e, fig1f, fig1g, fig7, flatness and others with images",
+            panel=DATA,
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder with the data set's official files. Default: a download."),
+        typer.Option(
+            help="Folder with the data set's official files. Default: a download.",
+            exists=True,
+            file_okay=False,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Part of fig2: classifier or language. Default: both on one page."),
+        choice(
+            "classifier",
+            "language",
+            help="Part of fig2; both on one page where none is given",
+            panel=DATA,
+        ),
     ] = None,
     text: Annotated[
         Path | None,
         typer.Option(
-            help="File or folder with the text of fig2b. Default: the standard library's sources."
+            help="File or folder with the text of fig2b. Default: the standard library's sources.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(help="Pattern of the files in the folder of --text, such as *.md."),
+        typer.Option(
+            help="Pattern of the files in the folder of --text, such as *.md.", rich_help_panel=DATA
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or mps, for experiments with networks or images.")
+        str | None,
+        choice(*DEVICES, help="Device of experiments with networks or images", panel=COMPUTATION),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Number of CPU threads. Default: the libraries' choice.")
-    ] = None,
+    threads: Threads = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder for NAME.nc, NAME.png, the table and unfinished work. Default: "
-            "results/reproduce, or results/reproduce-quick with --quick."
+            "results/reproduce, or results/reproduce-quick with --quick; names of --data, --text, "
+            "--pattern and --device are appended.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
@@ -79,21 +104,19 @@ def reproduce(
     Each writes NAME.png, NAME.nc and a row of table.md. A finished result of the same settings is
     read from NAME.nc. Interrupted studies of networks continue with the cells that they kept.
     """
-    from bayesgen import experiments
-    from bayesgen._internal import checks, files
+    if listing and name is not None:
+        raise ValueError(f"--list takes no name, got {name!r}")
+    if name is None and not listing:
+        raise ValueError("NAME must be given; `bayesgen reproduce --list` shows all names")
+    if text is not None and not text.exists():
+        raise FileNotFoundError(f"--text must be a file or a folder, {text} is neither")
+
     from bayesgen.commands.options import on_device
     from bayesgen.experiments.reproductions import described, part_of
 
-    console = Console(highlight=False, soft_wrap=True)
-    lines = described()
-    if listing:
-        if name is not None:
-            raise ValueError(f"--list takes no name, got {name!r}")
-        _list(console, lines)
+    if listing or name is None:
+        _list(described())
         return
-    if name is None:
-        raise ValueError("name must be given; `bayesgen reproduce --list` shows all names")
-    checks.one_of("name", name, ("all", *lines))
     if model is not None:
         name = part_of(name, model)
     settings: dict[str, Any] = {
@@ -101,26 +124,31 @@ def reproduce(
         "data_dir": data_dir,
         "text": text,
         "pattern": pattern,
+        "device": None if device is None else on_device(device, "float32"),
     }
     settings = {key: value for key, value in settings.items() if value is not None}
-    if device is not None:
-        settings["device"] = on_device(device, "float32")
-    default = "results/reproduce-quick" if quick else "results/reproduce"
-    folder = files.writable(default if out is None else out)
-    with on_threads(threads):
-        if name in experiments.REPRODUCTIONS:
-            _run(console, name, name, folder, quick, settings)
-            failed = []
-        else:
-            failed = _run_several(console, name, folder, quick, settings)
+    if out is None:
+        words = [word for word in (data, text and text.name, pattern, device) if word]
+        out = Path("results") / folders.slug("reproduce", *(["quick"] if quick else []), *words)
+    with folders.opened(out, "table") as place, on_threads(threads):
+        _reproduce(name, place.path, quick, settings)
+        place.done = True
+
+
+def _reproduce(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> None:
+    from bayesgen import experiments
+
+    if name in experiments.REPRODUCTIONS:
+        _run(name, name, folder, quick, settings)
+        failed = []
+    else:
+        failed = _run_several(name, folder, quick, settings)
     _tabulate(folder)
     if failed:
         raise ValueError(f"{len(failed)} experiment(s) failed, see above: {', '.join(failed)}")
 
 
-def _run_several(
-    console: Console, name: str, folder: Path, quick: bool, settings: dict[str, Any]
-) -> list[str]:
+def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> list[str]:
     """Run all reproductions or those of a page, draw the pages, and return what failed."""
     from bayesgen import experiments
     from bayesgen._internal import files
@@ -132,58 +160,81 @@ def _run_several(
     failed = []
     for one in names:
         try:
-            results[one] = _run(console, name, one, folder, quick, accepted(one, settings))
+            results[one] = _run(name, one, folder, quick, accepted(one, settings))
         except Exception as err:  # The others are run all the same.
+            interrupts.check()  # It may be what an interruption inside an import became.
             failed.append(one)
-            console.print(f"[red]{one} failed:[/] {plain(f'{type(err).__name__}: {err}')}")
+            output.current().say(f"{one} failed: {type(err).__name__}: {err}")
     for page, made in experiments.PAGES.items():
         parts = {part: results[part] for part in made.parts if part in results}
         if name in ("all", page) and len(parts) == len(made.parts):
-            save_figure(made.plot(parts), folder / f"{page}.png")
+            _save_figure(made.plot(parts), folder / f"{page}.png")
             files.write(folder / f"{page}.nc", partial(_write_tree, parts))
-            console.print(f"[bold]{page}[/]: wrote {folder / page}.png and {folder / page}.nc")
+            output.current().wrote(folder / f"{page}.png", folder / f"{page}.nc")
     return failed
 
 
-def _run(
-    console: Console, asked: str, name: str, folder: Path, quick: bool, settings: dict[str, Any]
-) -> xr.Dataset:
+def _run(asked: str, name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> xr.Dataset:
     """Run one reproduction, alone or as one of several, draw its figure, and print its claim."""
     from bayesgen import experiments
     from bayesgen._internal.progress_bar import reporting
 
-    start = time.monotonic()
-    with reporting(True, name, _LATE) as report:
+    start, shown = time.monotonic(), output.current()
+    with reporting(not shown.quiet, name, _LATE) as report:
         result = experiments.reproduce(
             name,
             quick=quick,
             store=folder,
-            progress=report,
+            progress=_interruptible(report),
             command=command_line(**{asked: name}),
             **settings,
         )
-    save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
-    console.print(f"[bold]{name}[/]: {result.attrs['title']} ({time.monotonic() - start:.0f} s)")
+    shown.show(f"[bold]{name}[/]: {result.attrs['title']} ({time.monotonic() - start:.0f} s)")
+    shown.attrs({name: dict(result.attrs)})
     if "holds" in result.attrs:
-        shown = Table(show_header=False, box=box.SIMPLE)
-        shown.add_column(no_wrap=True)
-        shown.add_row("paper", result.attrs["paper"])
-        shown.add_row("here", result.attrs["found"])
-        shown.add_row("holds", result.attrs["holds"])
-        console.print(shown)
+        rows = Table(show_header=False, box=box.SIMPLE)
+        rows.add_column(no_wrap=True)
+        rows.add_row("paper", plain(result.attrs["paper"]))
+        rows.add_row("here", plain(result.attrs["found"]))
+        rows.add_row("holds", result.attrs["holds"])
+        shown.show(rows)
     if "table" in result.attrs:
-        console.print(plain(result.attrs["table"]))
-    console.print(f"wrote {folder / name}.png and {folder / name}.nc")
+        shown.say(result.attrs["table"])
+    _save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
+    shown.wrote(folder / f"{name}.png", folder / f"{name}.nc")
     return result
 
 
-def _list(console: Console, lines: dict[str, str]) -> None:
+def _interruptible(report: Any) -> Any:
+    """A progress function that ends the work after an interruption that was swallowed."""
+
+    def step(done: int, expected: int, what: str) -> None:
+        interrupts.check()
+        if report is not None:
+            report(done, expected, what)
+
+    return step
+
+
+def _save_figure(figure: Any, path: Path) -> None:
+    from bayesgen._internal import files
+
+    content = png(figure)
+
+    def writer(part: Path) -> None:
+        part.write_bytes(content)
+
+    files.write(path, writer)
+
+
+def _list(lines: dict[str, str]) -> None:
     shown = Table(box=box.SIMPLE_HEAD)
     shown.add_column("name", no_wrap=True)
     shown.add_column("shows")
     for name, line in lines.items():
-        shown.add_row(name, line)
-    console.print(shown)
+        shown.add_row(name, plain(line))
+    output.current().show(shown)
+    output.current().attrs(lines)
 
 
 def _tabulate(folder: Path) -> None:

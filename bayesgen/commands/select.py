@@ -2,68 +2,165 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from bayesgen.commands.console import plain, table
-from bayesgen.commands.shared import on_threads, progress_bar
+from bayesgen.commands import folder, output
+from bayesgen.commands.choices import choice
+from bayesgen.commands.options import parse_models
+from bayesgen.commands.shared import (
+    DATA,
+    MODEL,
+    OUTPUT,
+    Overwrite,
+    Sep,
+    Threads,
+    on_threads,
+    out_option,
+    own_table,
+    png,
+    write,
+)
+
+if TYPE_CHECKING:
+    from bayesgen.select import Selection
+
+MODEL_FILE = "model.bayesgen"
+_NAMES = {
+    "log_evidence": "log p(D)",
+    "per_observation": "per row",
+    "delta": "Δ",
+    "probability": "prob.",
+    "fit": "fit",
+    "complexity": "KL",
+    "n_eff": "N_eff",
+}
 
 
 def select(
-    csv: Annotated[Path | None, typer.Option(help="CSV file with a header line.")] = None,
-    target: Annotated[str | None, typer.Option(help="Column with the targets.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Your table: CSV, Parquet or .npz.", rich_help_panel=DATA),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column of --csv with the targets.", rich_help_panel=DATA),
+    ] = None,
+    sep: Sep = ",",
     demo: Annotated[
         str | None,
-        typer.Option(help="Example data in place of a table: bishop (x + cos πx and noise)."),
+        choice("bishop", help="Example data in place of a table, x + cos πx and noise", panel=DATA),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Number of CPU threads.")] = None,
+    task: Annotated[
+        str | None,
+        choice(
+            "classification",
+            "regression",
+            help="What the target is. By default texts, and at most 10 different whole numbers "
+            "with 5 rows for each on average, are classes",
+            panel=DATA,
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Models with commas between: linear, polynomial:DEGREE, fourier:ORDER, gp:KERNEL "
+            "(rbf, matern12, matern32, matern52) and null. A third part :decaying or :best is for "
+            "polynomials and Fourier series, :ard for gp. Default: six or seven of them.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        choice(
+            "labels",
+            "one-hot",
+            help="What of classes is fitted: labels by Laplace's approximation, or their codes "
+            "exactly. By default labels up to 2000 rows times classes",
+            panel=MODEL,
+        ),
+    ] = None,
+    threads: Threads = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the best model, which `bayesgen predict` reads. Default: "
+            f"{MODEL_FILE} in --out.",
+            dir_okay=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for ranking.csv, ranking.png and fits.png.")
-    ] = Path("results/select"),
+        Path | None,
+        out_option("ranking.csv, ranking.png, fits.png and the best model", "select-TABLE-TARGET"),
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Rank polynomials, Fourier series and Gaussian processes on a table by their evidence."""
-    from bayesgen import plots
-    from bayesgen._internal import checks, files
-    from bayesgen.select import figure, table as tables
-
     if (csv is None) == (demo is None):
         raise ValueError("one of --csv FILE (with --target COL) and --demo bishop must be given")
-    if demo is not None:
-        checks.one_of("demo", demo, ("bishop",))
-        data = tables.bishop()
-    elif csv is not None:
-        if target is None:
-            raise ValueError("target must be given with --csv: the column to explain")
-        data = tables.read(csv, target)
-    folder = files.writable(out)
-    with on_threads(threads), progress_bar() as report:
-        selection = tables.select(data, report)
-    ranking = selection.ranking
-    files.write(folder / "ranking.csv", ranking.to_csv)
-    fits, bars = figure.figure(selection), plots.comparison(ranking)
-    files.write(folder / "fits.png", lambda p: fits.savefig(p, dpi=120))
-    files.write(folder / "ranking.png", lambda p: bars.savefig(p, dpi=120))
-    console = Console(highlight=False, soft_wrap=True)
-    names = {
-        "log_evidence": "log p(D)",
-        "per_observation": "per row",
-        "delta": "Δ",
-        "probability": "prob.",
-        "fit": "fit",
-        "complexity": "KL",
-        "n_eff": "N_eff",
+    if demo is not None and target is not None:
+        raise ValueError("--target names a column of --csv, which was not given")
+    parts = None if models is None else parse_models(models)
+    frame = None if csv is None else own_table(csv, target, sep, "the column to explain")
+    words = (demo or "",) if csv is None else (csv.stem, target or "")
+    names = ("ranking.csv", "ranking.png", "fits.png")
+    with folder.results(out, words, names, overwrite) as place, on_threads(threads):
+        from bayesgen.select import candidates, table as tables
+
+        if frame is None:
+            data = tables.bishop()
+        else:
+            data = tables.from_frame(frame, target or "", task=task)
+        for note in data.notes:
+            output.current().note(f"note: {note}")
+        chosen = None if parts is None else partial(candidates.listed, parts)
+        with output.current().progress() as report:
+            selection = tables.select(data, report, chosen, targets)
+        _print(selection)
+        _write(selection, place, save)
+
+
+def _print(selection: Selection) -> None:
+    data, ranking, shown = selection.table, selection.ranking, output.current()
+    title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs[:8])}"
+    if len(data.inputs) > 8:
+        title += f" and {len(data.inputs) - 8} more"
+    if data.classes:
+        title += f", {len(data.classes)} classes"
+    formats = dict.fromkeys(("log_evidence", "delta", "fit", "complexity", "n_eff"), ",.1f")
+    shown.table(ranking, title, formats, name="ranking", headings=_NAMES)
+    for name, others in ranking.get("same_as", {}).items():
+        if others:
+            shown.say(f"{name} is the same model at these data as {others}.")
+    for name, why in selection.failed.items():
+        shown.say(f"{name} did not converge and has no probability: {why}")
+    scaled = "inputs" if data.classes else "inputs and target"
+    for note in selection.notes:
+        shown.say(f"{note[0].upper()}{note[1:]}.")
+    shown.say(
+        f"Evidence in nats, of {scaled} standardised; hyperparameters of maximum evidence. "
+        "Probabilities are among the models listed, each different one counted once."
+    )
+
+
+def _write(selection: Selection, place: folder.Results, save: Path | None) -> None:
+    from bayesgen import plots, storage
+    from bayesgen.select import figure, table as tables
+
+    ranking, best = selection.ranking, tables.best(selection)
+    converged = ranking[ranking.log_evidence.notna()]
+    keep = partial(storage.save, selection.posteriors[best], columns=selection.table.columns)
+    files: dict[str, Any] = {
+        "ranking.csv": ranking.to_csv().encode(),
+        "ranking.png": png(plots.comparison(converged)),
+        "fits.png": png(figure.figure(selection)),
     }
-    shown = ranking[list(names)].rename(columns=names)
-    title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs)}"
-    console.print(
-        table(shown, title, dict.fromkeys(("log p(D)", "Δ", "fit", "KL", "N_eff"), ",.1f"))
-    )
-    for note in data.notes:
-        console.print(f"note: {plain(note)}")
-    console.print(
-        "Evidence in nats, of inputs and target standardised; hyperparameters of maximum "
-        f"evidence.\nWrote ranking.csv, ranking.png and fits.png to {folder}"
-    )
+    write(place, files | ({MODEL_FILE: keep} if save is None else {}))
+    if save is not None:
+        keep(save)
+        output.current().wrote(save)
+    output.current().attrs({"best": best, "target": selection.table.target})

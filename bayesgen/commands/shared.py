@@ -1,4 +1,4 @@
-"""What the commands share: common options, threads, a progress bar, and the files they write.
+"""What the commands share: common options, the user's table, threads, and the files they write.
 
 The modules of this room import torch and the models inside functions, so that the help of the
 command line and its errors about options need neither.
@@ -6,63 +6,155 @@ command line and its errors about options need neither.
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bayesgen.commands import choices, door, output
+from bayesgen.commands.choices import choice
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from bayesgen.commands.folder import Results
     from bayesgen.data.dataset import Dataset
 
+# Headings of the help.
+DATA, MODEL, COMPUTATION, OUTPUT = "Data", "Model", "Computation", "Output"
+# Bytes that the headers of a NetCDF file take at most.
+_HEADERS = 200_000
+
 # Options that several commands share.
-Data = Annotated[str, typer.Option(help="Data set: digits, cifar10, cifar100 or fashion-mnist.")]
+Data = Annotated[str, choice(*choices.DATA, help="Data set", panel=DATA)]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder with the data set's official files. Default: they are downloaded."),
+    typer.Option(
+        help="Folder with the data set's official files. Default: they are downloaded.",
+        exists=True,
+        file_okay=False,
+        rich_help_panel=DATA,
+    ),
 ]
 Csv = Annotated[
     Path | None,
     typer.Option(
         help="Your own table in place of --data: CSV, Parquet or .npz. Its columns are scaled to "
-        "mean 0 and standard deviation 1, and a fifth of its rows are test points."
+        "mean 0 and standard deviation 1, and a fifth of its rows are test points.",
+        rich_help_panel=DATA,
     ),
 ]
-Target = Annotated[str | None, typer.Option(help="Column of --csv with the class labels.")]
-Sep = Annotated[str, typer.Option(help="Separator of the columns of --csv.")]
-Train = Annotated[int | None, typer.Option(help="Number of training points. Default: all.")]
-Test = Annotated[int | None, typer.Option(help="Number of test points. Default: all.")]
-Seeds = Annotated[int, typer.Option(help="Number of corruptions at each level.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Column of --csv with the class labels.", rich_help_panel=DATA),
+]
+Sep = Annotated[
+    str,
+    typer.Option(
+        help="Separator of the columns of --csv; \\t is a tab.",
+        callback=lambda value: value.replace("\\t", "\t"),
+        rich_help_panel=DATA,
+    ),
+]
+Train = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of training points. Default: all.", rich_help_panel=DATA),
+]
+Test = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of test points. Default: all.", rich_help_panel=DATA),
+]
+Seeds = Annotated[
+    int,
+    typer.Option(min=1, help="Number of corruptions at each level.", rich_help_panel=DATA),
+]
 Levels = Annotated[
-    str, typer.Option(help="Shares of labels that are corrupted: START:STOP:STEP, or a,b,c.")
+    str,
+    typer.Option(
+        help="Shares of labels that are corrupted: START:STOP:STEP, or a,b,c.", rich_help_panel=DATA
+    ),
+]
+Device = Annotated[str, choice(*choices.DEVICES, help="Device", panel=COMPUTATION)]
+Dtype = Annotated[str, choice(*choices.DTYPES, help="Precision", panel=COMPUTATION)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of CPU threads. Default: the libraries' choice.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Overwrite a result of other settings in the folder.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
-def own_data(
-    data: str,
-    data_dir: Path | None,
-    csv: Path | None,
-    target: str | None,
-    sep: str,
-    *,
-    scaled_on: str = "training",
-    dtype: torch.dtype | None = None,
-) -> str | Dataset:
-    """The data of a command: a name with its settings, or the user's own table.
+def out_option(files: str, default: str) -> Any:
+    """The option --out of a command.
 
     Args:
-        data, data_dir, csv, target, sep: the options.
-        scaled_on: points on which the columns of a table are scaled, "training" or "test".
-        dtype: dtype of the inputs of a table; None for float64.
+        files: the files that the command writes.
+        default: what the name of the default folder is made of.
+    """
+    return typer.Option(
+        help=f"Folder for {files}. Default: results/{default}, or the same with a number where "
+        "that holds a result of other settings.",
+        rich_help_panel=OUTPUT,
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data of a command.
+
+    Attributes:
+        name: name of the data set, or the name of the table's file.
+        frame: the user's table, or None for a data set by name.
+        target: column of the class labels.
+    """
+
+    name: str
+    frame: pd.DataFrame | None = None
+    target: str = ""
+
+    def load(self, scaled_on: str = "training", dtype: torch.dtype | None = None) -> str | Dataset:
+        """The name of the data set, or the user's table as a `Dataset`.
+
+        Args:
+            scaled_on: points on which the columns of a table are scaled, "training" or "test".
+            dtype: dtype of the inputs of a table; None for float64.
+        """
+        if self.frame is None:
+            return self.name
+        from dataclasses import replace
+
+        from bayesgen import data as datasets
+
+        own = datasets.from_table(self.frame, self.target, standardise=scaled_on)
+        for note in own.notes:
+            output.current().note(f"{self.name}: {note}")
+        own = replace(own, name=self.name)
+        if dtype is not None:
+            own = replace(own, x_train=own.x_train.to(dtype), x_test=own.x_test.to(dtype))
+        return own
+
+
+def source(
+    data: str, data_dir: Path | None, csv: Path | None, target: str | None, sep: str
+) -> Source:
+    """The data that options name. A table is read and checked here, before torch is imported.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,24 +163,35 @@ def own_data(
     if csv is None:
         if target is not None:
             raise ValueError(f"--target names a column of --csv, which was not given: {target!r}")
-        return data
-    if not csv.is_file():
-        raise FileNotFoundError(f"--csv must be a file, {csv} is not")
-    if target is None:
-        raise ValueError("--target must be given with --csv: the column with the class labels")
+        return Source(data)
     if data != "digits" or data_dir is not None:
         raise ValueError("--csv must not be given together with --data or --data-dir")
-    from dataclasses import replace
+    return Source(
+        csv.stem, own_table(csv, target, sep, "the column with the class labels"), target or ""
+    )
 
-    from bayesgen import data as datasets
 
-    own = datasets.from_table(csv, target, sep=sep, standardise=scaled_on)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for note in own.notes:
-        console.print(f"{csv.name}: {note}", markup=False)
-    if dtype is not None:
-        own = replace(own, x_train=own.x_train.to(dtype), x_test=own.x_test.to(dtype))
-    return own
+def own_table(csv: Path, target: str | None, sep: str, what: str) -> pd.DataFrame:
+    """The user's table, checked to have the target.
+
+    Args:
+        csv, target, sep: the options.
+        what: what the target is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no target is named, or the table does not have it; it has no rows, or infinite
+            numbers.
+    """
+    if target is None:
+        raise ValueError(f"--target must be given with --csv: {what}")
+    if not csv.is_file():
+        raise FileNotFoundError(f"--csv must be a file, {csv} is not")
+    from bayesgen._internal import table_files
+
+    frame = table_files.read_table(csv, sep=sep)
+    table_files.check_columns(frame, target)
+    return frame
 
 
 @contextmanager
@@ -97,60 +200,79 @@ def on_threads(count: int | None) -> Iterator[None]:
     if count is None:
         yield
         return
-    if count < 1:
-        raise ValueError(f"threads must be at least 1, got {count}")
     import torch
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    with threadpool_limits(count):
-        yield
-    torch.set_num_threads(before)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
-@contextmanager
-def progress_bar() -> Iterator[Any]:
-    """A progress bar on stderr, as a function progress(done, expected, what)."""
-    from bayesgen.covariance import distributed
+def keep(result: xr.Dataset, plot: Callable[[xr.Dataset], Figure], place: Results) -> None:
+    """Write a result to NAME.nc, its figure to NAME.png and its settings to NAME.toml.
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not distributed.first()) as bar:
-        task = bar.add_task("loading", total=None)
-
-        def report(done: int, expected: int, what: str) -> None:
-            bar.update(task, completed=done, total=expected, description=what)
-
-        yield report
-        bar.update(task, description="done", completed=1, total=1)
-
-
-def command_line(**other: str) -> str:
-    """The command line as it was given, which results record.
+    It is called after the result was printed, so that a full disk does not lose it.
 
     Args:
-        other: arguments to replace by others, such as all="fig5" where one command makes several
-            results.
+        result: the result.
+        plot: result → figure.
+        place: the folder.
+
+    Raises:
+        OSError: there is no room; the message says how much is wanted, and how much is left.
     """
-    return shlex.join(["bayesgen", *(other.get(word, word) for word in sys.argv[1:])])
+    write(
+        place,
+        {
+            f"{place.name}.nc": lambda path: result.to_netcdf(path, engine="h5netcdf"),
+            f"{place.name}.png": png(plot(result)),
+        },
+        result.nbytes + _HEADERS,
+    )
+    output.current().attrs(result.attrs)
 
 
-def keep(result: xr.Dataset, figure: Figure, folder: Path, name: str) -> None:
-    """Write a result to NAME.nc and its figure to NAME.png in a folder."""
+def write(place: Results, writers: dict[str, bytes | Callable[[Path], Any]], size: int = 0) -> None:
+    """Write the files of a result and its settings, and print their paths.
+
+    Args:
+        place: the folder.
+        writers: name of each file → its contents, or the function that writes it to a path.
+        size: bytes that the functions write.
+
+    Raises:
+        OSError: there is no room; the message says how much is wanted, and how much is left.
+    """
+    import shutil
+
     from bayesgen._internal import files
 
-    files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
-    save_figure(figure, folder / f"{name}.png")
+    wanted = size + sum(len(w) for w in writers.values() if isinstance(w, bytes))
+    # HDF5 may end the process where a disk fills while it closes a file.
+    if shutil.disk_usage(place.path).free < wanted:
+        raise door.full(place.path, wanted)
+    try:
+        place.record()
+        for name, writer in writers.items():
+            files.write(place.path / name, writer if callable(writer) else _bytes(writer))
+    except (OSError, RuntimeError) as err:
+        if not door.is_full(err):
+            raise
+        raise door.full(place.path, wanted) from err
+    place.done = True
+    output.current().wrote(*(place.path / name for name in writers))
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, completely or not at all."""
-    from bayesgen._internal import files
+def png(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    stream = BytesIO()
+    figure.savefig(stream, dpi=120, format="png")
+    return stream.getvalue()
 
-    files.write(path, lambda p: figure.savefig(p, dpi=120))
+
+def _bytes(content: bytes) -> Callable[[Path], Any]:
+    return lambda path: path.write_bytes(content)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Largest number of different texts in a column that is coded by indicators.
-_CATEGORIES = 50
+CATEGORIES = 50
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,27 @@ class Column:
     name: str
     kind: str
     values: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, values: pd.Series[Any]) -> Column:
+        """The coding that a column needs.
+
+        Raises:
+            ValueError: it has more than 50 different texts.
+        """
+        import pandas as pd
+
+        if pd.api.types.is_datetime64_any_dtype(values):
+            return cls(name, "date")
+        if pd.api.types.is_bool_dtype(values) or _numeric(values):
+            return cls(name, "number")
+        texts = sorted(values.dropna().astype(str).unique())
+        if len(texts) > CATEGORIES:
+            raise ValueError(
+                f"column {name!r} must hold numbers, dates or at most {CATEGORIES} different "
+                f"texts, got {len(texts)}; leave it out"
+            )
+        return cls(name, "text", tuple(texts))
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -76,26 +97,10 @@ class Columns:
             ValueError: two columns have the same name; there is none; a column of text has more
                 than 50 values.
         """
-        import pandas as pd
-
         if table.columns.duplicated().any():
             twice = table.columns[table.columns.duplicated()][0]
             raise ValueError(f"table must have columns of different names, got {twice!r} twice")
-        found = []
-        for key in table.columns:
-            column, name = table[key], str(key)
-            if pd.api.types.is_datetime64_any_dtype(column):
-                found.append(Column(name, "date"))
-            elif pd.api.types.is_bool_dtype(column) or _numeric(column):
-                found.append(Column(name, "number"))
-            else:
-                values = sorted(column.dropna().astype(str).unique())
-                if len(values) > _CATEGORIES:
-                    raise ValueError(
-                        f"column {name!r} must hold numbers, dates or at most {_CATEGORIES} "
-                        f"different texts, got {len(values)}; leave it out"
-                    )
-                found.append(Column(name, "text", tuple(values)))
+        found = [Column.of(str(key), table[key]) for key in table.columns]
         if not found:
             raise ValueError("table must have a column of inputs, got none")
         single = all(str(table[key].dtype) == "float32" for key in table.columns)

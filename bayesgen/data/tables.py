@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesgen._internal import checks
+from bayesgen._internal import checks, table_files
+from bayesgen._internal.table_files import read_table as read_table
 from bayesgen.data.columns import Columns
 from bayesgen.data.dataset import Dataset
 
@@ -124,11 +125,7 @@ def from_table(
     if not isinstance(table, pd.DataFrame):
         file, table = table, read_table(table, sep=sep)
         name = Path(file).stem
-    if target not in table.columns:
-        raise ValueError(
-            f"target must be a column of the table ({', '.join(map(str, table.columns))}), got "
-            f"{target!r}"
-        )
+    table_files.check_columns(table, target)
     notes: list[str] = []
     if missing == "refuse" and table.isna().to_numpy().any():
         holes = [str(c) for c in table.columns if table[c].isna().any()]
@@ -144,60 +141,11 @@ def from_table(
     return _split(values, labels, columns, test, seed, standardise, name, notes)
 
 
-def read_table(file: str | os.PathLike[str], *, sep: str = ",") -> pd.DataFrame:
-    """Read a table from a CSV, Parquet or `.npz` file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ImportError: a Parquet file is given and pyarrow is not installed.
-        TypeError: the argument is no path.
-        ValueError: the file holds no table, or no rows.
-    """
-    import pandas as pd
-
-    if not isinstance(file, str | os.PathLike):
-        raise TypeError(f"table must be a DataFrame or a file, got {type(file).__name__}")
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"table must be a file, {path} is not")
-    try:
-        frame = _read(path, sep)
-    except ImportError:
-        raise ImportError("a Parquet file needs pyarrow: pip install pyarrow") from None
-    except (ValueError, OSError, KeyError, pd.errors.ParserError) as err:
-        words = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise ValueError(f"table must hold columns with names, {path} does not: {words}") from None
-    if not len(frame):
-        raise ValueError(f"table must have rows, {path} has a header and no rows")
-    return frame
-
-
-def _read(path: Path, sep: str) -> pd.DataFrame:
-    import pandas as pd
-
-    kind = path.suffix.lower()
-    if kind in (".parquet", ".pq"):
-        return pd.read_parquet(path)
-    if kind != ".npz":
-        return pd.read_csv(path, sep=sep)
-    columns: dict[str, np.ndarray] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            values = arrays[key]
-            if values.ndim == 1:
-                columns[key] = values
-            elif values.ndim == 2:
-                columns |= {f"{key}{i}": values[:, i] for i in range(values.shape[1])}
-            else:
-                raise ValueError(f"{key!r} has {values.ndim} axes, and a column has one or two")
-    return pd.DataFrame(columns)
-
-
 def _complete(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows without a missing value, and a mask of the others."""
-    dropped = np.asarray(frame.isna().to_numpy().any(axis=1))
-    if dropped.any():
-        notes.append(f"{int(dropped.sum())} row(s) with missing values were left out")
+    dropped, note = table_files.missing(frame)
+    if note is not None:
+        notes.append(note)
     return frame.loc[~dropped], dropped
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bayesgen._internal import checks, files
+from bayesgen._internal import checks, files, interrupts
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.user_warning import warn
@@ -157,6 +157,7 @@ class Workers(Executor):
         self.count = checks.whole("workers", count)
         self.share = max(1, (threads or torch.get_num_threads()) // count)
         self._pool = self._start()
+        self._ours: set[Any] = set()
 
     def _start(self) -> ProcessPoolExecutor:
         # Processes are spawned because forked ones would inherit locks of threads.
@@ -166,11 +167,22 @@ class Workers(Executor):
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a function as in `concurrent.futures.Executor`, after restarting a broken pool."""
-        try:
-            return self._pool.submit(function, *args, **kwargs)
-        except BrokenProcessPool:
-            self._pool = self._start()
-            return self._pool.submit(function, *args, **kwargs)
+        others = set(active_children()) - self._ours
+        with interrupts.kept_from_children():
+            try:
+                found = self._pool.submit(function, *args, **kwargs)
+            except BrokenProcessPool:
+                self._pool = self._start()
+                found = self._pool.submit(function, *args, **kwargs)
+        self._ours = set(active_children()) - others
+        return found
+
+    def __exit__(self, kind: Any, err: Any, trace: Any) -> None:
+        """Wait for the jobs, or end the processes where an interruption leaves the block."""
+        if kind is not None and not issubclass(kind, Exception):
+            for process in self._ours:
+                process.terminate()
+        self.shutdown(cancel_futures=kind is not None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut down the pool as in `concurrent.futures.Executor`."""

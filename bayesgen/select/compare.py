@@ -113,7 +113,7 @@ def compare(
             raise TypeError(f"null must be an Evidence or None, got {type(null).__name__}")
         same_data(first, evidences[first], NULL, null)
     chances = _probabilities(evidences, prior)
-    same = _same_models(models, evidences)
+    same = same_models(models, evidences)
     for name, other in same.items():
         chances[other] += chances[name]
     share = delta / len(models)
@@ -141,7 +141,7 @@ def compare(
     return Comparison(table)
 
 
-def _same_models(models: Mapping[str, Any], evidences: Mapping[str, Evidence]) -> dict[str, str]:
+def same_models(models: Mapping[str, Any], evidences: Mapping[str, Evidence]) -> dict[str, str]:
     """Names of models that are the same as an earlier one, with the earlier one's name.
 
     Their evidence and its parts agree, and so do their posterior means at the training inputs.
@@ -161,7 +161,9 @@ def _same_models(models: Mapping[str, Any], evidences: Mapping[str, Evidence]) -
                 continue
             a, b = mean(name), mean(other)
             spread = float(b.std(correction=0)) if len(b) > 1 else 0.0
-            if a.shape == b.shape and float((a - b).abs().max()) <= 1e-2 * spread + 1e-12:
+            targets = models[name].observed.y.double()
+            least = 1e-4 * float(targets.std(correction=0)) if targets.numel() > 1 else 0.0
+            if a.shape == b.shape and float((a - b).abs().max()) <= 1e-2 * spread + least:
                 found[name] = other
                 break
     return found

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bayesgen import provenance
 from bayesgen._internal import archive, files
+from bayesgen.data.scaled_columns import ScaledColumns
 from bayesgen.posterior.posterior import Posterior
 from bayesgen.storage.decoding import Decoder, PartError
 from bayesgen.storage.encoding import Encoder
@@ -30,8 +31,16 @@ _KIND = "bayesgen posterior"
 _ROWS, _ALLOWED = 3, 1e-4
 
 
-def save(posterior: Posterior, path: str | os.PathLike[str]) -> None:
-    """Write a posterior to a file; see `bayesgen.models.reporting.Reporting.save`."""
+def save(
+    posterior: Posterior, path: str | os.PathLike[str], *, columns: ScaledColumns | None = None
+) -> None:
+    """Write a posterior to a file; see `bayesgen.models.reporting.Reporting.save`.
+
+    Args:
+        posterior: the posterior.
+        path: the file.
+        columns: the columns of the table that it was fitted to, which `load_columns` reads.
+    """
     path = _path(path)
     if path.is_dir():
         raise IsADirectoryError(f"path must be a file, got the folder {path}")
@@ -54,6 +63,8 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> None:
         "arrays": len(found.arrays),
     }
     texts = {"about": about, "content": {"nodes": found.nodes, "root": content}}
+    if columns is not None:
+        texts["columns"] = columns.to_text()
     archive.write(path, archive.Archive(texts, found.arrays))
 
 
@@ -117,6 +128,23 @@ def load(
     }
     given = {role: part for role, part in parts.items() if part is not None}
     return _read(path, about, given)
+
+
+def load_columns(path: str | os.PathLike[str]) -> ScaledColumns | None:
+    """The columns of the table that a posterior was fitted to, or None where the file has none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or not of `posterior.save`.
+    """
+    path = _path(path)
+    _about(path)
+    try:
+        return ScaledColumns.from_text(archive.read_text(path, "columns"))
+    except KeyError:
+        return None
+    except ValueError as err:
+        raise ValueError(f"{path} is damaged: {err}") from None
 
 
 def _read(path: Path, about: Mapping[str, Any], given: Mapping[str, Any]) -> Posterior:

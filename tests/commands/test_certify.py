@@ -28,13 +28,13 @@ def test_certify_command_takes_convolutional_kernel(monkeypatch, cifar, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--groups", "a/b"], "groups must be classes such as"),
+        (["--groups", "a/b"], "--groups must be classes such as"),
         (["--groups", "0/0"], "two or more different labels"),
-        (["--kernel", "cosine"], "kernel must be one of"),
-        (["--bound", "pinsker"], "bound must be one of"),
-        (["--delta", "0"], "delta must lie in (0, 1)"),
+        (["--kernel", "cosine"], "--kernel must be one of"),
+        (["--bound", "pinsker"], "--bound must be one of"),
+        (["--delta", "0"], "--delta must lie in (0, 1)"),
         (["--kernel", "convolutional"], "x must hold images"),
-        (["--seeds", "0"], "seeds must be at least 1"),
+        (["--seeds", "0"], "Invalid value for '--seeds'"),
     ],
 )
 def test_invalid_options_end_with_one_error(monkeypatch, tmp_path, capfd, arguments, message):

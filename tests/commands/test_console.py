@@ -1,11 +1,12 @@
-"""Tests of `bayesgen.commands.console`."""
+"""Tests of `bayesgen.commands.console` and `bayesgen.commands.printed`."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from bayesgen.commands.console import plain, print_plan, table
+from bayesgen.commands.console import plain, table
+from bayesgen.commands.printed import print_plan
 from bayesgen.solvers import Machine, Plan
 
 

@@ -14,7 +14,11 @@ def test_corruption_command_writes_figure_and_data(monkeypatch, tmp_path, capfd)
     printed = capfd.readouterr()
     assert "digits, n = 80" in printed.out
     assert "Rounding leaves the evidence uncertain" in printed.out
-    assert sorted(p.name for p in out.iterdir()) == ["corruption.nc", "corruption.png"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "corruption.nc",
+        "corruption.png",
+        "corruption.toml",
+    ]
     assert (out / "corruption.png").read_bytes().startswith(b"\x89PNG")
     with xr.open_dataset(out / "corruption.nc", engine="h5netcdf") as result:
         assert dict(result.sizes) == {"level": 3, "seed": 2}
@@ -33,18 +37,18 @@ def test_download_is_shown_by_progress_bar(monkeypatch, cifar_online, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--levels", "0:2:0.5"], "levels must be START:STOP:STEP"),
-        (["--levels", "0,1.5"], "levels must lie in [0, 1], got 1.5"),
-        (["--levels", "a"], "levels must be START:STOP:STEP"),
-        (["--data", "mnist"], "name must be one of"),
-        (["--data", "cifar10", "--data-dir", "/nowhere"], "data_dir must hold the file"),
-        (["--kernel", "cosine"], "kernel must be one of"),
-        (["--dtype", "float16"], "dtype must be one of"),
-        (["--device", "tpu"], "device must be one of"),
-        (["--seeds", "0"], "seeds must be at least 1"),
-        (["--noise", "-1"], "noise must be positive and finite, got -1.0"),
-        (["--threads", "0"], "threads must be at least 1"),
-        (["--train", "5000"], "train must be between 1 and the 1400 points"),
+        (["--levels", "0:2:0.5"], "--levels must be START:STOP:STEP"),
+        (["--levels", "0,1.5"], "--levels must lie in [0, 1], got 1.5"),
+        (["--levels", "a"], "--levels must be START:STOP:STEP"),
+        (["--data", "mnist"], "--data must be one of"),
+        (["--data", "cifar10", "--data-dir", "/nowhere"], "Invalid value for '--data-dir'"),
+        (["--kernel", "cosine"], "--kernel must be one of"),
+        (["--dtype", "float16"], "--dtype must be one of"),
+        (["--device", "tpu"], "--device must be one of"),
+        (["--seeds", "0"], "Invalid value for '--seeds'"),
+        (["--noise", "-1"], "--noise must be positive and finite, got -1.0"),
+        (["--threads", "0"], "Invalid value for '--threads'"),
+        (["--train", "5000"], "--train must be between 1 and the 1400 points"),
     ],
 )
 def test_invalid_options_end_with_one_error(monkeypatch, tmp_path, capfd, arguments, message):
@@ -61,7 +65,11 @@ def test_krylov_engine_from_command_line(monkeypatch, tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "block Lanczos" in printed
     assert "of its size" in printed
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["corruption.nc", "corruption.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "corruption.nc",
+        "corruption.png",
+        "corruption.toml",
+    ]
     with xr.open_dataset(tmp_path / "corruption.nc", engine="h5netcdf") as result:
         assert "train_error_interpolating" not in result
         assert (result.evidence_error < 0.05 * abs(result.log_marginal_likelihood)).all()
@@ -81,9 +89,9 @@ def test_workers_run_study_of_models(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--workers", "2"], "workers and scheduler serve several models"),
-        (["--model", "mlp", "--engine", "krylov"], "engine and work are options of --model gp"),
-        (["--engine", "lu"], "engine must be"),
+        (["--workers", "2"], "--workers and --scheduler serve several models"),
+        (["--model", "mlp", "--engine", "krylov"], "--engine and --work are options of --model gp"),
+        (["--engine", "lu"], "--engine must be"),
         (["--model", "gp,mlp", "--workers", "2", "--scheduler", "a"], "not be given together"),
     ],
 )

@@ -19,4 +19,4 @@ def test_plan_states_engine_and_reason(monkeypatch, capfd, tmp_path):
     assert not run_command(monkeypatch, "info", *words)
     assert "GB/s" in capfd.readouterr().out
     assert run_command(monkeypatch, "info", "--plan", "n=50000") == 2
-    assert "plan must be n=… d=… outputs=…" in capfd.readouterr().err
+    assert "--plan must be n=… d=… outputs=…" in capfd.readouterr().err

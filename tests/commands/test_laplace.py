@@ -30,10 +30,10 @@ def test_laplace_command_writes_figure_and_data(monkeypatch, tmp_path, capsys):
         (("--network", "forest"), "'forest'"),
         (("--curvature", "ggn,ggn"), "different names"),
         (("--curvature", "exact"), "'exact'"),
-        (("--prior-precision", "-1"), "prior_precision"),
+        (("--prior-precision", "-1"), "--prior-precision must"),
         (("--network", "lenet"), "12 pixels"),
-        (("--level", "1.5"), "level"),
-        (("--steps", "0"), "steps"),
+        (("--level", "1.5"), "'--level'"),
+        (("--steps", "0"), "'--steps'"),
     ],
 )
 def test_invalid_options_end_with_error(monkeypatch, tmp_path, capsys, words, message):

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from bayesgen import data
-from bayesgen.commands.options import on_device, parse_groups, parse_levels, parse_sizes
+from bayesgen.commands.options import (
+    on_device,
+    parse_groups,
+    parse_levels,
+    parse_models,
+    parse_sizes,
+)
 
 
 def test_groups_are_parsed_and_merged():
@@ -58,3 +64,35 @@ def test_devices_that_are_not_there_raise(monkeypatch):
         on_device("mps", "float64")
     with pytest.raises(ValueError, match="device must be one of"):
         on_device("tpu", "float64")
+
+
+def test_models_are_parsed_in_order_and_null_is_left_out():
+    found = parse_models("polynomial:3, Fourier:4:decaying,gp:rbf,gp:matern52:ard, null, linear")
+    assert found == [
+        ("polynomial", 3, ""),
+        ("fourier", 4, "decaying"),
+        ("gp", "rbf", ""),
+        ("gp", "matern52", "ard"),
+        ("linear", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("polynomal:3", "got 'polynomal:3'; did you mean 'polynomial'?"),
+        ("gp:matern", "the kernel of gp must be one of rbf"),
+        ("polynomial:-1", "degree of polynomial must be in 0..500, got '-1'"),
+        ("fourier:x", "order of fourier must be in"),
+        ("polynomial:3:bset", "got 'bset'; did you mean 'best'?"),
+        ("gp:rbf,gp:rbf", "'gp:rbf' twice"),
+        ("null", "a model beside null"),
+        ("", "got ''"),
+        ("linear:2", "got 'linear:2'"),
+        ("__import__('os')", "models must be a list"),
+    ],
+)
+def test_invalid_models_raise(text, message):
+    with pytest.raises(ValueError, match="models") as error:
+        parse_models(text)
+    assert message in str(error.value)

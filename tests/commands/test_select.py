@@ -29,14 +29,19 @@ def test_select_command_ranks_models_of_table(monkeypatch, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ("--csv", tmp_path / "table.csv", "--target", "y", "--out", out)
     assert not run_command(monkeypatch, "select", *arguments)
-    said = capsys.readouterr().out
-    assert "null" in said
-    assert "columns that are not numbers: name" in said
-    assert "constant columns: one" in said
-    assert "1 row(s) with missing values" in said
+    printed = capsys.readouterr()
+    assert "null" in printed.out
+    assert "constant columns were left out: name=text, one" in printed.err
+    assert "1 row(s) with missing values were left out, the first of them row 4" in printed.err
     ranking = pd.read_csv(out / "ranking.csv", index_col="model")
     assert ranking.log_evidence.is_monotonic_decreasing
-    assert {p.name for p in out.iterdir()} == {"ranking.csv", "ranking.png", "fits.png"}
+    assert {p.name for p in out.iterdir()} == {
+        "ranking.csv",
+        "ranking.png",
+        "fits.png",
+        "ranking.toml",
+        "model.bayesgen",
+    }
 
 
 def test_select_command_runs_demo(monkeypatch, tmp_path, capsys):
@@ -47,12 +52,16 @@ def test_select_command_runs_demo(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "target", "message"),
     [
-        (lambda t: t.assign(y="text"), "y", "target 'y' must hold numbers, got text such as"),
-        (lambda t: t, "w", "target must be a column of the table"),
+        (lambda t: t.assign(y="text"), "y", "target 'y' must vary"),
+        (lambda t: t, "w", "--target must be a column of the table"),
         (lambda t: t[:4], "y", "at least 5 rows without missing values, got 4"),
         (lambda t: t.assign(y=1.0), "y", "target 'y' must vary"),
-        (lambda t: t[["y"]].assign(a=3), "y", "a numeric column beside 'y' that varies"),
-        (lambda t: t.assign(x=[math.inf] + [1.0] * 24), "y", "finite numbers"),
+        (lambda t: t[["y"]].assign(a=3), "y", "a column beside 'y' that varies"),
+        (
+            lambda t: t.assign(x=[math.inf] + [1.0] * 24),
+            "y",
+            "1 infinite value(s) in the column 'x', the first in row 1",
+        ),
     ],
 )
 def test_invalid_tables_end_with_error(monkeypatch, tmp_path, capsys, change, target, message):
@@ -68,5 +77,5 @@ def test_select_command_requires_data(monkeypatch, tmp_path, capsys):
     assert run_command(monkeypatch, "select", "--csv", tmp_path / "none.csv") == 2
     said = capsys.readouterr().err
     assert "one of --csv FILE" in said
-    assert "csv must be a file" in said
-    assert "target must be given" in said
+    assert "--csv must be a file" in said
+    assert "--target must be given" in said

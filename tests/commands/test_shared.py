@@ -3,7 +3,8 @@
 import pytest
 import xarray as xr
 
-from bayesgen.commands.shared import command_line, own_data
+from bayesgen.commands.call import command_line
+from bayesgen.commands.shared import source
 from tests.helpers import run_command
 
 SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
@@ -14,7 +15,7 @@ def test_unwritable_output_is_found_before_work(monkeypatch, tmp_path, capfd):
     file.write_text("")
     monkeypatch.setattr("bayesgen.experiments.corruption", None)  # This is never reached.
     assert run_command(monkeypatch, "corruption", "--out", file) == 2
-    assert "the output folder must be writable" in capfd.readouterr().err
+    assert "must be writable" in capfd.readouterr().err
 
 
 def test_failed_write_leaves_no_file(monkeypatch, tmp_path, capfd):
@@ -24,8 +25,11 @@ def test_failed_write_leaves_no_file(monkeypatch, tmp_path, capfd):
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
     assert run_command(monkeypatch, "corruption", *SMALL, "--out", tmp_path) == 2
-    assert "No space left on device" in capfd.readouterr().err
-    assert not list(tmp_path.iterdir())
+    printed = capfd.readouterr()
+    assert "evidence in nats" in printed.out  # The table is printed before it is written.
+    assert f"the disk is full: {tmp_path} has" in printed.err
+    assert "kB are wanted" in printed.err
+    assert [p.name for p in tmp_path.iterdir()] == ["corruption.toml"]
 
 
 def test_command_line_names_the_result_in_place_of_several(monkeypatch):
@@ -37,13 +41,13 @@ def test_command_line_names_the_result_in_place_of_several(monkeypatch):
 def test_options_of_a_table_go_together(tmp_path):
     table = tmp_path / "a.csv"
     with pytest.raises(ValueError, match="--target names a column of --csv"):
-        own_data("digits", None, None, "kind", ",")
+        source("digits", None, None, "kind", ",")
     with pytest.raises(FileNotFoundError, match="--csv must be a file"):
-        own_data("digits", None, table, "kind", ",")
+        source("digits", None, table, "kind", ",")
     table.write_text("size,kind\n" + "1.5,a\n2.5,b\n3.5,a\n" * 5)
     with pytest.raises(ValueError, match="--target must be given"):
-        own_data("digits", None, table, None, ",")
+        source("digits", None, table, None, ",")
     with pytest.raises(ValueError, match="together with --data"):
-        own_data("cifar10", None, table, "kind", ",")
-    data = own_data("digits", None, table, "kind", ",")
+        source("cifar10", None, table, "kind", ",")
+    data = source("digits", None, table, "kind", ",").load()
     assert (data.name, data.classes) == ("a", ("a", "b"))

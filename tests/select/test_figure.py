@@ -25,6 +25,6 @@ def test_lines_are_predictions_and_points_are_data_in_units_of_the_table(selecti
     name = panels[0].get_title().split("\n")[0]
     points, line = panels[0].lines
     np.testing.assert_allclose(line.get_ydata(), profile(selection, name, 0)["mean"])
-    observed = np.asarray(table.y * table.target_size + table.target_centre).reshape(-1)
+    observed = np.asarray(table.observed).reshape(-1)
     np.testing.assert_allclose(np.asarray(points.get_ydata()).reshape(-1), observed)
     assert panels[0].get_ylabel() == table.target

@@ -47,7 +47,7 @@ def _run() -> None:
     warnings.showwarning = note
     try:
         with _processes():
-            app()
+            app(prog_name="bayesgen")
     finally:
         warnings.showwarning = before
 

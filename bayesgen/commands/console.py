@@ -19,8 +19,9 @@ def table(frame: pd.DataFrame, title: str, formats: Mapping[str, str]) -> Table:
     made.add_column(str(frame.index.name), justify="left" if words else "right", no_wrap=True)
     for name in frame.columns:
         text = frame[name].dtype.kind not in "iufb"
-        side = "left" if text else "right"
-        made.add_column(plain(name), justify=side, vertical="bottom", no_wrap=words)
+        made.add_column(
+            plain(name), justify="left" if text else "right", vertical="bottom", no_wrap=words
+        )
     for index, row in frame.iterrows():
         cells = [_cell(value, formats.get(str(name), ".3f")) for name, value in row.items()]
         made.add_row(plain(index) if words else f"{index:g}", *cells)

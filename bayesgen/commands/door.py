@@ -22,6 +22,8 @@ _SUBJECT = re.compile(
     r"^(?P<subject>[a-z_]+(?:, [a-z_]+)*(?:,? and [a-z_]+)?)"
     r"(?= (?:must|is|are|has|have|can|need|needs|serve)\b)"
 )
+# What an experiment says of a setting that it does not have.
+_SETTING = re.compile(r"has no setting '(\w+)'")
 _FULL = ("no space left", "disk quota", "errno = 28", "errno = 122")
 
 
@@ -38,6 +40,7 @@ def worded(message: str, options: Mapping[str, str]) -> str:
         >>> worded("x must hold images", {"data_dir": "--data-dir"})
         'x must hold images'
     """
+    message = _SETTING.sub(lambda m: f"has no option {options.get(m[1], m[1])}", message)
     found = _SUBJECT.match(message)
     if found is None:
         return message

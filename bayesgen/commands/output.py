@@ -62,7 +62,7 @@ class Output:
             {_key(key): _value(value) for key, value in record.items()} for record in records
         ]
         if not self.as_json:
-            names = headings or {column: str(column) for column in frame}
+            names = headings or {str(column): str(column) for column in frame}
             shown = frame.iloc[:rows][[*names]].rename(columns=dict(names))
             self._print(table(shown, title, {names[k]: v for k, v in (formats or {}).items()}))
 
@@ -183,7 +183,8 @@ class Output:
     def _print(self, thing: Any) -> None:
         console = Console(highlight=False, soft_wrap=True)
         # A table that is wider than the terminal is not cut.
-        least = console.measure(thing).minimum if not isinstance(thing, str) else 0
+        wide = Console(width=10_000)
+        least = 0 if isinstance(thing, str) else wide.measure(thing).minimum
         if least > console.width:
             console = Console(highlight=False, soft_wrap=True, width=least)
         console.print(thing)

@@ -88,7 +88,7 @@ def predict(
         title = f"{target}{len(found):,} predictions of {model.name}"
         if len(found) > _SHOWN:
             title += f", the first {_SHOWN}"
-        formats = dict.fromkeys((c for c in found if c not in ("label",)), ".4g")
+        formats = dict.fromkeys((str(name) for name in found), ".4g")
         output.current().table(found, title, formats, name="predictions", rows=_SHOWN)
         if "lower" in found or "lower0" in found:
             output.current().say(

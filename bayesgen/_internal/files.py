@@ -38,6 +38,30 @@ def write(path: Path, writer: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to a file, completely or not at all."""
+
+    def fill(part: Path) -> None:
+        part.write_bytes(content)
+
+    write(path, fill)
+
+
+def netcdf(result: Any) -> bytes:
+    """A Dataset or DataTree as the bytes of a NetCDF file.
+
+    The file is made in memory, because HDF5 ends the process at its exit where the disk filled
+    while it wrote a file.
+    """
+    try:
+        return bytes(result.to_netcdf(engine="h5netcdf"))
+    except (TypeError, ValueError, NotImplementedError):  # an older xarray
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "result.nc"
+            result.to_netcdf(file, engine="h5netcdf")
+            return file.read_bytes()
+
+
 def saved(path: Path) -> Any:
     """Contents of a file written by torch.save, or None if it is missing or incomplete."""
     from pickle import UnpicklingError

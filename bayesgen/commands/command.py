@@ -63,7 +63,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             call.made(str(ctx.info_name), params, options, given),
             output.made(quiet, as_json) as shown,
             shown.running(call.command_line()),
-            _worded(options, params.get("out")),
+            _worded(options),
         ):
             function(**own)
 
@@ -76,7 +76,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _worded(options: dict[str, str], out: Path | None) -> Iterator[None]:
+def _worded(options: dict[str, str]) -> Iterator[None]:
     """Errors of bad values in the words of the command line, and those of a full disk."""
     try:
         yield
@@ -89,7 +89,7 @@ def _worded(options: dict[str, str], out: Path | None) -> Iterator[None]:
     except (OSError, RuntimeError) as err:
         if not door.is_full(err):
             raise
-        raise door.full(Path.cwd() if out is None else out) from err
+        raise door.full(getattr(err, "folder", Path.cwd())) from err
 
 
 def _from_file(ctx: typer.Context, key: str) -> bool:

@@ -145,10 +145,11 @@ def corruption(
 def _process(own: Any, place: folder.Results, work: Path | None, settings: dict[str, Any]) -> None:
     """The study of a Gaussian process."""
     from bayesgen import experiments
+    from bayesgen._internal import files
     from bayesgen.covariance import distributed
     from bayesgen.experiments.corruption import summary
 
-    scratch = place.path / "work" if work is None else work
+    scratch = place.path / "work" if work is None else files.writable(work)
     with output.current().progress() as report:
         result = experiments.corruption(own, work=scratch, progress=report, **settings)
     if not distributed.first():

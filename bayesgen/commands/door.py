@@ -70,7 +70,8 @@ def full(folder: Path, wanted: int | None = None) -> OSError:
     import shutil
 
     need = "" if wanted is None else f"; {_size(wanted)} are wanted"
-    left = _size(shutil.disk_usage(folder).free) if folder.is_dir() else "little"
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    left = _size(shutil.disk_usage(there).free)
     return OSError(
         f"the disk is full: {folder} has {left} left{need}. Free some space, or choose another "
         "folder with --out, and run the command again"

@@ -53,7 +53,7 @@ class Results:
         record = {"command": call.command_line(), "bayesgen": bayesgen.__version__}
         record |= _contents(call.current().settings)
         text = config.written(call.current().settings, record)
-        files.write(self.path / f"{self.name}.toml", lambda p: _write_text(p, text))
+        files.write_bytes(self.path / f"{self.name}.toml", text.encode())
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def opened(path: Path, name: str) -> Iterator[Results]:
     try:
         yield place
     except BaseException as err:
-        err.__dict__["kept"] = place.kept()
+        err.__dict__ |= {"kept": place.kept(), "folder": path}
         for folder in (*(path / part for part in _PARTS), *new):
             with suppress(OSError):
                 folder.rmdir()  # only where it is empty
@@ -171,7 +171,3 @@ def _contents(settings: Mapping[str, Any]) -> dict[str, str]:
             with value.open("rb") as stream:
                 found[f"{key}_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

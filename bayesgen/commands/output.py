@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -176,6 +177,8 @@ class Output:
         self._dump(real)
 
     def _dump(self, stream: Any) -> None:
+        if os.environ.get("RANK", "0") != "0":  # another process of `torchrun` prints it
+            return
         json.dump(self._document, stream, ensure_ascii=False, indent=2, allow_nan=False)
         stream.write("\n")
         stream.flush()

@@ -82,7 +82,9 @@ def predict(
         columns = storage.load_columns(model)
         posterior = storage.load(model)
         x, rows = _inputs(frame, columns)
-        found = predictions(posterior, x.to(posterior.observed.y), level, columns)
+        y = posterior.observed.y
+        x = x.to(y.device, y.dtype if y.is_floating_point() else x.dtype)
+        found = predictions(posterior, x, level, columns)
         found.index = rows.rename("row")
         target = "" if columns is None else f"{columns.target}: "
         title = f"{target}{len(found):,} predictions of {model.name}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,13 +149,15 @@ def _reproduce(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -
 
 def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> list[str]:
     """Run all reproductions or those of a page, draw the pages, and return what failed."""
+    import xarray as xr
+
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.experiments.reproductions import accepted
 
     every = list(experiments.REPRODUCTIONS)
     names = every if name == "all" else list(experiments.PAGES[name].parts)
-    results: dict[str, xr.Dataset] = {}
+    results: dict[str, Any] = {}
     failed = []
     for one in names:
         try:
@@ -169,7 +170,7 @@ def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any])
         parts = {part: results[part] for part in made.parts if part in results}
         if name in ("all", page) and len(parts) == len(made.parts):
             _save_figure(made.plot(parts), folder / f"{page}.png")
-            files.write(folder / f"{page}.nc", partial(_write_tree, parts))
+            files.write_bytes(folder / f"{page}.nc", files.netcdf(xr.DataTree.from_dict(parts)))
             output.current().wrote(folder / f"{page}.png", folder / f"{page}.nc")
     return failed
 
@@ -187,9 +188,17 @@ def _run(asked: str, name: str, folder: Path, quick: bool, settings: dict[str, A
             store=folder,
             progress=_interruptible(report),
             command=command_line(**{asked: name}),
+            on_result=lambda result: _print(name, result, time.monotonic() - start),
             **settings,
         )
-    shown.show(f"[bold]{name}[/]: {result.attrs['title']} ({time.monotonic() - start:.0f} s)")
+    _save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
+    shown.wrote(folder / f"{name}.png", folder / f"{name}.nc")
+    return result
+
+
+def _print(name: str, result: xr.Dataset, seconds: float) -> None:
+    shown = output.current()
+    shown.show(f"[bold]{name}[/]: {plain(result.attrs['title'])} ({seconds:.0f} s)")
     shown.attrs({name: dict(result.attrs)})
     if "holds" in result.attrs:
         rows = Table(show_header=False, box=box.SIMPLE)
@@ -200,9 +209,6 @@ def _run(asked: str, name: str, folder: Path, quick: bool, settings: dict[str, A
         shown.show(rows)
     if "table" in result.attrs:
         shown.say(result.attrs["table"])
-    _save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
-    shown.wrote(folder / f"{name}.png", folder / f"{name}.nc")
-    return result
 
 
 def _interruptible(report: Any) -> Any:
@@ -219,12 +225,7 @@ def _interruptible(report: Any) -> Any:
 def _save_figure(figure: Any, path: Path) -> None:
     from bayesgen._internal import files
 
-    content = png(figure)
-
-    def writer(part: Path) -> None:
-        part.write_bytes(content)
-
-    files.write(path, writer)
+    files.write_bytes(path, png(figure))
 
 
 def _list(lines: dict[str, str]) -> None:
@@ -251,15 +252,4 @@ def _tabulate(folder: Path) -> None:
             cells = [said.get(key, "–") for key in ("paper", "found", "holds")]
             rows.append(f"| {name} | {' | '.join(cells)} | `{said.get('command', '–')}` |")
     text = "\n".join(rows) + "\n"
-
-    def writer(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    files.write(folder / "table.md", writer)
-
-
-def _write_tree(parts: dict[str, xr.Dataset], path: Path) -> None:
-    """Write several results to one NetCDF file, each as a group."""
-    import xarray as xr
-
-    xr.DataTree.from_dict(parts).to_netcdf(path, engine="h5netcdf")
+    files.write_bytes(folder / "table.md", text.encode())

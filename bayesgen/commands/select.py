@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -108,7 +109,8 @@ def select(
     frame = None if csv is None else own_table(csv, target, sep, "the column to explain")
     words = (demo or "",) if csv is None else (csv.stem, target or "")
     names = ("ranking.csv", "ranking.png", "fits.png")
-    with folder.results(out, words, names, overwrite) as place, on_threads(threads):
+    beside = nullcontext() if save is None else folder.opened(save.parent, save.stem)
+    with folder.results(out, words, names, overwrite) as place, beside, on_threads(threads):
         from bayesgen.select import candidates, table as tables
 
         if frame is None:
@@ -154,13 +156,13 @@ def _write(selection: Selection, place: folder.Results, save: Path | None) -> No
     ranking, best = selection.ranking, tables.best(selection)
     converged = ranking[ranking.log_evidence.notna()]
     keep = partial(storage.save, selection.posteriors[best], columns=selection.table.columns)
-    files: dict[str, Any] = {
+    contents = {
         "ranking.csv": ranking.to_csv().encode(),
         "ranking.png": png(plots.comparison(converged)),
         "fits.png": png(figure.figure(selection)),
     }
-    write(place, files | ({MODEL_FILE: keep} if save is None else {}))
-    if save is not None:
-        keep(save)
-        output.current().wrote(save)
+    write(place, contents)
+    file = place.path / MODEL_FILE if save is None else save
+    keep(file)
+    output.current().wrote(file)
     output.current().attrs({"best": best, "target": selection.table.target})

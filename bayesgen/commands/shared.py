@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # Headings of the help.
 DATA, MODEL, COMPUTATION, OUTPUT = "Data", "Model", "Computation", "Output"
-# Bytes that the headers of a NetCDF file take at most.
-_HEADERS = 200_000
 
 # Options that several commands share.
 Data = Annotated[str, choice(*choices.DATA, help="Data set", panel=DATA)]
@@ -225,46 +223,38 @@ def keep(result: xr.Dataset, plot: Callable[[xr.Dataset], Figure], place: Result
     Raises:
         OSError: there is no room; the message says how much is wanted, and how much is left.
     """
+    from bayesgen._internal import files
+
+    output.current().attrs(result.attrs)
     write(
         place,
-        {
-            f"{place.name}.nc": lambda path: result.to_netcdf(path, engine="h5netcdf"),
-            f"{place.name}.png": png(plot(result)),
-        },
-        result.nbytes + _HEADERS,
+        {f"{place.name}.nc": files.netcdf(result), f"{place.name}.png": png(plot(result))},
     )
-    output.current().attrs(result.attrs)
 
 
-def write(place: Results, writers: dict[str, bytes | Callable[[Path], Any]], size: int = 0) -> None:
+def write(place: Results, contents: dict[str, bytes]) -> None:
     """Write the files of a result and its settings, and print their paths.
 
     Args:
         place: the folder.
-        writers: name of each file → its contents, or the function that writes it to a path.
-        size: bytes that the functions write.
+        contents: contents of each file by its name.
 
     Raises:
         OSError: there is no room; the message says how much is wanted, and how much is left.
     """
-    import shutil
-
     from bayesgen._internal import files
 
-    wanted = size + sum(len(w) for w in writers.values() if isinstance(w, bytes))
-    # HDF5 may end the process where a disk fills while it closes a file.
-    if shutil.disk_usage(place.path).free < wanted:
-        raise door.full(place.path, wanted)
     try:
-        place.record()
-        for name, writer in writers.items():
-            files.write(place.path / name, writer if callable(writer) else _bytes(writer))
-    except (OSError, RuntimeError) as err:
+        for number, (name, content) in enumerate(contents.items()):
+            files.write_bytes(place.path / name, content)
+            if number == 0:  # the file whose presence means a result
+                place.record()
+    except OSError as err:
         if not door.is_full(err):
             raise
-        raise door.full(place.path, wanted) from err
+        raise door.full(place.path, sum(map(len, contents.values()))) from err
     place.done = True
-    output.current().wrote(*(place.path / name for name in writers))
+    output.current().wrote(*(place.path / name for name in contents))
 
 
 def png(figure: Figure) -> bytes:
@@ -272,7 +262,3 @@ def png(figure: Figure) -> bytes:
     stream = BytesIO()
     figure.savefig(stream, dpi=120, format="png")
     return stream.getvalue()
-
-
-def _bytes(content: bytes) -> Callable[[Path], Any]:
-    return lambda path: path.write_bytes(content)

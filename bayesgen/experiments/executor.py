@@ -242,4 +242,4 @@ def _save(path: Path, values: Values) -> None:
     arrays = {k: np.asarray(v) for k, v in values.items() if not isinstance(v, str)}
     numbers = {k: ([f"{k}_{axis}" for axis in range(v.ndim)], v) for k, v in arrays.items()}
     made = xr.Dataset(numbers, attrs=words)
-    files.write(path, lambda p: made.to_netcdf(p, engine="h5netcdf"))
+    files.write_bytes(path, files.netcdf(made))

@@ -144,6 +144,7 @@ def reproduce(
     store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     command: str | None = None,
+    on_result: Callable[[xr.Dataset], None] | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     """Run the experiment of a figure or claim, or read its result where it was stored.
@@ -156,6 +157,7 @@ def reproduce(
             stores nothing.
         progress: called as progress(done, expected, what).
         command: command to record in the result.
+        on_result: called with the result before it is written, or with that which was read.
         settings: settings of the experiment, such as `device`, which take precedence over the quick
             ones.
 
@@ -184,13 +186,17 @@ def reproduce(
         folder = files.writable(store)
         kept = stored(folder / f"{name}.nc")
         if kept is not None and kept.attrs.get("run") == mark:
+            if on_result is not None:
+                on_result(kept)
             return kept
         offered["store"] = folder / "cells"
     chosen |= {key: value for key, value in offered.items() if key in known and value is not None}
     result = experiment(**chosen)
     result.attrs["run"] = mark
+    if on_result is not None:
+        on_result(result)
     if folder is not None:
-        files.write(folder / f"{name}.nc", lambda p: result.to_netcdf(p, engine="h5netcdf"))
+        files.write_bytes(folder / f"{name}.nc", files.netcdf(result))
     return result
 
 

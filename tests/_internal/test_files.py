@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import xarray as xr
 
 from bayesgen._internal import files
 
@@ -53,3 +54,25 @@ def test_truncated_missing_and_unsafe_files_are_none(tmp_path):
     assert files.saved(path) is None
     torch.save({"net": torch.nn.Linear(1, 1)}, path)  # Code is not loaded.
     assert files.saved(path) is None
+
+
+def test_results_are_netcdf_files_in_memory(tmp_path, monkeypatch):
+    result = xr.Dataset({"a": ("x", [1.0, 2.0])}, attrs={"n": 2})
+    tree = xr.DataTree.from_dict({"one": result})
+    files.write_bytes(tmp_path / "a.nc", files.netcdf(result))
+    files.write_bytes(tmp_path / "b.nc", files.netcdf(tree))
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as read:
+        assert read.identical(result)
+    with xr.open_datatree(tmp_path / "b.nc", engine="h5netcdf") as read:
+        assert set(read.children) == {"one"}
+    modern = xr.Dataset.to_netcdf
+
+    def old(self, path=None, **more):
+        if path is None:
+            raise ValueError("only scipy writes to memory")
+        return modern(self, path, **more)
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", old)
+    files.write_bytes(tmp_path / "c.nc", files.netcdf(result))
+    with xr.open_dataset(tmp_path / "c.nc", engine="h5netcdf") as read:
+        assert read.identical(result)

@@ -105,9 +105,9 @@ def command_page() -> str:
     """Markdown of the page with all commands and their options."""
     import typer
 
-    from bayesgen import cli
+    from bayesgen.commands.app import app
 
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(app)
     text = ["# Command line", "", "`bayesgen COMMAND --help` prints the same for one command.", ""]
     for name, command in sorted(group.commands.items()):
         usage = f"bayesgen {name} [OPTIONS]"

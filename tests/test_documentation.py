@@ -18,7 +18,7 @@ import pytest
 import torch
 import typer
 
-from bayesgen import cli
+from bayesgen.commands.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -173,10 +173,11 @@ def test_command_line_is_parsed(line):
 
 
 def parse_bayesgen(words):
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(app)
     name, *rest = words or ["--help"]
-    if name in ("--help", "--version", "COMMAND", "NAME"):
+    if name.startswith("--") or name in ("COMMAND", "NAME"):
         return
+    rest = ["occam" if word == "NAME" else word for word in rest]
     assert name in group.commands
     if rest:  # A name alone refers to the command and need not be a whole command line.
         group.commands[name].make_context(name, rest)
@@ -245,7 +246,7 @@ def test_every_command_is_on_the_page_of_the_command_line(monkeypatch):
     import site_reference
 
     page = site_reference.command_page()
-    for name, command in typer.main.get_command(cli.app).commands.items():
+    for name, command in typer.main.get_command(app).commands.items():
         assert f"## {name}\n" in page
         for option in command.params:
             if option.param_type_name == "option" and option.name != "help":

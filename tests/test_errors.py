@@ -16,10 +16,10 @@ def test_errors_are_public_and_of_documented_kinds():
 
 @pytest.mark.parametrize("kind", [errors.DivergedError, errors.RankLostError, ValueError, OSError])
 def test_command_line_ends_with_the_message_of_an_error(monkeypatch, capsys, kind):
-    def fails():
+    def fails(**_):
         raise kind("it [stopped] here")
 
-    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr("bayesgen.commands.app.app", fails)
     monkeypatch.setattr("warnings.showwarning", None)
     with pytest.raises(SystemExit) as stop:
         cli.main()

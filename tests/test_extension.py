@@ -140,7 +140,7 @@ def test_an_experiment(monkeypatch, tmp_path):
         return xr.Dataset({"values": ("i", [1.0, 2.0])}, attrs={"title": "A toy"})
 
     monkeypatch.setitem(REPRODUCTIONS, "toy", toy)
-    from bayesgen.cli import app
+    from bayesgen.commands.app import app
 
     result = CliRunner().invoke(app, ["reproduce", "toy", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

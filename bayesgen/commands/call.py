@@ -81,6 +81,8 @@ def _words(params: Mapping[str, Any], options: Mapping[str, str], given: set[str
     for key in sorted(given):
         if params.get(key) is True:
             words.append(options[key])
+        elif isinstance(params.get(key), list):
+            words += [word for value in params[key] for word in (options[key], str(value))]
         elif params.get(key) not in (None, False):
             words += [*([options[key]] if options[key].startswith("--") else []), str(params[key])]
     return words

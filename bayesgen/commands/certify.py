@@ -58,7 +58,15 @@ def certify(
     delta: Annotated[
         float, typer.Option(help="Probability that a bound fails.", rich_help_panel=MODEL)
     ] = 0.05,
-    bound: Annotated[str, choice(*BOUNDS, help="PAC-Bayes bound", panel=MODEL)] = "maurer",
+    bound: Annotated[
+        str,
+        choice(
+            *BOUNDS,
+            help="PAC-Bayes bound",
+            registry="bayesgen.pacbayes.certificates.request:THEOREMS",
+            panel=MODEL,
+        ),
+    ] = "maurer",
     threads: Threads = None,
     out: Annotated[
         Path | None, out_option("certify.nc and certify.png", "certify-DATA-KERNEL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,17 +11,27 @@ import typer
 DATA = ("digits", "cifar10", "cifar100", "fashion-mnist")
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float64", "float32")
+READERS = "bayesgen.data.loading:_READERS"
 KERNELS = ("rbf", "matern12", "matern32", "matern52")
 
 
 def choice(
-    *values: str, help: str, several: bool = False, panel: str | None = None, argument: bool = False
+    *values: str,
+    help: str,
+    more: str = "",
+    registry: str = "",
+    several: bool = False,
+    panel: str | None = None,
+    argument: bool = False,
 ) -> Any:
     """An option with one of these values, or with several of them with commas between.
 
     Args:
         values: the accepted values, all of which the help lists.
         help: what the option is, a sentence without its full stop.
+        more: a sentence after the values.
+        registry: "MODULE:NAME" of the mapping where further values may be registered. It is looked
+            at where the module was imported before, as who registers one has done.
         several: whether several values may be given.
         panel: heading of the help under which the option is shown.
         argument: whether it is an argument and not an option.
@@ -36,7 +47,7 @@ def choice(
             return None
         parts = [part.strip() for part in value.split(",")] if several else [value]
         for part in parts:
-            if part not in values:
+            if part not in values and part not in _registered(registry):
                 raise ValueError(
                     f"{shown(param)} must be one of {words}, got {part!r}" + nearest(part, values)
                 )
@@ -51,7 +62,13 @@ def choice(
 
     kind: Any = typer.Argument if argument else typer.Option
     text = f"{help}, several with commas: {words}." if several else f"{help}: {words}."
+    text = f"{text} {more}".rstrip()
     return kind(help=text, callback=check, autocompletion=complete, rich_help_panel=panel)
+
+
+def _registered(registry: str) -> Any:
+    module, _, name = registry.partition(":")
+    return getattr(sys.modules.get(module), name, ()) if registry else ()
 
 
 def nearest(value: str, values: Any) -> str:

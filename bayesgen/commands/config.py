@@ -32,7 +32,7 @@ def use(ctx: typer.Context, file: Path | None) -> Path | None:
 
 def settings(
     file: Path, name: str, command: Any, commands: Mapping[str, Any]
-) -> dict[str, str | bool]:
+) -> dict[str, str | bool | list[str]]:
     """The settings of one command in a TOML file, as values of its parameters.
 
     Keys are names of options, such as `data-dir`. Those at the top are for every command that has
@@ -56,7 +56,7 @@ def settings(
         raise ValueError(f"--config must be a TOML file, {file} is not: {err}") from None
     own = _options(command)
     every = {key for one in commands.values() for key in _options(one)} | set(own)
-    found: dict[str, str | bool] = {}
+    found: dict[str, str | bool | list[str]] = {}
     for key, value in whole.items():
         if isinstance(value, dict):
             if key != RECORD and key not in commands:
@@ -104,7 +104,7 @@ def _dashed(key: str) -> str:
     return key.replace("_", "-").lower()
 
 
-def _text(file: Path, key: str, value: Any, param: Any) -> str | bool:
+def _text(file: Path, key: str, value: Any, param: Any) -> str | bool | list[str]:
     """A value as it would be written on the command line; flags are true or false."""
     flag = bool(getattr(param, "is_flag", False))
     if flag != isinstance(value, bool):
@@ -117,10 +117,13 @@ def _text(file: Path, key: str, value: Any, param: Any) -> str | bool:
         isinstance(p, str | int | float) and not isinstance(p, bool) for p in parts
     ):
         raise ValueError(f"{file}: {key} must be a text, a number or a list of them")
-    return ",".join(str(p) for p in parts)
+    words = [str(part) for part in parts]
+    return words if getattr(param, "multiple", False) else ",".join(words)
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(
         value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False
     )

@@ -48,9 +48,24 @@ def laplace(
     sep: Sep = ",",
     train: Train = None,
     test: Test = None,
-    network: Annotated[str, choice(*NETWORKS, help="Network", panel=MODEL)] = "mlp",
+    network: Annotated[
+        str,
+        choice(
+            *NETWORKS,
+            help="Network",
+            registry="bayesgen.experiments.laplace:NETWORKS",
+            panel=MODEL,
+        ),
+    ] = "mlp",
     curvature: Annotated[
-        str, choice(*CURVATURES, help="Curvatures", several=True, panel=MODEL)
+        str,
+        choice(
+            *CURVATURES,
+            help="Curvatures",
+            registry="bayesgen.curvature.factory:CURVATURES",
+            several=True,
+            panel=MODEL,
+        ),
     ] = "ggn,kron,diag,last_layer",
     level: Annotated[
         float,

@@ -26,8 +26,6 @@ def predict(
         Path,
         typer.Option(
             help="File of `posterior.save` or of `bayesgen select`.",
-            exists=True,
-            dir_okay=False,
             rich_help_panel=MODEL,
         ),
     ],
@@ -61,6 +59,8 @@ def predict(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level:g}")
+    if not model.is_file():
+        raise FileNotFoundError(f"--model must be a file, {model} is not")
     if not csv.is_file():
         raise FileNotFoundError(f"--csv must be a file, {csv} is not")
     from bayesgen._internal import table_files

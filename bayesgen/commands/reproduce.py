@@ -13,9 +13,17 @@ from rich.table import Table
 from bayesgen._internal import interrupts
 from bayesgen.commands import folder as folders, output
 from bayesgen.commands.call import command_line
-from bayesgen.commands.choices import DATA as NAMES_OF_DATA, DEVICES, choice
+from bayesgen.commands.choices import DATA as NAMES_OF_DATA, DEVICES, READERS, choice
 from bayesgen.commands.console import plain
-from bayesgen.commands.shared import COMPUTATION, DATA, OUTPUT, Threads, on_threads, png
+from bayesgen.commands.shared import (
+    COMPUTATION,
+    DATA,
+    OUTPUT,
+    Threads,
+    check_folder,
+    on_threads,
+    png,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,7 +39,12 @@ NAMES = ("all", "fig1", "fig2", "fig1abc", "fig1d", "fig1e", "fig1f", "fig1g", "
 def reproduce(
     name: Annotated[
         str | None,
-        choice(*NAMES, help="Figure or claim, which --list describes", argument=True),
+        choice(
+            *NAMES,
+            help="Figure or claim, which --list describes",
+            registry="bayesgen.experiments.reproductions:REPRODUCTIONS",
+            argument=True,
+        ),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="List all names with what they show.")
@@ -48,6 +61,7 @@ def reproduce(
         str | None,
         choice(
             *NAMES_OF_DATA,
+            registry=READERS,
             help="Data set of fig1d, fig1e, fig1f, fig1g, fig7, flatness and others with images",
             panel=DATA,
         ),
@@ -56,8 +70,6 @@ def reproduce(
         Path | None,
         typer.Option(
             help="Folder with the data set's official files. Default: a download.",
-            exists=True,
-            file_okay=False,
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -66,7 +78,8 @@ def reproduce(
         choice(
             "classifier",
             "language",
-            help="Part of fig2; both on one page where none is given",
+            help="Part of fig2",
+            more="Default: both on one page.",
             panel=DATA,
         ),
     ] = None,
@@ -107,6 +120,7 @@ def reproduce(
         raise ValueError(f"--list takes no name, got {name!r}")
     if name is None and not listing:
         raise ValueError("NAME must be given; `bayesgen reproduce --list` shows all names")
+    check_folder("--data-dir", data_dir)
     if text is not None and not text.exists():
         raise FileNotFoundError(f"--text must be a file or a folder, {text} is neither")
 

@@ -60,8 +60,9 @@ def select(
         choice(
             "classification",
             "regression",
-            help="What the target is. By default texts, and at most 10 different whole numbers "
-            "with 5 rows for each on average, are classes",
+            help="What the target is",
+            more="Default: texts, and at most 10 different whole numbers with 5 rows for each on "
+            "average, are classes.",
             panel=DATA,
         ),
     ] = None,
@@ -79,8 +80,8 @@ def select(
         choice(
             "labels",
             "one-hot",
-            help="What of classes is fitted: labels by Laplace's approximation, or their codes "
-            "exactly. By default labels up to 2000 rows times classes",
+            help="What of classes is fitted, by Laplace's approximation or exactly",
+            more="Default: labels for at most 2000 rows times classes.",
             panel=MODEL,
         ),
     ] = None,

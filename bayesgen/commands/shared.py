@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 DATA, MODEL, COMPUTATION, OUTPUT = "Data", "Model", "Computation", "Output"
 
 # Options that several commands share.
-Data = Annotated[str, choice(*choices.DATA, help="Data set", panel=DATA)]
+Data = Annotated[str, choice(*choices.DATA, help="Data set", registry=choices.READERS, panel=DATA)]
 DataDir = Annotated[
     Path | None,
     typer.Option(
         help="Folder with the data set's official files. Default: they are downloaded.",
-        exists=True,
-        file_okay=False,
         rich_help_panel=DATA,
     ),
 ]
@@ -158,6 +156,7 @@ def source(
         FileNotFoundError: there is no such file.
         ValueError: options do not go together; the table cannot be used.
     """
+    check_folder("--data-dir", data_dir)
     if csv is None:
         if target is not None:
             raise ValueError(f"--target names a column of --csv, which was not given: {target!r}")
@@ -167,6 +166,16 @@ def source(
     return Source(
         csv.stem, own_table(csv, target, sep, "the column with the class labels"), target or ""
     )
+
+
+def check_folder(option: str, folder: Path | None) -> None:
+    """Check that a folder exists, where one is given.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"{option} must be a folder, {folder} is not")
 
 
 def own_table(csv: Path, target: str | None, sep: str, what: str) -> pd.DataFrame:

@@ -62,6 +62,14 @@ def test_values_are_those_of_the_functions_that_take_them():
     assert ("all", *described()) == reproduce.NAMES
 
 
+def test_registered_values_are_accepted(monkeypatch, tmp_path, capfd):
+    read = data.loading._READERS["digits"]
+    monkeypatch.setitem(data.loading._READERS, "toy", read)
+    words = ("--data", "toy", *SMALL, "--out", tmp_path)
+    assert not run_command(monkeypatch, "corruption", *words)
+    assert "toy, n = 40" in capfd.readouterr().out
+
+
 def test_completion_offers_what_is_left_of_several_values():
     option = choice("gp", "mlp", "resnet", help="Models", several=True)
     assert option.autocompletion("") == ["gp", "mlp", "resnet"]

@@ -48,6 +48,12 @@ def test_other_files_raise(tmp_path, text, message):
         settings(tmp_path, text)
 
 
+def test_options_that_may_be_repeated_take_lists(tmp_path):
+    text = config.written({"drop": ["a", "b"], "level": 0.5}, {})
+    assert settings(tmp_path, text, "predict") == {"drop": ["a", "b"], "level": "0.5"}
+    assert settings(tmp_path, 'drop = "a"', "predict") == {"drop": ["a"]}
+
+
 def test_a_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="--config must be a file"):
         config.settings(tmp_path / "no.toml", "info", COMMANDS["info"], COMMANDS)

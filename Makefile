@@ -28,7 +28,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/bayesgen corruption --out $(OUT)
+	$(BIN)/bayesgen corruption --out $(OUT) --overwrite
 
 # Two worker processes with one thread each are faster than one process with two threads.
 test test-all test-docs: export OMP_NUM_THREADS := 1

@@ -128,6 +128,8 @@ def select(
 
 
 def _print(selection: Selection) -> None:
+    import torch
+
     data, ranking, shown = selection.table, selection.ranking, output.current()
     title = f"{data.target}: n = {len(data.y):,}, inputs {', '.join(data.inputs[:8])}"
     if len(data.inputs) > 8:
@@ -141,6 +143,16 @@ def _print(selection: Selection) -> None:
             shown.say(f"{name} is the same model at these data as {others}.")
     for name, why in selection.failed.items():
         shown.say(f"{name} did not converge and has no probability: {why}")
+    ended = [
+        name
+        for name, posterior in selection.posteriors.items()
+        if name in ranking.index and bool(torch.as_tensor(getattr(posterior, "at_bound", 0)).any())
+    ]
+    if ended:
+        shown.say(
+            f"An optimum without noise or without signal, on the bound of the search: "
+            f"{', '.join(ended)}."
+        )
     scaled = "inputs" if data.classes else "inputs and target"
     for note in selection.notes:
         shown.say(f"{note[0].upper()}{note[1:]}.")

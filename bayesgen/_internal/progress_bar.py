@@ -29,7 +29,7 @@ def reporting(
     if progress is not True:
         yield progress or None
         return
-    bar, start = _bar(), time.monotonic()
+    bar, start = made(), time.monotonic()
     task = bar.add_task(title, total=None)
     shown = False
 
@@ -50,7 +50,8 @@ def reporting(
             bar.stop()
 
 
-def _bar() -> Any:
+def made(*, disable: bool = False) -> Any:
+    """A progress bar on stderr, which is not started; a disabled one draws nothing."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -69,4 +70,4 @@ def _bar() -> Any:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    return Bar(*columns, console=Console(stderr=True))
+    return Bar(*columns, console=Console(stderr=True), disable=disable)

@@ -117,26 +117,12 @@ class Output:
 
         Where the work is stopped, the exception gets an attribute `steps` about how far it was.
         """
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
+        from bayesgen._internal import progress_bar
         from bayesgen.covariance import distributed
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-        )
         off = self.quiet or not distributed.first()
         last: tuple[int, int, str] | None = None
-        with Progress(*columns, console=Console(stderr=True), disable=off) as bar:
+        with progress_bar.made(disable=off) as bar:
             task = bar.add_task(title, total=None)
 
             def report(done: int, expected: int, what: str) -> None:

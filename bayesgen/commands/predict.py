@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from bayesgen.data.columns import Columns
     from bayesgen.data.scaled_columns import ScaledColumns
 
 # Number of rows that are printed.
@@ -81,7 +82,7 @@ def predict(
 
         columns = storage.load_columns(model)
         posterior = storage.load(model)
-        x, rows = _inputs(frame, columns)
+        x, rows = _inputs(frame, posterior.columns if columns is None else columns)
         y = posterior.observed.y
         x = x.to(y.device, y.dtype if y.is_floating_point() else x.dtype)
         found = predictions(posterior, x, level, columns)
@@ -100,7 +101,9 @@ def predict(
         write(place, {"predictions.csv": found.to_csv().encode()})
 
 
-def _inputs(frame: pd.DataFrame, columns: ScaledColumns | None) -> tuple[Tensor, pd.Index[int]]:
+def _inputs(
+    frame: pd.DataFrame, columns: ScaledColumns | Columns | None
+) -> tuple[Tensor, pd.Index[int]]:
     """The inputs of the rows without missing values, and the numbers of these rows from 1."""
     import pandas as pd
     import torch
@@ -108,8 +111,7 @@ def _inputs(frame: pd.DataFrame, columns: ScaledColumns | None) -> tuple[Tensor,
     from bayesgen._internal import table_files
 
     if columns is not None:
-        known = [c.name for c in columns.columns if c.name in frame.columns]
-        frame = frame[known]
+        frame = frame[[c.name for c in columns.each if c.name in frame.columns]]
     dropped, note = table_files.missing(frame)
     if note is not None:
         output.current().note(f"note: {note}")
@@ -118,7 +120,9 @@ def _inputs(frame: pd.DataFrame, columns: ScaledColumns | None) -> tuple[Tensor,
     rows = pd.Index([i + 1 for i, left in enumerate(dropped) if not left])
     whole = frame.loc[~dropped]
     if columns is not None:
-        return columns.x(whole), rows
+        own = [c.name for c in columns.each if c.kind == "date" and c.name in whole]
+        whole = whole.assign(**{name: pd.to_datetime(whole[name]) for name in own})
+        return columns.encode(whole), rows
     texts = [c for c in whole if not pd.api.types.is_numeric_dtype(whole[c])]
     if texts:
         raise ValueError(

@@ -42,11 +42,16 @@ class ScaledColumns:
     target_size: float = 1.0
 
     @property
+    def each(self) -> tuple[Column, ...]:
+        """The columns of the inputs."""
+        return self.columns.each
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs that are used."""
         return tuple(self.columns.coded[i] for i in self.kept)
 
-    def x(self, table: pd.DataFrame) -> Tensor:
+    def encode(self, table: pd.DataFrame) -> Tensor:
         """The scaled inputs of a table, (n, d); its columns are found by name.
 
         Raises:

@@ -168,7 +168,7 @@ def from_frame(frame: pd.DataFrame, target: str, *, task: str | None = None) -> 
         coding, centre[varies], size[varies], kept, target, classes, target_centre,
         target_size,
     )  # fmt: skip
-    return Table(scaling.x(whole), y, scaling, tuple(notes))
+    return Table(scaling.encode(whole), y, scaling, tuple(notes))
 
 
 def _columns(

@@ -28,14 +28,14 @@ def test_another_table_is_coded_and_scaled_as_the_first():
     columns = made()
     assert columns.inputs == ("size", "kind=b", "ok")
     new = FRAME.iloc[[1]][["ok", "day", "kind", "size"]].assign(other=3)
-    assert columns.x(new).tolist() == [[1.0, -1.0, -0.5]]
+    assert columns.encode(new).tolist() == [[1.0, -1.0, -0.5]]
 
 
 def test_columns_survive_json():
     columns = made(classes=("a", "b"))
     again = ScaledColumns.from_text(json.loads(json.dumps(columns.to_text())))
     assert again.to_text() == columns.to_text()
-    assert torch.equal(again.x(FRAME), columns.x(FRAME))
+    assert torch.equal(again.encode(FRAME), columns.encode(FRAME))
 
 
 @pytest.mark.parametrize(

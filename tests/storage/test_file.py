@@ -416,6 +416,6 @@ def test_the_columns_of_a_table_are_kept_beside_a_posterior(tmp_path):
     storage.save(found, tmp_path / "a.bayesgen", columns=columns)
     again = storage.load_columns(tmp_path / "a.bayesgen")
     assert again.to_text() == columns.to_text()
-    assert torch.equal(again.x(frame), columns.x(frame))
+    assert torch.equal(again.encode(frame), columns.encode(frame))
     found.save(tmp_path / "b.bayesgen")
     assert storage.load_columns(tmp_path / "b.bayesgen") is None

@@ -150,7 +150,8 @@ def runnable(words):
 
 
 @pytest.mark.parametrize("line", to_parse())
-def test_command_line_is_parsed(line):
+def test_command_line_is_parsed(line, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     # Brackets stand around options that may be left out, and dots for more of the same.
     words = shlex.split(re.sub(r"[][]| … | \.\.\. ", " ", line), comments=True)
     while "=" in words[0]:
@@ -178,6 +179,10 @@ def parse_bayesgen(words):
     if name.startswith("--") or name in ("COMMAND", "NAME"):
         return
     rest = ["occam" if word == "NAME" else word for word in rest]
+    if "--config" in rest:  # the file is read while the options are parsed
+        file = Path(rest[rest.index("--config") + 1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     assert name in group.commands
     if rest:  # A name alone refers to the command and need not be a whole command line.
         group.commands[name].make_context(name, rest)

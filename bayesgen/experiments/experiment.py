@@ -55,13 +55,18 @@ class Experiment(Generic[P]):
     def __call__(self, *args: Any, **kwargs: Any) -> xr.Dataset:
         """Run the experiment and return its Dataset.
 
-        An experiment whose first argument is `data` also takes inputs and labels in its place,
-        experiment(x, y, ...): they become a Dataset by `bayesgen.data.from_arrays`.
+        An experiment whose one positional argument is `data` also takes inputs and labels in its
+        place, experiment(x, y, ...): they become a Dataset by `bayesgen.data.from_arrays`.
         """
-        first = next(iter(inspect.signature(self._function).parameters), "")
-        if len(args) == 2 and first == "data":
+        if len(args) == 2 and self._takes_data():
             args = (from_arrays(*args),)
         return self._function(*args, **kwargs)
+
+    def _takes_data(self) -> bool:
+        """Whether the one positional argument is `data`."""
+        parameters = inspect.signature(self._function).parameters.values()
+        positional = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        return positional == ["data"]
 
 
 def experiment(

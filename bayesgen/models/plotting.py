@@ -16,8 +16,6 @@ from bayesgen.plots.slices import Slice, probability_slice, regression_slice
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from bayesgen.models.reporting import Reporting
-
 # Number of points of a grid, and its room beyond the data as a share of their range.
 _POINTS, _ROOM = 200, 0.05
 # Largest number of inputs that are drawn without being asked for.
@@ -27,7 +25,7 @@ _LISTED, _TOLD = 12, 3
 
 
 def plot(
-    posterior: Reporting,
+    posterior: Any,
     *,
     column: Any,
     at: Any,
@@ -80,7 +78,7 @@ class _Input(NamedTuple):
     where: slice
 
 
-def _inputs_of(posterior: Reporting, x: Tensor) -> list[_Input]:
+def _inputs_of(posterior: Any, x: Tensor) -> list[_Input]:
     if posterior.columns is not None:
         columns: Sequence[Column] = posterior.columns.each
     else:
@@ -163,7 +161,7 @@ def _panels(ax: Any, count: int) -> list[Axes]:
 
 
 def _slice(
-    posterior: Reporting,
+    posterior: Any,
     x: Tensor,
     along: _Input,
     centre: Tensor,
@@ -218,7 +216,7 @@ def _numpy(values: Tensor) -> np.ndarray:
     return found
 
 
-def _draws(posterior: Reporting, rows: Tensor, count: int, seed: int) -> np.ndarray:
+def _draws(posterior: Any, rows: Tensor, count: int, seed: int) -> np.ndarray:
     """Draws of the latent function of the first output at new points, (count, m)."""
     if not count:
         return np.zeros((0, len(rows)))

@@ -15,7 +15,6 @@ from bayesgen.models.log_evidence import LogEvidence
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesgen.models.reporting import Reporting
 
 # Quantile of a standard normal distribution at 97.5 %.
 _TWO_SIDED = 1.959963984540054
@@ -64,7 +63,7 @@ class Summary:
         )
 
 
-def summarise(posterior: Reporting, values: Mapping[str, Any], *, errors: bool) -> Summary:
+def summarise(posterior: Any, values: Mapping[str, Any], *, errors: bool) -> Summary:
     """The summary of a posterior of one task; see `Reporting.summary`.
 
     Args:
@@ -105,7 +104,7 @@ def summarise(posterior: Reporting, values: Mapping[str, Any], *, errors: bool) 
 
 
 def _rows(
-    posterior: Reporting, values: Mapping[str, Any], local: LogEvidence | None
+    posterior: Any, values: Mapping[str, Any], local: LogEvidence | None
 ) -> dict[str, list[Any]]:
     errors = None if local is None else local.standard_errors()
     units = getattr(values, "units", {})
@@ -135,7 +134,7 @@ def _exp(value: float) -> float:
     return math.inf if value > 700 else math.exp(value)
 
 
-def _is_learnt(posterior: Reporting, name: str) -> bool:
+def _is_learnt(posterior: Any, name: str) -> bool:
     """Whether the fit learnt a hyperparameter; parameters of a kernel are learnt together."""
     known = posterior.learnt
     first = name.split(" of ")[0]
@@ -145,7 +144,7 @@ def _is_learnt(posterior: Reporting, name: str) -> bool:
 
 
 def _cautions(
-    posterior: Reporting, values: Mapping[str, Any], local: LogEvidence | None, table: Any
+    posterior: Any, values: Mapping[str, Any], local: LogEvidence | None, table: Any
 ) -> list[str]:
     """Sentences about what is not identified, not paid for, or not at a mode."""
     notes = [text.rstrip(".") for text in getattr(values, "unidentified", ())]

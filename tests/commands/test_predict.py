@@ -104,4 +104,7 @@ def test_other_files_end_with_one_sentence(monkeypatch, tmp_path, tables, capfd)
     capfd.readouterr()
     words = ("--model", model, "--csv", tmp_path / "few.csv", "--out", tmp_path / "x")
     assert run_command(monkeypatch, "predict", *words) == 2
-    assert "--csv must have the column 'size'" in capfd.readouterr().err
+    assert (
+        "--csv must have the columns 'size', 'site', 'kind', but 'size' is missing"
+        in capfd.readouterr().err
+    )

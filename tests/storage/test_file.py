@@ -17,7 +17,8 @@ import torch
 import bayesgen as bg
 from bayesgen import storage
 from bayesgen._internal import archive
-from bayesgen.data.columns import Column, Columns
+from bayesgen.data.columns import Columns
+from bayesgen.data.scaled_columns import ScaledColumns
 from tests.models import fitted
 from tests.models.fitted import F64, MAKERS, RBF, data, posterior, predicted, same
 
@@ -409,9 +410,8 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_the_columns_of_a_table_are_kept_beside_a_posterior(tmp_path):
     frame = pd.DataFrame({"size": [1.0, 2.0, 4.0], "kind": ["a", "b", "a"]})
-    known = tuple(Column.of(name, frame[name]) for name in frame)
     one = torch.ones(3, dtype=F64)
-    columns = Columns(known, 2 * one, one, (0, 1, 2), "mass", (), 5.0, 2.0)
+    columns = ScaledColumns(Columns.of(frame), 2 * one, one, (0, 1, 2), "mass", (), 5.0, 2.0)
     found = posterior(next(iter(MAKERS)))
     storage.save(found, tmp_path / "a.bayesgen", columns=columns)
     again = storage.load_columns(tmp_path / "a.bayesgen")

@@ -112,7 +112,7 @@ def out_option(files: str, default: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Source:
+class StudyData:
     """The data of a command.
 
     Attributes:
@@ -149,7 +149,7 @@ class Source:
 
 def source(
     data: str, data_dir: Path | None, csv: Path | None, target: str | None, sep: str
-) -> Source:
+) -> StudyData:
     """The data that options name. A table is read and checked here, before torch is imported.
 
     Raises:
@@ -160,10 +160,10 @@ def source(
     if csv is None:
         if target is not None:
             raise ValueError(f"--target names a column of --csv, which was not given: {target!r}")
-        return Source(data)
+        return StudyData(data)
     if data != "digits" or data_dir is not None:
         raise ValueError("--csv must not be given together with --data or --data-dir")
-    return Source(
+    return StudyData(
         csv.stem, own_table(csv, target, sep, "the column with the class labels"), target or ""
     )
 

@@ -54,7 +54,7 @@ class Scaling:
         return cls(centre, size)
 
     def inward(self, values: Tensor) -> Tensor:
-        """Standardised values."""
+        """Values in the units of the model."""
         return (values - self.centre) / self.size
 
     def outward(self, values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,9 @@ class _EvidenceEstimator(BaseEstimator):
             )
         return found
 
+    @abstractmethod
     def _default(self) -> Any:
-        raise NotImplementedError
+        """The model where none is given."""
 
     def _fit_models(self, X: np.ndarray, y: np.ndarray) -> None:
         """Fit every candidate and keep the one of largest evidence."""

@@ -36,7 +36,8 @@ class Column:
         """The coding that a column needs.
 
         Raises:
-            ValueError: it has more than 50 different texts.
+            TypeError: it holds neither numbers nor dates nor texts.
+            ValueError: it holds no value, or more than 50 different texts.
         """
         import pandas as pd
 
@@ -44,6 +45,15 @@ class Column:
             return cls(name, "date")
         if pd.api.types.is_bool_dtype(values) or _numeric(values):
             return cls(name, "number")
+        inside = values.cat.categories if hasattr(values, "cat") else values
+        kind = pd.api.types.infer_dtype(inside, skipna=True)
+        if kind == "empty" or not len(values.dropna()):
+            raise ValueError(f"column {name!r} must hold values, got none")
+        if kind != "string" and not hasattr(values, "cat"):
+            raise TypeError(
+                f"column {name!r} must hold numbers, dates or texts, got {kind} values of dtype "
+                f"{values.dtype}; convert it, or leave it out"
+            )
         texts = sorted(values.dropna().astype(str).unique())
         if len(texts) > CATEGORIES:
             raise ValueError(
@@ -94,8 +104,9 @@ class Columns:
         """The coding that the columns of a table need.
 
         Raises:
-            ValueError: two columns have the same name; there is none; a column of text has more
-                than 50 values.
+            TypeError: a column holds neither numbers nor dates nor texts.
+            ValueError: two columns have the same name; there is none; a column holds no value, or
+                more than 50 different texts.
         """
         if table.columns.duplicated().any():
             twice = table.columns[table.columns.duplicated()][0]
@@ -130,6 +141,8 @@ class Columns:
             ValueError: a column is missing; a text was not among the values of the coded table; a
                 value is missing or infinite.
         """
+        if not len(table):
+            raise ValueError(f"{name} must have rows, got none")
         labels = {str(key): key for key in table.columns}
         lost = [column.name for column in self.each if column.name not in labels]
         if lost:
@@ -160,7 +173,8 @@ def _numeric(column: pd.Series[Any]) -> bool:
     import pandas as pd
 
     if column.dtype != object:
-        return bool(pd.api.types.is_numeric_dtype(column))
+        real = not pd.api.types.is_complex_dtype(column)
+        return bool(pd.api.types.is_numeric_dtype(column)) and real
     kind = pd.api.types.infer_dtype(column, skipna=True)
     return kind in ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
 

@@ -71,3 +71,33 @@ def test_columns_of_one_name_and_tables_without_columns_are_refused():
     assert is_table(TABLE)
     assert not is_table(TABLE["size"])
     assert not is_table(TABLE.to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        (pd.timedelta_range("1D", periods=3), TypeError, "got timedelta(64)? values of dtype"),
+        (np.ones(3) * 1j, TypeError, "got complex values"),
+        ([{}, {}, {}], TypeError, "got mixed values of dtype object"),
+        (["a", 1, "b"], TypeError, "got mixed-integer values"),
+        ([None, None, None], ValueError, "'t' must hold values, got none"),
+    ],
+)
+def test_a_column_of_another_kind_is_refused(values, error, words):
+    with pytest.raises(error, match=words):
+        Columns.of(pd.DataFrame({"t": pd.Series(values)}))
+
+
+def test_categories_and_nullable_columns_are_coded():
+    table = pd.DataFrame(
+        {
+            "level": pd.Categorical([2, 1, 2]),
+            "whole": pd.array([1, 2, 3], dtype="Int64"),
+            "word": pd.array(["p", "q", "p"], dtype="string"),
+        }
+    )
+    columns = Columns.of(table)
+    assert columns.coded == ("level=1", "level=2", "whole", "word=p", "word=q")
+    assert columns.encode(table)[0].tolist() == [0, 1, 1, 1, 0]
+    with pytest.raises(ValueError, match="table must have rows, got none"):
+        columns.encode(table.head(0))

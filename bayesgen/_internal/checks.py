@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgen._internal.words import plural
+
 # Integers for which torch has few operations.
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -41,7 +43,7 @@ def real(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
     if bad.any():
         first = tuple(int(i) for i in bad.nonzero()[0])
         raise ValueError(
-            f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), "
+            f"{name} must be finite, got {plural(int(bad.sum()), 'NaN or infinite value')}, "
             f"the first at index {first}"
         )
     return tensor

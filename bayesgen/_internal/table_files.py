@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesgen._internal.words import plural, without_rows
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,7 +80,8 @@ def check_finite(frame: pd.DataFrame) -> None:
             bad = np.flatnonzero(np.isinf(values.to_numpy(dtype=float, na_value=np.nan)))
             if len(bad):
                 raise ValueError(
-                    f"table must hold finite numbers, got {len(bad)} infinite value(s) in the "
+                    f"table must hold finite numbers, got "
+                    f"{plural(len(bad), 'infinite value')} in the "
                     f"column {str(column)!r}, the first in row {bad[0] + 1} (rows are counted from "
                     "1, without the header)"
                 )
@@ -92,7 +95,7 @@ def missing(frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
         return rows, None
     row, column = (int(i[0]) for i in np.nonzero(holes))
     return rows, (
-        f"{int(rows.sum())} row(s) with missing values were left out, the first of them row "
+        f"{without_rows(int(rows.sum()))}, the first of them row "
         f"{row + 1} (column {str(frame.columns[column])!r})"
     )
 

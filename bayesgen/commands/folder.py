@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import bayesgen
+from bayesgen._internal.words import plural
 from bayesgen.commands import call, config, output
 
 # Parts of unfinished studies.
@@ -36,8 +37,8 @@ class Results:
         cells = sum(1 for _ in self.path.glob("cells/**/*.nc"))
         if cells:
             return (
-                f"{cells} finished cell(s) are kept in {self.path / 'cells'}, and the same command "
-                "continues with them"
+                f"{plural(cells, 'finished cell')} {'is' if cells == 1 else 'are'} kept in "
+                f"{self.path / 'cells'}, and the same command continues with what is there"
             )
         if any((self.path / "work").glob("*")):
             return (

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgen._internal.words import plural
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -73,7 +75,7 @@ class Column:
         if self.kind == "date":
             return f"dates in {self.name!r} were coded as years"
         if self.kind == "text":
-            return f"texts in {self.name!r} were coded by {len(self.values)} indicator(s)"
+            return f"texts in {self.name!r} were coded by {plural(len(self.values), 'indicator')}"
         return ""
 
 
@@ -157,7 +159,8 @@ class Columns:
         if bad.any():
             row, place = np.argwhere(bad)[0].tolist()
             raise ValueError(
-                f"{name} must be finite, got {int(bad.sum())} NaN, missing or infinite value(s), "
+                f"{name} must be finite, got "
+                f"{plural(int(bad.sum()), 'NaN, missing or infinite value')}, "
                 f"the first in column {self.coded[place]!r} at row {table.index[row]!r}"
             )
         return torch.from_numpy(values)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.words import plural
 
 # Number of tokens of each alphabet.
 _ALPHABETS = {"ascii": 128, "bytes": 256}
@@ -172,7 +173,7 @@ def text(
     name, files = _files(path, pattern)
     documents = [_tokens(file, alphabet) for file in files]
     if not any(len(document) for document in documents):
-        raise ValueError(f"path must hold text, got {len(files)} empty file(s) in {name}")
+        raise ValueError(f"path must hold text, got {plural(len(files), 'empty file')} in {name}")
     if alphabet == "ascii":
         beyond = sum(int((document == _SUBSTITUTE).sum()) for document in documents)
         count = sum(len(document) for document in documents)

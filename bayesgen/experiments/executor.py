@@ -20,6 +20,7 @@ from bayesgen._internal import checks, files, interrupts
 from bayesgen._internal.hashing import fingerprint
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.user_warning import warn
+from bayesgen._internal.words import plural
 
 # Numbers, arrays and strings of one job.
 Values = dict[str, Any]
@@ -132,8 +133,8 @@ def _spread(jobs: list[tuple[int, Job]], executor: Executor) -> Iterator[tuple[i
             return
     if left:
         warn(
-            f"the executor lost its workers: {len(left)} of {len(jobs)} job(s) are run in this "
-            "process"
+            f"the executor lost its workers, and this process runs {len(left)} of "
+            f"{plural(len(jobs), 'job')}"
         )
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks, deprecation
+from bayesgen._internal.words import plural
 from bayesgen.features.convolutional import ConvolutionalMap
 
 # Largest number of polynomial features; a larger number is taken to be a mistake.
@@ -75,7 +76,7 @@ class Features:
         """
         x = checks.inputs("x", x)
         if x.shape[1] != self.inputs:
-            raise ValueError(f"x must have {self.inputs} column(s), got {x.shape[1]}")
+            raise ValueError(f"x must have {plural(self.inputs, 'column')}, got {x.shape[1]}")
         Phi = self.function(x if self.map is None else self.map(x))
         wanted = (len(x), len(self.orders))
         if tuple(Phi.shape) != wanted:
@@ -382,7 +383,7 @@ def _map(input_range: Any, x: Tensor) -> AffineMap | None:
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(
                 'input_range must be None, "data" or (low, high) with numbers or one of each for '
-                f"the {x.shape[1]} column(s), got {input_range!r}"
+                f"the {plural(x.shape[1], 'column')}, got {input_range!r}"
             ) from None
         if not (high > low).all():
             raise ValueError(f"input_range must have low < high, got {input_range!r}")

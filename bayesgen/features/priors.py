@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.words import plural
 
 # Ratios of two prior variances at which the evidence is first evaluated.
 _RATIOS = tuple(10.0**k for k in range(-6, 7))
@@ -234,7 +235,7 @@ def _tied_and_free(tied: int, orders: Tensor, ratio: Tensor | None) -> Tensor:
     if len(orders) <= tied:
         raise ValueError(
             f"tied must be below the number of features, of which the others are free, got {tied} "
-            f"and {len(orders)} feature(s)"
+            f"and {plural(len(orders), 'feature')}"
         )
     return torch.where(orders < tied, torch.zeros_like(orders), ratio.log())
 

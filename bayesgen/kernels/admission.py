@@ -17,6 +17,7 @@ from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
 from torch import Tensor
 
 from bayesgen._internal import random_state
+from bayesgen._internal.words import plural
 from bayesgen.kernels.evaluation import evaluate
 from bayesgen.kernels.functions import FunctionKernel
 from bayesgen.kernels.structure import innermost, is_known, parts
@@ -173,7 +174,7 @@ def _check_values(kernel: Kernel, x: Tensor) -> None:
     bad = ~first.isfinite()
     if bad.any():
         raise ValueError(
-            f"kernel {name} must be finite, got {int(bad.sum())} NaN or infinite value(s)"
+            f"kernel {name} must be finite, got {plural(int(bad.sum()), 'NaN or infinite value')}"
         )
     if first.dtype != x.dtype:
         raise TypeError(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import gpytorch
 from gpytorch.kernels import AdditiveKernel, Kernel, ProductKernel, ScaleKernel
 
+from bayesgen._internal.words import plural
+
 
 @dataclass(frozen=True)
 class KernelPart:
@@ -79,7 +81,7 @@ def within(kernel: Kernel, columns: tuple[int, ...]) -> tuple[int, ...]:
     if any(not 0 <= i < len(columns) for i in active):
         raise ValueError(
             f"kernel {type(kernel).__name__} has active_dims {tuple(active)}, but its inputs have "
-            f"{len(columns)} column(s)"
+            f"{plural(len(columns), 'column')}"
         )
     return tuple(columns[i] for i in active)
 
@@ -89,8 +91,8 @@ def _check_ard(kernel: Kernel, width: int) -> None:
     shared = count == 1 and kernel.has_lengthscale  # one length-scale for all columns
     if count is not None and count != width and not shared:
         raise ValueError(
-            f"kernel {type(kernel).__name__} has ard_num_dims={count}, but it is used on {width} "
-            "column(s) of x"
+            f"kernel {type(kernel).__name__} has ard_num_dims={count}, but it is used on "
+            f"{plural(width, 'column')} of x"
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayesgen._internal import checks, deprecation
+from bayesgen._internal.words import plural
 from bayesgen.likelihoods.labels import Classes, has_texts, read
 from bayesgen.likelihoods.mixture import LatentMixture, log_expectation
 
@@ -231,8 +232,8 @@ class Likelihood(ABC):
         wanted = 1 if self.one_output or len(shape) < 2 else shape[-1]
         if wanted != outputs and not self.coupled:
             raise ValueError(
-                f"net must have {wanted} output(s) for a {self.name} likelihood of targets of "
-                f"shape {tuple(shape)}, got {outputs}"
+                f"net must have {plural(wanted, 'output')} for a {self.name} likelihood of targets "
+                f"of shape {tuple(shape)}, got {outputs}"
             )
         return self
 

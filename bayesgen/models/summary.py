@@ -82,8 +82,8 @@ def summarise(posterior: Any, values: Mapping[str, Any], *, errors: bool) -> Sum
     edge = [str(name) for name, row in table.iterrows() if row["at_bound"]]
     if edge:
         notes.append(
-            f"{', '.join(edge)} lie(s) on the edge of the searched range, beyond which the "
-            "evidence still increases"
+            f"{', '.join(edge)} {'lies' if len(edge) == 1 else 'lie'} on the edge of the searched "
+            "range, beyond which the evidence still increases"
         )
     notes += _cautions(posterior, values, local, table)
     e = posterior.evidence

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen._internal.words import without_rows
 from bayesgen.data.columns import Columns, is_table
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.models.standardised import Scaling, StandardisedPosterior
@@ -57,7 +58,7 @@ def fitted(
     if missing == "drop":
         x, y, dropped = _without_missing(x, y)
         if dropped:
-            notes.append(f"{dropped} row(s) with missing values were left out")
+            notes.append(without_rows(dropped))
     if is_table(x):
         columns = Columns.of(x)
         notes += columns.notes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen._internal.words import plural
 from bayesgen.evidence import Evidence
 
 
@@ -94,7 +95,8 @@ def conditional(
         n - m,
         dofs.mean(),
         error=error + evidence.error,
-        method=f"{evidence.method}; after {m} points, averaged over {orderings} ordering(s)",
+        method=f"{evidence.method}; after {m} points, averaged over "
+        f"{plural(orderings, 'ordering')}",
         fingerprint=torch.tensor(mark),
     )
 

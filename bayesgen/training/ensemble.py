@@ -278,6 +278,6 @@ def _finite(what: str, values: Tensor, epoch: int, step: int) -> None:
     if bad:
         before = "after the epoch before" if epoch else "before the training"
         raise DivergedError(
-            f"{what} of network(s) {bad} is not finite at step {step + 1} of epoch {epoch + 1}; "
-            f"all are as they were {before}"
+            f"{what} of {'network' if len(bad) == 1 else 'networks'} {bad} is not finite at step "
+            f"{step + 1} of epoch {epoch + 1}; all are as they were {before}"
         )

@@ -34,7 +34,7 @@ def test_infinite_numbers_are_reported_with_column_and_row(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("a,b\n1,2\n2,-inf\n3,inf\n,5\n")
     with pytest.raises(
-        ValueError, match=r"got 2 infinite value\(s\) in the column 'b', the first in row 2"
+        ValueError, match=r"got 2 infinite values in the column 'b', the first in row 2"
     ):
         check_finite(read_table(file))
     check_finite(pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": ["x", None]}))
@@ -43,9 +43,7 @@ def test_infinite_numbers_are_reported_with_column_and_row(tmp_path):
 def test_rows_with_missing_values_are_reported_with_column_and_row():
     rows, note = missing(pd.DataFrame({"a": [1.0, 2.0, np.nan], "b": ["x", None, "y"]}))
     assert rows.tolist() == [False, True, True]
-    assert (
-        note == "2 row(s) with missing values were left out, the first of them row 2 (column 'b')"
-    )
+    assert note == "2 rows with missing values were left out, the first of them row 2 (column 'b')"
     assert missing(pd.DataFrame({"a": [1]}))[1] is None
 
 

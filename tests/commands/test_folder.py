@@ -68,7 +68,7 @@ def test_a_failure_leaves_no_empty_folders_and_keeps_others(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
     with pytest.raises(ValueError, match="no") as error:
         fail(old, "one.nc")
-    assert error.value.kept.startswith("1 finished cell(s) are kept in")
+    assert error.value.kept.startswith("1 finished cell is kept in")
     assert old.exists()
 
 

@@ -45,7 +45,7 @@ def test_a_regression_is_predicted_in_the_units_of_the_table(monkeypatch, tmp_pa
     found = predict(monkeypatch, tmp_path, model, tmp_path / "new.csv", "--level", "0.5")
     printed = capfd.readouterr()
     assert "79 predictions of model.bayesgen, the first 10" in printed.out
-    assert "1 row(s) with missing values were left out, the first of them row 3" in printed.err
+    assert "1 row with missing values was left out, the first of them row 3" in printed.err
     assert list(found.index) == [i for i in range(1, 81) if i != 3]
     truth = tables.mass.to_numpy()[found.index - 1]
     assert np.abs(found["mean"] - truth).max() < 10

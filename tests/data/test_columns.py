@@ -24,7 +24,7 @@ def test_columns_are_coded_by_their_kind():
     expected = [[1.5, 1, 0, 1, 2020], [2.5, 0, 1, 0, 2021], [3.5, 1, 0, 1, 2022]]
     assert columns.encode(TABLE).tolist() == expected
     assert columns.notes == (
-        "texts in 'kind' were coded by 2 indicator(s)",
+        "texts in 'kind' were coded by 2 indicators",
         "dates in 'day' were coded as years",
     )
 

@@ -26,7 +26,7 @@ def test_columns_are_coded_and_the_notes_say_so():
     assert data.columns == ("size", "colour=blue", "colour=red", "seen")
     assert data.classes == ("cat", "dog")
     assert data.notes == (
-        "texts in 'colour' were coded by 2 indicator(s)",
+        "texts in 'colour' were coded by 2 indicators",
         "dates in 'seen' were coded as years",
     )
     every = torch.cat([data.x_train, data.x_test])
@@ -80,7 +80,7 @@ def test_frames_of_inputs_keep_their_names_and_lose_incomplete_rows():
     data = from_arrays(frame, list(table()["kind"]))
     assert data.columns[0] == "size"
     assert len(data.y_train) + len(data.y_test) == 39
-    assert data.notes[0].startswith("1 row(s) with missing values were left out")
+    assert data.notes[0].startswith("1 row with missing values was left out")
 
 
 def test_files_hold_the_same_table(tmp_path):

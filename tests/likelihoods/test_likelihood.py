@@ -62,7 +62,7 @@ def test_what_only_labels_have_raises():
         own.errors(f, f)
     with pytest.raises(ValueError, match='"probit" is for labels'):
         own.probit(f, f)
-    with pytest.raises(ValueError, match=r"net must have 2 output\(s\) .* got 3"):
+    with pytest.raises(ValueError, match=r"net must have 2 outputs .* got 3"):
         own.for_outputs(3, torch.Size([5, 2]))
     with pytest.raises(ValueError, match="not log-concave"):
         resolve("student-t").roots(torch.full((1, 1), 9.0, dtype=F64), torch.zeros(1, 1).double())

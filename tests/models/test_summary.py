@@ -68,7 +68,7 @@ def test_a_decay_on_the_edge_of_its_range_is_said():
     table = summary.hyperparameters
     assert table["at_bound"].tolist() == [False, False, True]
     assert table["se_log"].isna().tolist() == [False, False, True]
-    assert "decay lie(s) on the edge" in str(summary)
+    assert "decay lies on the edge" in str(summary)
 
 
 def test_an_evidence_without_a_maximum_has_no_standard_errors():

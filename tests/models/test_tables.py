@@ -36,7 +36,7 @@ def test_a_table_gives_the_posterior_of_its_numbers(model):
     assert torch.equal(found.mean(x_new=new), same.mean(coded()[-5:]))
     assert torch.equal(found.interval(new).lower, same.interval(coded()[-5:]).lower)
     assert found.columns.coded == ("size", "kind=a", "kind=b")
-    assert found.notes == ("texts in 'kind' were coded by 2 indicator(s)",)
+    assert found.notes == ("texts in 'kind' were coded by 2 indicators",)
     assert same.columns is None
 
 
@@ -63,7 +63,7 @@ def test_rows_with_missing_values_are_refused_or_left_out(model):
     assert torch.equal(
         found.evidence.log_marginal_likelihood, same.evidence.log_marginal_likelihood
     )
-    assert found.notes[0] == "2 row(s) with missing values were left out"
+    assert found.notes[0] == "2 rows with missing values were left out"
 
 
 def test_rows_of_arrays_with_missing_values_are_left_out():

@@ -25,6 +25,7 @@ from torch.distributions import Normal
 from bayesgen import provenance, verify
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
+from bayesgen._internal.words import plural
 from bayesgen.covariance.distances import decay_, squared_distances
 from bayesgen.covariance.gram import gram
 from bayesgen.covariance.radial import Profile, profile_of
@@ -228,7 +229,7 @@ class BatchPosterior(Certified, Posterior):
 
     def __repr__(self) -> str:
         B, n, d = self._x.shape
-        return f"BatchPosterior({B:,} problems of {n} points in {d} dimension(s))"
+        return f"BatchPosterior({B:,} problems of {n} points in {plural(d, 'dimension')})"
 
 
 @dataclass(frozen=True)
@@ -334,10 +335,10 @@ def finite(name: str, value: Any, like: Tensor | None = None) -> Tensor:
         if bad.any():
             first = int(bad.nonzero()[0])
             more = int((bad > 0).sum()) - 1
-            others = f" (and {more} more problem(s) have some)" if more else ""
+            others = f" (and {plural(more, 'more problem')} with some)" if more else ""
             raise ValueError(
-                f"{name} must be finite; problem {first} has {int(bad[first])} NaN or infinite "
-                f"value(s){others}"
+                f"{name} must be finite; problem {first} has "
+                f"{plural(int(bad[first]), 'NaN or infinite value')}{others}"
             )
     return checks.real(name, tensor, like=like)
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen._internal.words import plural
 from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
 
@@ -437,7 +438,8 @@ def _line_search(
 
 def _failure(residual: Tensor, steps: int, why: str) -> NotConvergedError:
     return NotConvergedError(
-        f"Newton's method found no mode of the latent function: {why} after {steps} step(s), "
+        f"Newton's method found no mode of the latent function: {why} after "
+        f"{plural(steps, 'step')}, "
         f"gradient norm {float(residual.norm()):.3g}; a smaller outputscale, or inputs and counts "
         "of moderate size, may help"
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.user_warning import warn
+from bayesgen._internal.words import plural
 from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.gradient_check import RowsDifferError
@@ -313,8 +314,8 @@ class Laplace:
         )
         if curvature.negative:
             warn(
-                f"the Hessian has {curvature.negative} negative eigenvalue(s) of "
-                f"{weights.count}: the weights are not a minimum; these eigenvalues were set to "
+                f"the Hessian has {plural(curvature.negative, 'negative eigenvalue')} of "
+                f"{weights.count}: the weights are not a minimum; negative eigenvalues were set to "
                 "zero",
                 NotAtModeWarning,
             )

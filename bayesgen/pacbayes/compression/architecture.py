@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from bayesgen import provenance, verify
 from bayesgen._internal import checks, random_state
+from bayesgen._internal.words import plural
 from bayesgen.networks.copies import check_copied
 from bayesgen.networks.gradients import trainable_copy
 
@@ -162,7 +163,7 @@ def check_scores(found: Any, rows: int, classes: int | None = None) -> None:
         wanted = "C ≥ 2" if classes is None else f"C = {classes}"
         raise ValueError(
             f"net must return class scores (n, C) with {wanted}, got {found.dtype} of shape "
-            f"{shape} for {rows} row(s)"
+            f"{shape} for {plural(rows, 'row')}"
         )
 
 

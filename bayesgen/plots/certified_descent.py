@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import BOUND, COLOURS, TEST, TRAINING, tidy
 
 
 def certified_descent(result: xr.Dataset) -> Figure:
@@ -38,7 +39,7 @@ def certified_descent(result: xr.Dataset) -> Figure:
         f"{attrs['candidates']:,} settings",
         fontsize=10,
     )
-    return figure
+    return finish(figure)
 
 
 def descent_panel(axes: Axes, one: xr.Dataset) -> None:
@@ -49,13 +50,13 @@ def descent_panel(axes: Axes, one: xr.Dataset) -> None:
         one: result of `bayesgen.experiments.certified_descent` for one network and level.
     """
     lines = (
-        ("test_error", VERMILION, "-", "trained: test error, clean labels"),
-        ("noisy_test_error", VERMILION, "--", "trained: test error, noisy labels"),
-        ("train_error", BLUE, "-", "trained: error on noisy training labels"),
-        ("gibbs_bound", GREY, ":", "trained, Gaussian weights: bound on noisy labels"),
-        ("bound", "black", "-", "compressed: bound on noisy labels"),
-        ("compressed_noisy_test_error", ORANGE, "--", "compressed: test error, noisy labels"),
-        ("risk", GREEN, "-", "compressed: error on noisy training labels"),
+        ("test_error", TEST, "-", "trained: test error, clean labels"),
+        ("noisy_test_error", TEST, "--", "trained: test error, noisy labels"),
+        ("train_error", TRAINING, "-", "trained: error on noisy training labels"),
+        ("gibbs_bound", BOUND, ":", "trained, Gaussian weights: bound on noisy labels"),
+        ("bound", BOUND, "-", "compressed: bound on noisy labels"),
+        ("compressed_noisy_test_error", TEST, ":", "compressed: test error, noisy labels"),
+        ("risk", TRAINING, ":", "compressed: error on noisy training labels"),
     )
     for name, colour, style, label in lines:
         _line(axes, one[name], colour, label, style)
@@ -71,7 +72,7 @@ def _complexities(axes: Axes, one: xr.Dataset) -> None:
         _line(axes, at.bits * math.log(2), colour, f"code, {level:.0%} redrawn", ":")
     axes.set_yscale("log")
     axes.set_ylabel("nats")
-    axes.set_title("complexity", fontsize=9)
+    axes.set_title("complexity (solid: KL, dotted: code)", fontsize=9)
     axes.legend(frameon=False, fontsize=7)
     _finish(axes, one)
 

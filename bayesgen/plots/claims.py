@@ -6,7 +6,20 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    REFERENCE,
+    TEST,
+    TRAINING,
+    VERMILION,
+    log_if_wide,
+    tidy,
+)
 
 
 def bumps(result: xr.Dataset) -> Figure:
@@ -18,7 +31,7 @@ def bumps(result: xr.Dataset) -> Figure:
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     evidence, error = figure.subplots(1, 2, width_ratios=(1.6, 1))
     evidence_against_bumps(evidence, result)
-    error.plot(result.k, result.kernel_error, "o-", color=BLUE, ms=3.5)
+    error.plot(result.k, result.kernel_error, "o-", color=REFERENCE, ms=3.5)
     error.set_xscale("log")
     error.set_yscale("log")
     error.set_xlabel("number of bumps k")
@@ -26,7 +39,7 @@ def bumps(result: xr.Dataset) -> Figure:
     error.set_title("prior covariance against RBF kernel", fontsize=10)
     tidy(error)
     figure.suptitle(f"y = sin 3πx/2 + x/2 + ε, n = {result.attrs['n']}", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def evidence_against_bumps(axes: Axes, result: xr.Dataset) -> None:
@@ -89,7 +102,7 @@ def textbook(result: xr.Dataset) -> Figure:
     fourier.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0.08, 0))
     for axes in (bishop, fourier):
         tidy(axes)
-    return figure
+    return finish(figure)
 
 
 def _with_best(
@@ -124,7 +137,7 @@ def contraction(result: xr.Dataset) -> Figure:
             low, high = (one.quantile(q, "repetition") for q in (0.25, 0.75))
             axes.fill_between(result.n, low, high, color=colour, alpha=0.2, lw=0)
         axes.set_xscale("log")
-        axes.set_xlabel("n")
+        axes.set_xlabel("observations n")
         axes.set_ylabel(unit)
         axes.set_title(title, fontsize=10)
         tidy(axes)
@@ -137,7 +150,7 @@ def contraction(result: xr.Dataset) -> Figure:
         )
     panels[2].set_yscale("log")
     panels[2].set_title("gap (dashed: 2σ²N_eff/n)", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def bias_variance(result: xr.Dataset) -> Figure:
@@ -165,11 +178,12 @@ def bias_variance(result: xr.Dataset) -> Figure:
         axes.set_title(str(name), fontsize=10)
         tidy(axes)
         axes.set_axisbelow(True)
+    panels[0].set_ylabel("model")
     panels[0].set_yticks(rows, result.model.values)
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return figure
+    return finish(figure)
 
 
 def forests(result: xr.Dataset) -> Figure:
@@ -189,22 +203,23 @@ def forests(result: xr.Dataset) -> Figure:
     for axes, task in zip(panels, result.task.values, strict=True):
         one = result.sel(task=task)
         for values, colour, label in (
-            (one.test_error, VERMILION, "test"),
-            (one.train_error, GREY, "training"),
+            (one.test_error, TEST, "test"),
+            (one.train_error, TRAINING, "training"),
         ):
             axes.plot(step, values.mean("seed"), "o-", color=colour, ms=3, label=label)
             low, high = values.min("seed"), values.max("seed")
             axes.fill_between(step, low, high, color=colour, alpha=0.2, lw=0)
         axes.axvline(growing - 0.5, color="black", lw=0.8, ls=":")
         axes.set_xticks(step, names, rotation=90, fontsize=7)
-        axes.set_ylim(0, 1.02)
+        top = max(float(one.test_error.max()), float(one.train_error.max()))
+        axes.set_ylim(0, max(1.02, 1.05 * top))
         axes.set_xlabel("leaves of one tree  |  number of full trees")
         axes.set_title(str(task), fontsize=10)
         tidy(axes)
     panels[0].set_ylabel("share of wrong labels")
     panels[-1].set_ylabel("MSE / variance of f")
     panels[0].legend(frameon=False, fontsize=9)
-    return figure
+    return finish(figure)
 
 
 def full_batch(result: xr.Dataset) -> Figure:
@@ -234,12 +249,12 @@ def full_batch(result: xr.Dataset) -> Figure:
         tidy(axes)
     for axes in panels[:2]:
         axes.set_ylim(bottom=0)
-    panels[2].set_yscale("log")
+    log_if_wide(panels[2].set_yscale, result.steps)
     panels[0].legend(frameon=False, fontsize=9, loc="lower right")
     figure.suptitle(
         f"Digits, training loss {result.attrs['loss']:g} nats (thin lines: seeds)", fontsize=10
     )
-    return figure
+    return finish(figure)
 
 
 def equivariance(result: xr.Dataset) -> Figure:
@@ -274,4 +289,4 @@ def equivariance(result: xr.Dataset) -> Figure:
         tidy(axes)
     panels[0].legend(frameon=False, fontsize=9)
     figure.suptitle("Shifts of displaced digits by one pixel", fontsize=10)
-    return figure
+    return finish(figure)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import COMPLEXITY, EVIDENCE, FIT, REFERENCE, literal, tidy
 
 
 def comparison(table: pd.DataFrame) -> Figure:
@@ -36,7 +37,9 @@ def comparison(table: pd.DataFrame) -> Figure:
     rows = range(len(shown))
     n = shown.log_evidence / shown.per_observation
     is_null = [name == "null" for name in shown.index]
-    total.scatter(shown.per_observation, rows, c=[GREY if b else BLUE for b in is_null], zorder=3)
+    total.scatter(
+        shown.per_observation, rows, c=[REFERENCE if b else EVIDENCE for b in is_null], zorder=3
+    )
     spread = shown.per_observation.max() - shown.per_observation.min()
     for row, (value, chance) in enumerate(
         zip(shown.per_observation, shown.probability, strict=True)
@@ -46,18 +49,18 @@ def comparison(table: pd.DataFrame) -> Figure:
             total.annotate(text, (value, row), (7, 5), textcoords="offset points", fontsize=8)
     if any(is_null):
         value = shown.per_observation.iloc[is_null.index(True)]
-        total.axvline(value, color=GREY, ls="--", lw=1, zorder=1)
+        total.axvline(value, color=REFERENCE, ls="--", lw=1, zorder=1)
     total.margins(x=0.12 if spread else 0.5)
-    total.set_yticks(list(rows), list(shown.index))
+    total.set_yticks(list(rows), [literal(name) for name in shown.index])
     total.set_xlabel("log p(D) / n, nats per observation")
     total.set_title("Evidence (number: posterior probability)", fontsize=10)
-    parts.scatter(shown.fit / n, rows, color=GREEN, label="fit", zorder=3)
+    parts.scatter(shown.fit / n, rows, color=FIT, label="fit", zorder=3)
     parts.scatter(
-        shown.complexity / n, rows, color=ORANGE, marker="s", label="complexity", zorder=3
+        shown.complexity / n, rows, color=COMPLEXITY, marker="s", label="complexity", zorder=3
     )
     parts.set_xlabel("nats per observation")
     parts.set_title("fit − complexity = evidence", fontsize=10)
     parts.legend(frameon=False, fontsize=8)
     for axes in (total, parts):
         tidy(axes)
-    return figure
+    return finish(figure)

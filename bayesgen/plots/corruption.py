@@ -8,7 +8,20 @@ from itertools import cycle
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, curve, tidy
+from bayesgen._internal.words import plural
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import (
+    COLOURS,
+    COMPLEXITY,
+    DIMENSION,
+    EVIDENCE,
+    FIT,
+    REFERENCE,
+    TEST,
+    TRAINING,
+    curve,
+    tidy,
+)
 
 
 def corruption(result: xr.Dataset) -> Figure:
@@ -39,54 +52,55 @@ def corruption(result: xr.Dataset) -> Figure:
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     (evidence, parts), (dimension, errors) = figure.subplots(2, 2, sharex=True)
 
-    curve(evidence, result.log_marginal_likelihood / n, BLUE, "noise of maximum evidence")
+    curve(evidence, result.log_marginal_likelihood / n, EVIDENCE, "noise of maximum evidence")
     twin = "train_error_interpolating" in result  # absent where block Lanczos was used
     if twin:
         curve(
             evidence,
             result.log_marginal_likelihood_interpolating / n,
-            GREY,
+            REFERENCE,
             "interpolating (tiny fixed noise)",
             style="--",
         )
-    evidence.set_title("Evidence, log p(D) / n")
+    evidence.set_title("Evidence, log p(D) / n", fontsize=10)
     evidence.set_ylabel("nats per observation")
 
-    curve(parts, result.fit / n, GREEN, "fit")
-    curve(parts, result.complexity / n, ORANGE, "complexity (KL)")
+    curve(parts, result.fit / n, FIT, "fit")
+    curve(parts, result.complexity / n, COMPLEXITY, "complexity (KL)")
     if max(abs(float(result.fit.max())), float(result.complexity.max())) > 20 * n:
         parts.set_yscale("symlog", linthresh=1.0)  # both parts diverge if the learnt noise is 0
-    parts.set_title("fit − complexity = evidence")
+    parts.set_title("fit − complexity = evidence", fontsize=10)
     parts.set_ylabel("nats per observation")
 
-    curve(dimension, result.effective_dimension / C, BLUE, "effective dimension")
-    dimension.set_title("Effective dimension per output")
-    dimension.set_ylabel(f"of at most n = {n:,}")
+    curve(dimension, result.effective_dimension / C, DIMENSION, "effective dimension")
+    dimension.set_title("Effective dimension per output", fontsize=10)
+    dimension.set_ylabel(f"N_eff / C, of at most n = {n:,}")
     dimension.set_ylim(bottom=0)
 
-    curve(errors, result.test_error, VERMILION, "test (clean labels)")
-    curve(errors, result.train_error, BLUE, "train (corrupted labels)")
+    curve(errors, result.test_error, TEST, "test (clean labels)")
+    curve(errors, result.train_error, TRAINING, "train (corrupted labels)")
     if twin:
-        curve(errors, result.train_error_interpolating, GREY, "train, interpolating", style="--")
-    errors.axhline(1 - 1 / C, color="black", lw=0.8, ls=":", label="guessing")
-    errors.set_title("Errors")
+        curve(
+            errors, result.train_error_interpolating, REFERENCE, "train, interpolating", style="--"
+        )
+    errors.axhline(1 - 1 / C, color=REFERENCE, lw=0.8, ls=":", label="guessing")
+    errors.set_title("Errors", fontsize=10)
     errors.set_ylabel("share of labels")
-    errors.set_ylim(-0.03, 1.3)  # leave room for the legend above the curves
-    errors.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    errors.set_ylim(-0.03, 1.03)
 
     for axes in (evidence, parts):
         axes.legend(frameon=False, fontsize=8)
-    errors.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    errors.legend(frameon=False, fontsize=8, ncols=2)
     for axes in (dimension, errors):
         axes.set_xlabel("share of labels redrawn")
     for axes in (evidence, parts, dimension, errors):
         tidy(axes)
     figure.suptitle(
         f"{result.attrs['data']}, n = {n:,}, {result.attrs['kernel']} kernel, "
-        f"{result.attrs['targets']} targets, {result.sizes['seed']} seed(s)",
+        f"{result.attrs['targets']} targets, {plural(result.sizes['seed'], 'seed')}",
         fontsize=10,
     )
-    return figure
+    return finish(figure)
 
 
 def corruption_models(result: xr.Dataset) -> Figure:
@@ -135,6 +149,6 @@ def corruption_models(result: xr.Dataset) -> Figure:
     for axes in panels[-2 if len(kinds) == 2 else 0 :]:
         axes.set_xlabel("share of labels redrawn")
     figure.suptitle(
-        f"{result.attrs['data']}, n = {n:,}, {result.sizes['seed']} seed(s)", fontsize=10
+        f"{result.attrs['data']}, n = {n:,}, {plural(result.sizes['seed'], 'seed')}", fontsize=10
     )
-    return figure
+    return finish(figure)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from bayesgen.plots.double_descent import linear_double_descent
 from bayesgen.plots.label_noise import label_noise_panel
+from bayesgen.plots.legends import finish
 from bayesgen.plots.regression import flexible_fit
 from bayesgen.plots.widths import descent
 
@@ -28,6 +29,7 @@ def figure_one(parts: dict[str, xr.Dataset]) -> Figure:
     ):
         flexible_fit(axes, polynomial.sel(function=name))
         axes.set_title(f"{title}: {name.item()}", fontsize=11)
+    upper.axes[0].set_ylabel("y")
     upper.axes[0].legend(frameon=False, fontsize=8)
     panels = lower.subplots(1, 4)
     titles = ("(d) Gaussian process", "(e) ResNet", "(f) networks", "(g) linear model")
@@ -40,4 +42,4 @@ def figure_one(parts: dict[str, xr.Dataset]) -> Figure:
     one = networks.sel(network=name).dropna("width", how="all", subset=["test_loss"])
     descent(panels[2], one)
     linear_double_descent(panels[3], parts["fig1g"])
-    return figure
+    return finish(figure)

@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from bayesgen.plots.language_models import language_panel
+from bayesgen.plots.legends import finish
 from bayesgen.plots.model_size import size_panel
 
 
@@ -27,4 +28,4 @@ def figure_two(parts: dict[str, xr.Dataset]) -> Figure:
     language_panel(panels[-1], text)
     panels[-1].set_ylabel("bits per character")
     panels[-1].set_title(f"transformers, {text.attrs['data']}", fontsize=10)
-    return figure
+    return finish(figure)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.style import COLOURS, GREY, tidy
 
 
@@ -31,7 +32,7 @@ def flatness(result: xr.Dataset) -> Figure:
     reparametrisation(figure.add_subplot(grid[2, 4:]), result)
     attrs = result.attrs
     figure.suptitle(f"{attrs['says']}; {attrs['data']}, n = {attrs['n']:,}", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def scatter(axes: Axes, result: xr.Dataset, name: str) -> None:
@@ -76,6 +77,7 @@ def correlations(axes: Axes, result: xr.Dataset) -> None:
     axes.axhline(0, color="black", lw=0.8, ls=":")
     axes.set_xticks(range(result.sizes["measure"]), result.measure.values, fontsize=8)
     axes.set_ylim(-1.05, 1.05)
+    axes.set_xlabel("measure")
     axes.set_ylabel("Kendall's τ, 90 % interval")
     axes.legend(frameon=False, fontsize=7, ncols=count, loc="lower center")
     tidy(axes)

@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, TEST, VERMILION, tidy
 
 _MODELS = {"linear": GREY, "MLP": BLUE, "LeNet-like": GREEN}
 
@@ -29,7 +30,7 @@ def guess_and_check(result: xr.Dataset) -> Figure:
         row[1].set_title("test error against normalised loss", fontsize=10)
         matched_errors(row[2], one)
         row[2].set_title("guessed against trained, by cell", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def accepted_share(axes: Axes, one: xr.Dataset) -> None:
@@ -138,10 +139,10 @@ def prior_mass(result: xr.Dataset) -> Figure:
         above.set_title(f"{family} on {problem}, n = {result.attrs['n']}", fontsize=10)
         generalisation_by_width(below, one)
     upper[0].set_ylabel("share of prior mass that fits")
-    lower[0].set_ylabel("of the solutions of true labels")
+    lower[0].set_ylabel("share, or mean test error")
     upper[0].legend(frameon=False, fontsize=8)
     lower[0].legend(frameon=False, fontsize=8)
-    return figure
+    return finish(figure)
 
 
 def mass_by_width(axes: Axes, one: xr.Dataset, uniform: float) -> None:
@@ -173,7 +174,7 @@ def generalisation_by_width(axes: Axes, one: xr.Dataset) -> None:
         axes: where to draw.
         one: one problem and family of the result of `bayesgen.experiments.prior_mass`.
     """
-    kinds = (("good", GREEN, "share with test error ≤ 0.1"), ("error", ORANGE, "mean test error"))
+    kinds = (("good", GREEN, "share with test error ≤ 0.1"), ("error", TEST, "mean test error"))
     for name, colour, label in kinds:
         values = one[name]
         axes.plot(one.width, values.mean("draw"), "o-", ms=4, color=colour, label=label)

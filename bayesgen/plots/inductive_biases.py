@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.style import BLUE, GREY, ORANGE, VERMILION, tidy
 
 
@@ -33,7 +34,7 @@ def inductive_biases(result: xr.Dataset) -> Figure:
             row[-1].plot(result.n, own.rmse.median("repetition"), color=colour, marker="o", ms=3.5)
         row[0].set_ylabel(f"{target}\ny")
         row[-2].set_ylabel("log p(D)/n, nats")
-        row[-1].set_ylabel("RMSE")
+        row[-1].set_ylabel("test RMSE")
         row[-1].set_yscale("log")
         for axes in row[-2:]:
             axes.set_xscale("log")
@@ -41,11 +42,13 @@ def inductive_biases(result: xr.Dataset) -> Figure:
     for axes, title in zip(rows[0], [*result.bias.values, "evidence", "error"], strict=True):
         axes.set_title(title, fontsize=10)
     rows[0][-2].legend(frameon=False, fontsize=8)
-    for axes, word in zip(rows[-1], [*("x" for _ in result.bias), "n", "n"], strict=True):
+    for axes, word in zip(
+        rows[-1], [*("x" for _ in result.bias), "observations n", "observations n"], strict=True
+    ):
         axes.set_xlabel(word)
     figure.suptitle(
         f"Polynomials of degree {result.attrs['degree']} (hard restriction: degree 2), posterior "
         f"draws given n = {result.attrs['shown']}",
         fontsize=10,
     )
-    return figure
+    return finish(figure)

@@ -7,8 +7,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.model_size import size_panel
-from bayesgen.plots.style import COLOURS, GREEN, GREY, tidy
+from bayesgen.plots.style import COLOURS, REFERENCE, log_if_wide, tidy
 
 
 def language_models(result: xr.Dataset) -> Figure:
@@ -23,6 +24,7 @@ def language_models(result: xr.Dataset) -> Figure:
     left.set_ylabel("bits per character")
     left.set_title("least bound of each architecture", fontsize=10)
     _code_panel(right, result)
+    right.set_ylabel("bits per character")
     right.set_title("all settings", fontsize=10)
     attrs = result.attrs
     figure.suptitle(
@@ -30,7 +32,7 @@ def language_models(result: xr.Dataset) -> Figure:
         f"{float(result.payments[0]):.1f} nats paid beside the code",
         fontsize=10,
     )
-    return figure
+    return finish(figure)
 
 
 def language_panel(axes: Axes, result: xr.Dataset, *, legend: bool = True) -> None:
@@ -51,8 +53,10 @@ def language_panel(axes: Axes, result: xr.Dataset, *, legend: bool = True) -> No
     ]
     best = result.isel(model=places).sortby("parameters")
     one = best.rename(freedman="bound", model="width")
-    size_panel(axes, one, legend=False)
-    axes.plot(one.parameters, one.hoeffding, "--", color=GREY, lw=1.2, label="Hoeffding's bound")
+    size_panel(axes, one, legend=False, numbers=False)
+    axes.plot(
+        one.parameters, one.hoeffding, "--", color=REFERENCE, lw=1.2, label="Hoeffding's bound"
+    )
     _marks(axes, result)
     axes.set_ylim(0, 1.12 * max(result.attrs["guessing"], float(one.hoeffding.max())))
     if legend:
@@ -65,16 +69,14 @@ def _marks(axes: Axes, result: xr.Dataset) -> None:
     for name, value in zip(result.table.values, result.table_freedman.values, strict=True):
         heights[f"table of {name}"] = float(value)
     for words, height in heights.items():
-        axes.axhline(height, color=GREEN, lw=0.9, ls=":")
+        axes.axhline(height, color=REFERENCE, lw=0.9, ls=":")
         axes.annotate(
             words,
-            (0.99, height),
+            (1.01, height),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
+            va="center",
             fontsize=7,
-            color=GREEN,
+            color=REFERENCE,
         )
 
 
@@ -85,8 +87,8 @@ def _code_panel(axes: Axes, result: xr.Dataset) -> None:
         colour = COLOURS[number % len(COLOURS)]
         axes.plot(one.bits, one.freedman, "o-", color=colour, lw=1.4, ms=4, label=f"{name}: bound")
         axes.plot(one.bits, one.risk, "o:", color=colour, lw=1.0, ms=3, label=f"{name}: risk")
-    axes.set_xscale("log")
-    axes.set_xlabel("length of the code (bits)")
+    log_if_wide(axes.set_xscale, result.bits)
+    axes.set_xlabel("length of the code, bits")
     _marks(axes, result)
     tidy(axes)
     axes.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
 
 _COLOURS = {
@@ -60,7 +61,7 @@ def mode_connectivity(result: xr.Dataset) -> Figure:
         decades = 10.0 ** np.arange(np.ceil(np.log10(norm.vmin)), np.log10(norm.vmax) + 1e-9)
         bar = lower.colorbar(drawn, ax=list(panels), label="training loss, nats", ticks=decades)
         bar.ax.set_yticklabels([f"{decade:g}" for decade in decades])
-    return figure
+    return finish(figure)
 
 
 def along_paths(axes: Axes, values: xr.DataArray) -> None:
@@ -77,7 +78,7 @@ def along_paths(axes: Axes, values: xr.DataArray) -> None:
             axes.plot(one.point, one, color=colour, label=path, marker="o" if few else "", ms=4)
     if values.name == "train_loss":
         axes.set_yscale("log")
-    axes.set_xlabel("t")
+    axes.set_xlabel("position t on the path")
     tidy(axes)
 
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from bayesgen.plots.style import BLUE, ORANGE, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import BOUND, COMPLEXITY, TEST, TRAINING, tidy
 
 _TITLES = {"mlp": "two-layer networks", "convnet": "three convolutions"}
 
@@ -33,7 +34,7 @@ def model_size(result: xr.Dataset) -> Figure:
         f"{attrs['candidates']:,} settings",
         fontsize=10,
     )
-    return figure
+    return finish(figure)
 
 
 def size_panel(axes: Axes, one: xr.Dataset, *, legend: bool = True, numbers: bool = True) -> None:
@@ -48,14 +49,16 @@ def size_panel(axes: Axes, one: xr.Dataset, *, legend: bool = True, numbers: boo
         numbers: whether to write the code lengths.
     """
     size, risk, bound = (one[name].values for name in ("parameters", "risk", "bound"))
-    axes.fill_between(size, 0, risk, color=BLUE, alpha=0.35, lw=0, label="empirical risk")
-    axes.fill_between(size, risk, bound, color=ORANGE, alpha=0.45, lw=0, label="compressibility")
-    axes.plot(size, risk, color=BLUE, lw=1.2, marker="o", ms=3)
-    axes.plot(size, bound, color="black", lw=1.6, marker="o", ms=3.5, label="bound")
+    axes.fill_between(size, 0, risk, color=TRAINING, alpha=0.35, lw=0, label="empirical risk")
+    axes.fill_between(
+        size, risk, bound, color=COMPLEXITY, alpha=0.45, lw=0, label="compressibility"
+    )
+    axes.plot(size, risk, color=TRAINING, lw=1.2, marker="o", ms=3)
+    axes.plot(size, bound, color=BOUND, lw=1.6, marker="o", ms=3.5, label="bound")
     least = int(np.argmin(bound))
-    axes.plot(size[least], bound[least], "*", color="black", ms=11, label="least bound")
+    axes.plot(size[least], bound[least], "*", color=BOUND, ms=11, label="least bound")
     if "test_error" in one:
-        axes.plot(size, one.test_error, "v", color=VERMILION, ms=5, label="test error")
+        axes.plot(size, one.test_error, "v", color=TEST, ms=5, label="test error")
     if numbers and "bits" in one:
         for at, top, bits in zip(size, bound, one.bits.values, strict=True):
             axes.annotate(

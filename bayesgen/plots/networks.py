@@ -7,7 +7,18 @@ import math
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREEN, ORANGE, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import (
+    BLUE,
+    COMPLEXITY,
+    EVIDENCE,
+    FIT,
+    ORANGE,
+    PURPLE,
+    REFERENCE,
+    TEST,
+    tidy,
+)
 
 
 def rotation(result: xr.Dataset) -> Figure:
@@ -39,9 +50,9 @@ def rotation(result: xr.Dataset) -> Figure:
         axes.set_title(f"{name}: prior correlation of test images", fontsize=10)
         axes.set_xlabel("angle, degrees")
     below[0].set_ylabel("angle, degrees")
-    figure.colorbar(image, ax=list(below), shrink=0.8)
+    figure.colorbar(image, ax=list(below), shrink=0.8, label="correlation")
     figure.suptitle(f"Rotated digits, n = {result.attrs['n']:,}", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def laplace(result: xr.Dataset) -> Figure:
@@ -58,27 +69,32 @@ def laplace(result: xr.Dataset) -> Figure:
     rows = range(len(names))
     for shift, (values, colour, label) in enumerate(
         [
-            (result.fit, BLUE, "fit"),
-            (-result.complexity, ORANGE, "−complexity"),
-            (result.log_marginal_likelihood, GREEN, "log p(D)"),
+            (result.fit, FIT, "fit"),
+            (-result.complexity, COMPLEXITY, "−complexity"),
+            (result.log_marginal_likelihood, EVIDENCE, "log p(D)"),
         ]
     ):
         error = result.evidence_error / n if shift == 2 else None
         places = [row + 0.27 * (shift - 1) for row in rows]
         evidence.barh(places, values / n, 0.25, color=colour, label=label, xerr=error)
-    evidence.axvline(-math.log(attrs["classes"]), color="black", lw=0.8, ls=":", label="guessing")
+    evidence.axvline(-math.log(attrs["classes"]), color=REFERENCE, lw=0.8, ls=":", label="guessing")
+    evidence.set_ylabel("curvature")
     evidence.set_yticks(rows, names)
     evidence.set_xlabel("nats per observation")
     evidence.set_title("Laplace evidence", fontsize=10)
     rows = range(len(names) + 1)
     for shift, (name, colour, label) in enumerate(
-        [("nll", BLUE, "negative log-likelihood, nats"), ("ece", ORANGE, "calibration error")]
+        [
+            ("nll", TEST, "negative log-likelihood, nats per observation"),
+            ("ece", PURPLE, "calibration error, share of labels"),
+        ]
     ):
         values = [*result[f"test_{name}"].values, float(result[f"mode_test_{name}"])]
         score.barh([row + 0.36 * (shift - 0.5) for row in rows], values, 0.34, color=colour,
                    label=label)  # fmt: skip
     score.set_yticks(rows, [*names, "the mode"])
     score.set_title("Test labels", fontsize=10)
+    score.set_xlabel("nats per observation, or share of labels")
     for axes in (evidence, score):
         axes.invert_yaxis()
         axes.legend(frameon=False, fontsize=8)
@@ -88,4 +104,4 @@ def laplace(result: xr.Dataset) -> Figure:
         f"{attrs['network']} on {attrs['data']}, n = {n:,}, {attrs['level']:.0%} of labels redrawn",
         fontsize=10,
     )
-    return figure
+    return finish(figure)

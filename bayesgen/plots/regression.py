@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
 
 
@@ -33,7 +34,7 @@ def order_selection(result: xr.Dataset) -> Figure:
     panels[0].set_ylabel("log p(D), nats")
     panels[0].legend(frameon=False, fontsize=9, title="prior variance", title_fontsize=9)
     figure.suptitle(f"y = x + cos πx + 0.1ε, n = {result.attrs['n']}", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def flexible_polynomial(result: xr.Dataset) -> Figure:
@@ -49,9 +50,10 @@ def flexible_polynomial(result: xr.Dataset) -> Figure:
         one = result.sel(function=name)
         flexible_fit(axes, one)
         axes.set_title(f"{name.item()}: training RMSE {float(one.train_rmse):.1g}", fontsize=10)
+    figure.axes[0].set_ylabel("y")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"Degree {result.attrs['degree']}, penalty on Σ 2ʲ wⱼ²", fontsize=10)
-    return figure
+    return finish(figure)
 
 
 def flexible_fit(axes: Axes, one: xr.Dataset) -> None:
@@ -101,11 +103,11 @@ def soft_against_hard(result: xr.Dataset) -> Figure:
         upper.set_ylim(0.8, 4.0)
         lower.set_yscale("log")
         upper.set_title(f"data: {target}", fontsize=10)
-        lower.set_xlabel("n")
+        lower.set_xlabel("observations n")
         tidy(upper)
         tidy(lower)
     relative[0].set_ylabel("test RMSE / best median at this n")
     absolute[0].set_ylabel("test RMSE")
     handles, labels = relative[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
+    return finish(figure)

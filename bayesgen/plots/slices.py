@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from bayesgen.plots.style import BLUE, COLOURS, GREY, tidy
+from bayesgen.plots.style import BLUE, COLOURS, GREY, literal, tidy
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def regression_slice(axes: Axes, part: Slice, level: float, target: str = "y") -
     for i, draw in enumerate(part.draws):
         name = "draws of the function" if i == 0 else None
         axes.plot(part.grid, draw, color=BLUE, lw=0.7, alpha=0.5, label=name, zorder=1)
-    axes.set_ylabel(target)
+    axes.set_ylabel(literal(target))
     return _finished(axes, part)
 
 
@@ -91,19 +91,19 @@ def probability_slice(axes: Axes, part: Slice, classes: Sequence[object]) -> Axe
     """
     for k, label in enumerate(classes):
         style, colour = "o" if part.ticks else "-", COLOURS[k % len(COLOURS)]
-        axes.plot(part.grid, part.mean[:, k], style, color=colour, label=str(label))
+        axes.plot(part.grid, part.mean[:, k], style, color=colour, label=literal(label))
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("probability of the class")
     return _finished(axes, part)
 
 
 def _finished(axes: Axes, part: Slice) -> Axes:
-    axes.set_xlabel(part.name)
+    axes.set_xlabel(literal(part.name))
     if part.held:
-        axes.set_title(textwrap.fill(f"other inputs at {part.held}", 34), fontsize=9)
+        axes.set_title(literal(textwrap.fill(f"other inputs at {part.held}", 34)), fontsize=9)
     axes.margins(x=0.15 if part.ticks else 0.01)
     if part.ticks:
-        axes.set_xticks(part.grid, part.ticks)
+        axes.set_xticks(part.grid, [literal(tick) for tick in part.ticks])
     else:
         axes.ticklabel_format(axis="x", useOffset=False)
     tidy(axes)

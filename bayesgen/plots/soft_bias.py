@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgen.plots.legends import finish
 from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, tidy
 
 _BIASES = {"hard": VERMILION, "soft": BLUE, "free": ORANGE}
@@ -33,7 +34,7 @@ def soft_bias(result: xr.Dataset) -> Figure:
     regression_error(below[1], result.tied_rmse)
     pathway_error(below[2], result)
     evidence_of_range(below[3], result)
-    return figure
+    return finish(figure)
 
 
 def learnt_ratio(axes: Axes, ratio: xr.DataArray) -> None:

@@ -8,7 +8,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import (
+    BOUND,
+    DIMENSION,
+    EVIDENCE,
+    GREY,
+    ORANGE,
+    REFERENCE,
+    TEST,
+    TRAINING,
+    tidy,
+)
 
 
 def widths(result: xr.Dataset) -> Figure:
@@ -35,7 +46,7 @@ def widths(result: xr.Dataset) -> Figure:
         f"{result.attrs['data']}, {result.attrs['level']:.0%} of the training labels redrawn",
         fontsize=10,
     )
-    return figure
+    return finish(figure)
 
 
 def descent(axes: Axes, one: xr.Dataset, *, alpha: float = 1.0, exact: bool = True) -> Axes:
@@ -51,19 +62,19 @@ def descent(axes: Axes, one: xr.Dataset, *, alpha: float = 1.0, exact: bool = Tr
         The second axis.
     """
     lines = [
-        _line(axes, one.test_loss, VERMILION, "test loss"),
-        _line(axes, one.train_loss, BLUE, "training loss"),
+        _line(axes, one.test_loss, TEST, "test loss"),
+        _line(axes, one.train_loss, TRAINING, "training loss"),
     ]
     other = axes.twinx()
     assert isinstance(other, Axes)
     values = one.ggn_dimension if exact else one.ritz_dimension
     values = values.sel(alpha=alpha, method="nearest")
     label = "N_eff (GGN)" if exact else "N_eff (Ritz values)"
-    lines.append(_line(other, values, GREEN, label, style="--"))
+    lines.append(_line(other, values, DIMENSION, label, style="--"))
     other.set_ylabel(f"N_eff, α = {float(values.alpha):g}")
     other.spines["top"].set_visible(False)
     other.set_ylim(bottom=0)
-    axes.set_ylabel("mean loss")
+    axes.set_ylabel("mean loss, nats")
     axes.set_ylim(bottom=0)
     _finish(axes, one)
     _legend(axes, lines)
@@ -71,10 +82,10 @@ def descent(axes: Axes, one: xr.Dataset, *, alpha: float = 1.0, exact: bool = Tr
 
 
 def _errors(axes: Axes, one: xr.Dataset) -> None:
-    _line(axes, one.test_error, VERMILION, "test error")
-    _line(axes, one.train_error, BLUE, "training error")
-    _line(axes, one.bound, GREY, "PAC-Bayes bound", style=":")
-    _line(axes, one.compressed_bound, ORANGE, "bound, compressed", style=":")
+    _line(axes, one.test_error, TEST, "test error")
+    _line(axes, one.train_error, TRAINING, "training error")
+    _line(axes, one.bound, BOUND, "PAC-Bayes bound", style=":")
+    _line(axes, one.compressed_bound, BOUND, "bound, compressed", style="--")
     axes.set_ylim(0, 1.05)
     axes.set_title("0–1 errors and bounds", fontsize=9)
     axes.set_ylabel("share of labels")
@@ -86,8 +97,8 @@ def _dimensions(axes: Axes, one: xr.Dataset) -> None:
     styles = ("-", "--", ":", "-.")
     for alpha, style in zip(one.alpha.values, styles, strict=False):
         at = one.sel(alpha=alpha)
-        _line(axes, at.ggn_dimension, GREEN, f"GGN, α = {alpha:g}", style=style)
-        _line(axes, at.ritz_dimension, ORANGE, f"Ritz, α = {alpha:g}", style=style)
+        _line(axes, at.ggn_dimension, DIMENSION, f"GGN, α = {alpha:g}", style=style)
+        _line(axes, at.ritz_dimension, REFERENCE, f"Ritz, α = {alpha:g}", style=style)
     axes.set_yscale("log")
     axes.set_title("effective dimension", fontsize=9)
     axes.set_ylabel("N_eff")
@@ -96,7 +107,7 @@ def _dimensions(axes: Axes, one: xr.Dataset) -> None:
 
 
 def _evidence(axes: Axes, one: xr.Dataset) -> None:
-    lines = [_line(axes, one.log_marginal_likelihood, BLUE, "Laplace evidence")]
+    lines = [_line(axes, one.log_marginal_likelihood, EVIDENCE, "Laplace evidence")]
     axes.set_ylabel("log p(D), nats")
     other = axes.twinx()
     assert isinstance(other, Axes)

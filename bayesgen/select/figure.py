@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from bayesgen.plots.style import BLUE, GREEN, GREY, VERMILION, tidy
+from bayesgen.plots.legends import finish
+from bayesgen.plots.style import BLUE, COLOURS, GREEN, GREY, VERMILION, literal, tidy
 from bayesgen.select.compare import NULL
 from bayesgen.select.table import Selection, profile
 
@@ -36,15 +38,16 @@ def figure(selection: Selection) -> Figure:
     for i, row in enumerate(panels):
         for name, axes, colour in zip(names, row, (BLUE, GREEN, VERMILION), strict=False):
             (_classes if table.classes else _band)(axes, selection, name, i, colour)
-            axes.set_xlabel(table.inputs[i])
+            axes.set_xlabel(literal(table.inputs[i]))
             tidy(axes)
             if i == 0:
                 value = selection.ranking.log_evidence[name]
                 axes.set_title(f"{name}\nlog p(D) = {value:.1f}", fontsize=9)
-        row[0].set_ylabel(f"probability of {table.target}" if table.classes else table.target)
+        target = literal(table.target)
+        row[0].set_ylabel(f"probability of {target}" if table.classes else target)
     if table.classes and len(table.classes) <= 10:
-        panels[0][-1].legend(fontsize=7)
-    return result
+        panels[0][-1].legend(frameon=False, fontsize=7)
+    return finish(result)
 
 
 def _band(axes: Any, selection: Selection, name: str, column: int, colour: str) -> None:
@@ -58,6 +61,6 @@ def _band(axes: Any, selection: Selection, name: str, column: int, colour: str) 
 def _classes(axes: Any, selection: Selection, name: str, column: int, _: str) -> None:
     """Probability of each class along one input."""
     curve = profile(selection, name, column)
-    for label in selection.table.classes:
-        axes.plot(curve.x, curve[f"p({label})"], label=label)
+    for label, colour in zip(selection.table.classes, cycle(COLOURS), strict=False):
+        axes.plot(curve.x, curve[f"p({label})"], color=colour, label=literal(label))
     axes.set_ylim(-0.03, 1.03)

@@ -43,6 +43,9 @@ from bayesgen.models import (
     Polynomial as Polynomial,
     RandomFeatures as RandomFeatures,
 )
+from bayesgen.reports.report import (
+    report as report,
+)
 from bayesgen.select.compare import (
     compare as compare,
 )

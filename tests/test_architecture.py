@@ -31,6 +31,7 @@ FLOORS = (
     {"models"},
     {"select", "training"},
     {"experiments", "sklearn"},
+    {"reports"},
     {"commands"},
     {"cli"},
     {"__main__"},

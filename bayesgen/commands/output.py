@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A table that a command showed, with the arguments of `Output.table`."""
+
+    frame: pd.DataFrame
+    title: str
+    formats: Mapping[str, str]
+    headings: Mapping[str, str] | None
+    rows: int | None
+
+
 class Output:
     """The output of one command.
 
@@ -31,10 +43,16 @@ class Output:
 
     Attributes:
         quiet, as_json: as given.
+        tables: the tables of the result.
+        said: sentences about the result.
+        noted: notes, which are no part of the result.
     """
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet, self.as_json = quiet, as_json
+        self.tables: list[Shown] = []
+        self.said: list[str] = []
+        self.noted: list[str] = []
         self._document: dict[str, Any] = {"tables": {}, "attrs": {}, "notes": [], "files": []}
 
     def table(
@@ -58,6 +76,7 @@ class Output:
             name: name of the table in the document.
             rows: number of rows that are printed; the document has all.
         """
+        self.tables.append(Shown(frame, title, formats or {}, headings, rows))
         records = frame.reset_index().to_dict("records")
         self._document["tables"][name] = [
             {_key(key): _value(value) for key, value in record.items()} for record in records
@@ -84,6 +103,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Print a sentence about the result; the document has it among `notes`."""
+        self.said.append(text)
         if self.as_json:
             self._document["notes"].append(text)
         else:
@@ -96,6 +116,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a note on stderr, or nothing where the command is quiet."""
+        self.noted.append(text.removeprefix("note: "))
         self._document["notes"].append(text.removeprefix("note: "))
         if not self.quiet:
             head, colon, rest = text.partition("note: ")

@@ -9,6 +9,7 @@ import typer
 
 from bayesgen.commands import folder, output
 from bayesgen.commands.choices import nearest
+from bayesgen.commands.report import Study
 from bayesgen.commands.shared import DATA, MODEL, Overwrite, Sep, out_option, write
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ def predict(
                 f"lower and upper are the ends of the central interval of probability {level:g} of "
                 "a new observation."
             )
-        write(place, {"predictions.csv": found.to_csv().encode()})
+        study = Study(
+            f"Predictions of {model.name}",
+            attrs={"data": csv.name, "n": len(found), "inputs": x.shape[1], "level": level},
+        )
+        write(place, {"predictions.csv": found.to_csv().encode()}, study)
 
 
 def _inputs(

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from bayesgen._internal import interrupts
+from bayesgen._internal.words import plural
 from bayesgen.commands import folder as folders, output
 from bayesgen.commands.call import command_line
 from bayesgen.commands.choices import DATA as NAMES_OF_DATA, DEVICES, READERS, choice
@@ -104,7 +105,7 @@ def reproduce(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for NAME.nc, NAME.png, the table and unfinished work. Default: "
+            help="Folder for NAME.nc, NAME.png, NAME.html, the table and unfinished work. Default: "
             "results/reproduce, or results/reproduce-quick with --quick; names of --data, --text, "
             "--pattern and --device are appended.",
             rich_help_panel=OUTPUT,
@@ -113,8 +114,9 @@ def reproduce(
 ) -> None:
     """Compute figures and claims of the literature and compare them with what the source says.
 
-    Each writes NAME.png, NAME.nc and a row of table.md. A finished result of the same settings is
-    read from NAME.nc. Interrupted studies of networks continue with the cells that they kept.
+    Each writes NAME.nc, NAME.png, a report NAME.html and a row of table.md. A finished result of
+    the same settings is read from NAME.nc. Interrupted studies of networks continue with the cells
+    that they kept.
     """
     if listing and name is not None:
         raise ValueError(f"--list takes no name, got {name!r}")
@@ -158,7 +160,8 @@ def _reproduce(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -
         failed = _run_several(name, folder, quick, settings)
     _tabulate(folder)
     if failed:
-        raise ValueError(f"{len(failed)} experiment(s) failed, see above: {', '.join(failed)}")
+        count = plural(len(failed), "experiment")
+        raise ValueError(f"{count} failed, see above: {', '.join(failed)}")
 
 
 def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> list[str]:
@@ -168,6 +171,7 @@ def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any])
     from bayesgen import experiments
     from bayesgen._internal import files
     from bayesgen.experiments.reproductions import accepted
+    from bayesgen.reports.report import of_page
 
     every = list(experiments.REPRODUCTIONS)
     names = every if name == "all" else list(experiments.PAGES[name].parts)
@@ -183,16 +187,21 @@ def _run_several(name: str, folder: Path, quick: bool, settings: dict[str, Any])
     for page, made in experiments.PAGES.items():
         parts = {part: results[part] for part in made.parts if part in results}
         if name in ("all", page) and len(parts) == len(made.parts):
-            _save_figure(made.plot(parts), folder / f"{page}.png")
+            figure = made.plot(parts)
+            _save_figure(figure, folder / f"{page}.png")
+            text = of_page(made.says.rstrip("."), parts, figure)
+            files.write_bytes(folder / f"{page}.html", text.encode())
             files.write_bytes(folder / f"{page}.nc", files.netcdf(xr.DataTree.from_dict(parts)))
-            output.current().wrote(folder / f"{page}.png", folder / f"{page}.nc")
+            output.current().wrote(*(folder / f"{page}.{end}" for end in ("png", "nc", "html")))
     return failed
 
 
 def _run(asked: str, name: str, folder: Path, quick: bool, settings: dict[str, Any]) -> xr.Dataset:
     """Run one reproduction, alone or as one of several, draw its figure, and print its claim."""
     from bayesgen import experiments
+    from bayesgen._internal import files
     from bayesgen._internal.progress_bar import reporting
+    from bayesgen.reports.report import of_dataset
 
     start, shown = time.monotonic(), output.current()
     with reporting(not shown.quiet, name, _LATE) as report:
@@ -205,8 +214,11 @@ def _run(asked: str, name: str, folder: Path, quick: bool, settings: dict[str, A
             on_result=lambda result: _print(name, result, time.monotonic() - start),
             **settings,
         )
-    _save_figure(experiments.REPRODUCTIONS[name].plot(result), folder / f"{name}.png")
-    shown.wrote(folder / f"{name}.png", folder / f"{name}.nc")
+    figure = experiments.REPRODUCTIONS[name].plot(result)
+    _save_figure(figure, folder / f"{name}.png")
+    text = of_dataset(result, result.attrs["title"], figure)
+    files.write_bytes(folder / f"{name}.html", text.encode())
+    shown.wrote(*(folder / f"{name}.{end}" for end in ("png", "nc", "html")))
     return result
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bayesgen.commands import folder, output
 from bayesgen.commands.choices import choice
 from bayesgen.commands.options import parse_models
+from bayesgen.commands.report import Study
 from bayesgen.commands.shared import (
     DATA,
     MODEL,
@@ -27,6 +28,8 @@ from bayesgen.commands.shared import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from bayesgen.select import Selection
 
 MODEL_FILE = "model.bayesgen"
@@ -124,7 +127,7 @@ def select(
         with output.current().progress() as report:
             selection = tables.select(data, report, chosen, targets)
         _print(selection)
-        _write(selection, place, save)
+        _write(words[0], selection, place, save)
 
 
 def _print(selection: Selection) -> None:
@@ -162,20 +165,50 @@ def _print(selection: Selection) -> None:
     )
 
 
-def _write(selection: Selection, place: folder.Results, save: Path | None) -> None:
+def _write(name: str, selection: Selection, place: folder.Results, save: Path | None) -> None:
     from bayesgen import plots, storage
     from bayesgen.select import figure, table as tables
 
     ranking, best = selection.ranking, tables.best(selection)
     converged = ranking[ranking.log_evidence.notna()]
     keep = partial(storage.save, selection.posteriors[best], columns=selection.table.columns)
+    ranks, fits = plots.comparison(converged), figure.figure(selection)
     contents = {
         "ranking.csv": ranking.to_csv().encode(),
-        "ranking.png": png(plots.comparison(converged)),
-        "fits.png": png(figure.figure(selection)),
+        "ranking.png": png(ranks),
+        "fits.png": png(fits),
     }
-    write(place, contents)
+    write(place, contents, _study(name, selection, ranks, fits))
     file = place.path / MODEL_FILE if save is None else save
     keep(file)
     output.current().wrote(file)
     output.current().attrs({"best": best, "target": selection.table.target})
+
+
+def _study(name: str, selection: Selection, ranks: Figure, fits: Figure) -> Study:
+    """What the report shows beside the ranking."""
+    from bayesgen.reports.cautions import LAPLACE
+
+    data = selection.table
+    attrs: dict[str, Any] = {
+        "data": name,
+        "target": data.target,
+        "n": len(data.y),
+        "inputs": len(data.inputs),
+    }
+    if data.classes:
+        attrs["classes"] = len(data.classes)
+        attrs["names of the classes"] = list(data.classes)
+    attrs["names of the inputs"] = list(data.inputs)
+    cautions = [
+        "The hyperparameters are those of maximum evidence: the evidence of a model with more of "
+        "them is somewhat too high."
+    ]
+    if any("Laplace" in posterior.evidence.method for posterior in selection.posteriors.values()):
+        cautions.append(LAPLACE)
+    cautions += [f"{name} did not converge: {why}" for name, why in selection.failed.items()]
+    figures = {
+        "Evidence of each model, with its fit and complexity": ranks,
+        "Predictions of the best models along each input, with bands of ± 2 sd": fits,
+    }
+    return Study(f"Models of {data.target} by their evidence", figures, attrs, cautions)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesgen.commands import choices, door, output
+from bayesgen.commands import choices, door, output, report
 from bayesgen.commands.choices import choice
+from bayesgen.commands.report import Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,8 +106,9 @@ def out_option(files: str, default: str) -> Any:
         default: what the name of the default folder is made of.
     """
     return typer.Option(
-        help=f"Folder for {files}. Default: results/{default}, or the same with a number where "
-        "that holds a result of other settings.",
+        help=f"Folder for {files}, and for report.html, which shows them. Default: "
+        f"results/{default}, or the same with a number where that holds a result of other "
+        "settings.",
         rich_help_panel=OUTPUT,
     )
 
@@ -220,7 +222,7 @@ def on_threads(count: int | None) -> Iterator[None]:
 
 
 def keep(result: xr.Dataset, plot: Callable[[xr.Dataset], Figure], place: Results) -> None:
-    """Write a result to NAME.nc, its figure to NAME.png and its settings to NAME.toml.
+    """Write a result to NAME.nc, its figure to NAME.png, its settings, and a report of it.
 
     It is called after the result was printed, so that a full disk does not lose it.
 
@@ -233,26 +235,39 @@ def keep(result: xr.Dataset, plot: Callable[[xr.Dataset], Figure], place: Result
         OSError: there is no room; the message says how much is wanted, and how much is left.
     """
     from bayesgen._internal import files
+    from bayesgen.reports import Section
+    from bayesgen.reports.cautions import cautions
+    from bayesgen.reports.contents import values
 
     output.current().attrs(result.attrs)
+    title, figure = str(result.attrs["title"]), plot(result)
     write(
         place,
-        {f"{place.name}.nc": files.netcdf(result), f"{place.name}.png": png(plot(result))},
+        {f"{place.name}.nc": files.netcdf(result), f"{place.name}.png": png(figure)},
+        Study(
+            title,
+            {title: figure},
+            result.attrs,
+            cautions(result),
+            [Section("All values", values(result))],
+        ),
     )
 
 
-def write(place: Results, contents: dict[str, bytes]) -> None:
-    """Write the files of a result and its settings, and print their paths.
+def write(place: Results, contents: dict[str, bytes], study: Study) -> None:
+    """Write the files of a result, its settings in NAME.toml and a report, and print their paths.
 
     Args:
         place: the folder.
         contents: contents of each file by its name.
+        study: what the report shows beside what was printed.
 
     Raises:
         OSError: there is no room; the message says how much is wanted, and how much is left.
     """
     from bayesgen._internal import files
 
+    contents = contents | {report.NAME: report.page(study)}
     try:
         for number, (name, content) in enumerate(contents.items()):
             files.write_bytes(place.path / name, content)

@@ -53,14 +53,16 @@ class Experiment(Generic[P]):
     def __call__(self, *args: Any, **kwargs: Any) -> xr.Dataset: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> xr.Dataset:
-        """Run the experiment and return its Dataset.
+        """Run the experiment and return its Dataset, with its name in the attribute `experiment`.
 
         An experiment whose one positional argument is `data` also takes inputs and labels in its
         place, experiment(x, y, ...): they become a Dataset by `bayesgen.data.from_arrays`.
         """
         if len(args) == 2 and self._takes_data():
             args = (from_arrays(*args),)
-        return self._function(*args, **kwargs)
+        result = self._function(*args, **kwargs)
+        result.attrs["experiment"] = self._function.__name__
+        return result
 
     def _takes_data(self) -> bool:
         """Whether the one positional argument is `data`."""

@@ -100,7 +100,8 @@ def test_json_is_one_document_on_stdout(monkeypatch, tmp_path, capfd):
     document = json.loads(printed.out)
     assert [row["level"] for row in document["tables"]["summary"]] == [0.0, 1.0]
     assert document["attrs"]["n"] == 40
-    assert document["files"] == [str(tmp_path / f"corruption.{end}") for end in ("nc", "png")]
+    names = ("corruption.nc", "corruption.png", "report.html")
+    assert document["files"] == [str(tmp_path / name) for name in names]
     assert document["command"].startswith("bayesgen corruption --train 40")
     assert "done" in printed.err
 

@@ -18,6 +18,7 @@ def test_corruption_command_writes_figure_and_data(monkeypatch, tmp_path, capfd)
         "corruption.nc",
         "corruption.png",
         "corruption.toml",
+        "report.html",
     ]
     assert (out / "corruption.png").read_bytes().startswith(b"\x89PNG")
     with xr.open_dataset(out / "corruption.nc", engine="h5netcdf") as result:
@@ -72,6 +73,7 @@ def test_krylov_engine_from_command_line(monkeypatch, tmp_path, capfd):
         "corruption.nc",
         "corruption.png",
         "corruption.toml",
+        "report.html",
     ]
     with xr.open_dataset(tmp_path / "corruption.nc", engine="h5netcdf") as result:
         assert "train_error_interpolating" not in result

@@ -62,12 +62,12 @@ def test_all_runs_the_others_after_a_failure(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(experiments, "PAGES", {"page": page})
     assert run_command(monkeypatch, "reproduce", "all", "--out", tmp_path, "--device", "cpu") == 2
     assert {p.name for p in tmp_path.iterdir()} == {
-        *(f"{name}.{end}" for name in ("a", "c", "page") for end in ("nc", "png")),
+        *(f"{name}.{end}" for name in ("a", "c", "page") for end in ("nc", "png", "html")),
         "table.md",
     }
     said = capsys.readouterr()
     assert "b failed: ValueError: toy must be right" in said.out
-    assert "1 experiment(s) failed, see above: b" in said.err
+    assert "1 experiment failed, see above: b" in said.err
     tree = xr.open_datatree(tmp_path / "page.nc", engine="h5netcdf")
     assert set(tree.children) == {"a", "c"}
     assert tree["a"].attrs["on"] == "cpu"

@@ -32,7 +32,7 @@ def test_select_command_ranks_models_of_table(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "null" in printed.out
     assert "constant columns were left out: name=text, one" in printed.err
-    assert "1 row(s) with missing values were left out, the first of them row 4" in printed.err
+    assert "1 row with missing values was left out, the first of them row 4" in printed.err
     ranking = pd.read_csv(out / "ranking.csv", index_col="model")
     assert ranking.log_evidence.is_monotonic_decreasing
     assert {p.name for p in out.iterdir()} == {
@@ -40,6 +40,7 @@ def test_select_command_ranks_models_of_table(monkeypatch, tmp_path, capsys):
         "ranking.png",
         "fits.png",
         "ranking.toml",
+        "report.html",
         "model.bayesgen",
     }
 
@@ -60,7 +61,7 @@ def test_select_command_runs_demo(monkeypatch, tmp_path, capsys):
         (
             lambda t: t.assign(x=[math.inf] + [1.0] * 24),
             "y",
-            "1 infinite value(s) in the column 'x', the first in row 1",
+            "1 infinite value in the column 'x', the first in row 1",
         ),
     ],
 )

@@ -62,3 +62,7 @@ def test_an_experiment_on_data_takes_inputs_and_labels():
         bg.experiments.corruption(wine.data, names, data_dir="folder", **settings)
     with pytest.raises(TypeError):
         doubled(1, 2)
+
+
+def test_a_result_names_its_experiment():
+    assert doubled(2).attrs["experiment"] == "doubled"

@@ -157,7 +157,7 @@ def _print(result: xr.Dataset, network: str, how: str) -> None:
     shown.say(
         "The evidence is in nats per observation; uniform guessing has "
         f"{-math.log(attrs['classes']):.3f}. Gain is what a Newton step to the mode would gain; "
-        "above about 0.2 nats per observation the weights are not at a mode. Error, negative "
+        "above about 0.01 nats per observation the weights are not at a mode. Error, negative "
         "log-likelihood (NLL) and expected calibration error (ECE) are those of clean test "
         "labels."
     )

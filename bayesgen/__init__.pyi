@@ -11,6 +11,9 @@ from bayesgen import (
     select as select,
     solvers as solvers,
 )
+from bayesgen.adopt import (
+    evidence_of as evidence_of,
+)
 from bayesgen.data import (
     corrupt_labels as corrupt_labels,
 )

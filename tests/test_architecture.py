@@ -29,7 +29,7 @@ FLOORS = (
     {"storage"},
     {"pacbayes"},
     {"models"},
-    {"select", "training"},
+    {"select", "training", "adopt"},
     {"experiments", "sklearn"},
     {"reports"},
     {"commands"},

@@ -11,6 +11,7 @@ from bayesgen.kernels.functions import (
     named,
     stationary,
 )
+from bayesgen.kernels.grammar import FORMS, parsed
 from bayesgen.kernels.invariant import Invariant
 from bayesgen.kernels.kernel import (
     check_kernel,
@@ -25,9 +26,14 @@ from bayesgen.kernels.kernel import (
     with_lengthscale,
     with_typical_lengthscales,
 )
+from bayesgen.kernels.wide_networks import NNGP, NTK, ArcCosine
 
 __all__ = [
+    "FORMS",
     "NAMES",
+    "NNGP",
+    "NTK",
+    "ArcCosine",
     "ConvolutionalFeatures",
     "FunctionKernel",
     "Invariant",
@@ -44,6 +50,7 @@ __all__ = [
     "keep_constraints",
     "lengthscale_bounds",
     "named",
+    "parsed",
     "resolve",
     "stationary",
     "typical_distance",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import gpytorch
 
@@ -17,7 +18,8 @@ _MOST = 20
 _TOKEN = re.compile(r"\s*(?:([a-z_][a-z_0-9]*)|([0-9]+(?:\.[0-9]+)?)|([-+*(),=]))", re.IGNORECASE)
 
 
-class _Form(NamedTuple):
+@dataclass(frozen=True)
+class _Form:
     """A kernel that a text may name.
 
     Attributes:
@@ -27,7 +29,7 @@ class _Form(NamedTuple):
     """
 
     make: Callable[..., gpytorch.kernels.Kernel]
-    settings: dict[str, type] = {}
+    settings: dict[str, type] = field(default_factory=dict)
     ard: bool = False
 
 

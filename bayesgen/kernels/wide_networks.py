@@ -298,7 +298,7 @@ class _Angular(torch.autograd.Function):
 
 
 def _angular(n: int, c: Tensor) -> Tensor:
-    found: Tensor = _Angular.apply(n, c)  # type: ignore[no-untyped-call]
+    found: Tensor = _Angular.apply(n, c)
     return found
 
 

@@ -37,6 +37,23 @@ class Scaling:
         return cls(centre, torch.where(constant, torch.ones_like(size), size))
 
     @classmethod
+    def of_map(cls, values: Tensor, mapped: Tensor) -> Scaling:
+        """The scaling that maps values (n, d) to other values column by column.
+
+        Raises:
+            ValueError: no scaling does.
+        """
+        centre = values.mean(0, keepdim=True)
+        spread = (values - centre).square().sum(0, keepdim=True)
+        slope = ((values - centre) * mapped).sum(0, keepdim=True) / spread
+        slope = torch.where(spread > 0, slope, torch.ones_like(slope))
+        shift = mapped.mean(0, keepdim=True)
+        found = cls(centre - shift / slope, 1 / slope)
+        if not torch.allclose(found.inward(values), mapped, rtol=1e-8, atol=1e-8):
+            raise ValueError("the inputs must be scaled column by column, but they are not")
+        return found
+
+    @classmethod
     def of_targets(cls, y: Tensor) -> Scaling:
         """Means and standard deviations of targets (n,), (n, C) or (B, n, C) over the rows.
 

@@ -1,0 +1,99 @@
+"""Exact Gaussian processes of gpytorch and botorch as posteriors."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gpytorch
+import torch
+from torch import Tensor
+
+from bayesgen._internal import checks
+from bayesgen.models.gp.model import GaussianProcess
+from bayesgen.models.standardised import Scaling, StandardisedPosterior
+from bayesgen.posterior.posterior import Posterior
+
+
+def reads(model: Any) -> bool:
+    """Whether a model is an exact Gaussian process of gpytorch."""
+    return isinstance(model, gpytorch.models.ExactGP)
+
+
+def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
+    """The posterior of an `ExactGP` or `SingleTaskGP`; see `bayesgen.evidence_of`."""
+    if x is not None or y is not None:
+        raise ValueError("x and y must be None for a gpytorch model, which keeps its data")
+    if model.train_inputs is None or model.train_targets is None:
+        raise ValueError("model must have training data, got an ExactGP without any")
+    noise = _noise(model.likelihood)
+    for name in ("mean_module", "covar_module"):
+        if not hasattr(model, name):
+            raise TypeError(
+                f"model must have a {name}, as those of gpytorch's examples have, got "
+                f"{type(model).__name__} without one"
+            )
+    if len(model.train_inputs) != 1 or model.train_targets.ndim != 1:
+        raise TypeError(
+            "model must be of one input tensor and one output, got "
+            f"{len(model.train_inputs)} inputs and targets {tuple(model.train_targets.shape)}"
+        )
+    inputs = checks.owned(checks.inputs("train_inputs", model.train_inputs[0]))
+    targets = checks.owned(checks.targets("train_targets", model.train_targets, len(inputs),
+                                          like=inputs))  # fmt: skip
+    change = getattr(model, "input_transform", None)
+    outcome = getattr(model, "outcome_transform", None)
+    raw, scaled = _both_inputs(model, inputs, change)
+    kernel, mean = copy.deepcopy(model.covar_module), copy.deepcopy(model.mean_module).eval()
+    process: Any = GaussianProcess(kernel, noise, mean=mean, hyperparameters="fixed")
+    found = process.fit(scaled, targets)
+    found.learnt = frozenset({"kernel", "scale", "noise", "mean"})  # whether or not it was trained
+    found.learn(start=False)
+    if change is None and outcome is None:
+        return found
+    if outcome is not None:
+        centre, size = _affine(outcome, targets)
+        y_scaling = Scaling(centre, size)
+    else:
+        y_scaling = Scaling(targets.new_zeros(1), targets.new_ones(1))
+    x_scaling = Scaling.of_map(raw, scaled)
+    return StandardisedPosterior(found, raw, y_scaling.outward(targets), x_scaling, y_scaling)
+
+
+def _noise(likelihood: Any) -> Any:
+    """The noise variance of a Gaussian likelihood: a number, or one for each point."""
+    if isinstance(likelihood, gpytorch.likelihoods.FixedNoiseGaussianLikelihood):
+        noise = likelihood.noise.detach().clone()
+        second = getattr(likelihood, "second_noise_covar", None)
+        return noise if second is None else noise + likelihood.second_noise.detach()
+    if type(likelihood) is gpytorch.likelihoods.GaussianLikelihood:
+        return float(likelihood.noise.detach())
+    raise TypeError(
+        "model must have a GaussianLikelihood or FixedNoiseGaussianLikelihood, got "
+        f"{type(likelihood).__name__}"
+    )
+
+
+def _both_inputs(model: Any, inputs: Tensor, change: Any) -> tuple[Tensor, Tensor]:
+    """The training inputs as the user gave them, and as the kernel takes them."""
+    if change is None:
+        return inputs, inputs
+    raw = getattr(model, "_original_train_inputs", None)
+    raw = inputs if raw is None or model.training else checks.owned(raw)
+    with torch.no_grad():
+        return raw, checks.owned(change.transform(raw))
+
+
+def _affine(outcome: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and size of an outcome transform that is affine.
+
+    Raises:
+        TypeError: it is not.
+    """
+    mean, size = getattr(outcome, "means", None), getattr(outcome, "stdvs", None)
+    if mean is None or size is None:
+        raise TypeError(
+            "model must have the outcome_transform Standardize or none, got "
+            f"{type(outcome).__name__}"
+        )
+    return mean.detach().reshape(-1).to(targets), size.detach().reshape(-1).to(targets)

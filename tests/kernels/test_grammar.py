@@ -1,0 +1,82 @@
+"""Tests of `bayesgen.kernels.grammar`: kernels written as text."""
+
+import contextlib
+
+import gpytorch
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from bayesgen.kernels import parsed
+from bayesgen.kernels.grammar import FORMS
+
+X = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+
+
+def covariance(text):
+    with torch.no_grad():
+        return parsed(text).double()(X).to_dense()
+
+
+def test_sums_products_and_brackets():
+    found = parsed("rbf + periodic*rbf")
+    assert isinstance(found, gpytorch.kernels.AdditiveKernel)
+    assert all(isinstance(part, gpytorch.kernels.ScaleKernel) for part in found.kernels)
+    rbf, linear, periodic = (covariance(t) for t in ("rbf", "linear", "periodic"))
+    start = torch.nn.functional.softplus(torch.zeros(())).double()
+    torch.testing.assert_close(
+        covariance("(linear + rbf) * periodic"), (linear + start * rbf) * periodic
+    )
+
+
+def test_settings():
+    assert parsed("nngp(3)").depth == parsed("NNGP(depth=3)").depth == 3
+    assert parsed("ntk(2, erf)").activation == "erf"
+    assert parsed("rbf(ard)", 4).ard_num_dims == 4
+    assert parsed("arccos(0, depth=2)").order == 0
+    assert parsed("spectral(mixtures=3)").num_mixtures == 3
+
+
+def joined(inside):
+    both = st.tuples(inside, st.sampled_from("+*"), inside)
+    return both.map(lambda t: f"({t[0]} {t[1]} {t[2]})")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.recursive(st.sampled_from(FORMS), joined, max_leaves=6))
+def test_every_sum_and_product_is_read(text):
+    assert isinstance(parsed(text), gpytorch.kernels.Kernel)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="rbf+*()periodc =,3", max_size=20) | st.text(max_size=20))
+def test_any_other_text_raises_one_kind_of_error(text):
+    with contextlib.suppress(ValueError):
+        parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must have the name of a kernel"),
+        ("rfb", "did you mean 'rbf'"),
+        ("rbf +", r"must have the name of a kernel \(character 6\)"),
+        ("rbf rbf", "has 'rbf' too much"),
+        ("rbf(", "must have '\\)' here, got its end"),
+        ("rbf(3)", "has a setting '3', but rbf takes ard"),
+        ("linear(3)", "linear takes no settings"),
+        ("nngp(depth=x)", "must have a whole number for depth, got 'x'"),
+        ("nngp(depth=3, depth=3)", "has a setting 'depth'"),
+        ("__import__('os')", 'cannot have "\'"'),
+        ("(" * 30 + "rbf", "more than 20 brackets"),
+        ("+".join(["rbf"] * 30), "more than 20 kernels"),
+    ],
+)
+def test_a_wrong_text_is_shown_where_it_is_wrong(text, words):
+    with pytest.raises(ValueError, match=words):
+        parsed(text)
+
+
+def test_something_else_is_refused():
+    with pytest.raises(TypeError, match="kernel must be a text"):
+        parsed(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +14,12 @@ DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float64", "float32")
 READERS = "bayesgen.data.loading:_READERS"
 KERNELS = ("rbf", "matern12", "matern32", "matern52")
+# The names of `bayesgen.kernels.parsed`, which are checked before gpytorch is imported.
+FORMS = (*KERNELS, "rq", "periodic", "cosine", "linear", "constant", "polynomial", "spectral",
+         "nngp", "ntk", "arccos")  # fmt: skip
+# Words of settings within a text of kernels.
+_SETTINGS = ("ard", "depth", "activation", "order", "degree", "mixtures", "relu", "erf", "step",
+             "squared_relu")  # fmt: skip
 
 
 def choice(
@@ -64,6 +71,28 @@ def choice(
     text = f"{help}, several with commas: {words}." if several else f"{help}: {words}."
     text = f"{text} {more}".rstrip()
     return kind(help=text, callback=check, autocompletion=complete, rich_help_panel=panel)
+
+
+def kernel_text(panel: str) -> Any:
+    """An option with a text of kernels; its names are checked before gpytorch is imported."""
+
+    def check(param: typer.CallbackParam, value: str) -> str:
+        known = (*FORMS, *_SETTINGS)
+        for word in re.findall(r"[a-z_]\w*", value.lower()):
+            if word not in known:
+                raise ValueError(
+                    f"{shown(param)} must be made of {', '.join(FORMS)}, got {word!r}"
+                    + nearest(word, known)
+                )
+        return value
+
+    return typer.Option(
+        help=f"Kernel of gp: {', '.join(FORMS)}, or sums and products of them, such as "
+        "'rbf + periodic*rbf' or 'nngp(depth=3)'.",
+        callback=check,
+        autocompletion=lambda incomplete: [form for form in FORMS if form.startswith(incomplete)],
+        rich_help_panel=panel,
+    )
 
 
 def _registered(registry: str) -> Any:

@@ -10,7 +10,7 @@ import typer
 
 from bayesgen.commands import folder, output
 from bayesgen.commands.call import command_line
-from bayesgen.commands.choices import KERNELS, choice
+from bayesgen.commands.choices import choice, kernel_text
 from bayesgen.commands.options import check_device, dtype_named, on_device, parse_levels
 from bayesgen.commands.printed import print_corruption, print_models
 from bayesgen.commands.shared import (
@@ -62,7 +62,7 @@ def corruption(
     ] = "gp",
     seeds: Seeds = 3,
     seed: Annotated[int, typer.Option(min=0, help="First seed.", rich_help_panel=DATA)] = 0,
-    kernel: Annotated[str, choice(*KERNELS, help="Kernel of gp", panel=MODEL)] = "rbf",
+    kernel: Annotated[str, kernel_text(MODEL)] = "rbf",
     targets: Annotated[
         str, choice("one-hot", "dirichlet", help="Targets of gp", panel=MODEL)
     ] = "one-hot",

@@ -85,7 +85,8 @@ def corruption(
             your own inputs and labels by `bayesgen.data.from_arrays`.
         levels: probabilities with which labels are replaced, increasing; default 0, 0.1, …, 1.
         seeds: number of corruptions of each level, or their seeds.
-        kernel: "rbf", "matern12", "matern32", "matern52", a gpytorch kernel, or a function.
+        kernel: a text for `bayesgen.kernels.parsed`, such as "rbf", "nngp(depth=3)" or "rbf +
+            linear"; a gpytorch kernel, or a function.
         targets: "one-hot" (minus 1/C) or "dirichlet" (`bayesgen.likelihoods`).
         noise: noise variance σ² to keep, e.g. 1e-4 to interpolate; None learns it.
         kind: "uniform" or "flip"; see `bayesgen.corrupt_labels`.
@@ -117,12 +118,12 @@ def corruption(
         True
     """
     chosen, numbers = grid(levels, seeds, kind)
-    prior, prior_name = _kernel(kernel)
     encode = TARGETS[checks.one_of("targets", targets, tuple(TARGETS))]
     if noise is not None and targets == "dirichlet":
         raise ValueError(
             "noise must be None with dirichlet targets: theirs is known for each point"
         )
+    _, prior_name = _kernel(kernel, 1)  # a wrong text is refused before the data are loaded
     if command is None:
         command = (
             f"bayesgen.experiments.corruption({data!r}, levels={chosen}, seeds={numbers}, "
@@ -130,6 +131,7 @@ def corruption(
             f"train={train}, test={test})"
         )
     data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
+    prior, _ = _kernel(kernel, data.x_train.shape[1])
     C, shape = data.num_classes, (len(chosen), len(numbers))
     labels, masks = corruptions(data.y_train, chosen, numbers, C, kind)
     coded = encode(labels, C, data.x_train.dtype, noise)
@@ -274,9 +276,9 @@ def _error(scores: Tensor, labels: Tensor) -> Tensor:
     return (scores.argmax(-1) != labels).double().mean(-1)
 
 
-def _kernel(kernel: Any) -> tuple[Any, str]:
+def _kernel(kernel: Any, columns: int) -> tuple[Any, str]:
     if isinstance(kernel, str):
-        return kernels.named(kernel), kernel
+        return kernels.parsed(kernel, columns), kernel
     return kernel, getattr(kernel, "__name__", type(kernel).__name__)
 
 

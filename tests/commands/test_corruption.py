@@ -3,6 +3,8 @@
 import pytest
 import xarray as xr
 
+from bayesgen import kernels
+from bayesgen.commands import choices
 from tests.helpers import run_command
 
 SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
@@ -130,3 +132,17 @@ def test_corruption_command_compares_models(monkeypatch, tmp_path, capsys):
 def test_invalid_models_end_with_error(monkeypatch, tmp_path, capsys, words, message):
     assert run_command(monkeypatch, "corruption", *words, "--out", str(tmp_path)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_kernels_of_the_command_line_are_those_of_the_package(monkeypatch, tmp_path, capsys):
+    assert choices.FORMS == kernels.FORMS
+    done = run_command(monkeypatch, "corruption", "--kernel", "linear + nngp(depth=2)", "--train", "60",
+                       "--test", "20", "--levels", "0,1", "--seeds", "1", "--out", str(tmp_path / "a"))  # fmt: skip
+    assert not done
+    result = xr.load_dataset(tmp_path / "a" / "corruption.nc", engine="h5netcdf")
+    assert result.attrs["kernel"] == "linear + nngp(depth=2)"
+    capsys.readouterr()
+    assert (
+        run_command(monkeypatch, "corruption", "--kernel", "rfb", "--out", str(tmp_path / "b")) == 2
+    )
+    assert "did you mean 'rbf'" in capsys.readouterr().err

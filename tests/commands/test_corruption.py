@@ -136,8 +136,9 @@ def test_invalid_models_end_with_error(monkeypatch, tmp_path, capsys, words, mes
 
 def test_kernels_of_the_command_line_are_those_of_the_package(monkeypatch, tmp_path, capsys):
     assert choices.FORMS == kernels.FORMS
-    done = run_command(monkeypatch, "corruption", "--kernel", "linear + nngp(depth=2)", "--train", "60",
-                       "--test", "20", "--levels", "0,1", "--seeds", "1", "--out", str(tmp_path / "a"))  # fmt: skip
+    small = ["--train", "60", "--test", "20", "--levels", "0,1", "--seeds", "1"]
+    text = "linear + nngp(depth=2)"
+    done = run_command(monkeypatch, "corruption", "--kernel", text, *small, "--out", tmp_path / "a")
     assert not done
     result = xr.load_dataset(tmp_path / "a" / "corruption.nc", engine="h5netcdf")
     assert result.attrs["kernel"] == "linear + nngp(depth=2)"

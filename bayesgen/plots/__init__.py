@@ -13,6 +13,7 @@ from bayesgen.plots.claims import (
     textbook,
 )
 from bayesgen.plots.comparison import comparison
+from bayesgen.plots.components import components
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
 from bayesgen.plots.figure_one import figure_one
@@ -36,6 +37,7 @@ __all__ = [
     "certified_descent",
     "certify",
     "comparison",
+    "components",
     "contraction",
     "corruption",
     "corruption_models",

@@ -17,6 +17,7 @@ from bayesgen import provenance, solvers
 from bayesgen._internal import checks
 from bayesgen.covariance.gram import Gram, KernelGram, LengthscaleGram
 from bayesgen.kernels import check_indices, evaluate
+from bayesgen.models.gp.components import Components, components
 from bayesgen.models.gp.mean import Constant, LinearInParameters
 from bayesgen.models.gp.objective import (
     LogMarginalLikelihood,
@@ -346,6 +347,46 @@ class GPPosterior(Certified, ExactPosterior):
             return MultivariateNormal(mean, full[0, 0])
         mean = mean.mT
         return MultivariateNormal(mean, full if self._batched else full[0])
+
+    def components(self, x_new: Any) -> Components:
+        """Posterior of each additive part of the function at new points, for one task.
+
+        The kernel is multiplied out into a sum of products, k = Σ_j k_j. The function is then a sum
+        of independent f_j ~ GP(0, s k_j), and their posteriors are
+
+            m_j(x*) = s k_j(x*, X) A⁻¹ y,   v_j(x*) = s k_j(x*, x*) − s² k_j(x*, X) A⁻¹ k_j(X, x*)
+
+        with A = sK + σ²I. The means sum to that of `predict` less the prior mean. The parts are not
+        independent of each other given the data, so that their variances do not add up.
+
+        Args:
+            x_new: new inputs, (m, d).
+
+        Returns:
+            Name of each part → `Normal` of shape (m,) or (m, C); printing it says in one sentence
+            what each part is. `bayesgen.plots.components` draws it.
+
+        Raises:
+            ValueError: the posterior is of a batch; x_new is refused as by `predict`.
+
+        Source: Rasmussen & Williams (2006), section 2.7; Duvenaud et al. (2013), section 2.
+
+        Example:
+            >>> import bayesgen as bg
+            >>> t = torch.linspace(0, 6, 60, dtype=torch.float64)
+            >>> y = t + torch.sin(6 * t) + 0.1 * torch.cos(91 * t)
+            >>> found = bg.GaussianProcess(bg.kernels.parsed("linear + periodic")).fit(t, y)
+            >>> total = sum(part.mean for part in found.components(t).values())
+            >>> torch.allclose(total, found.mean(t))
+            True
+        """
+        check_single("components", len(self._alpha))
+        return components(self, self._new(x_new))
+
+    def _lowers(self, b: int) -> Iterator[tuple[slice, Tensor]]:
+        """The Cholesky factor of A for each group of outputs of one task."""
+        for group in noise_groups(self._noise_of(b)):
+            yield group.outputs, self._lower(b, group)
 
     def _distinct_kernels(self) -> tuple[Tensor, Tensor]:
         """The distinct kernel parameters of the tasks, and the index of each task's parameters."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesgen.commands import folder, output
+from bayesgen.commands import folder, output, structures
 from bayesgen.commands.choices import choice
 from bayesgen.commands.options import parse_models
 from bayesgen.commands.report import Study
 from bayesgen.commands.shared import (
     DATA,
     MODEL,
+    MODEL_FILE,
     OUTPUT,
     Overwrite,
     Sep,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from bayesgen.select import Selection
 
-MODEL_FILE = "model.bayesgen"
+_FILES = ("ranking.csv", "ranking.png", "fits.png")
 _NAMES = {
     "log_evidence": "log p(D)",
     "per_observation": "per row",
@@ -78,6 +79,15 @@ def select(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Search sums and products of kernels for a real target, and say what each part of "
+            "the best one is.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     targets: Annotated[
         str | None,
         choice(
@@ -112,7 +122,9 @@ def select(
     parts = None if models is None else parse_models(models)
     frame = None if csv is None else own_table(csv, target, sep, "the column to explain")
     words = (demo or "",) if csv is None else (csv.stem, target or "")
-    names = ("ranking.csv", "ranking.png", "fits.png")
+    if search and (models or targets or task == "classification"):
+        raise ValueError("--search must not be given together with --models, --targets or classes")
+    names = ("ranking.csv", "components.png") if search else _FILES
     beside = nullcontext() if save is None else folder.opened(save.parent, save.stem)
     with folder.results(out, words, names, overwrite) as place, beside, on_threads(threads):
         from bayesgen.select import candidates, table as tables
@@ -123,11 +135,14 @@ def select(
             data = tables.from_frame(frame, target or "", task=task)
         for note in data.notes:
             output.current().note(f"note: {note}")
+        if search:
+            return structures.search(words[0], data, place, save)
         chosen = None if parts is None else partial(candidates.listed, parts)
         with output.current().progress() as report:
             selection = tables.select(data, report, chosen, targets)
         _print(selection)
         _write(words[0], selection, place, save)
+        return None
 
 
 def _print(selection: Selection) -> None:

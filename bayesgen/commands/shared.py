@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Headings of the help.
 DATA, MODEL, COMPUTATION, OUTPUT = "Data", "Model", "Computation", "Output"
 
+# Name of the file of a selected model.
+MODEL_FILE = "model.bayesgen"
+
 # Options that several commands share.
 Data = Annotated[str, choice(*choices.DATA, help="Data set", registry=choices.READERS, panel=DATA)]
 DataDir = Annotated[

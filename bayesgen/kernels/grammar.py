@@ -26,11 +26,13 @@ class _Form:
         make: function from its settings to the kernel.
         settings: its settings, in order, with their types.
         ard: whether it takes one length-scale for each column by the setting `ard`.
+        column: whether it may be limited to one column by the setting `column`.
     """
 
     make: Callable[..., gpytorch.kernels.Kernel]
     settings: dict[str, type] = field(default_factory=dict)
     ard: bool = False
+    column: bool = True
 
 
 def _matern(nu: float) -> Callable[..., gpytorch.kernels.Kernel]:
@@ -48,15 +50,17 @@ _FORMS: dict[str, _Form] = {
     "linear": _Form(gpytorch.kernels.LinearKernel),
     "constant": _Form(gpytorch.kernels.ConstantKernel),
     "polynomial": _Form(
-        lambda degree=2: gpytorch.kernels.PolynomialKernel(power=degree), {"degree": int}
+        lambda degree=2, **more: gpytorch.kernels.PolynomialKernel(power=degree, **more),
+        {"degree": int},
     ),
     "spectral": _Form(
         lambda mixtures=2: gpytorch.kernels.SpectralMixtureKernel(num_mixtures=mixtures),
         {"mixtures": int},
+        column=False,
     ),
-    "nngp": _Form(NNGP, {"depth": int, "activation": str}),
-    "ntk": _Form(NTK, {"depth": int, "activation": str}),
-    "arccos": _Form(ArcCosine, {"order": int, "depth": int}),
+    "nngp": _Form(NNGP, {"depth": int, "activation": str}, column=False),
+    "ntk": _Form(NTK, {"depth": int, "activation": str}, column=False),
+    "arccos": _Form(ArcCosine, {"order": int, "depth": int}, column=False),
 }
 # The names that `parsed` accepts.
 FORMS = tuple(_FORMS)
@@ -67,12 +71,13 @@ def parsed(text: str, columns: int = 1) -> gpytorch.kernels.Kernel:
 
     A text is a sum of products of kernels, with brackets: "rbf", "rbf + periodic*rbf",
     "(linear + rbf) * periodic". A kernel may have settings in brackets: "nngp(depth=3)",
-    "rbf(ard)" for one length-scale for each column, "polynomial(3)". Each term of a sum has a
+    "rbf(ard)" for one length-scale for each column, "rbf(column=1)" for the second column alone,
+    "polynomial(3)". Each term of a sum has a
     variance of its own. Nothing in the text is evaluated.
 
     Args:
         text: the description.
-        columns: number of columns of the inputs, for "ard".
+        columns: number of columns of the inputs, for "ard" and "column".
 
     Returns:
         A new gpytorch kernel.
@@ -174,12 +179,24 @@ class _Reader:
                 self.next += 1
             elif len(found) < len(order):
                 key = order[len(found)]
+            if key == "column" and form.column and "active_dims" not in found:
+                found["active_dims"] = (self._column(word, at),)
+                continue
             if key not in form.settings or key in found:
                 known = [*(["ard"] if form.ard else []), *order]
+                known += ["column"] if form.column else []
                 said = f"takes {', '.join(known)}" if known else "takes no settings"
                 raise self._error(f"has a setting {key!r}, but {name} {said}", at)
             found[key] = self._value(str(key), form.settings[str(key)], word, at)
         return found
+
+    def _column(self, word: str | None, at: int) -> int:
+        number = self._value("column", int, word, at)
+        if number >= self.columns:
+            raise self._error(
+                f"must have a column below {self.columns}, counted from 0, got {number}", at
+            )
+        return int(number)
 
     def _value(self, key: str, kind: type, word: str | None, at: int) -> Any:
         if kind is int and word is not None and word.isdigit():

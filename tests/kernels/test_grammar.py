@@ -33,6 +33,8 @@ def test_settings():
     assert parsed("nngp(3)").depth == parsed("NNGP(depth=3)").depth == 3
     assert parsed("ntk(2, erf)").activation == "erf"
     assert parsed("rbf(ard)", 4).ard_num_dims == 4
+    assert parsed("periodic(column=2)", 4).active_dims.tolist() == [2]
+    assert parsed("polynomial(3, column=0)").active_dims.tolist() == [0]
     assert parsed("arccos(0, depth=2)").order == 0
     assert parsed("spectral(mixtures=3)").num_mixtures == 3
 
@@ -63,8 +65,10 @@ def test_any_other_text_raises_one_kind_of_error(text):
         ("rbf +", r"must have the name of a kernel \(character 6\)"),
         ("rbf rbf", "has 'rbf' too much"),
         ("rbf(", "must have '\\)' here, got its end"),
-        ("rbf(3)", "has a setting '3', but rbf takes ard"),
-        ("linear(3)", "linear takes no settings"),
+        ("rbf(3)", "has a setting '3', but rbf takes ard, column"),
+        ("linear(3)", "linear takes column"),
+        ("rbf(column=1)", "must have a column below 1, counted from 0, got 1"),
+        ("ntk(width=3)", "ntk takes depth, activation"),
         ("nngp(depth=x)", "must have a whole number for depth, got 'x'"),
         ("nngp(depth=3, depth=3)", "has a setting 'depth'"),
         ("__import__('os')", 'cannot have "\'"'),

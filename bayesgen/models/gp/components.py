@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gpytorch
 import torch
@@ -15,9 +15,6 @@ from torch.distributions import Normal
 
 from bayesgen.covariance.gram import gram
 from bayesgen.kernels.structure import label, labels_of
-
-if TYPE_CHECKING:
-    from bayesgen.models.gp.posterior import GPPosterior
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,14 @@ class _Words:
     others: list[str] = field(default_factory=list)
 
 
-def components(posterior: GPPosterior, x_new: Tensor) -> Components:
-    """The posterior of each additive part of one task; see `GPPosterior.components`."""
+def components(posterior: Any, x_new: Tensor, units: Sequence[float] = ()) -> Components:
+    """The posterior of each additive part of one task; see `GPPosterior.components`.
+
+    Args:
+        posterior: the posterior, of one task.
+        x_new: new inputs, (m, d).
+        units: size of each column of the inputs, for the lengths in the sentences.
+    """
     kernel = posterior._kernels()[0]
     scale, alpha = posterior._scale[0], posterior._alpha[0]
     names = labels_of(kernel)
@@ -101,7 +104,7 @@ def components(posterior: GPPosterior, x_new: Tensor) -> Components:
         sd = variance.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()
         name = " × ".join(label(factor, names) for factor in term.factors)
         parts[name] = Normal(mean, sd) if several else Normal(mean[:, 0], sd[:, 0])
-        sentences[name] = sentence(term)
+        sentences[name] = sentence(term, units)
     return Components(parts, sentences, x_new)
 
 
@@ -139,11 +142,19 @@ def _outermost(kernel: Kernel) -> bool:
     return kernel.active_dims is None
 
 
-def sentence(term: Term) -> str:
-    """What a term says about the function, in words, with its learnt periods and length-scales."""
+def sentence(term: Term, units: Sequence[float] = ()) -> str:
+    """What a term says about the function, in words, with its learnt periods and length-scales.
+
+    Args:
+        term: the term.
+        units: size of each column of the inputs, by which their lengths are multiplied.
+    """
     words = _Words()
     for factor in term.factors:
-        _read(factor, words)
+        own = list(units)
+        if units and factor.active_dims is not None:
+            own = [units[int(i)] for i in factor.active_dims]
+        _read(factor, words, own[0] if len(own) == 1 else 1.0)
     said = [f"a period of {_number(p)}" for p in words.periods]
     lengths = " and ".join(map(_number, words.lengths))
     if words.periods and words.lengths:
@@ -157,15 +168,15 @@ def sentence(term: Term) -> str:
     return " with ".join(said) if said else "a constant"
 
 
-def _read(kernel: Kernel, words: _Words) -> None:
+def _read(kernel: Kernel, words: _Words, unit: float) -> None:
     if isinstance(kernel, gpytorch.kernels.ConstantKernel):
         return
     if isinstance(kernel, gpytorch.kernels.PeriodicKernel | gpytorch.kernels.CosineKernel):
-        words.periods += kernel.period_length.detach().reshape(-1).tolist()
+        words.periods += (unit * kernel.period_length.detach().reshape(-1)).tolist()
     elif isinstance(kernel, gpytorch.kernels.LinearKernel):
         words.lines += 1
     elif kernel.has_lengthscale and kernel.lengthscale is not None:
-        found = kernel.lengthscale.detach().reshape(-1).tolist()
+        found = (unit * kernel.lengthscale.detach().reshape(-1)).tolist()
         words.lengths += found[:1] if len(found) == 1 else [prod(found) ** (1 / len(found))]
     else:
         words.others.append(label(kernel))

@@ -30,8 +30,9 @@ def evidence_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
 
     Args:
         model: the fitted model.
-        x, y: the data of its fit, for linear models of scikit-learn, which do not keep them; None
-            for the others.
+        x, y: the data of its fit. Linear models of scikit-learn do not keep them. For the others
+            they may be given too, and are compared with those kept: a model that scales its targets
+            keeps them to rounding only, and `bayesgen.compare` needs equal targets.
 
     Returns:
         A `GPPosterior`, a `LinearPosterior` or a `StandardisedPosterior`.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
+from bayesgen.adopt.kept_data import same_values
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.standardised import Scaling, StandardisedPosterior
 from bayesgen.posterior.posterior import Posterior
@@ -22,8 +23,6 @@ def reads(model: Any) -> bool:
 
 def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     """The posterior of an `ExactGP` or `SingleTaskGP`; see `bayesgen.evidence_of`."""
-    if x is not None or y is not None:
-        raise ValueError("x and y must be None for a gpytorch model, which keeps its data")
     if model.train_inputs is None or model.train_targets is None:
         raise ValueError("model must have training data, got an ExactGP without any")
     noise = _noise(model.likelihood)
@@ -50,6 +49,8 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     found.learnt = frozenset({"kernel", "scale", "noise", "mean"})  # whether or not it was trained
     found.learn(start=False)
     if change is None and outcome is None:
+        same_values("x", inputs, x)
+        same_values("y", targets, y)
         return found
     if outcome is not None:
         centre, size = _affine(outcome, targets)
@@ -57,7 +58,9 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     else:
         y_scaling = Scaling(targets.new_zeros(1), targets.new_ones(1))
     x_scaling = Scaling.of_map(raw, scaled)
-    return StandardisedPosterior(found, raw, y_scaling.outward(targets), x_scaling, y_scaling)
+    whole = same_values("y", y_scaling.outward(targets), y)
+    raw = same_values("x", raw, x)
+    return StandardisedPosterior(found, raw, whole, x_scaling, y_scaling)
 
 
 def _noise(likelihood: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bayesgen import kernels
 from bayesgen._internal import checks
+from bayesgen.adopt.kept_data import same_values
 from bayesgen.covariance.gram import gram
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.standardised import Scaling, StandardisedPosterior
@@ -33,14 +34,13 @@ def reads(model: Any) -> bool:
 
 def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     """The posterior of a `GaussianProcessRegressor`; see `bayesgen.evidence_of`."""
-    if x is not None or y is not None:
-        raise ValueError(
-            "x and y must be None for a GaussianProcessRegressor, which keeps its data"
-        )
     if not hasattr(model, "X_train_"):
         raise ValueError("model must be fitted, got a GaussianProcessRegressor that is not")
     inputs = checks.owned(checks.inputs("X_train_", np.asarray(model.X_train_, dtype=float)))
     targets = checks.owned(checks.as_tensor("y_train_", np.asarray(model.y_train_, dtype=float)))
+    inputs = same_values("x", inputs, x)
+    if not model.normalize_y:
+        targets = same_values("y", targets, y)
     theirs, white = _without_noise(model.kernel_)
     alpha = np.asarray(model.alpha, dtype=float)
     noise = torch.from_numpy(np.broadcast_to(alpha + white, len(inputs)).copy())
@@ -58,7 +58,8 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     size = torch.as_tensor(model._y_train_std, dtype=torch.float64).reshape(-1)
     y_scaling = Scaling(centre, size)
     none = Scaling(inputs.new_zeros(1, inputs.shape[1]), inputs.new_ones(1, inputs.shape[1]))
-    return StandardisedPosterior(found, inputs, y_scaling.outward(targets), none, y_scaling)
+    whole = same_values("y", y_scaling.outward(targets), y)
+    return StandardisedPosterior(found, inputs, whole, none, y_scaling)
 
 
 def _without_noise(kernel: Any) -> tuple[Any, float]:

@@ -1,7 +1,7 @@
 """Tests of `bayesgen.adopt.fitted`: evidences of models that other packages fitted.
 
-Tests of `bayesgen.adopt.gpytorch_models`, `bayesgen.adopt.sklearn_processes` and
-`bayesgen.adopt.sklearn_linear`.
+Tests of `bayesgen.adopt.kept_data`, `bayesgen.adopt.gpytorch_models`, `bayesgen.adopt.sklearn_processes`
+and `bayesgen.adopt.sklearn_linear`.
 """
 
 import copy
@@ -200,7 +200,13 @@ def test_what_has_no_evidence_is_refused_in_one_sentence(model, error, words):
         bg.evidence_of(model())
 
 
-def test_data_that_are_kept_must_not_be_given_again():
-    model = GaussianProcessRegressor(alpha=0.1).fit(X, Y)
-    with pytest.raises(ValueError, match="x and y must be None"):
-        bg.evidence_of(model, X, Y)
+def test_given_data_are_compared_with_those_kept():
+    model = GaussianProcessRegressor(sk.RBF(), alpha=0.1, normalize_y=True, optimizer=None)
+    found = bg.evidence_of(model.fit(X, Y), X, Y)
+    ridge = BayesianRidge().fit(X, Y)
+    table = bg.compare({"process": found, "ridge": bg.evidence_of(ridge, X, Y)})
+    assert set(table.index) == {"process", "ridge", "null"}
+    with pytest.raises(ValueError, match="y must be the data of the fit"):
+        bg.evidence_of(model, X, Y[::-1])
+    with pytest.raises(ValueError, match="x must be the data of the fit"):
+        bg.evidence_of(model, X + 1, Y)

@@ -1,7 +1,7 @@
 """Tests of `bayesgen.adopt.fitted`: evidences of models that other packages fitted.
 
-Tests of `bayesgen.adopt.kept_data`, `bayesgen.adopt.gpytorch_models`, `bayesgen.adopt.sklearn_processes`
-and `bayesgen.adopt.sklearn_linear`.
+Tests of `bayesgen.adopt.kept_data`, `bayesgen.adopt.gpytorch_models`,
+`bayesgen.adopt.sklearn_processes` and `bayesgen.adopt.sklearn_linear`.
 """
 
 import copy

@@ -14,6 +14,9 @@ from bayesgen._internal.words import plural, without_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+# A date in the form of ISO 8601, with or without a time.
+_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
+
 
 def read_table(file: str | os.PathLike[str], *, sep: str = ",") -> pd.DataFrame:
     """Read a table from a CSV, Parquet or `.npz` file.
@@ -41,6 +44,7 @@ def read_table(file: str | os.PathLike[str], *, sep: str = ",") -> pd.DataFrame:
         raise ImportError("a Parquet file needs pyarrow: pip install pyarrow") from None
     except (ValueError, OSError, KeyError, pd.errors.ParserError) as err:
         words = str(err).splitlines()[0] if str(err) else type(err).__name__
+        words += "; is it in UTF-8?" if isinstance(err, UnicodeDecodeError) else ""
         raise ValueError(f"table must hold columns with names, {path} does not: {words}") from None
     if not len(frame):
         raise ValueError(f"table must have rows, {path} has a header and no rows")
@@ -100,6 +104,22 @@ def missing(frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
     )
 
 
+def _with_dates(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns of ISO dates, such as 2024-05-31, are dates."""
+    import pandas as pd
+
+    for name in frame.columns if frame.columns.is_unique else ():
+        column = frame[name]
+        if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            continue
+        known = column.dropna().astype(str)
+        if len(known) and known.str.fullmatch(_ISO).all():
+            dates = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
+            if dates.notna().sum() == len(known):
+                frame[name] = dates
+    return frame
+
+
 def _read(path: Path, sep: str) -> pd.DataFrame:
     import pandas as pd
 
@@ -107,7 +127,7 @@ def _read(path: Path, sep: str) -> pd.DataFrame:
     if kind in (".parquet", ".pq"):
         return pd.read_parquet(path)
     if kind != ".npz":
-        return pd.read_csv(path, sep=sep)
+        return _with_dates(pd.read_csv(path, sep=sep))
     columns: dict[str, Any] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:

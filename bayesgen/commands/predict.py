@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,8 +56,8 @@ def predict(
 ) -> None:
     """Predict the rows of a table with a saved model, with intervals or class probabilities.
 
-    predictions.csv has a line for each row of the table: mean, sd, lower and upper of a new
-    observation, or the label and the probability of each class.
+    predictions.csv has a line for each row without missing values: mean, sd, lower and upper of a
+    new observation, or the label and the probability of each class.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level:g}")
@@ -125,8 +125,9 @@ def _inputs(
     rows = pd.Index([i + 1 for i, left in enumerate(dropped) if not left])
     whole = frame.loc[~dropped]
     if columns is not None:
-        own = [c.name for c in columns.each if c.kind == "date" and c.name in whole]
-        whole = whole.assign(**{name: pd.to_datetime(whole[name]) for name in own})
+        for each in columns.each:
+            if each.kind == "date" and each.name in whole:
+                whole = whole.assign(**{each.name: _dates(whole[each.name])})
         return columns.encode(whole), rows
     texts = [c for c in whole if not pd.api.types.is_numeric_dtype(whole[c])]
     if texts:
@@ -135,3 +136,18 @@ def _inputs(
             f"--drop {texts[0]}"
         )
     return torch.tensor(whole.to_numpy(dtype=float)), rows
+
+
+def _dates(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column as dates.
+
+    Raises:
+        ValueError: a value is no date.
+    """
+    import pandas as pd
+
+    found = pd.to_datetime(column, errors="coerce")
+    if found.isna().any():
+        wrong = column[found.isna()].iloc[0]
+        raise ValueError(f"table must hold dates in column {str(column.name)!r}, got {wrong!r}")
+    return found

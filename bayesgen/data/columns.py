@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Largest number of different texts in a column that is coded by indicators.
 CATEGORIES = 50
+# Number of rows above which texts that are all different are no categories.
+_ALL_DIFFERENT = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,20 @@ class Column:
                 f"column {name!r} must hold numbers, dates or texts, got {kind} values of dtype "
                 f"{values.dtype}; convert it, or leave it out"
             )
-        texts = sorted(values.dropna().astype(str).unique())
+        words = values.dropna()
+        numbers = pd.to_numeric(words.astype(str), errors="coerce").notna()
+        if not hasattr(values, "cat") and 0.5 < numbers.mean() < 1:
+            place = int(np.argmin(numbers.to_numpy()))
+            raise ValueError(
+                f"column {name!r} must hold numbers or texts, got the text {words.iloc[place]!r} "
+                f"at row {words.index[place]!r} among numbers"
+            )
+        texts = sorted(_words(words).unique())
+        if len(texts) == len(words) > _ALL_DIFFERENT:
+            raise ValueError(
+                f"column {name!r} must have texts that repeat, got another one in each of "
+                f"{len(words)} rows, such as {texts[0]!r}; convert it, or leave it out"
+            )
         if len(texts) > CATEGORIES:
             raise ValueError(
                 f"column {name!r} must hold numbers, dates or at most {CATEGORIES} different "
@@ -110,12 +125,11 @@ class Columns:
             ValueError: two columns have the same name; there is none; a column holds no value, or
                 more than 50 different texts.
         """
-        if table.columns.duplicated().any():
-            twice = table.columns[table.columns.duplicated()][0]
-            raise ValueError(f"table must have columns of different names, got {twice!r} twice")
+        _check_names("table", [str(key) for key in table.columns])
         found = [Column.of(str(key), table[key]) for key in table.columns]
         if not found:
             raise ValueError("table must have a column of inputs, got none")
+        _check_names("table", [name for column in found for name in column.coded], coded=True)
         single = all(str(table[key].dtype) == "float32" for key in table.columns)
         return cls(tuple(found), single)
 
@@ -145,12 +159,14 @@ class Columns:
         """
         if not len(table):
             raise ValueError(f"{name} must have rows, got none")
+        known = {column.name for column in self.each}
+        _check_names(name, [str(key) for key in table.columns if str(key) in known])
         labels = {str(key): key for key in table.columns}
         lost = [column.name for column in self.each if column.name not in labels]
         if lost:
             raise ValueError(
                 f"{name} must have the columns {_listed([c.name for c in self.each])}, but "
-                f"{_listed(lost)} is missing"
+                f"{_listed(lost)} {'is' if len(lost) == 1 else 'are'} missing"
             )
         chosen = [table[labels[column.name]] for column in self.each]
         parts = [_numbers(c, v, name) for c, v in zip(self.each, chosen, strict=True)]
@@ -164,6 +180,62 @@ class Columns:
                 f"the first in column {self.coded[place]!r} at row {table.index[row]!r}"
             )
         return torch.from_numpy(values)
+
+
+@dataclass(frozen=True)
+class ColumnOrder:
+    """The names of columns of numbers, by which new tables are put into the same order.
+
+    Attributes:
+        each: the columns in order.
+    """
+
+    each: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> ColumnOrder:
+        """The order of the columns of a table."""
+        return cls(Columns.of(table).each)
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.each)
+
+    def encode(self, table: pd.DataFrame, name: str = "table") -> Any:
+        """The columns of a table in order, of their own dtype.
+
+        Raises:
+            ValueError: a column is missing, or occurs twice.
+        """
+        labels = [str(key) for key in table.columns]
+        _check_names(name, [label for label in labels if label in self.coded])
+        lost = [label for label in self.coded if label not in labels]
+        if lost:
+            raise ValueError(
+                f"{name} must have the columns {_listed(self.coded)}, but {_listed(lost)} "
+                f"{'is' if len(lost) == 1 else 'are'} missing"
+            )
+        return table.iloc[:, [labels.index(label) for label in self.coded]]
+
+
+def _check_names(name: str, names: Sequence[str], *, coded: bool = False) -> None:
+    """Check that names of columns differ.
+
+    Raises:
+        ValueError: one occurs twice; the message names it.
+    """
+    twice = next((each for i, each in enumerate(names) if each in names[:i]), None)
+    if twice is not None:
+        after = " after the texts of a column were coded" if coded else ""
+        raise ValueError(f"{name} must have columns of different names, got {twice!r} twice{after}")
+
+
+def _words(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Values as texts; whole numbers have no decimals, whatever the dtype of the column."""
+    return values.map(
+        lambda v: str(int(v)) if isinstance(v, float) and v == v and v.is_integer() else str(v)
+    )
 
 
 def is_table(value: Any) -> bool:
@@ -187,7 +259,7 @@ def _numbers(column: Column, values: pd.Series[Any], name: str) -> np.ndarray:
     import pandas as pd
 
     if column.kind == "text":
-        words = values.astype(str).where(values.notna(), other=None)
+        words = _words(values).where(values.notna(), other=None)
         new = sorted(set(words.dropna()) - set(column.values))
         if new:
             raise ValueError(
@@ -205,9 +277,12 @@ def _numbers(column: Column, values: pd.Series[Any], name: str) -> np.ndarray:
                 "convert them with pandas.to_datetime"
             )
         moment = pd.to_datetime(values, utc=True)
-        years = moment.dt.year + (moment.dt.day_of_year - 1) / 365.25
+        time = (moment - moment.dt.normalize()) / pd.Timedelta(days=1)
+        years = moment.dt.year + (moment.dt.day_of_year - 1 + time) / 365.25
         return years.to_numpy(dtype=float)[:, None]
     try:
+        if not (pd.api.types.is_bool_dtype(values) or _numeric(values)) and values.notna().any():
+            raise TypeError
         found: np.ndarray = values.to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
     except (TypeError, ValueError):
         raise TypeError(

@@ -192,21 +192,21 @@ def _split(
 def _classes(labels: np.ndarray, n: int) -> tuple[Tensor, tuple[str, ...]]:
     """Labels 0..C − 1, and the names of the classes."""
     if labels.ndim != 1 or len(labels) != n:
-        raise ValueError(f"labels must have shape ({n},), got {labels.shape}")
+        raise ValueError(f"y must have shape ({n},), got {labels.shape}")
     if any(value is None or value != value for value in labels.tolist()):
-        raise ValueError("labels must not be missing, got None or NaN")
+        raise ValueError("y must hold labels without missing ones, got None or NaN")
     if labels.dtype.kind == "f" or any(isinstance(value, float) for value in labels.tolist()):
         numbers = labels.astype(float)
         if not np.array_equal(numbers, np.round(numbers)):
             raise TypeError(
-                f"labels must be classes, got real numbers such as {numbers[0]:g}; round or group "
-                "them first"
+                f"y must hold class labels, got real numbers such as {numbers[0]:g}; round or "
+                "group them first"
             )
         labels = numbers.astype(np.int64)
     kinds = {isinstance(value, str) for value in labels.tolist()}
     values = sorted(set(labels.tolist()), key=str if len(kinds) > 1 else None)
     if len(values) < 2:
-        raise ValueError(f"labels must hold at least two classes, got {values}")
+        raise ValueError(f"y must hold at least two classes, got {values}")
     place = {value: i for i, value in enumerate(values)}
     return torch.tensor([place[v] for v in labels.tolist()]), tuple(map(str, values))
 

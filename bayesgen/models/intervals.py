@@ -31,9 +31,9 @@ def interval(posterior: Posterior, x_new: Any, level: Any, *, noise: bool) -> Pr
             f"interval is for real targets and counts, and this posterior is of class labels "
             f"({likelihood.name}): take posterior.predict(x_new).probs"
         )
-    level = checks.share("level", level)
+    level = checks.amount("level", level)
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise ValueError(f"level must lie in (0, 1), got {level:g}")
     checks.flag("noise", noise)
     found = posterior.predict(x_new, latent=not noise)
     tail = torch.tensor(0.5 * (1 - level), dtype=torch.float64)

@@ -16,8 +16,9 @@ from bayesgen.plots.slices import Slice, probability_slice, regression_slice
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Number of points of a grid, and its room beyond the data as a share of their range.
-_POINTS, _ROOM = 200, 0.05
+# Number of points of a grid, that for predictions by integration, and the grid's room beyond the
+# data as a share of their range.
+_POINTS, _FEW_POINTS, _ROOM = 200, 60, 0.05
 # Largest number of inputs that are drawn without being asked for.
 _MOST = 9
 # Largest number of classes in a legend, and of held values in a title.
@@ -148,6 +149,9 @@ def _panels(ax: Any, count: int) -> list[Axes]:
             raise ValueError(
                 f"ax must hold {count} axes, one for each input drawn, got {len(given)}"
             )
+        wrong = [each for each in given if not hasattr(each, "plot")]
+        if wrong:
+            raise TypeError(f"ax must hold axes of matplotlib, got {type(wrong[0]).__name__}")
         return given
     from matplotlib.figure import Figure
 
@@ -177,7 +181,9 @@ def _slice(
     else:
         low, high = float(x[:, where].min()), float(x[:, where].max())
         room = _ROOM * (high - low) or 0.5
-        grid = torch.linspace(low - room, high + room, _POINTS, dtype=x.dtype, device=x.device)
+        exact = posterior.observed.likelihood.gaussian_noise
+        points = _POINTS if exact else _FEW_POINTS
+        grid = torch.linspace(low - room, high + room, points, dtype=x.dtype, device=x.device)
         moved = grid[:, None]
     rows = centre.repeat(len(grid), 1)
     rows[:, where] = moved

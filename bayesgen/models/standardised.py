@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution, MultivariateNormal, Normal
 
 from bayesgen._internal import checks
+from bayesgen.data.columns import Column, Columns
 from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Reporting
 from bayesgen.models.search.landscape import Hyperparameters
@@ -79,6 +80,33 @@ class Scaling:
         return values * self.size + self.centre
 
 
+@dataclass(frozen=True)
+class ScaledTable:
+    """The coding of a table whose numbers are then scaled, for the posterior of the scaled data.
+
+    Attributes:
+        columns: the coding.
+        scaling: the scaling.
+    """
+
+    columns: Columns
+    scaling: Scaling
+
+    @property
+    def each(self) -> tuple[Column, ...]:
+        """The columns in order."""
+        return self.columns.each
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Names of the numbers."""
+        return self.columns.coded
+
+    def encode(self, table: Any, name: str = "table") -> Tensor:
+        """The scaled numbers of a table, (n, d); see `Columns.encode`."""
+        return self.scaling.inward(self.columns.encode(table, name))
+
+
 class StandardisedPosterior(Reporting):
     """The posterior of a model of standardised data, in the units of the data.
 
@@ -140,6 +168,8 @@ class StandardisedPosterior(Reporting):
     def _named(self) -> Any:
         inner: Any = self.standardised
         found = inner._named()
+        if not isinstance(found, Hyperparameters):
+            return found
         units = {
             name: unit.replace("units of", "standardised") for name, unit in found.units.items()
         }
@@ -191,6 +221,25 @@ class StandardisedPosterior(Reporting):
             latent: True gives the distribution of the latent function, without the noise.
         """
         return self._moved_out(self.standardised.predict(self._new(x_new), latent=latent))
+
+    def joint(self, x_new: Any, *, latent: bool = False) -> MultivariateNormal:
+        """Joint predictive distribution of all new points, for each output and task.
+
+        Args:
+            x_new: new inputs, (m, d).
+            latent: as in `predict`.
+
+        Raises:
+            AttributeError: the model of the standardised data has none.
+        """
+        inner: Any = self.standardised
+        found: MultivariateNormal = inner.joint(self._new(x_new), latent=latent)
+        if self.y_scaling is None:
+            return found
+        shape = found.batch_shape
+        centre, size = (v.reshape(*shape, 1) for v in (self.y_scaling.centre, self.y_scaling.size))
+        covariance = size[..., None].square() * found.covariance_matrix
+        return MultivariateNormal(size * found.mean + centre, covariance)
 
     def fitted(self) -> Tensor:
         """Posterior mean at the training inputs, of the targets' shape."""

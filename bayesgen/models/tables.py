@@ -17,7 +17,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.words import without_rows
 from bayesgen.data.columns import Columns, is_table
 from bayesgen.likelihoods.likelihood import Likelihood
-from bayesgen.models.standardised import Scaling, StandardisedPosterior
+from bayesgen.models.standardised import ScaledTable, Scaling, StandardisedPosterior
 from bayesgen.posterior.posterior import Posterior
 
 
@@ -36,6 +36,7 @@ def fitted(
     *,
     standardise: bool,
     missing: str,
+    noise_kept: bool = False,
 ) -> Any:
     """Fit a model to data that have to be read first.
 
@@ -45,6 +46,7 @@ def fitted(
         likelihood: the likelihood, or None for Gaussian noise.
         standardise: whether the columns of x and real targets get mean 0 and standard deviation 1.
         missing: "drop" leaves out rows with missing values, "refuse" raises an error.
+        noise_kept: whether the model has a noise variance that is not learnt.
 
     Returns:
         The posterior, or a `StandardisedPosterior`, whose `columns`, `target` and `notes` describe
@@ -53,6 +55,11 @@ def fitted(
     Raises:
         TypeError, ValueError: the data cannot be read; the message names what is wrong.
     """
+    if standardise and noise_kept:
+        raise ValueError(
+            "standardise must be False where a noise variance is kept, which is in the units of "
+            "y²: standardise y yourself and divide the noise by its variance, or let it be learnt"
+        )
     columns, notes = None, []
     _check_index(x, y)
     if missing == "drop":
@@ -70,8 +77,11 @@ def fitted(
         notes.append("columns of x were scaled to mean 0 and standard deviation 1")
     posterior.columns, posterior.notes = columns, tuple(notes)
     if columns is not None:
-        for each in (posterior, getattr(posterior, "standardised", posterior)):
-            each._names = columns.coded
+        posterior._names = columns.coded
+        if isinstance(posterior, StandardisedPosterior):
+            inner: Any = posterior.standardised
+            inner._names = columns.coded
+            inner.columns = ScaledTable(columns, posterior.x_scaling)
     name = getattr(y, "name", None)
     posterior.target = name if isinstance(name, str) else ""
     return posterior

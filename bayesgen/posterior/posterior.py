@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from bayesgen import provenance
 from bayesgen._internal import checks, deprecation
 from bayesgen.covariance.gram import Gram
-from bayesgen.data.columns import Columns, is_table
+from bayesgen.data.columns import is_table
 from bayesgen.evidence import Evidence, EvidenceParts, combine
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.likelihoods.separable import Gaussian
@@ -106,26 +106,34 @@ def _accept_tasks(cls: type[Any]) -> None:
     deprecation.old_task_argument(cls)
 
 
+# Arguments that hold new inputs, in which a table is read by the names of its columns.
+_INPUTS = ("x_new", "x1", "x2")
+
+
 def _accept_tables(cls: type[Any]) -> None:
-    """Let the public methods of a class that take `x_new` read a DataFrame by column names."""
+    """Let the public methods of a class that take new inputs read a DataFrame by column names."""
     for name, method in list(vars(cls).items()):
         public = callable(method) and not name.startswith("_")
-        if public and "x_new" in deprecation.arguments(method):
+        if public and set(_INPUTS) & set(deprecation.arguments(method)):
             setattr(cls, name, _with_columns_found(method))
 
 
 def _with_columns_found(method: Callable[A, R]) -> Callable[A, R]:
     """A method of a posterior that codes a table as the table of the fit was coded."""
-    place = deprecation.arguments(method).index("x_new")
+    names = deprecation.arguments(method)
+    places = {name: names.index(name) for name in _INPUTS if name in names}
 
     @functools.wraps(method)
     def call(*args: A.args, **kwargs: A.kwargs) -> R:
         given: list[Any] = list(args)
         columns = given[0].columns
-        if columns is not None and is_table(kwargs.get("x_new")):
-            kwargs["x_new"] = columns.encode(kwargs["x_new"], "x_new")
-        elif columns is not None and place < len(given) and is_table(given[place]):
-            given[place] = columns.encode(given[place], "x_new")
+        if columns is None:
+            return method(*args, **kwargs)
+        for name, place in places.items():
+            if is_table(kwargs.get(name)):
+                kwargs[name] = columns.encode(kwargs[name], name)
+            elif place < len(given) and is_table(given[place]):
+                given[place] = columns.encode(given[place], name)
         return method(*given, **kwargs)
 
     return call
@@ -151,7 +159,7 @@ class Posterior(Traced, ABC):
     observed: Observed
     learnt: frozenset[str] = frozenset()
     data_dependent: str = ""
-    columns: Columns | None = None
+    columns: Any = None
     target: str = ""
     notes: tuple[str, ...] = ()
     # Names of the columns of the inputs, () where they have none.

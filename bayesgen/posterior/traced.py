@@ -24,6 +24,10 @@ A = ParamSpec("A")
 R = TypeVar("R")
 
 
+# Attributes that describe the table of a fit.
+_TABLE = ("columns", "target", "notes", "_names", "_labels")
+
+
 class Targets(Protocol):
     """The targets of a fit."""
 
@@ -150,6 +154,9 @@ class Traced:
     def _part(self, other: Any) -> Any:
         """Set the provenance of another posterior of the same observations and values."""
         other.learnt, other._choices, other._since = self.learnt, self._choices, self._since
+        for name in _TABLE:
+            if name in vars(self):
+                setattr(other, name, vars(self)[name])
         return other
 
     def _moved(self, other: Any, **given: Any) -> Any:

@@ -39,7 +39,8 @@ def report(subject: Any, path: str | os.PathLike[str], *, title: str | None = No
     Raises:
         OSError: the file cannot be written.
         TypeError: the subject is none of these.
-        ValueError: the posterior is of a batch of tasks.
+        ValueError: the posterior is of a batch of tasks; the path is no file in a folder that
+            exists.
 
     Example:
         >>> import pathlib, tempfile, torch, bayesgen as bg
@@ -54,6 +55,9 @@ def report(subject: Any, path: str | os.PathLike[str], *, title: str | None = No
     import pandas as pd
     import xarray as xr
 
+    file = Path(path)
+    if not file.name or file.is_dir() or not file.parent.is_dir():
+        raise ValueError(f"path must be a file in a folder that exists, got {str(path)!r}")
     if isinstance(subject, xr.Dataset):
         page = of_dataset(subject, title)
     elif isinstance(subject, pd.DataFrame):
@@ -65,7 +69,7 @@ def report(subject: Any, path: str | os.PathLike[str], *, title: str | None = No
             "subject must be a posterior, the table of compare or the Dataset of an experiment, "
             f"got {type(subject).__name__}"
         )
-    files.write_bytes(Path(path), page.encode())
+    files.write_bytes(file, page.encode())
 
 
 def of_dataset(result: xr.Dataset, title: str | None = None, figure: Figure | None = None) -> str:

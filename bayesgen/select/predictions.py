@@ -37,10 +37,10 @@ def predictions(
             f"the model must be of one task, it is of {len(posterior.observed.y)}: save "
             "posterior.task(0)"
         )
-    classes = () if columns is None else columns.classes
+    classes = tuple(map(str, posterior.classes or ())) if columns is None else columns.classes
     if posterior.observed.likelihood.labels:
         return _labelled(posterior.predict(x).probs, classes)
-    if classes:
+    if columns is not None and classes:
         latent = posterior.predict(x, latent=True)
         variance = latent.variance.mean(-1, keepdim=True)
         chances = [

@@ -16,7 +16,7 @@ from torch import Tensor
 from bayesgen import likelihoods
 from bayesgen._internal import checks, table_files
 from bayesgen._internal.progress import Progress
-from bayesgen.data.columns import CATEGORIES, Column, Columns
+from bayesgen.data.columns import Column, Columns
 from bayesgen.data.scaled_columns import ScaledColumns
 from bayesgen.errors import NotConvergedError
 from bayesgen.models import Posterior
@@ -181,12 +181,9 @@ def _columns(
             continue
         try:
             columns.append(Column.of(name, frame[name].dropna()))
-        except ValueError:  # too many texts
-            left.append(name)
-    if left:
-        notes.append(
-            f"columns of more than {CATEGORIES} different texts were left out: {', '.join(left)}"
-        )
+        except (TypeError, ValueError) as err:  # too many texts, or values of another kind
+            left.append(str(err))
+    notes += [f"left out: {why}" for why in left]
     notes += [column.note for column in columns if column.note]
     return frame[[*(column.name for column in columns), target]], columns
 

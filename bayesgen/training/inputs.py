@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen.likelihoods import Gaussian
+from bayesgen.likelihoods.labels import has_texts
 from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.networks import inputs
 from bayesgen.networks.admission import undisturbed
@@ -67,6 +68,18 @@ def observations(
     if len(targets) != 1:
         raise ValueError("y must be of one task; see train_ensemble for several")
     return Observations(x, checks.owned(targets[0]), own, run)
+
+
+def numbered(likelihood: Any, y: Any) -> tuple[Any, Any]:
+    """The likelihood and the targets, with texts as the numbers of their classes.
+
+    Raises:
+        TypeError, ValueError: the targets are texts and no class labels.
+    """
+    if not has_texts(y):
+        return likelihood, y
+    own, codes, _ = (resolve(likelihood) or Gaussian()).numbered(y)
+    return own, codes
 
 
 def read(net: nn.Module, x: Any, y: Any) -> Any:

@@ -30,7 +30,7 @@ from bayesgen.networks.gradients import differentiating, fill_gradients, trainab
 from bayesgen.networks.state import Kept, first_gradient_not_finite, first_not_finite
 from bayesgen.provenance import training
 from bayesgen.training import settle
-from bayesgen.training.inputs import Observations, observations, precisions
+from bayesgen.training.inputs import Observations, numbered, observations, precisions
 from bayesgen.training.settings import Settings
 from bayesgen.training.smallest_batch import smallest_batch
 
@@ -172,6 +172,7 @@ def train(
     elif keep == "best":
         raise ValueError('keep="best" needs evidence_every: without it no evidence is computed')
     checks.flag("to_mode", to_mode)
+    likelihood, y = numbered(likelihood, y)
     whole = trainable(net)
     alpha = precisions(prior_precision, len(own_parameters(whole)))
     if to_mode and evidence_every is None and not bool((alpha > 0).any()):

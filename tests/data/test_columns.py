@@ -101,3 +101,41 @@ def test_categories_and_nullable_columns_are_coded():
     assert columns.encode(table)[0].tolist() == [0, 1, 1, 1, 0]
     with pytest.raises(ValueError, match="table must have rows, got none"):
         columns.encode(table.head(0))
+
+
+def test_the_time_of_day_counts():
+    table = pd.DataFrame({"t": pd.date_range("2024-05-01", periods=48, freq="30min")})
+    found = Columns.of(table).encode(table)[:, 0]
+    np.testing.assert_allclose(found.diff() * 365.25 * 48, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (pd.DataFrame({1: [1.0], "1": [2.0]}), "different names, got '1' twice"),
+        (pd.DataFrame({"t": ["u", "v"], "t=u": [1.0, 2.0]}), "got 't=u' twice after the texts"),
+        (pd.DataFrame({"n": ["1", "2", "3", "x"]}), "got the text 'x' at row 3 among numbers"),
+        (pd.DataFrame({"n": [f"a{i}" for i in range(20)]}), "another one in each of 20 rows"),
+    ],
+)
+def test_tables_that_are_probably_mistakes_are_refused(table, words):
+    with pytest.raises(ValueError, match=words):
+        Columns.of(table)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pd.date_range("2000", periods=3), np.ones(3) * 1j, pd.timedelta_range("1D", periods=3)],
+)
+def test_numbers_are_not_read_from_dates(values):
+    with pytest.raises(TypeError, match="must hold numbers in column 'size'"):
+        Columns.of(TABLE).encode(TABLE.assign(size=values))
+
+
+def test_whole_numbers_as_texts_do_not_depend_on_the_dtype():
+    table = pd.DataFrame({"level": pd.Categorical([1, 2, 1])})
+    columns = Columns.of(table)
+    found = columns.encode(pd.DataFrame({"level": [2.0, 1.0]}))
+    assert found.tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(ValueError, match="got 'level' twice"):
+        columns.encode(pd.concat([table, table], axis=1))

@@ -69,20 +69,47 @@ def test_the_units_of_the_data_do_not_matter(factor, shift, units):
 
 def test_several_outputs_and_tasks_have_their_own_scale():
     both = torch.stack([Y, 1e3 * Y.flip(0)], -1)
-    two = bg.LinearModel(noise=0.5).fit(X, both, hyperparameters="fixed", standardise=True)
-    each = [
-        bg.LinearModel(noise=0.5).fit(X, y, hyperparameters="fixed", standardise=True)
-        for y in both.T
-    ]
-    assert value(two) == pytest.approx(sum(map(value, each)), abs=1e-8)
-    assert torch.allclose(two.predict(X).stddev[:, 1], each[1].predict(X).stddev)
-    tasks = bg.LinearModel(noise=0.5).fit(
-        X, both.T[..., None], hyperparameters="fixed", standardise=True
-    )
+    two = bg.LinearModel().fit(X, both, standardise=True)
+    inner = bg.LinearModel().fit(scaled(X), scaled(both))
+    expected = value(inner) - N * float(both.std(0, correction=0).log().sum())
+    assert value(two) == pytest.approx(expected, abs=1e-8)
+    size = both.std(0, correction=0)
+    assert torch.allclose(two.predict(X).stddev, inner.predict(scaled(X)).stddev * size)
+    each = [bg.LinearModel().fit(X, y, standardise=True) for y in both.T]
+    tasks = bg.LinearModel().fit(X, both.T[..., None], standardise=True)
     assert tasks.evidence.batch_shape == (2,)
     for b, alone in enumerate(each):
-        assert value(tasks.task(b)) == pytest.approx(value(alone), abs=1e-8)
+        assert value(tasks.task(b)) == pytest.approx(value(alone), abs=1e-6)
         assert torch.allclose(tasks.task(b).predict(X).mean[:, 0], alone.predict(X).mean)
+
+
+def test_joint_predictions_are_in_the_units_of_the_targets():
+    model = bg.GaussianProcess(gpytorch.kernels.RBFKernel(), starts=1)
+    found = model.fit(X, torch.stack([Y, 1e3 * Y.flip(0)], -1), standardise=True)
+    joint, single = found.joint(X[:4]), found.predict(X[:4])
+    assert torch.allclose(joint.mean.T, single.mean)
+    assert torch.allclose(joint.variance.T, single.variance, rtol=1e-6)
+
+
+def test_a_noise_variance_that_is_kept_is_in_the_units_of_the_targets():
+    for model in (
+        bg.LinearModel(noise=0.5, hyperparameters=("scale",)),
+        bg.GaussianProcess(gpytorch.kernels.RBFKernel(), noise=torch.ones(N).double()),
+    ):
+        with pytest.raises(ValueError, match="in the units of y²"):
+            model.fit(X, Y, standardise=True)
+    started = bg.LinearModel(noise=0.5, hyperparameters=("scale", "noise"))
+    assert value(started.fit(X, Y, standardise=True)) == pytest.approx(
+        value(bg.LinearModel().fit(X, Y, standardise=True)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["softmax", "bernoulli", "poisson"])
+def test_every_likelihood_has_a_summary_and_a_report(likelihood, tmp_path):
+    targets = torch.arange(N) if likelihood == "poisson" else np.where(Y > 7, "high", "low")
+    found = bg.LinearModel(likelihood=likelihood).fit(X, targets, standardise=True)
+    assert found.summary().hyperparameters.loc["scale", "value"] > 0
+    bg.report(found, tmp_path / "report.html")
 
 
 def test_draws_and_densities_are_in_the_units_of_the_targets():

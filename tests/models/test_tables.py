@@ -1,5 +1,7 @@
 """Tests of `bayesgen.models.tables`: models of DataFrames and of rows with missing values."""
 
+import warnings
+
 import gpytorch
 import numpy as np
 import pandas as pd
@@ -155,3 +157,50 @@ def test_names_of_columns_are_in_summaries_and_notes():
         summary = posterior.summary()
         assert "RBF.lengthscale[nothing]" in summary.hyperparameters.index
         assert "switches off column 'nothing' of x" in str(summary)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_derived_posteriors_and_all_methods_read_tables_by_name(model, standardise, tmp_path):
+    both = torch.stack([torch.tensor(PRICE.to_numpy()), torch.tensor(-PRICE.to_numpy())])
+    new = TABLE[["kind", "size"]].tail(4)
+    tasks = model().fit(TABLE, both[..., None], standardise=standardise)
+    same = model().fit(coded(), both[..., None], standardise=standardise)
+    part = tasks.task(1)
+    assert (part.columns, part.notes) == (tasks.columns, tasks.notes)
+    assert torch.equal(part.predict(new).mean, same.task(1).predict(coded()[-4:]).mean)
+    one = model().fit(TABLE, PRICE, standardise=standardise)
+    inner = getattr(one, "standardised", one)
+    expected = inner.covariance(new, TABLE.tail(2))
+    assert torch.equal(expected, inner.covariance(x1=new, x2=TABLE.tail(2)))
+    assert torch.allclose(expected[-2:].diagonal(), inner.predict(new, latent=True).variance[-2:])
+    if not standardise:
+        moved = one.at(scale=1.0, noise=0.1)
+        assert torch.equal(moved.predict(new).mean, moved.predict(coded()[-4:]).mean)
+
+
+def test_networks_and_deep_kernels_read_tables_by_name():
+    x = TABLE[["size"]].assign(other=RNG.normal(size=N))
+    laplace = bg.Laplace(net(d=2), hyperparameters="fixed", prior_precision=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        posterior = laplace.fit(x, BOUGHT)
+    assert torch.equal(
+        posterior.predict(x[["other", "size"]]).probs, posterior.predict(x.to_numpy()).probs
+    )
+    deep = bg.DeepKernel(net(d=2), gpytorch.kernels.RBFKernel(), steps=2)
+    found = deep.fit(x, PRICE)
+    assert torch.equal(found.mean(x[["other", "size"]]), found.mean(x.to_numpy()))
+    with pytest.raises(ValueError, match="but 'size' is missing"):
+        found.mean(x[["other"]])
+
+
+def test_texts_are_labels_while_the_evidence_trains():
+    x = TABLE[["size"]]
+    numbers = (BOUGHT == "yes").astype(int)
+    settings = {"epochs": 4, "evidence_every": 2, "to_mode": True}
+    by_text, by_number = (
+        bg.train(net(), x, BOUGHT, **settings),
+        bg.train(net(), x, numbers, **settings),
+    )
+    assert torch.equal(by_text.prior_precision, by_number.prior_precision)

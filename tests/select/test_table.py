@@ -70,7 +70,7 @@ def test_texts_are_coded_and_long_ones_left_out():
                       "y": np.linspace(0, 1, 60)}), "y"
     )  # fmt: skip
     assert table.inputs == ("kind=a", "kind=b")
-    assert any("more than 50 different texts were left out: id" in note for note in table.notes)
+    assert any("left out: column 'id' must have texts that repeat" in n for n in table.notes)
 
 
 def test_models_that_coincide_count_once():

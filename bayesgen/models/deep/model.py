@@ -15,6 +15,7 @@ from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen._internal.user_warning import warn
 from bayesgen.curvature.parameters import Weights
+from bayesgen.data.columns import ColumnOrder, is_table
 from bayesgen.errors import DivergedError, NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.models.deep import weight_prior
@@ -163,6 +164,11 @@ class DeepKernel:
             NotAtModeWarning: with a prior on the weights, a Newton step would gain more than 0.01
                 nats per observation.
         """
+        if is_table(x):
+            order = ColumnOrder.of(x)
+            by_name = self.fit(checks.as_tensor("x", x), y, progress=progress)
+            by_name.columns, by_name._names = order, order.coded
+            return by_name
         net = trainable(self.net, in_place=False)
         with undisturbed(net):
             return self._fit(net, self._inputs(net, x), y, progress)

@@ -368,6 +368,15 @@ class LaplaceGPPosterior(LaplacePosterior):
 class LaplaceLinearPosterior(LaplacePosterior):
     """Laplace's approximation of a linear model; see `LaplacePosterior`."""
 
+    def _named(self) -> Hyperparameters:
+        own = {"scale": self._settings[0].scale}
+        if self._settings[0].log_noise is not None:
+            own["noise"] = self._settings[0].log_noise.exp()
+        own |= {name: of[0].reshape(-1)[0] for name, of in self._shaping().items()}
+        values = {name: float(value) for name, value in own.items()}
+        edge = bool(self.at_bound.reshape(-1)[0])
+        return Hyperparameters(values, {}, dict.fromkeys(values, edge))
+
     def _given(self) -> dict[str, list[Any]]:
         return {**super()._given(), **self._linear()[0][0].given(), **self._shaping()}
 

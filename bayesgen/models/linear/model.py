@@ -155,9 +155,10 @@ class LinearModel(Generic[P]):
             hyperparameters: as in the constructor; overrides it for this fit.
             standardise: True scales each column of x, and real targets of each output, to mean 0
                 and standard deviation 1 for the model. Stated hyperparameters are then in these
-                units. Predictions are in the units of the data, and the evidence has the Jacobian
-                −n log s, so that it can be compared with that of other models of the same targets;
-                see `bayesgen.models.StandardisedPosterior`, which is returned.
+                units, and a noise variance must not be kept. Predictions are in the units of the
+                data, and the evidence has the Jacobian −n log s, so that it can be compared with
+                that of other models of the same targets; see
+                `bayesgen.models.StandardisedPosterior`, which is returned.
             missing: "refuse" raises an error where a value is missing; "drop" leaves out such rows
                 and says in `posterior.notes` how many.
             progress: called as progress(done, expected, what).
@@ -184,8 +185,16 @@ class LinearModel(Generic[P]):
                 )
         if tables.needed(x, standardise, missing):
             again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
+            own = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
+            kept = self.noise is not None and "noise" not in own
             read: P = tables.fitted(
-                again, x, y, self.likelihood, standardise=standardise, missing=missing
+                again,
+                x,
+                y,
+                self.likelihood,
+                standardise=standardise,
+                missing=missing,
+                noise_kept=kept,
             )
             return read
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later

@@ -18,6 +18,7 @@ from bayesgen.curvature.curvature import PriorShape
 from bayesgen.curvature.factory import CURVATURES, Request, by_products_only, last_linear
 from bayesgen.curvature.gradient_check import RowsDifferError
 from bayesgen.curvature.parameters import Weights
+from bayesgen.data.columns import ColumnOrder, is_table
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
 from bayesgen.likelihoods import Gaussian
@@ -237,6 +238,11 @@ class Laplace:
             NotAtModeWarning: a Newton step would gain more than 0.01 nats per observation; the
                 Hessian has negative eigenvalues.
         """
+        if is_table(x):
+            order = ColumnOrder.of(x)
+            by_name = self.fit(checks.as_tensor("x", x), y, progress=progress)
+            by_name.columns, by_name._names = order, order.coded
+            return by_name
         likelihood, y, texts = self.likelihood.numbered(y)
         if texts is not None:
             own = copy.copy(self)

@@ -82,6 +82,18 @@ def as_tensor(name: str, value: Any) -> Tensor:
         ) from None
 
 
+def reals(name: str, value: Any) -> Tensor:
+    """Convert real numbers of any dtype, which may be missing or infinite, to a tensor.
+
+    Raises:
+        TypeError: the value does not hold real numbers.
+    """
+    tensor = as_tensor(name, value)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
+    return tensor
+
+
 def _check_columns(name: str, value: Any) -> None:
     """Check that a table has columns of numbers only.
 
@@ -226,9 +238,19 @@ def positive(name: str, value: Any, *, like: Tensor | None = None) -> Tensor:
         tensor = real(name, value)
         if like is not None:
             tensor = real(name, tensor.to(like.dtype), like=like)
-    if tensor.numel() and not (tensor > 0).all():
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: got shape {tuple(tensor.shape)}")
+    if not (tensor > 0).all():
         raise ValueError(f"{name} must be positive, got a smallest value of {tensor.min().item()}")
     return tensor
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Check for one positive finite number: a Python number, or one of numpy or torch."""
+    tensor = positive(name, value)
+    if tensor.numel() != 1:
+        raise ValueError(f"{name} must be one number, got shape {tuple(tensor.shape)}")
+    return float(tensor)
 
 
 def class_labels(name: str, value: Any, num_classes: int) -> Tensor:

@@ -50,8 +50,9 @@ def corrupt_labels(
         original, (n,) bool.
 
     Raises:
-        TypeError: the labels or the seed are not integers.
-        ValueError: a label is outside 0..C−1; the level is outside [0, 1]; the kind is unknown.
+        TypeError: the labels are not integers.
+        ValueError: a label is outside 0..C−1; the level is outside [0, 1]; the kind is unknown; the
+            seed is not an integer from 0 to 2⁶³ − 1.
 
     Source: Zhang et al. (2017), section 2.2; Patrini et al. (2017) for the pairwise flip.
 
@@ -63,10 +64,8 @@ def corrupt_labels(
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (n,), got {tuple(labels.shape)}")
     level = checks.share("level", level)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
     replace = KINDS[checks.one_of("kind", kind, tuple(KINDS))]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     hit = torch.rand(len(labels), generator=generator, dtype=torch.float64) < level
     clean = labels.cpu()
     corrupted = torch.where(hit, replace(clean, num_classes, generator), clean)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ def restrict(data: Dataset, classes: tuple[int, ...]) -> Dataset:
         >>> restrict(load("digits"), (3, 8)).classes
         ('3', '8')
     """
-    return merge(data, tuple((c,) for c in classes))
+    given = [(c,) for c in classes] if isinstance(classes, Iterable) else classes
+    return _merged(data, "classes", given)
 
 
 def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
@@ -115,12 +117,19 @@ def merge(data: Dataset, groups: Sequence[Sequence[int]]) -> Dataset:
         >>> merge(load("digits"), (range(5), range(5, 10))).classes
         ('0, 1, 2, 3, 4', '5, 6, 7, 8, 9')
     """
-    parts = [list(group) for group in groups]
-    every = [label for part in parts for label in part]
+    return _merged(data, "groups", groups)
+
+
+def _merged(data: Dataset, name: str, groups: Any) -> Dataset:
+    """Merge groups of labels; `name` is that of the argument that holds the labels."""
+    _check(data)
+    try:
+        parts = [list(group) for group in groups]
+    except TypeError:
+        parts = []
+    every = [checks.index(name, label, data.num_classes) for part in parts for label in part]
     if len(set(every)) != len(every) or len(parts) < 2 or not all(parts):
-        raise ValueError(f"classes must be two or more different labels, got {groups}")
-    for label in every:
-        checks.class_labels("classes", [label], data.num_classes)
+        raise ValueError(f"{name} must hold two or more different labels, got {groups!r}")
     table = torch.full((data.num_classes,), -1, device=data.y_train.device)
     for new, part in enumerate(parts):
         table[part] = new
@@ -154,7 +163,8 @@ def subset(
         >>> subset(restrict(load("digits"), (3, 8)), 100)
         Dataset(digits: 100 training and 79 test points, d = 64, C = 2)
     """
-    generator = np.random.default_rng(seed)
+    _check(data)
+    generator = np.random.default_rng(checks.seed(seed))
     keep = [
         torch.from_numpy(draw(name, np.arange(len(y)), np.arange(len(y)), count, generator)[0])
         for name, y, count in (("train", data.y_train, train), ("test", data.y_test, test))
@@ -166,6 +176,12 @@ def subset(
         x_test=data.x_test[keep[1]],
         y_test=data.y_test[keep[1]],
     )
+
+
+def _check(data: Any) -> None:
+    """Check for a data set."""
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a bayesgen.data.Dataset, got {type(data).__name__}")
 
 
 def draw(

@@ -81,7 +81,7 @@ def load(
     if dtype not in (torch.float64, torch.float32):
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype}")
     x_train, y_train, x_test, y_test, classes = read(None if data_dir is None else Path(data_dir))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checks.seed(seed))
     parts = [
         *draw("train", x_train, y_train, train, generator),
         *draw("test", x_test, y_test, test, generator),

@@ -70,14 +70,16 @@ def from_arrays(
         if len(labels) != len(x):
             raise ValueError(f"y must have {len(x)} labels, one for each row, got {len(labels)}")
         values, columns = _coded(frame, notes)
-        return _split(values, labels[~dropped], columns, test, seed, standardise, name, notes)
+        found = _classes("y", labels[~dropped], len(values))
+        return _split(values, found, columns, test, seed, standardise, name, notes)
     inputs = checks.real("x", x)
     if inputs.ndim < 2 or not inputs.numel():
         raise ValueError(f"x must have shape (n, …) and not be empty, got {tuple(inputs.shape)}")
     values = inputs.reshape(len(inputs), -1)
     labels = np.asarray(y.tolist() if isinstance(y, Tensor) else y)
     columns = tuple(f"x{i}" for i in range(values.shape[1]))
-    return _split(values, labels, columns, test, seed, standardise, name, notes)
+    found = _classes("y", labels, len(values))
+    return _split(values, found, columns, test, seed, standardise, name, notes)
 
 
 def from_table(
@@ -138,7 +140,8 @@ def from_table(
         )
     values, columns = _coded(whole.drop(columns=[target]), notes)
     labels = whole[target].to_numpy()
-    return _split(values, labels, columns, test, seed, standardise, name, notes)
+    found = _classes(f"the target {target!r}", labels, len(values))
+    return _split(values, found, columns, test, seed, standardise, name, notes)
 
 
 def _complete(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -158,7 +161,7 @@ def _coded(frame: pd.DataFrame, notes: list[str]) -> tuple[Tensor, tuple[str, ..
 
 def _split(
     x: Tensor,
-    labels: np.ndarray,
+    labels: tuple[Tensor, tuple[str, ...]],
     columns: tuple[str, ...],
     test: float | int,
     seed: int,
@@ -166,12 +169,12 @@ def _split(
     name: str,
     notes: list[str],
 ) -> Dataset:
-    """The data set of inputs (n, d) and labels (n,)."""
+    """The data set of inputs (n, d), of labels (n,) and of the names of their classes."""
     checks.one_of("standardise", standardise, ("no", "training", "test"))
     if not torch.isfinite(x).all():
         bad = [c for c, column in zip(columns, x.T, strict=True) if not column.isfinite().all()]
         raise ValueError(f"inputs must be finite, got NaN or infinite values in {bad[0]!r}")
-    y, classes = _classes(labels, len(x))
+    y, classes = labels
     count = _test_points(test, len(x))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(checks.seed(seed)))
     held, kept = order[:count].sort().values, order[count:].sort().values
@@ -189,24 +192,26 @@ def _split(
     )
 
 
-def _classes(labels: np.ndarray, n: int) -> tuple[Tensor, tuple[str, ...]]:
+def _classes(name: str, labels: np.ndarray, n: int) -> tuple[Tensor, tuple[str, ...]]:
     """Labels 0..C − 1, and the names of the classes."""
     if labels.ndim != 1 or len(labels) != n:
-        raise ValueError(f"y must have shape ({n},), got {labels.shape}")
+        raise ValueError(f"{name} must have shape ({n},), got {labels.shape}")
+    if labels.dtype.kind == "c":
+        raise TypeError(f"{name} must hold classes, got complex numbers")
     if any(value is None or value != value for value in labels.tolist()):
-        raise ValueError("y must hold labels without missing ones, got None or NaN")
+        raise ValueError(f"{name} must have no missing labels, got None or NaN")
     if labels.dtype.kind == "f" or any(isinstance(value, float) for value in labels.tolist()):
         numbers = labels.astype(float)
         if not np.array_equal(numbers, np.round(numbers)):
             raise TypeError(
-                f"y must hold class labels, got real numbers such as {numbers[0]:g}; round or "
+                f"{name} must hold classes, got real numbers such as {numbers[0]:g}; round or "
                 "group them first"
             )
         labels = numbers.astype(np.int64)
     kinds = {isinstance(value, str) for value in labels.tolist()}
     values = sorted(set(labels.tolist()), key=str if len(kinds) > 1 else None)
     if len(values) < 2:
-        raise ValueError(f"y must hold at least two classes, got {values}")
+        raise ValueError(f"{name} must hold at least two classes, got {values}")
     place = {value: i for i, value in enumerate(values)}
     return torch.tensor([place[v] for v in labels.tolist()]), tuple(map(str, values))
 

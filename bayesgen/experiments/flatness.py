@@ -135,7 +135,7 @@ def flatness(
     """
     checks.one_of("network", network, ("mlp", "convnet"))
     chosen, _ = grid(levels, seeds, "uniform")
-    a = float(checks.positive("factor", factor))
+    a = checks.positive_number("factor", factor)
     draws = checks.whole("resamples", resamples)
     if measured is not None:
         checks.whole("measured", measured)

@@ -135,7 +135,7 @@ def frameworks(
     checks.one_of("features", features, ("relu", "convolutional"))
     _, numbers = grid(None, seeds, "uniform")
     balls = _norms(norms)
-    if not float(checks.positive("margin", margin)) < 1:
+    if not checks.positive_number("margin", margin) < 1:
         raise ValueError(f"margin must be below 1, the value of an interpolant, got {margin}")
     if not 0 < checks.share("delta", delta) < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
@@ -305,7 +305,7 @@ def _norms(norms: Sequence[float]) -> list[float]:
     """Check for increasing positive norms."""
     if isinstance(norms, str) or not isinstance(norms, Sequence) or not norms:
         raise ValueError(f"norms must be one or more increasing numbers, got {norms!r}")
-    found = [float(checks.positive("norms", float(norm))) for norm in norms]
+    found = [checks.positive_number("norms", float(norm)) for norm in norms]
     if found != sorted(set(found)):
         raise ValueError(f"norms must be one or more increasing numbers, got {norms!r}")
     return found

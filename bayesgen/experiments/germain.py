@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from bayesgen import pacbayes, plots
+from bayesgen._internal import checks
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.models import LinearModel, LinearPosterior, Polynomial
 from bayesgen.pacbayes import expected_losses
@@ -124,7 +125,7 @@ def _selection(seed: int) -> dict[str, tuple[str, list[float], dict[str, str]]]:
 
 
 def _bounds(sizes: list[int], seed: int) -> dict[str, tuple[str, list[float], dict[str, str]]]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     direction = torch.randn(_D, generator=generator, dtype=torch.float64)
     w = _NORM * direction / direction.norm()
     x, y = _linear(max(sizes), w, generator)
@@ -168,7 +169,7 @@ def _clipped(posterior: LinearPosterior, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _wave(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     x = 2 * math.pi * torch.rand(n, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, generator=generator, dtype=torch.float64)
     return x, torch.sin(x) + math.sqrt(_TRUE_NOISE) * noise

@@ -100,7 +100,7 @@ def guess_and_check(
     chosen = _chosen(problems, models, sizes)
     numbers = {"guesses": guesses, "solutions": solutions, "draws": draws}
     numbers = {name: checks.whole(name, number) for name, number in numbers.items()}
-    checks.whole("seed", seed, 0)
+    checks.seed(seed)
     jobs, keys = [], []
     for name in chosen[0]:
         for model in chosen[1]:

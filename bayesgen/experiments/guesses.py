@@ -237,7 +237,7 @@ class Guesser:
         """
         looks = checks.increasing("epochs", epochs)
         size = checks.whole("batch", batch)
-        rate = float(checks.positive("learning_rate", learning_rate))
+        rate = checks.positive_number("learning_rate", learning_rate)
         generator = torch.Generator().manual_seed(checks.seed(seed))
         x = self._inputs(x)
         weights = self._theta(theta, finite=True).detach().clone().requires_grad_()

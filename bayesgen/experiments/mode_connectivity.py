@@ -234,7 +234,7 @@ def mode_connectivity(
         checks.whole(name, number, 2 if name == "cells" else 1)
     checks.whole("points", points, 2)
     checks.whole("evidence_points", evidence_points, 2)
-    checks.whole("seed", seed, 0)
+    checks.seed(seed)
     rates = {"learning_rate": learning_rate, "curve_learning_rate": curve_learning_rate,
              "swa_learning_rate": swa_learning_rate, "weight_decay": weight_decay}  # fmt: skip
     for name, rate in (rates | {"margin": margin}).items():

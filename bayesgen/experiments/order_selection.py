@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from bayesgen import plots
+from bayesgen._internal import checks
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.features import bases, priors
@@ -45,7 +46,7 @@ def order_selection(
         >>> dict(result.sizes)
         {'basis': 2, 'prior': 2, 'order': 11}
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     x = torch.linspace(-1, 1, n, dtype=torch.float64)[:, None]
     noise = NOISE_SD * torch.randn(n, generator=generator, dtype=torch.float64)
     y = (x[:, 0] + torch.cos(math.pi * x[:, 0]) + noise)[None, :, None]

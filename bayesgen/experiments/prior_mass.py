@@ -89,7 +89,7 @@ def prior_mass(
         "n": n,
         "guesses": checks.whole("guesses", guesses),
         "draws": checks.whole("draws", draws),
-        "seed": checks.whole("seed", seed, 0),
+        "seed": checks.seed(seed),
     }
     keys = [
         (name, family, width, n, seed + draw, guesses)

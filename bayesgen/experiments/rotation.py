@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from bayesgen import data as datasets, plots
+from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess
@@ -72,7 +73,7 @@ def rotation(
         {'model': 2, 'row': 20}
     """
     data = datasets.load("digits", train=train, test=None)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     chosen = data.x_test[torch.randperm(len(data.x_test), generator=generator)[:test]]
     angle, new_angle = (
         widest * (2 * torch.rand(len(x), generator=generator, dtype=torch.float64) - 1)

@@ -103,7 +103,7 @@ def soft_bias(
               "digits": digits, "nodes": nodes}  # fmt: skip
     for name, value in counts.items():
         checks.whole(name, value)
-    checks.whole("seed", seed, 0)
+    checks.seed(seed)
     for name, most in (("images", tasks.DISPLACED_COUNT), ("digits", tasks.ROTATED_COUNT)):
         if counts[name] >= most:
             raise ValueError(f"{name} must be below {most}, got {counts[name]}")

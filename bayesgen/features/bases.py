@@ -203,7 +203,7 @@ class Polynomial(Basis):
         self.kind = checks.one_of("kind", kind, tuple(KINDS))
         default = isinstance(input_range, str) and input_range == "default"
         self.input_range = ("data" if kind != "powers" else None) if default else input_range
-        self.interactions = interactions
+        self.interactions = checks.flag("interactions", interactions)
 
     def on(self, x: Tensor) -> Features:
         """Features with the range and number of columns of the training inputs x (n, D)."""
@@ -302,9 +302,9 @@ class RandomFeatures(Basis):
         self, d: int, *, lengthscale: float = 1.0, activation: str = "cos", seed: int = 0
     ) -> None:
         self.d = checks.whole("d", d, 1)
-        self.lengthscale = float(checks.positive("lengthscale", lengthscale))
+        self.lengthscale = checks.positive_number("lengthscale", lengthscale)
         self.activation = checks.one_of("activation", activation, tuple(ACTIVATIONS))
-        self.seed = seed
+        self.seed = checks.seed(seed)
 
     def on(self, x: Tensor) -> Features:
         """Features of inputs with as many columns as x (n, D)."""
@@ -378,7 +378,7 @@ def _map(input_range: Any, x: Tensor) -> AffineMap | None:
     else:
         try:
             low, high = (
-                checks.as_tensor("input_range", end).to(x).expand(x.shape[1]) for end in input_range
+                checks.reals("input_range", end).to(x).expand(x.shape[1]) for end in input_range
             )
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(

@@ -78,9 +78,9 @@ class ConvolutionalMap:
             )
         self.image = (channels, height, width)
         self.threshold = float(checks.real("threshold", float(threshold)))
-        self.epsilon = float(checks.positive("epsilon", epsilon))
-        self.colour = float(checks.positive("colour", colour))
-        self.mirror, self.seed = bool(mirror), seed
+        self.epsilon = checks.positive_number("epsilon", epsilon)
+        self.colour = checks.positive_number("colour", colour)
+        self.mirror, self.seed = checks.flag("mirror", mirror), checks.seed(seed)
 
     @property
     def d(self) -> int:

@@ -118,7 +118,7 @@ def geometric(rate: float, scale: float = 1.0) -> Prior:
         >>> geometric(4.0, scale=2.0).variance([0, 1, 2])
         tensor([2.0000, 0.5000, 0.1250], dtype=torch.float64)
     """
-    rate = float(checks.positive("rate", rate))
+    rate = checks.positive_number("rate", rate)
     search = (0.5, 0.8, 1.0, 1.05, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1e3, 1e4)
     return Prior("geometric", _scale(scale), _geometric, rate, search, logarithmic=True)
 
@@ -172,7 +172,7 @@ def tied_and_free(tied: int, ratio: float = 1.0, scale: float = 1.0) -> Prior:
         tensor([1.0000, 1.0000, 0.1000, 0.1000], dtype=torch.float64)
     """
     count = checks.whole("tied", tied)
-    ratio = float(checks.positive("ratio", ratio))
+    ratio = checks.positive_number("ratio", ratio)
     profile = partial(_tied_and_free, count)
     return Prior("tied and free", _scale(scale), profile, ratio, _RATIOS, logarithmic=True)
 
@@ -200,10 +200,10 @@ def resolve(value: Any) -> Prior:
         name = "a function of the order" if name == "<lambda>" else name
         return Prior(name, 1.0, partial(_of_order, function))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return isotropic(float(checks.positive("prior_variance", value)))
-    tensor = checks.owned(checks.as_tensor("prior_variance", value))
+        return isotropic(checks.positive_number("prior_variance", value))
+    tensor = checks.owned(checks.reals("prior_variance", value))
     if tensor.ndim == 0:
-        return isotropic(float(checks.positive("prior_variance", tensor)))
+        return isotropic(checks.positive_number("prior_variance", tensor))
     if tensor.ndim != 1:
         raise ValueError(
             "prior_variance must be a number, a vector (d,), a function of the order or a "
@@ -254,7 +254,7 @@ def _given(variances: Tensor, orders: Tensor, _: Tensor | None) -> Tensor:
 
 def _log(variances: Any, d: int) -> Tensor:
     """Logarithms of d variances, after checking them."""
-    variances = checks.as_tensor("prior_variance", variances).detach().double()
+    variances = checks.reals("prior_variance", variances).detach().double()
     if variances.ndim == 0:
         variances = variances.expand(d)
     if tuple(variances.shape) != (d,):
@@ -274,4 +274,4 @@ def _log(variances: Any, d: int) -> Tensor:
 
 
 def _scale(scale: Any) -> float:
-    return float(checks.positive("scale", scale))
+    return checks.positive_number("scale", scale)

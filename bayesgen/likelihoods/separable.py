@@ -333,7 +333,7 @@ class StudentT(Separable):
     density = True
 
     def __init__(self, df: float = 4.0, noise: Any = None) -> None:
-        self.df = float(checks.positive("df", df))
+        self.df = checks.positive_number("df", df)
         self.log_noise = (
             torch.zeros((), dtype=torch.float64)
             if noise is None

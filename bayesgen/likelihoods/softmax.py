@@ -61,8 +61,8 @@ class Softmax(Likelihood):
         samples: int = 4096,
         seed: int = 0,
     ) -> None:
-        if num_classes is not None and num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        if num_classes is not None:
+            num_classes = checks.whole("num_classes", num_classes, 2)
         self._classes = None if classes is None else Classes(classes)
         if None not in (num_classes, self._classes) and num_classes != len(self._classes or ()):
             raise ValueError(
@@ -70,7 +70,7 @@ class Softmax(Likelihood):
                 f"got {num_classes}"
             )
         self.num_classes = num_classes if self._classes is None else len(self._classes)
-        self.samples, self.seed = checks.whole("samples", samples), seed
+        self.samples, self.seed = checks.whole("samples", samples), checks.seed(seed)
 
     @property
     def classes(self) -> tuple[Any, ...] | None:

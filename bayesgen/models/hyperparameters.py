@@ -21,6 +21,7 @@ def to_learn(
         default: the names that "evidence" means.
 
     Raises:
+        TypeError: neither a name nor names were given.
         ValueError: a name is not among the names of the model.
 
     Example:
@@ -31,6 +32,8 @@ def to_learn(
         return default
     if hyperparameters == "fixed":
         return frozenset()
+    if not isinstance(hyperparameters, Iterable):
+        raise TypeError(f"hyperparameters must be a name or names, got {hyperparameters!r}")
     given = {hyperparameters} if isinstance(hyperparameters, str) else set(hyperparameters)
     unknown = sorted(str(name) for name in given if name not in names)
     if unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from torch import nn
@@ -32,6 +32,8 @@ def MLP(
         torch.Size([5, 10])
     """
     kind = _ACTIVATIONS[checks.one_of("activation", activation, tuple(_ACTIVATIONS))]
+    if not isinstance(hidden, Iterable):
+        raise TypeError(f"hidden must be a sequence of widths, got {hidden!r}")
     widths = [checks.whole("inputs", inputs), *(checks.whole("hidden", h) for h in hidden)]
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise(widths):

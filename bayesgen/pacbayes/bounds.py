@@ -83,7 +83,7 @@ def catoni(
         0.1831
     """
     a, b = validation.interval(loss_range)
-    C = b - a if constant is None else float(checks.positive("constant", constant))
+    C = b - a if constant is None else checks.positive_number("constant", constant)
     risk, kl = _pair(risk, kl, (a, b))
     share = (risk - a) / (b - a)
     paid = (kl - validation.log_delta(delta)) / checks.whole("n", n)
@@ -109,7 +109,7 @@ def catoni_union(risk: Any, kl: Any, n: int, delta: float = 0.05, alpha: float =
     Source: Catoni (2007), theorem 1.2.6.
     """
     (risk, kl), n = _pair(risk, kl), checks.whole("n", n)
-    step = float(checks.positive("alpha", alpha))
+    step = checks.positive_number("alpha", alpha)
     lam = torch.logspace(1e-6, math.log10(100.0 * n + 10), 2000, dtype=torch.float64)
     paid = kl[..., None] - validation.log_delta(delta)
     paid = paid + 2 * (2 + lam.log() / math.log1p(step)).log()
@@ -175,7 +175,7 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
     c = validation.number("c", c)
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
-    spread = float(checks.positive("s2", s2)) / (2 * (1 - c))
+    spread = checks.positive_number("s2", s2) / (2 * (1 - c))
     paid = (kl - validation.log_delta(delta)) / checks.whole("n", n)
     return _added(risk, paid + spread)
 

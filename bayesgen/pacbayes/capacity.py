@@ -50,7 +50,7 @@ def vc(risk: Any, dimension: Any, n: int, delta: float = 0.05) -> Tensor:
         0.0981
     """
     risk, n = validation.risk(risk), checks.whole("n", n)
-    D = torch.as_tensor(dimension, dtype=torch.float64)
+    D = validation.real("dimension", dimension)
     if not (torch.isfinite(D) & (D >= 1)).all():
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     growth = torch.where(n > D, D * ((2 * n / D).log() + 1), D.new_tensor(2 * n * math.log(2)))
@@ -79,10 +79,12 @@ def rademacher(
         >>> round(float(rademacher(0.1, 0.01, 1.0, 10_000)), 4)
         0.1607
     """
-    gamma = float(checks.positive("margin", margin))
+    gamma = checks.positive_number("margin", margin)
     tail = 3 * math.sqrt((math.log(2) - validation.log_delta(delta)) / (2 * checks.whole("n", n)))
     return outwards(
-        validation.risk(margin_risk) + 2 * validation.nats("complexity", complexity) / gamma + tail
+        validation.risk(margin_risk, name="margin_risk")
+        + 2 * validation.nats("complexity", complexity) / gamma
+        + tail
     )
 
 
@@ -138,8 +140,8 @@ def rademacher_sampled(K: Any, norm: float, *, draws: int = 1000, seed: int = 0)
         0.5
     """
     K, n = _gram(K), len(K)
-    B = float(checks.positive("norm", norm))
-    generator = torch.Generator().manual_seed(seed)
+    B = checks.positive_number("norm", norm)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     signs = torch.randint(2, (n, checks.whole("draws", draws, 2)), generator=generator)
     signs = (2 * signs - 1).to(K)
     values = B / n * (signs * (K @ signs)).sum(0).clamp(min=0).sqrt()
@@ -162,8 +164,8 @@ def fat_shattering(margin_risk: Any, dimension: Any, n: int, delta: float = 0.05
         >>> float(fat_shattering(0.1, 50.0, 50_000)) > 0.5
         True
     """
-    risk, n = validation.risk(margin_risk), checks.whole("n", n)
-    D = torch.as_tensor(dimension, dtype=torch.float64)
+    risk, n = validation.risk(margin_risk, name="margin_risk"), checks.whole("n", n)
+    D = validation.real("dimension", dimension)
     if not (torch.isfinite(D) & (D >= 1)).all():
         raise ValueError(f"dimension must be finite and at least 1, got {dimension}")
     D = D.clamp(max=34.0 * n)

@@ -19,7 +19,7 @@ DRAWS = 2000
 
 def gibbs_risk(posterior: Posterior, tolerance: float = 1.0) -> float | None:
     """Compute `Posterior.gibbs_risk`; None where the likelihood has no bounded loss."""
-    tau = float(checks.positive("tolerance", tolerance))
+    tau = checks.positive_number("tolerance", tolerance)
     if posterior.observed.batched:
         raise ValueError(
             "gibbs_risk needs a posterior of one task, got a batch: call "

@@ -15,10 +15,7 @@ Range = tuple[float, float]
 
 def real(name: str, value: Any) -> Tensor:
     """Check for numbers and return them in float64, as a tensor that keeps its autograd graph."""
-    tensor = checks.as_tensor(name, value)
-    if tensor.is_complex():
-        raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
-    return tensor.to(torch.float64)
+    return checks.reals(name, value).to(torch.float64)
 
 
 def number(name: str, value: Any) -> float:

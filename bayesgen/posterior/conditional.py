@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesgen import solvers
+from bayesgen._internal import checks
 from bayesgen._internal.words import plural
 from bayesgen.evidence import Evidence
 
@@ -102,7 +103,7 @@ def conditional(
 
 
 def _orderings(n: int, count: int, seed: int) -> Iterator[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     yield torch.arange(n)
     for _ in range(count - 1):
         yield torch.randperm(n, generator=generator)

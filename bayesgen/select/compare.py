@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import pandas as pd
 import torch
 
+from bayesgen._internal import checks
 from bayesgen.evidence import Evidence, same_data
 from bayesgen.models.reporting import Certified
-from bayesgen.pacbayes import maurer
+from bayesgen.pacbayes import maurer, validation
 from bayesgen.pacbayes.certificates.assemble import sure_complexity
 from bayesgen.posterior.posterior import Posterior
 from bayesgen.select.null import null as null_evidence
@@ -82,7 +83,8 @@ def compare(
     Raises:
         TypeError: a model is neither a posterior nor an Evidence.
         ValueError: there are no models; the data differ (by n and the fingerprint of y); a model is
-            of a batch of tasks; the prior is invalid.
+            of a batch of tasks; the prior is invalid; delta is not in (0, 1); tolerance is not
+            positive.
 
     Source: Kass & Raftery (1995); MacKay (1992).
 
@@ -101,6 +103,8 @@ def compare(
         raise ValueError(
             f'models must not use the name "{NULL}", which is reserved for the null model'
         )
+    validation.log_delta(delta)
+    tolerance = checks.positive_number("tolerance", tolerance)
     evidences = {name: _evidence(name, model) for name, model in models.items()}
     first = next(iter(models))
     for name, evidence in evidences.items():

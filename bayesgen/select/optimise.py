@@ -18,6 +18,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from bayesgen._internal import checks
 from bayesgen.errors import NotConvergedError
 from bayesgen.evidence import Evidence
 from bayesgen.models import Posterior
@@ -133,8 +134,10 @@ def optimise(
     """
     if not callable(build):
         raise TypeError(f"build must be a function of the space's names, got {build!r}")
-    if trials < 1 or initial < 1:
-        raise ValueError(f"trials and initial must be at least 1, got {trials} and {initial}")
+    trials, initial = checks.whole("trials", trials), checks.whole("initial", initial)
+    seed, progress = checks.seed(seed), checks.flag("progress", progress)
+    if not isinstance(space, Mapping):
+        raise TypeError(f"space must be a mapping of names to ranges or values, got {space!r}")
     axes = [_axis(name, value) for name, value in space.items()]
     if not axes:
         raise ValueError("space must name at least one hyperparameter, got none")

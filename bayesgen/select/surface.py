@@ -49,14 +49,16 @@ def surface(
         >>> surface(bg.Polynomial(4), x, x**2, scales=[0.1, 1.0], noises=[0.01]).sizes["order"]
         5
     """
+    if not isinstance(model, LinearModel):
+        raise TypeError(f"model must be a LinearModel, got {type(model).__name__}")
     if model.likelihood is not None:
         raise ValueError(f"model must have Gaussian noise, got {model.likelihood.name}")
     x = checks.inputs("x", x)
     y = checks.targets("y", y, len(x), like=x)
     if y.ndim == 3:
         raise ValueError(f"y must have shape (n,) or (n, C), got {tuple(y.shape)}")
-    s = checks.positive("scales", checks.as_tensor("scales", scales).to(x)).reshape(-1)
-    v = checks.positive("noises", checks.as_tensor("noises", noises).to(x)).reshape(-1)
+    s = checks.positive("scales", checks.reals("scales", scales).to(x)).reshape(-1)
+    v = checks.positive("noises", checks.reals("noises", noises).to(x)).reshape(-1)
     gram = FeatureGram(model.basis.on(x), x, model.prior)
     known = sorted(set(gram.features.orders.tolist()))
     chosen = known if orders is None else sorted(orders)

@@ -139,6 +139,8 @@ def from_frame(frame: pd.DataFrame, target: str, *, task: str | None = None) -> 
         ValueError: there is no such column; the target is constant, or text for a regression; no
             input varies; there are fewer than five complete rows, or infinite values.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"frame must be a pandas DataFrame, got {type(frame).__name__}")
     table_files.check_columns(frame, target)
     if task is not None:
         checks.one_of("task", task, _TASKS)

@@ -66,7 +66,10 @@ def batched_evidence(
         raise ValueError(f"A must have shape (B, n, n), float64, got {tuple(A.shape)}, {A.dtype}")
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype}")
+    checks.seed(seed)
     B, n, _ = A.shape
+    if A.numel() == 0:
+        raise ValueError(f"A is empty: got shape {tuple(A.shape)}")
     y = checks.real("y", y, like=A)
     if y.ndim not in (2, 3) or y.shape[:2] != (B, n):
         raise ValueError(f"y must have shape ({B}, {n}) or ({B}, {n}, C), got {tuple(y.shape)}")

@@ -83,9 +83,10 @@ def evidence_interval(
     n, like = op.shape[0], torch.empty(0, dtype=op.dtype, device=op.device)
     y = checks.targets("y", y, n, like=like)
     s, noise_value = (
-        float(checks.positive(name, v)) for name, v in (("scale", scale), ("noise", noise))
+        checks.positive_number(name, v) for name, v in (("scale", scale), ("noise", noise))
     )
     checks.whole("rank", rank)
+    tolerance = checks.amount("tolerance", tolerance)
     y = y.reshape(-1, n, 1 if y.ndim == 1 else y.shape[-1])
     B, _, C = y.shape
     columns = y.movedim(0, 1).reshape(n, B * C)

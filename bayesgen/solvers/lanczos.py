@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgen._internal import checks
 from bayesgen.solvers.matmul import product
 from bayesgen.solvers.quadrature import Measure
 
@@ -106,7 +108,7 @@ def probes(n: int, count: int, seed: int, like: Tensor) -> Tensor:
     They are Rademacher vectors. Of few entries, two of these would often coincide up to their sign;
     then the vectors are uniformly distributed on the sphere.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     if n >= _FEW:
         return (2.0 * torch.randint(2, (n, count), generator=generator) - 1).to(like)
     normal = torch.randn(n, count, generator=generator, dtype=torch.float64)
@@ -117,13 +119,15 @@ def operator(op: Any) -> tuple[Multiply, int, Tensor]:
     """A symmetric operator as a function of (n, q), its order, and an empty tensor of its dtype.
 
     Args:
-        op: a tensor, or an object with `shape`, `dtype`, `device` and `@`, such as the operators
-            of curvlinops and linear_operator.
+        op: a tensor or an array, or an object with `shape`, `dtype`, `device` and `@`, such as the
+            operators of curvlinops and linear_operator.
 
     Raises:
-        TypeError: op has no `shape` or no `@`.
-        ValueError: op is not square.
+        TypeError: op has no `shape` or no `@`; a tensor or an array does not hold real numbers.
+        ValueError: op is not square; a tensor or an array is not finite.
     """
+    if isinstance(op, Tensor | np.ndarray):
+        op = checks.real("op", op)
     if not hasattr(op, "shape") or not hasattr(op, "__matmul__"):
         raise TypeError(
             f"op must be a tensor or an operator with shape, dtype and @, got {type(op).__name__}"

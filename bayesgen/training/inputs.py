@@ -109,7 +109,7 @@ def precisions(given: Any, count: int) -> Tensor:
             f"prior_precision must be a number or one number a layer, got {given!r}; with "
             "evidence_every= training learns one for each layer"
         )
-    alpha = checks.as_tensor("prior_precision", given).detach().double()
+    alpha = checks.reals("prior_precision", given).detach().double()
     if alpha.numel() != 1 and alpha.shape != (count,):
         raise ValueError(
             f"prior_precision must be a number or of shape ({count},), one a layer, got "

@@ -51,11 +51,11 @@ class Settings:
             checks.whole("batch", self.batch)
         checks.one_of("optimiser", self.optimiser, OPTIMISERS)
         if self.learning_rate is not None:
-            checks.positive("learning_rate", self.learning_rate)
+            checks.positive_number("learning_rate", self.learning_rate)
         checks.share("momentum", self.momentum)
         checks.one_of("schedule", self.schedule, SCHEDULES)
         checks.one_of("arithmetic", self.arithmetic, ARITHMETIC)
-        checks.whole("seed", self.seed, 0)
+        checks.seed(self.seed)
 
     def rate(self, epoch: float) -> float:
         """Learning rate after a number of epochs."""

@@ -114,8 +114,8 @@ def bias_variance(
         "members": checks.whole("members", members, 2),
         "epochs": checks.whole("epochs", epochs),
     }
-    noise = float(checks.positive("noise", noise))
-    seed = checks.whole("seed", seed, 0)
+    noise = checks.positive_number("noise", noise)
+    seed = checks.seed(seed)
     common = (n, noise, repetitions, seed)
     jobs = []
     for name in FUNCTIONS:

@@ -74,9 +74,9 @@ def bumps(
     """
     ks = checks.increasing("counts", counts, 2, count=2)
     n, repetitions = checks.whole("n", n, 2), checks.whole("repetitions", repetitions)
-    lengthscale = float(checks.positive("lengthscale", lengthscale))
-    noise = float(checks.positive("noise", noise))
-    generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
+    lengthscale = checks.positive_number("lengthscale", lengthscale)
+    noise = checks.positive_number("noise", noise)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     x = torch.linspace(-1, 1, n, dtype=torch.float64)[:, None]
     f = torch.sin(1.5 * math.pi * x) + x / 2
     error = torch.randn(repetitions, n, 1, generator=generator, dtype=torch.float64)

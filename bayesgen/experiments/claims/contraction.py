@@ -74,8 +74,8 @@ def posterior_contraction(
     """
     counts = checks.increasing("sizes", sizes, 2, count=2)
     p, repetitions = checks.whole("features", features, 2), checks.whole("repetitions", repetitions)
-    noise = float(checks.positive("noise", noise))
-    generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
+    noise = checks.positive_number("noise", noise)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     rows = []
     for model in MODELS:
         Phi = _features(model, p, repetitions, counts[-1] + _TESTED, generator, seed)

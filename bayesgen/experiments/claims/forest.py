@@ -90,7 +90,7 @@ def random_forests(
         )
     if n > _DIGITS:
         raise ValueError(f"n must be at most {_DIGITS}, the number of digits, got {n}")
-    seeds, seed = checks.whole("seeds", seeds), checks.whole("seed", seed, 0)
+    seeds, seed = checks.whole("seeds", seeds), checks.seed(seed)
     numbers = range(seed, seed + seeds)
     jobs = [
         Job("forest", forest_curve, (task, n, test, *stages, s)) for task in TASKS for s in numbers

@@ -78,7 +78,7 @@ def full_batch(
     """
     chosen = checks.names("architectures", architectures, ("MLP", "ConvNet"))
     n, seeds = checks.whole("n", n, 20), checks.whole("seeds", seeds, 2)
-    loss, seed = float(checks.positive("loss", loss)), checks.whole("seed", seed, 0)
+    loss, seed = checks.positive_number("loss", loss), checks.seed(seed)
     numbers = range(seed, seed + seeds)
     jobs = [
         Job(f"{name}, batch {batch or n}", descent, (name, n, loss, batch, s))

@@ -78,7 +78,7 @@ def textbook_orders(
         raise ValueError(f"scalings must be finite and at least 0, got {list(scalings)}")
     n, largest = checks.whole("n", n, 2), checks.whole("largest", largest)
     repetitions = checks.whole("repetitions", repetitions)
-    generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     polynomial = _polynomials(repetitions, generator)
     # On a regular grid, frequencies from n/2 on would repeat lower ones at the data.
     x = math.pi * (2 * torch.rand(n, 1, generator=generator, dtype=torch.float64) - 1)

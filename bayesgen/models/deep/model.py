@@ -139,11 +139,11 @@ class DeepKernel:
             )
         self.lipschitz, self.prior_precision = lipschitz, prior_precision
         self.steps = checks.whole("steps", steps, 0)
-        self.learning_rate = float(checks.positive("learning_rate", learning_rate))
-        self.head_rate = float(checks.positive("head_rate", head_rate))
+        self.learning_rate = checks.positive_number("learning_rate", learning_rate)
+        self.head_rate = checks.positive_number("head_rate", head_rate)
         self.batch = checks.whole("batch", batch)
         self.probes, self.lanczos_steps = probes, lanczos_steps
-        self.seed = checks.whole("seed", seed, 0)
+        self.seed = checks.seed(seed)
 
     @differentiating()
     def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
@@ -190,7 +190,7 @@ class DeepKernel:
         features = DeepFeatures(net, self.batch, x, self.lipschitz)
         features.run.admit(x)
         phi = checks.real("net(x)", features(x))
-        y = checks.owned(checks.as_tensor("y", y)).to(phi)
+        y = checks.owned(checks.reals("y", y)).to(phi)
         y = checks.targets("y", y, len(x), like=phi)
         if y.ndim > 2:
             raise ValueError(

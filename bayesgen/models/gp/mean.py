@@ -11,6 +11,7 @@ Source: Rasmussen & Williams (2006), section 2.7; Aitken (1936).
 from __future__ import annotations
 
 import copy
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -148,6 +149,24 @@ def has_parameters(mean: Any) -> bool:
 def is_zero(mean: Any) -> bool:
     """Whether a user's mean is the number 0."""
     return isinstance(mean, numbers.Real) and float(mean) == 0
+
+
+def check(mean: Any) -> Any:
+    """Check what can be checked of a user's mean without data, and return it.
+
+    Raises:
+        TypeError, ValueError: the mean is neither finite numbers nor a function nor a module.
+    """
+    if callable(mean) or (isinstance(mean, numbers.Real) and math.isfinite(mean)):
+        return mean
+    if isinstance(mean, numbers.Real):
+        raise ValueError(f"mean must be finite, got {mean}")
+    values = checks.as_tensor("mean", mean)
+    if values.is_complex() or not values.numel():
+        raise ValueError(f"mean must hold real numbers, of shape (C,), got {mean!r}")
+    if not torch.isfinite(values).all():
+        raise ValueError(f"mean must be finite, got {mean!r}")
+    return mean
 
 
 def resolve(mean: Any, like: Tensor, outputs: int) -> MeanFunction:

@@ -151,13 +151,13 @@ class GaussianProcess(Generic[P]):
         kernels.check_kernel(kernel)
         self.kernel = kernel
         self.noise = None if noise is None else checks.owned(checks.positive("noise", noise))
-        self.mean = mean
-        self.tolerance = float(checks.positive("tolerance", tolerance))
+        self.mean = means.check(mean)
+        self.tolerance = checks.positive_number("tolerance", tolerance)
         self.max_spectra = checks.whole("max_spectra", max_spectra, 3)
         self.engine = None if engine is None else checks.one_of("engine", engine, ENGINES)
         self.work = None if work is None else Path(work)
         self.starts = checks.whole("starts", starts)
-        self.seed = checks.whole("seed", seed, 0)
+        self.seed = checks.seed(seed)
         self.likelihood = resolve_likelihood(likelihood)
         if self.likelihood is not None and noise is not None:
             raise ValueError(

@@ -450,7 +450,8 @@ class GPPosterior(Certified, ExactPosterior):
         The posterior covariance is Λ − ΛA⁻¹Λ with Λ = diag(σ²). Its symmetric square root is
         computed once for each noise variance.
         """
-        generator = torch.Generator().manual_seed(seed)
+        count = checks.whole("count", count)
+        generator = torch.Generator().manual_seed(checks.seed(seed))
         n, C = self._y.shape[1:]
         noise = self._noise_of(task)
         mean = self._y[task] - noise[0] * self._alpha[task] + self._mean(self._gram.x)

@@ -216,7 +216,8 @@ class LaplacePosterior(Certified, Posterior):
 
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """Draws of the latent functions; see `Posterior.latent_samples`."""
-        setting, generator = self._settings[task], torch.Generator().manual_seed(seed)
+        count, task = checks.whole("count", count), checks.index("task", task, len(self._settings))
+        setting, generator = self._settings[task], torch.Generator().manual_seed(checks.seed(seed))
         K = setting.scale * setting.gram.matrix(setting.theta)
         parts = []
         for m in self._modes[task]:
@@ -447,6 +448,7 @@ class LaplaceLinearPosterior(LaplacePosterior):
             count: number of draws, at least 1.
             seed: seed of the draws.
         """
+        seed = checks.seed(seed)
         each = [self._draw_weights(b, count, seed + b) for b in range(len(self._modes))]
         draws = torch.stack(each, 1)
         return torch.stack([self._outputs(draw) for draw in draws])
@@ -465,8 +467,9 @@ class LaplaceLinearPosterior(LaplacePosterior):
         g = RΦw₀ + (I − RK)W^½ε, whose covariance is R. Other likelihoods have independent latent
         functions and W may be negative; they use a square root of each (d, d) covariance.
         """
+        count, b = checks.whole("count", count), checks.index("task", b, len(self._modes))
         gram, s = self._linear()[b]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checks.seed(seed))
         v = s.scale * gram.log_variance(s.theta).exp()
         mean, d, C = v[:, None] * (gram.Phi.mT @ self._a(b)), len(v), self._a(b).shape[1]
         z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(v)

@@ -129,7 +129,7 @@ class LinearModel(Generic[P]):
                 f"noise must be None with a {self.likelihood.name} likelihood, which has its own"
             )
         self.hyperparameters = self._free(hyperparameters)
-        self.tolerance = float(checks.positive("tolerance", tolerance))
+        self.tolerance = checks.positive_number("tolerance", tolerance)
         self.max_spectra = checks.whole("max_spectra", max_spectra, 3)
 
     def fit(

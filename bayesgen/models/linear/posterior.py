@@ -299,6 +299,7 @@ class LinearPosterior(Certified, ExactPosterior):
             count: number of draws, at least 1.
             seed: seed of the draws.
         """
+        seed = checks.seed(seed)
         each = [self._draw(b, count, seed + b) for b in range(len(self._weights))]
         draws = torch.stack(each, 1)
         if not self.observed.batched:
@@ -502,8 +503,9 @@ class LinearPosterior(Certified, ExactPosterior):
 
     def _draw(self, b: int, count: int, seed: int) -> Tensor:
         """Draws of the weights, (count, d, C), by the symmetric square root of their covariance."""
+        count, b = checks.whole("count", count), checks.index("task", b, len(self._weights))
         root = self._root(b)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checks.seed(seed))
         d, C = self._weights.shape[1:]
         z = torch.randn(count, d, C, generator=generator, dtype=torch.float64).to(self._weights)
         return self._weights[b] + root.root_v[:, None] * self._shrunk(b, z.mT).mT

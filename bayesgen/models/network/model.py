@@ -200,7 +200,7 @@ class Laplace:
                 raise ValueError('mode="tangent" has a prior mean of zero: prior_mean must be None')
         if dtype not in (None, torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float64, torch.float32 or None, got {dtype!r}")
-        self.dtype, self.memory = dtype, float(checks.positive("memory", memory))
+        self.dtype, self.memory = dtype, checks.positive_number("memory", memory)
         self.batch = checks.whole("batch", batch)
         self.probes, self.steps, self.seed = probes, steps, seed
 

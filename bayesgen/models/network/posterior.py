@@ -269,7 +269,7 @@ class NetworkPosterior(Reporting):
             return Normal(self._shaped(f), self._shaped(variance.clamp(min=1e-300).sqrt()))
         if method == "probit":
             return self.likelihood.probit(self._shaped(f), self._shaped(variance))
-        own = self.likelihood.drawing(f.shape[-1], samples, seed)
+        own = self.likelihood.drawing(f.shape[-1], samples, checks.seed(seed))
         if own.coupled:
             return own.predictive(f, covariance)
         return own.predictive(self._shaped(f), self._shaped(variance))
@@ -293,7 +293,7 @@ class NetworkPosterior(Reporting):
         Raises:
             ValueError: the curvature has no eigenvectors to draw from.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checks.seed(seed))
         setting, theta = self._fitted.setting, self.curvature.weights.theta
         around = self.curvature.draw(
             checks.whole("count", count), setting.precision * setting.noise, generator
@@ -319,7 +319,7 @@ class NetworkPosterior(Reporting):
                 "the posterior is of the network's linearisation, whose weights are not weights "
                 'for the network; use predict(method="mc") or latent_samples'
             )
-        x, count = self._new(x), checks.whole("count", count)
+        x, count, seed = self._new(x), checks.whole("count", count), checks.seed(seed)
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             for theta in some:
@@ -331,7 +331,7 @@ class NetworkPosterior(Reporting):
     def latent_samples(self, count: int, *, task: int = 0, seed: int = 0) -> Tensor:
         """Draws of the linearised network's outputs; see `Posterior.latent_samples`."""
         x, weights = self._kept(), self.curvature.weights
-        count, found = checks.whole("count", count), []
+        count, seed, found = checks.whole("count", count), checks.seed(seed), []
         for start in range(0, count, _DRAWS):
             some = self.sample_weights(min(_DRAWS, count - start), seed=seed + start)
             found += [self._linear.outputs(weights, x, each).double() for each in some]

@@ -86,7 +86,7 @@ def squared(y: Tensor, clip: object) -> Loss:
             'loss="squared" is unbounded for real targets: pass clip=c (squared units of the '
             "targets, chosen without the data) to bound min((y − f)², c)"
         )
-    most = float(checks.positive("clip", clip))
+    most = checks.positive_number("clip", clip)
     return Loss(
         f"squared error clipped at {most:g}",
         lambda mean, variance: expected_losses.clipped_squared(mean, variance, y, most) / most,

@@ -130,7 +130,7 @@ def certify(
         'the choice among 3 priors stated beforehand'
     """
     checks.one_of("mean", mean, ("posterior", "free"))
-    seed = checks.whole("seed", seed, 0)
+    seed = checks.seed(seed)
     if mean == "free" and split is not None:
         raise ValueError('mean="free" is for priors stated beforehand, not with split')
     asked = terms(delta, bound, predictor)
@@ -200,7 +200,7 @@ def _with_split(
         raise ValueError(f"split must lie in (0, 1), got {split}")
     if isinstance(cooling, str) or not isinstance(cooling, Iterable):
         raise TypeError(f"cooling must be a sequence of positive numbers, got {cooling!r}")
-    shares = [float(checks.positive("cooling", c)) for c in cooling]
+    shares = [checks.positive_number("cooling", c) for c in cooling]
     if not shares:
         raise ValueError("cooling must hold at least one share of the prior's covariance")
     x = checks.inputs("x", x)

@@ -339,7 +339,7 @@ def check_corpus(corpus: Any) -> Corpus:
 def _rate(value: Any) -> float:
     """Check for a positive learning rate."""
     rate = validation.number("learning_rate", value)
-    return float(checks.positive("learning_rate", rate))
+    return checks.positive_number("learning_rate", rate)
 
 
 def _kept(path: Any) -> Path | None:

@@ -47,7 +47,7 @@ class CodeSettings:
             raise ValueError(
                 f"levels must be at most the dimension, {self.dimension}, got {self.levels}"
             )
-        if checks.whole("seed", self.seed, 0) > LARGEST_SEED:
+        if checks.seed(self.seed) > LARGEST_SEED:
             raise ValueError(f"seed must be at most {LARGEST_SEED}, got {self.seed}")
         checks.one_of("projection", self.projection, tuple(PROJECTIONS))
         checks.amount("entropy", self.entropy)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bayesgen import Evidence
+from bayesgen.evidence import same_data
 
 
 def make(**changes):
@@ -61,3 +62,20 @@ def test_repr_shows_error_and_jitter_only_when_relevant():
 def test_evidence_is_frozen():
     with pytest.raises(AttributeError):
         make().fit = torch.zeros(())
+
+
+@pytest.mark.parametrize(("size", "last"), [(1.0, 1e-6), (1e-3, 1e-6), (1e4, 1e-2)])
+def test_repr_shows_an_error_above_the_sixth_digit(size, last):
+    assert "±" in repr(make(fit=-size, complexity=0.0, error=1.01 * last))
+    assert "±" not in repr(make(fit=-size, complexity=0.0, error=0.99 * last))
+
+
+@pytest.mark.parametrize(("mark", "other"), [(0, 1), (1, 0), (0, 0), (1, 1), (2, 2)])
+def test_an_unknown_fingerprint_agrees_with_any(mark, other):
+    same_data("a", make(fingerprint=mark), "b", make(fingerprint=other))
+
+
+@pytest.mark.parametrize(("mark", "other"), [(1, 2), (2, 1)])
+def test_other_fingerprints_disagree(mark, other):
+    with pytest.raises(ValueError, match="a and b were fitted to different targets"):
+        same_data("a", make(fingerprint=mark), "b", make(fingerprint=other))

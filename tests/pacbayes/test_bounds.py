@@ -246,3 +246,41 @@ def test_bounds_for_other_ranges_are_not_below_their_exact_values(log_z, n, delt
         share = mpmath.expm1(-spent) / mpmath.expm1(m(a) - m(b))
         assert found >= m(a) + (m(b) - m(a)) * share
     assert float(pacbayes.solomonoff(1000.0)) <= -(1000 * math.log(2) + 2 * math.log(1000))
+
+
+@pytest.mark.parametrize("name", ["catoni", "catoni_union", "alquier", "mcallester", "quadratic"])
+def test_bounds_have_the_stated_defaults(name):
+    bound = getattr(pacbayes, name)
+    assert float(bound(0.1, 2.0, 500)) == float(bound(0.1, 2.0, 500, delta=0.05))
+    assert float(pacbayes.catoni_union(0.1, 2.0, 500)) == float(
+        pacbayes.catoni_union(0.1, 2.0, 500, alpha=0.1)
+    )
+
+
+def test_alquier_scales_with_the_square_of_the_range():
+    paid = 2.0 - math.log(0.05)
+    found = [float(pacbayes.alquier(1.0, 2.0, 100, (0.0, 3.0), form=f)) for f in ("n", "sqrt")]
+    assert found == pytest.approx([1.0 + paid / 100 + 4.5, 1.0 + (paid + 4.5) / 10])
+
+
+def test_vacuous_union_bound_is_one():
+    assert float(pacbayes.catoni_union(0.9, 1e6, 10)) == 1.0
+
+
+@pytest.mark.parametrize("log_z", [-1e9, -1e5, 1e5])
+def test_rounding_of_germain_has_the_size_of_its_largest_term(log_z):
+    # The terms −ln Z/n and a nearly cancel, so that their rounding is large beside the sum.
+    for n in (7, 300):
+        a = -log_z / n * (1 - 1e-9) - 1e-3
+        found = float(pacbayes.germain(log_z, n, (a, a + 2.0)))
+        with mpmath.workdps(50):
+            m = mpmath.mpf
+            spent = -(m(log_z) + mpmath.log(m(0.05))) / n - m(a)
+            share = mpmath.expm1(-spent) / mpmath.expm1(m(a) - m(a + 2.0))
+            assert found >= m(a) + (m(a + 2.0) - m(a)) * share
+
+
+def test_code_of_one_bit_is_the_shortest():
+    assert float(pacbayes.solomonoff(1.0)) == pytest.approx(-math.log(2))
+    with pytest.raises(ValueError, match="code_length_bits must be finite and at least 1"):
+        pacbayes.solomonoff(0.999)

@@ -71,3 +71,15 @@ def test_remainder_at_zero_leaves_weights_unchanged():
     told, off = calibrate(nodes, weights, exact, torch.full((3,), 1e-9, dtype=F64))
     torch.testing.assert_close(told, weights)
     assert torch.isfinite(off).all()
+
+
+def test_weights_follow_the_formula_in_plain_powers():
+    g = torch.Generator().manual_seed(1)
+    nodes, weights = torch.rand(9, generator=g, dtype=F64), torch.rand(4, 9, generator=g, dtype=F64)
+    exact = torch.tensor([5.0, 2.0, 1.5], dtype=F64)
+    doubt = torch.tensor([0.2, 0.1, 0.3], dtype=F64)
+    told, _ = calibrate(nodes, weights, exact, doubt)
+    mean, phi = weights.mean(0), nodes[:, None] ** torch.arange(3)
+    normal = phi.mT @ (mean[:, None] * phi) + 0.5 * 4 * doubt.square().diag()
+    off = torch.linalg.solve(normal, (weights @ phi - exact).mT).mT
+    torch.testing.assert_close(told, weights - mean * (off @ phi.mT), rtol=1e-9, atol=1e-11)

@@ -1,5 +1,6 @@
 """Tests of `bayesgen.spectrum.evidence`."""
 
+import dataclasses
 import math
 
 import pytest
@@ -73,3 +74,14 @@ def test_float32_error_covers_gap():
     difference = (rounded.log_marginal_likelihood - exact.log_marginal_likelihood).abs()
     assert difference < rounded.error
     assert rounded.error < 0.05 * exact.log_marginal_likelihood.abs()
+
+
+def test_error_has_half_a_rounding_unit_of_the_quadratic_form_for_the_targets():
+    K, y = problem(20, 2, 0)
+    spectrum = Spectrum.dense(K, y)
+    plain = dataclasses.replace(spectrum, y=None).evidence(1.5, 0.1).error
+    e = spectrum.evidence(1.5, 0.1)
+    A = 1.5 * K + 0.1 * torch.eye(20, dtype=F64)
+    quadratic = (y * torch.linalg.solve(A, y)).sum()
+    more = 0.5 * torch.finfo(F64).eps * quadratic
+    torch.testing.assert_close(e.error - plain, more, rtol=1e-6, atol=0)

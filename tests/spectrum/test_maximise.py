@@ -1,5 +1,6 @@
 """Tests of `bayesgen.spectrum.maximise`."""
 
+import importlib
 import math
 
 import numpy as np
@@ -65,3 +66,41 @@ def test_pure_signal_and_pure_noise_end_at_bound():
     noise = Spectrum.dense(K, alternating).maximise()
     assert noise.at_bound
     assert noise.noise.item() == pytest.approx(1.0, rel=1e-3)  # It is the targets' variance.
+
+
+def test_search_ends_at_the_rounding_level_and_far_above_the_largest_eigenvalue():
+    """The range is 10nε to 10⁶ times the largest eigenvalue, in σ²/s."""
+    K = torch.diag(torch.linspace(1.0, 2.0, 20, dtype=F64))
+    eps = torch.finfo(F64).eps
+    signal = Spectrum.dense(K, K.diagonal()).maximise()
+    assert signal.at_bound
+    assert float(signal.noise / signal.scale) == pytest.approx(10 * 20 * eps * 2.0)
+    noise = Spectrum.dense(K, 1 / K.diagonal()).maximise()
+    assert noise.at_bound
+    assert float(noise.noise / noise.scale) == pytest.approx(1e6 * 2.0)
+
+
+@pytest.mark.parametrize("name", ["scale", "noise"])
+def test_kept_setting_has_the_batch_shape(name):
+    K, y = problem(12, 1, 0, (3,))
+    spectrum = Spectrum.dense(K, y)
+    one, three = torch.tensor(0.5, dtype=F64), torch.full((3,), 0.5, dtype=F64)
+    torch.testing.assert_close(
+        spectrum.maximise(**{name: one}).evidence.fit,
+        spectrum.maximise(**{name: three}).evidence.fit,
+    )
+    for wrong in (three[:2], three[:1], three[:, None]):
+        with pytest.raises(ValueError, match=f"{name} must be a number or of the batch shape"):
+            spectrum.maximise(**{name: wrong})
+
+
+def test_many_tasks_take_few_steps(monkeypatch):
+    """Newton's steps converge, so that bisection is the exception."""
+    found = importlib.import_module("bayesgen.spectrum.maximise")
+    calls, plain = [], found.slopes_and_bends
+    monkeypatch.setattr(found, "slopes_and_bends", lambda *a: (calls.append(1), plain(*a))[1])
+    K, _ = problem(25, 1, 0)
+    root = torch.linalg.cholesky(K + 1e-6 * torch.eye(25, dtype=F64))
+    y = torch.stack([(root + 0.3 * torch.eye(25)) @ torch.randn(25, dtype=F64) for _ in range(20)])
+    Spectrum.dense(K, y[..., None]).maximise()
+    assert len(calls) <= 12

@@ -53,3 +53,17 @@ def test_share_is_half_when_bracket_has_settled():
     assert float(same.share(torch.log1p)) == 0.5
     gone = Bracket(*[Measure(nodes, w * weights) for w in (1.0, 3.0, 0.0, 6.0)])
     assert float(gone.share(torch.log1p)) == pytest.approx(0.25)
+
+
+def test_share_is_half_when_the_last_block_closed_nothing():
+    """Gauss and Gauss–Radau rules of one node, whose values of Σ λ are their weights."""
+    node = torch.ones(1, dtype=F64)
+
+    def share(*ends):
+        return float(Bracket(*[Measure(node, e * node) for e in ends]).share(lambda v: v))
+
+    # gauss, radau, gauss_before, radau_before; the lower end has moved by all there is to move.
+    assert share(3.0, 6.0, 2.999, 6.0) == pytest.approx(0.5, abs=0.01)
+    assert share(3.0, 6.0, -1e6, 6.0) == pytest.approx(1.0)
+    assert share(3.0, 6.0, 3.0, 1e6) == pytest.approx(0.0)
+    assert share(0.0, 0.0, 0.0, 0.0) == 0.5  # 0 has no rounding error

@@ -85,3 +85,24 @@ def test_error_has_half_a_rounding_unit_of_the_quadratic_form_for_the_targets():
     quadratic = (y * torch.linalg.solve(A, y)).sum()
     more = 0.5 * torch.finfo(F64).eps * quadratic
     torch.testing.assert_close(e.error - plain, more, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("noise", [0.05, 3.0])
+@pytest.mark.parametrize("size", [0.1, 100.0])
+def test_error_of_entries_covers_random_changes_of_the_matrix(noise, size):
+    K, y = problem(20, 1, 0)
+    y, scale, norm = size * y, 2.0, 1e-7
+    spectrum = Spectrum.dense(K, y)
+    rounding = dataclasses.replace(spectrum.rounding, entries=norm)
+    error = (
+        dataclasses.replace(spectrum, rounding=rounding).evidence(scale, noise).error
+        - spectrum.evidence(scale, noise).error
+    )
+    value = spectrum.evidence(scale, noise).log_marginal_likelihood
+    generator, changes = torch.Generator().manual_seed(0), []
+    for _ in range(30):
+        change = torch.randn(20, 20, generator=generator, dtype=F64)
+        change = change + change.mT
+        other = Spectrum.dense(K + norm * change / change.norm(), y).evidence(scale, noise)
+        changes.append(float((other.log_marginal_likelihood - value).abs()))
+    assert max(changes) <= float(error) <= 30 * max(changes)

@@ -58,13 +58,13 @@ def test_vote_certificate_names_its_bound(digits, parity):
 
 
 def test_certificate_holds_in_simulation():
-    """The bound fails in at most a share δ of 1,000 draws of a known problem."""
+    """The bound fails in at most a share δ of 300 draws of a known problem."""
     generator = torch.Generator().manual_seed(0)
     points = torch.linspace(-1, 1, 6, dtype=torch.float64)
     positive = torch.tensor([0.1, 0.2, 0.4, 0.7, 0.9, 0.6], dtype=torch.float64)
     model = bg.GaussianProcess(rbf_kernel(0.7), 0.5, hyperparameters="fixed")
-    delta, failures = 0.1, 0
-    for _ in range(1000):
+    delta, draws, failures = 0.1, 300, 0
+    for _ in range(draws):
         which = torch.randint(6, (25,), generator=generator)
         chance = torch.rand(25, generator=generator, dtype=torch.float64)
         y = torch.where(chance < positive[which], 1.0, -1.0).double()
@@ -74,7 +74,7 @@ def test_certificate_holds_in_simulation():
         negative = torch.special.ndtr(-latent.mean / latent.stddev)
         truth = float((positive * negative + (1 - positive) * (1 - negative)).mean())
         failures += truth > made.bound
-    assert failures <= delta * 1000
+    assert failures <= delta * draws
 
 
 def test_batch_requires_task(regression):

@@ -127,7 +127,9 @@ def _merged(data: Dataset, name: str, groups: Any) -> Dataset:
         parts = [list(group) for group in groups]
     except TypeError:
         parts = []
-    every = [checks.index(name, label, data.num_classes) for part in parts for label in part]
+    every = [label for part in parts for label in part]
+    for label in every:
+        checks.class_labels(name, [label], data.num_classes)
     if len(set(every)) != len(every) or len(parts) < 2 or not all(parts):
         raise ValueError(f"{name} must hold two or more different labels, got {groups!r}")
     table = torch.full((data.num_classes,), -1, device=data.y_train.device)

@@ -17,14 +17,22 @@ def _end_itself():
         time.sleep(5)
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """The handlers of a process in the foreground; one in the background may ignore SIGINT."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_the_first_signal_raises_and_handlers_are_put_back():
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(interrupts.Stopped) as stop:
         _end_itself()
     assert stop.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # until the process ends
-    signal.signal(signal.SIGTERM, before)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_handlers_are_put_back_without_a_signal():

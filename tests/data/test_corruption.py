@@ -64,7 +64,7 @@ def test_level_zero_keeps_labels_and_seeds_reproduce():
         ({"labels": [[1]]}, ValueError, r"labels must have shape \(n,\)"),
         ({"num_classes": 1}, ValueError, "num_classes must be an integer of at least 2"),
         ({"kind": "swap"}, ValueError, "kind must be one of 'uniform', 'flip', got 'swap'"),
-        ({"seed": 0.5}, TypeError, "seed must be an integer"),
+        ({"seed": 0.5}, ValueError, "seed must be an integer"),
     ],
 )
 def test_invalid_arguments_raise(arguments, kind, message):

@@ -75,7 +75,7 @@ def test_data_that_do_not_match_raise(small, changes, kind, message):
     [
         (lambda d: data.merge(d, [(0, 1)]), "two or more different labels"),
         (lambda d: data.merge(d, [(0,), ()]), "two or more different labels"),
-        (lambda d: data.merge(d, [(0,), (4,)]), r"classes must lie in 0\.\.3"),
+        (lambda d: data.merge(d, [(0,), (4,)]), r"groups must lie in 0\.\.3"),
         (lambda d: subset(d, 13), "train must be between 1 and the 12 points"),
         (lambda d: subset(d, test=True), "test must be between 1 and the 6 points"),
     ],

@@ -97,7 +97,7 @@ def test_files_hold_the_same_table(tmp_path):
     ("change", "arguments", "error", "words"),
     [
         (lambda t: t, {"target": "sort"}, ValueError, "target must be a column of the table"),
-        (lambda t: t.assign(kind=1.5), {}, TypeError, "y must hold class labels, got real numbers"),
+        (lambda t: t.assign(kind=1.5), {}, TypeError, "the target .kind. must hold classes, got real numbers"),
         (lambda t: t.assign(kind="cat"), {}, ValueError, "at least two classes"),
         (
             lambda t: t.assign(size=np.inf),
@@ -147,7 +147,7 @@ def test_bad_files_are_named(tmp_path):
 def test_lengths_and_labels_of_arrays_are_checked():
     with pytest.raises(ValueError, match=r"y must have shape \(5,\)"):
         from_arrays(np.zeros((5, 2)), [0, 1])
-    with pytest.raises(ValueError, match="labels without missing ones"):
+    with pytest.raises(ValueError, match="y must have no missing labels"):
         from_arrays(np.ones((4, 2)), ["a", None, "b", "a"])
     with pytest.raises(ValueError, match=r"x must have shape \(n, …\)"):
         from_arrays(np.zeros(5), [0, 1, 0, 1, 0])

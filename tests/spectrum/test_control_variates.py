@@ -1,9 +1,10 @@
 """Tests of `bayesgen.spectrum.control_variates`."""
 
+import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from bayesgen.spectrum.control_variates import calibrate
+from bayesgen.spectrum.control_variates import calibrate, of_rows
 from bayesgen.spectrum.spectrum import Spectrum
 from tests.helpers import noisy_waves, points, rbf_matrix
 
@@ -83,3 +84,14 @@ def test_weights_follow_the_formula_in_plain_powers():
     normal = phi.mT @ (mean[:, None] * phi) + 0.5 * 4 * doubt.square().diag()
     off = torch.linalg.solve(normal, (weights @ phi - exact).mT).mT
     torch.testing.assert_close(told, weights - mean * (off @ phi.mT), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+def test_moments_of_rows_add_up_to_those_of_the_matrix(dtype):
+    K = rbf_matrix(points(50)).to(dtype)
+    parts = [of_rows(K[i : i + 7], i) for i in range(0, 50, 7)]
+    trace, squares = (sum(values) for values in zip(*parts, strict=True))
+    assert trace == pytest.approx(float(K.double().trace()), rel=1e-6)
+    assert squares == pytest.approx(float(K.double().square().sum()), rel=1e-6)
+    # Rows that are not contiguous are summed in another way.
+    assert of_rows(K.mT[:7], 0) == pytest.approx(of_rows(K[:7], 0), rel=1e-6)

@@ -182,3 +182,24 @@ def test_zeros_are_no_numerical_failure(which):
     right = Spectrum.dense(K, y).evidence(1.0, 0.1).log_marginal_likelihood
     found = Spectrum.krylov(K, y).evidence(1.0, 0.1)
     torch.testing.assert_close(found.log_marginal_likelihood, right, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_resolved_vectors_make_the_evidence_more_accurate(monkeypatch, unit):
+    """Large eigenvalues that the space contains no longer vary between the probes."""
+    d = Draw(5)
+    values = 1 + torch.rand(300, generator=d.g, dtype=F64)
+    values[:8] = torch.logspace(2, 4, 8, dtype=F64)
+    U = torch.linalg.qr(d.normal(300, 300))[0]
+    K, y = unit * (U * values) @ U.mT, d.normal(300)
+    K = 0.5 * (K + K.mT)
+    right = Spectrum.dense(K, y).evidence(1 / unit, 0.1).log_marginal_likelihood
+    with_them = Spectrum.krylov(K, y, probes=8, steps=6, seed=1).evidence(1 / unit, 0.1)
+    monkeypatch.setattr(
+        "bayesgen.spectrum.deflation._resolved",
+        lambda space, start, eps: (start[:, :0], space.outside(start[:, :0])),
+    )
+    without = Spectrum.krylov(K, y, probes=8, steps=6, seed=1).evidence(1 / unit, 0.1)
+    for found in (with_them, without):
+        assert abs(float(found.log_marginal_likelihood - right)) <= 3 * float(found.error)
+    assert float(with_them.error) < 0.1 * float(without.error)

@@ -106,3 +106,16 @@ def test_error_of_entries_covers_random_changes_of_the_matrix(noise, size):
         other = Spectrum.dense(K + norm * change / change.norm(), y).evidence(scale, noise)
         changes.append(float((other.log_marginal_likelihood - value).abs()))
     assert max(changes) <= float(error) <= 30 * max(changes)
+
+
+def test_bracket_of_the_logarithms_widens_the_error():
+    K, y = problem(60, 1, 0)
+    spectrum = Spectrum.krylov(K, y, probes=4, steps=3)
+    ends = [
+        float(rule.integrate(lambda v: (1.3 * v + 0.1).log()))
+        for rule in (spectrum.density, spectrum.radau)
+    ]
+    assert abs(ends[0] - ends[1]) > 1e-6
+    plain = dataclasses.replace(spectrum, radau=None).evidence(1.3, 0.1).error
+    more = float(spectrum.evidence(1.3, 0.1).error - plain)
+    assert more == pytest.approx(0.5 * abs(ends[0] - ends[1]))

@@ -45,6 +45,7 @@ def test_maximum_matches_brute_force(kept, seed):
     best = spectrum.maximise(**kept)
     got = best.evidence.log_marginal_likelihood.item()
     if len(kept) == 2:
+        assert (float(best.scale), float(best.noise)) == (2.0, 0.3)
         assert got == spectrum.evidence(**kept).log_marginal_likelihood.item()
         return
     assert not best.at_bound

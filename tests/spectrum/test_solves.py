@@ -51,3 +51,11 @@ def test_spectra_without_targets_or_basis_raise():
         Spectrum.dense(K).solve(1.0, 1.0)
     with pytest.raises(ValueError, match="spectrum"):
         Spectrum.lanczos(K, y).solve(1.0, 1.0)
+
+
+def test_labelling_is_the_former_name_of_task():
+    K, y = problem(8, 1, 0, (2,))
+    spectrum = Spectrum.dense(K, y)
+    with pytest.warns(DeprecationWarning, match=r"spectrum\.labelling\(b\) is now spectrum\.task"):
+        old = spectrum.labelling(1)
+    torch.testing.assert_close(old.targets.weights, spectrum.task(1).targets.weights)

@@ -117,7 +117,7 @@ class TestInvalidInput:
             (x, y[:4], ValueError, "y must have one row for each of the 5 inputs, got 4"),
             (x[:0], y[:0], ValueError, "x is empty"),
             (x, y.float(), TypeError, "y must have the dtype .* torch.float64, got torch.float32"),
-            (x, y.long(), TypeError, "y must hold real numbers, got dtype torch.int64; for class"),
+            (x, y.long(), TypeError, "y must hold real numbers, got dtype torch.int64; convert"),
             (x.long(), y, TypeError, "x must hold real numbers"),
             (x[None, None], y, ValueError, r"x must have shape \(n, d\)"),
             (x, y[None, None, :, None], ValueError, r"y must have shape \(n,\), \(n, C\)"),

@@ -97,7 +97,12 @@ def test_files_hold_the_same_table(tmp_path):
     ("change", "arguments", "error", "words"),
     [
         (lambda t: t, {"target": "sort"}, ValueError, "target must be a column of the table"),
-        (lambda t: t.assign(kind=1.5), {}, TypeError, "the target .kind. must hold classes, got real numbers"),
+        (
+            lambda t: t.assign(kind=1.5),
+            {},
+            TypeError,
+            "the target .kind. must hold classes, got real numbers",
+        ),
         (lambda t: t.assign(kind="cat"), {}, ValueError, "at least two classes"),
         (
             lambda t: t.assign(size=np.inf),

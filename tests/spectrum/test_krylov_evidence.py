@@ -70,3 +70,13 @@ def test_unavailable_quantities_raise():
         found.load(noisy_waves(x))
     with pytest.raises(ValueError, match="probes must be"):
         Spectrum.krylov(rbf_matrix(x), noisy_waves(x), probes=1)
+
+
+def test_tolerance_holds_for_the_quadratic_form_too():
+    """Large targets make the error of yᵀA⁻¹y the larger one."""
+    x = points(600, 8)
+    K, y = rbf_matrix(x, 0.5), 1e3 * noisy_waves(x)
+    found = Spectrum.krylov(K, y, probes=8, steps=60, tolerance=20.0)
+    few = Spectrum.krylov(K, y, probes=8, steps=2)
+    assert float(few.evidence(1.0, 1.0).error) > 1e3
+    assert float(found.maximise().evidence.error) <= 20

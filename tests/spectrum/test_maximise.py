@@ -105,3 +105,16 @@ def test_many_tasks_take_few_steps(monkeypatch):
     y = torch.stack([(root + 0.3 * torch.eye(25)) @ torch.randn(25, dtype=F64) for _ in range(20)])
     Spectrum.dense(K, y[..., None]).maximise()
     assert len(calls) <= 12
+
+
+def test_nothing_is_searched_where_both_settings_are_kept(monkeypatch):
+    found = importlib.import_module("bayesgen.spectrum.maximise")
+
+    def never(*_):
+        raise AssertionError("a search began")
+
+    monkeypatch.setattr(found, "slopes_and_bends", never)
+    K, y = problem(12, 1, 0, (3,))
+    best = Spectrum.dense(K, y).maximise(scale=2.0, noise=0.3)
+    assert best.scale.tolist() == [2.0] * 3
+    assert not best.at_bound.any()

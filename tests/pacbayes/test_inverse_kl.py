@@ -131,3 +131,15 @@ def test_outwards_raises_by_the_size_of_the_terms():
     value = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
     assert (outwards(value) >= value).all()
     assert float(outwards(value[:1], 1e6) - 1) == pytest.approx(32 * 2.0**-52 * 1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("inverse", [pacbayes.upper_risk, pacbayes.lower_risk])
+@pytest.mark.parametrize("budget", [0.0, 5000.0])
+def test_derivatives_are_zero_and_finite_where_the_inverse_has_none(inverse, budget):
+    risk = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    spent = torch.tensor(budget, dtype=torch.float64, requires_grad=True)
+    inverse(risk, spent).sum().backward()
+    assert torch.isfinite(risk.grad).all()
+    assert torch.isfinite(spent.grad)
+    if budget:
+        assert risk.grad.tolist() == [0.0, 0.0, 0.0]

@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 import bayesgen as bg
 from bayesgen import Spectrum
 from bayesgen.solvers import lanczos
+from tests.helpers import points, rbf_matrix
 
 F64 = torch.float64
 
@@ -106,3 +107,12 @@ def test_features_of_degree_150_polynomial_match_normal_density():
     got = Spectrum.features(Phi, y).evidence(1.0, 0.05**2).log_marginal_likelihood
     cov = (Phi @ Phi.mT + 0.05**2 * torch.eye(n, dtype=F64)).numpy()
     assert got.item() == pytest.approx(multivariate_normal.logpdf(y.numpy(), cov=cov), rel=1e-9)
+
+
+@pytest.mark.parametrize("make", ["dense", "features", "lanczos"])
+def test_spectrum_without_targets_has_no_outputs(make):
+    K = rbf_matrix(points(12))
+    spectrum = getattr(Spectrum, make)(K)
+    assert spectrum.outputs == 0
+    with pytest.raises(ValueError, match="targets"):
+        spectrum.evidence(1.0, 0.1)

@@ -86,6 +86,8 @@ class LatentMixture(Distribution):
         variance: latent variances v ≥ 0, of the same shape.
         correction: factors of the normal densities, in the flat order of the means; None leaves the
             densities normal.
+        validate_args: whether observations outside of the support are refused; None takes torch's
+            default, which `torch.compile` sets to False for the whole process.
 
     Attributes:
         loc: latent means.
@@ -106,7 +108,7 @@ class LatentMixture(Distribution):
         mean: Tensor,
         variance: Tensor,
         correction: Correction | None = None,
-        validate_args: bool | None = None,
+        validate_args: bool | None = True,
     ) -> None:
         self.likelihood, self.correction = likelihood, correction
         self.loc, self.latent_variance = torch.broadcast_tensors(mean, variance.clamp(min=0))
@@ -126,6 +128,7 @@ class LatentMixture(Distribution):
             self.loc.expand(shape),
             self.latent_variance.expand(shape),
             self.correction,
+            self._validate_args,
         )
         own._index = self._index.expand(shape)
         return own

@@ -131,6 +131,14 @@ def test_moments_are_those_of_the_mixture_and_of_its_draws():
     assert StudentT(1.5).predictive(mean, variance).variance.isinf().all()
 
 
+def test_observations_are_checked_after_a_compilation_too(monkeypatch):
+    """`torch.compile` turns off the checks of all distributions that follow torch's default."""
+    monkeypatch.setattr("torch.distributions.Distribution._validate_args", False)
+    mean = torch.zeros(3, dtype=F64)
+    with pytest.raises(ValueError, match="support"):
+        Poisson().predictive(mean, mean + 1).log_prob(mean - 1)
+
+
 def test_batch_shapes_are_those_of_the_latent_values():
     mean = torch.zeros(3, 2, dtype=F64)
     found = StudentT(4.0, 1.0).predictive(mean, mean + 1)

@@ -75,7 +75,7 @@ def test_search_ends_at_the_rounding_level_and_far_above_the_largest_eigenvalue(
     eps = torch.finfo(F64).eps
     signal = Spectrum.dense(K, K.diagonal()).maximise()
     assert signal.at_bound
-    assert float(signal.noise / signal.scale) == pytest.approx(10 * 20 * eps * 2.0)
+    assert float(signal.noise / signal.scale) == pytest.approx(10 * 20 * eps * 2.0, rel=1e-6, abs=0)
     noise = Spectrum.dense(K, 1 / K.diagonal()).maximise()
     assert noise.at_bound
     assert float(noise.noise / noise.scale) == pytest.approx(1e6 * 2.0)

@@ -95,3 +95,10 @@ def test_moments_of_rows_add_up_to_those_of_the_matrix(dtype):
     assert squares == pytest.approx(float(K.double().square().sum()), rel=1e-6)
     # Rows that are not contiguous are summed in another way.
     assert of_rows(K.mT[:7], 0) == pytest.approx(of_rows(K[:7], 0), rel=1e-6)
+
+
+def test_nodes_without_weight_are_no_numerical_failure():
+    nodes, none = torch.rand(5, dtype=F64), torch.zeros(4, 5, dtype=F64)
+    told, off = calibrate(nodes, none, torch.zeros(3, dtype=F64), torch.full((3,), 0.1, dtype=F64))
+    assert not told.any()
+    assert not off.any()

@@ -47,7 +47,9 @@ def plot(
     level = checks.share("level", level)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    checks.whole("draws", draws, 0)
+    draws, seed = checks.whole("draws", draws, 0), checks.seed(seed)
+    if draws and not hasattr(posterior, "covariance"):
+        raise ValueError("draws must be 0 for a posterior that has no covariance of new points")
     every = _inputs_of(posterior, x)
     which = _chosen(column, [each.column.name for each in every])
     centre = _held(at, x, every)
@@ -226,12 +228,9 @@ def _draws(posterior: Any, rows: Tensor, count: int, seed: int) -> np.ndarray:
     """Draws of the latent function of the first output at new points, (count, m)."""
     if not count:
         return np.zeros((0, len(rows)))
-    joint: Any = getattr(posterior, "covariance", None)
-    if joint is None:
-        raise ValueError("draws must be 0 for a posterior that has no covariance of new points")
-    values, vectors = torch.linalg.eigh(joint(rows, rows).double())
-    generator = torch.Generator().manual_seed(checks.seed(seed))
-    z = torch.randn(len(rows), count, generator=generator, dtype=torch.float64).to(values)
     own: Any = posterior
+    values, vectors = torch.linalg.eigh(own.covariance(rows, rows).double())
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(len(rows), count, generator=generator, dtype=torch.float64).to(values)
     mean = own.mean(rows).double().reshape(len(rows), -1)[:, :1]
     return _numpy((mean + vectors @ (values.clamp(min=0).sqrt()[:, None] * z)).T)

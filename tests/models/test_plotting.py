@@ -66,7 +66,8 @@ def test_classes_show_probabilities(likelihood):
     np.testing.assert_allclose(axes.lines[0].get_ydata() + axes.lines[1].get_ydata(), 1)
 
 
-def test_counts_networks_and_several_outputs_can_be_drawn():
+def test_counts_networks_and_several_outputs_can_be_drawn(monkeypatch):
+    monkeypatch.setattr("bayesgen.models.plotting._POINTS", 40)  # intervals of counts are slow
     counts = torch.poisson((1 + X).exp())
     assert bg.LinearModel(likelihood="poisson").fit(X, counts).plot().lines
     both = torch.stack([X, X**2 + 0.1 * torch.sin(40 * X)], 1)
@@ -107,6 +108,6 @@ def test_what_cannot_be_drawn_is_said():
     with pytest.raises(ValueError, match="column must be given for 12 inputs"):
         wide.plot()
     assert wide.plot(3).get_xlabel() == "x3"
-    counts = bg.LinearModel(likelihood="poisson").fit(X, torch.arange(N))
+    counts = bg.LinearModel(likelihood="poisson", hyperparameters="fixed").fit(X, torch.arange(N))
     with pytest.raises(ValueError, match="draws must be 0"):
         counts.plot(draws=1)

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/corruption
+SEED ?= 1
 TORCH := $(shell grep '^torch==' constraints.txt)
 # Threads that wait asleep: on a busy machine spinning ones make small matrices ten times slower.
 export OMP_WAIT_POLICY ?= passive
@@ -34,11 +35,12 @@ demo: $(VENV)/.installed
 test test-all test-docs: export OMP_NUM_THREADS := 1
 test test-all test-docs: export OPENBLAS_NUM_THREADS := 1
 
+# Tests run in a shuffled order; SEED=2 chooses another one.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED) -m 'not slow'
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED)
 
 # The blocks of the documentation that are too slow for `make test`.
 test-docs: $(VENV)/.installed-dev

@@ -56,7 +56,7 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     x_scaling = Scaling(inputs.mean(0, keepdim=True) if centred else zero, one)
     y_scaling = Scaling(targets.mean(0, keepdim=True) if centred else zero[0, :1], one[0, :1])
 
-    basis = Columns(tuple(kept.nonzero().flatten().tolist()))
+    basis = ColumnBasis(tuple(kept.nonzero().flatten().tolist()))
     linear: Any = LinearModel(
         basis, variance[kept], float(1 / model.alpha_), hyperparameters="fixed"
     )
@@ -77,7 +77,7 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     return StandardisedPosterior(found, inputs, targets, x_scaling, y_scaling)
 
 
-class Columns:
+class ColumnBasis:
     """The basis of some columns of the inputs.
 
     Args:

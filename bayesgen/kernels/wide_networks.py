@@ -236,7 +236,7 @@ class _Moments:
             self.cosine = (cross / self.size).clamp(-1, 1)
 
     def values(self) -> Tensor:
-        """E[φ(u)φ(v)]."""
+        """The covariance E[φ(u)φ(v)] of the activations."""
         if self.activation == "erf":
             root = ((1 + 2 * self.q1) * (1 + 2 * self.q2)).sqrt()
             return 2 / math.pi * (2 * self.cross / root).asin()
@@ -244,7 +244,7 @@ class _Moments:
         return self.size**n * _angular(n, self.cosine) / (2 * math.pi)
 
     def slopes(self) -> Tensor:
-        """E[φ'(u)φ'(v)]."""
+        """The covariance E[φ'(u)φ'(v)] of the slopes."""
         if self.activation == "erf":
             whole = (1 + 2 * self.q1) * (1 + 2 * self.q2)
             return 4 / math.pi / (whole - 4 * self.cross.square()).sqrt()

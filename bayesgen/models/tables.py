@@ -7,6 +7,7 @@ a DataFrame, or asks for one of the other two. The model itself sees finite arra
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,70 +22,84 @@ from bayesgen.models.standardised import ScaledTable, Scaling, StandardisedPoste
 from bayesgen.posterior.posterior import Posterior
 
 
-def needed(x: Any, standardise: bool, missing: str) -> bool:
-    """Whether the data of a fit have to be read by this module."""
-    checks.flag("standardise", standardise)
-    checks.one_of("missing", missing, ("refuse", "drop"))
-    return is_table(x) or standardise or missing != "refuse"
-
-
-def fitted(
-    fit: Callable[[Any, Any], Any],
-    x: Any,
-    y: Any,
-    likelihood: Likelihood | None,
-    *,
-    standardise: bool,
-    missing: str,
-    noise_kept: bool = False,
-) -> Any:
-    """Fit a model to data that have to be read first.
+@dataclass(frozen=True)
+class Reading:
+    """How the data of a fit are read.
 
     Args:
-        fit: the fit of the model, a function of arrays x and y.
-        x, y: data as the user gave them.
-        likelihood: the likelihood, or None for Gaussian noise.
         standardise: whether the columns of x and real targets get mean 0 and standard deviation 1.
         missing: "drop" leaves out rows with missing values, "refuse" raises an error.
-        noise_kept: whether the model has a noise variance that is not learnt.
-
-    Returns:
-        The posterior, or a `StandardisedPosterior`, whose `columns`, `target` and `notes` describe
-        the table.
 
     Raises:
-        TypeError, ValueError: the data cannot be read; the message names what is wrong.
+        TypeError, ValueError: an argument is something else.
     """
-    if standardise and noise_kept:
-        raise ValueError(
-            "standardise must be False where a noise variance is kept, which is in the units of "
-            "y²: standardise y yourself and divide the noise by its variance, or let it be learnt"
-        )
-    columns, notes = None, []
-    _check_index(x, y)
-    if missing == "drop":
-        x, y, dropped = _without_missing(x, y)
-        if dropped:
-            notes.append(without_rows(dropped))
-    if is_table(x):
-        columns = Columns.of(x)
-        notes += columns.notes
-        x = columns.encode(x, "x")
-    if not standardise:
-        posterior = fit(x, y)
-    else:
-        posterior = _standardised(fit, x, y, likelihood)
-        notes.append("columns of x were scaled to mean 0 and standard deviation 1")
-    posterior.columns, posterior.notes = columns, tuple(notes)
-    if columns is not None:
-        posterior._names = columns.coded
-        if isinstance(posterior, StandardisedPosterior):
-            inner: Any = posterior.standardised
-            inner._names = columns.coded
-            inner.columns = ScaledTable(columns, posterior.x_scaling)
-    name = getattr(y, "name", None)
-    posterior.target = name if isinstance(name, str) else ""
-    return posterior
+
+    standardise: bool
+    missing: str
+
+    def __post_init__(self) -> None:
+        checks.flag("standardise", self.standardise)
+        checks.one_of("missing", self.missing, ("refuse", "drop"))
+
+    def needed(self, x: Any) -> bool:
+        """Whether data have to be read before the model can take them."""
+        return is_table(x) or self.standardise or self.missing != "refuse"
+
+    def fitted(
+        self,
+        fit: Callable[[Any, Any], Any],
+        x: Any,
+        y: Any,
+        likelihood: Likelihood | None,
+        *,
+        noise_kept: bool,
+    ) -> Any:
+        """Fit a model to data that have to be read first.
+
+        Args:
+            fit: the fit of the model, a function of arrays x and y.
+            x, y: data as the user gave them.
+            likelihood: the likelihood, or None for Gaussian noise.
+            noise_kept: whether the model has a noise variance that is not learnt.
+
+        Returns:
+            The posterior, or a `StandardisedPosterior`, whose `columns`, `target` and `notes`
+            describe the table.
+
+        Raises:
+            TypeError, ValueError: the data cannot be read; the message names what is wrong.
+        """
+        if self.standardise and noise_kept:
+            raise ValueError(
+                "standardise must be False where a noise variance is kept, which is in the units "
+                "of y²: standardise y yourself and divide the noise by its variance, or let it be "
+                "learnt"
+            )
+        columns, notes = None, []
+        _check_index(x, y)
+        if self.missing == "drop":
+            x, y, dropped = _without_missing(x, y)
+            if dropped:
+                notes.append(without_rows(dropped))
+        if is_table(x):
+            columns = Columns.of(x)
+            notes += columns.notes
+            x = columns.encode(x, "x")
+        if not self.standardise:
+            posterior = fit(x, y)
+        else:
+            posterior = _standardised(fit, x, y, likelihood)
+            notes.append("columns of x were scaled to mean 0 and standard deviation 1")
+        posterior.columns, posterior.notes = columns, tuple(notes)
+        if columns is not None:
+            posterior._names = columns.coded
+            if isinstance(posterior, StandardisedPosterior):
+                inner: Any = posterior.standardised
+                inner._names = columns.coded
+                inner.columns = ScaledTable(columns, posterior.x_scaling)
+        name = getattr(y, "name", None)
+        posterior.target = name if isinstance(name, str) else ""
+        return posterior
 
 
 def _standardised(

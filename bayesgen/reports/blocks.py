@@ -40,7 +40,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table of texts.
 
     Attributes:
@@ -83,7 +83,7 @@ class Picture:
     width: float = 640.0
 
 
-Block = Prose | Cautions | Facts | Table | Picture
+Block = Prose | Cautions | Facts | TableBlock | Picture
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bayesgen.reports.blocks import Block, Facts, Table
+from bayesgen.reports.blocks import Block, Facts, TableBlock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def table(
     formats: Mapping[str, str] | None = None,
     headings: Mapping[str, str] | None = None,
     default: str = ".4g",
-) -> Table:
+) -> TableBlock:
     """A data frame as a table, its index first.
 
     Args:
@@ -71,7 +71,7 @@ def table(
         frame.index.dtype.kind in "iuf",
         *(shown[name].dtype.kind in "iuf" for name in names),
     )
-    return Table(caption, (index, *names.values()), rows, right)
+    return TableBlock(caption, (index, *names.values()), rows, right)
 
 
 def cell(value: Any, form: str = ".4g") -> str:
@@ -148,7 +148,7 @@ def values(result: xr.Dataset) -> list[Block]:
                 frame.set_index(dims[0]), "", headings=dict.fromkeys(dims[1:], "") | headings
             )
             columns = (*dims, *made.columns[len(dims) :])
-            found.append(Table(f"By {' and '.join(dims)}{of}", columns, made.rows, made.right))
+            found.append(TableBlock(f"By {' and '.join(dims)}{of}", columns, made.rows, made.right))
     return found
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from bayesgen.reports.blocks import Block, Cautions, Facts, Picture, Prose, Section, Table
+from bayesgen.reports.blocks import Block, Cautions, Facts, Picture, Prose, Section, TableBlock
 
 # Figures are drawn on white in both schemes, since their lines and texts are dark.
 _STYLE = """
@@ -106,10 +106,10 @@ def _block(block: Block) -> str:
     if isinstance(block, Facts):
         pairs = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>\n" for k, v in block.pairs)
         return f"<dl>\n{pairs}</dl>"
-    return _table(block) if isinstance(block, Table) else _picture(block)
+    return _table(block) if isinstance(block, TableBlock) else _picture(block)
 
 
-def _table(table: Table) -> str:
+def _table(table: TableBlock) -> str:
     right = [*table.right, *[False] * (len(table.columns) - len(table.right))]
     kinds = [' class="number"' if each else "" for each in right]
     head = "".join(

@@ -61,7 +61,7 @@ class Structure:
 
     @property
     def size(self) -> int:
-        """Number of kernels."""
+        """Number of kernels in all terms."""
         return sum(map(len, self.terms))
 
     def expansions(self, base: Sequence[str]) -> Iterator[Structure]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgen.reports import Facts, Table
+from bayesgen.reports import Facts, TableBlock
 from bayesgen.reports.contents import facts, made, settings, table, values
 
 
@@ -34,7 +34,7 @@ def test_values_are_means_over_repeats_in_a_table_for_each_set_of_dims():
         {"level": [0.0, 0.5], "seed": [0, 1, 2], "model": ["gp", "mlp"]},
     )
     blocks = values(result)
-    tables = {block.caption: block for block in blocks if isinstance(block, Table)}
+    tables = {block.caption: block for block in blocks if isinstance(block, TableBlock)}
     assert set(tables) == {
         "By level, means over seed", "By model and level, means over seed",
         "By model, means over seed",

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bayesgen.reports import Cautions, Facts, Picture, Prose, Section, Table, html
+from bayesgen.reports import Cautions, Facts, Picture, Prose, Section, TableBlock, html
 
 EVIL = "<script>alert(\"x\")</script> & 'quoted' \x00\x1b"
 SVG = '<svg viewBox="0 0 10 10"><path d="M0 0"/></svg>'
@@ -41,7 +41,7 @@ def page():
         EVIL,
         [
             Section(EVIL, [Prose(EVIL), Cautions([EVIL]), Facts([(EVIL, EVIL)])]),
-            Section("Tables", [Table(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (False, True))]),
+            Section("Tables", [TableBlock(EVIL, (EVIL, "b"), ((EVIL, EVIL),), (False, True))]),
             Section("Figures", [Picture(SVG, EVIL, EVIL, 300.0)]),
             Section("Nothing", []),
         ],
@@ -98,7 +98,7 @@ def test_surrogates_do_not_stop_the_page_from_being_written():
 
 def test_rows_of_another_length_raise():
     with pytest.raises(ValueError, match="rows must have 2 cells, one for each column, got 1"):
-        Table("t", ("a", "b"), (("1",),))
+        TableBlock("t", ("a", "b"), (("1",),))
 
 
 def test_the_renderer_needs_neither_torch_nor_matplotlib():

@@ -226,34 +226,19 @@ class GaussianProcess(Generic[P]):
             with reporting(progress, "hyperparameters", _LATE) as report:
                 batch = self.fit_batch(x, y, hyperparameters=hyperparameters, progress=report)
             return cast(P, batch)
+        again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
-                return self.fit(
-                    x,
-                    y,
-                    hyperparameters=hyperparameters,
-                    standardise=standardise,
-                    missing=missing,
-                    progress=progress,
-                )
-        if tables.needed(x, standardise, missing):
-            again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
-            own = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
-            kept = self.noise is not None and (self.noise.ndim > 0 or not own.noise)
-            read: P = tables.fitted(
-                again,
-                x,
-                y,
-                self.likelihood,
-                standardise=standardise,
-                missing=missing,
-                noise_kept=kept,
-            )
+                return again(x, y, standardise=standardise, missing=missing)
+        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
+        reading = tables.Reading(standardise, missing)
+        if reading.needed(x):
+            kept = self.noise is not None and (self.noise.ndim > 0 or not free.noise)
+            read: P = reading.fitted(again, x, y, self.likelihood, noise_kept=kept)
             return read
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later
         x, y = checks.data(x, y, labels=labels)
         _check_span(x)
-        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         with reporting(progress, "hyperparameters", _LATE) as report:
             if self.likelihood is not None:
                 return cast(P, self._by_laplace(self.likelihood, x, y, free, report))

@@ -173,33 +173,18 @@ class LinearModel(Generic[P]):
                 neither given nor learnt; the features overflow.
             NotConvergedError: no mode was found under a likelihood that is not Gaussian.
         """
+        again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
         if torch.is_inference_mode_enabled():  # derivatives need tensors made outside of it
             with torch.inference_mode(False):
-                return self.fit(
-                    x,
-                    y,
-                    hyperparameters=hyperparameters,
-                    standardise=standardise,
-                    missing=missing,
-                    progress=progress,
-                )
-        if tables.needed(x, standardise, missing):
-            again = partial(self.fit, hyperparameters=hyperparameters, progress=progress)
-            own = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
-            kept = self.noise is not None and "noise" not in own
-            read: P = tables.fitted(
-                again,
-                x,
-                y,
-                self.likelihood,
-                standardise=standardise,
-                missing=missing,
-                noise_kept=kept,
-            )
+                return again(x, y, standardise=standardise, missing=missing)
+        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
+        reading = tables.Reading(standardise, missing)
+        if reading.needed(x):
+            kept = self.noise is not None and "noise" not in free
+            read: P = reading.fitted(again, x, y, self.likelihood, noise_kept=kept)
             return read
         labels = self.likelihood is not None and self.likelihood.labels  # encoded later
         x, y = checks.data(x, y, labels=labels)
-        free = self.hyperparameters if hyperparameters is None else self._free(hyperparameters)
         features = replace(self.basis.on(x), basis=self.basis)
         if self.likelihood is not None:
             whole = FeatureGram(features, x, self.prior)

@@ -47,7 +47,7 @@ test-shuffled: $(VENV)/.installed-dev
 
 # The blocks of the documentation that are too slow for `make test`.
 test-docs: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m slow tests/test_documentation.py tests/test_examples.py
+	$(BIN)/python -m pytest -n 2 -p no:randomly -m slow tests/test_documentation.py tests/test_examples.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

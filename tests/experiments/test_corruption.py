@@ -108,7 +108,7 @@ def test_summary_averages_seeds_and_plot_has_four_axes(result):
         ({"levels": []}, ValueError, "levels must be one or more"),
         ({"seeds": 0}, ValueError, "seeds must be at least 1"),
         ({"seeds": [1, 1]}, ValueError, "seeds must be a count or a list of different"),
-        ({"kernel": "linear"}, ValueError, "kernel must be one of"),
+        ({"kernel": "rfb"}, ValueError, "must be made of"),
         ({"targets": "soft"}, ValueError, "targets must be one of 'one-hot', 'dirichlet'"),
         ({"targets": "dirichlet", "noise": 0.1}, ValueError, "noise must be None with dirichlet"),
         ({"data": 3}, TypeError, "data must be a name or a Dataset, got int"),

@@ -87,7 +87,7 @@ def test_own_process_takes_over_when_all_workers_die(forked_workers):
     jobs = [Job(f"t {x}", kills_workers, (x, os.getpid())) for x in range(2)]
     with (
         Workers(1, threads=1) as pool,
-        pytest.warns(RuntimeWarning, match="are run in this process"),
+        pytest.warns(RuntimeWarning, match="and this process runs 2 of 2 jobs"),
     ):
         assert sweep(jobs, [[0], [1]], executor=pool) == WANTED[:2]
 

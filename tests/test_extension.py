@@ -144,7 +144,7 @@ def test_an_experiment(monkeypatch, tmp_path):
 
     result = CliRunner().invoke(app, ["reproduce", "toy", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert {p.name for p in tmp_path.iterdir()} == {"toy.png", "toy.nc", "table.md"}
+    assert {p.name for p in tmp_path.iterdir()} == {"toy.png", "toy.nc", "toy.html", "table.md"}
 
 
 def test_a_data_set(monkeypatch):

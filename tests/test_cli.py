@@ -26,11 +26,17 @@ def test_command_runs_in_own_process(tmp_path):
     assert "spectrum" in done.stderr or "done" in done.stderr  # The progress bar was shown.
 
 
+def _with_default_signals():
+    """A shell in the background lets its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(words, ready, number=signal.SIGINT):
     """Status and stderr of a command that gets a signal when `ready()` first holds."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bayesgen", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=_with_default_signals,
     )  # fmt: skip
     while process.poll() is None and not ready():
         time.sleep(0.05)

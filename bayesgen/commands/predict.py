@@ -113,7 +113,7 @@ def _inputs(
     import pandas as pd
     import torch
 
-    from bayesgen._internal import table_files
+    from bayesgen._internal import checks, table_files
 
     if columns is not None:
         frame = frame[[c.name for c in columns.each if c.name in frame.columns]]
@@ -128,7 +128,7 @@ def _inputs(
         for each in columns.each:
             if each.kind == "date" and each.name in whole:
                 whole = whole.assign(**{each.name: _dates(whole[each.name])})
-        return columns.encode(whole), rows
+        return checks.as_tensor("table", columns.encode(whole)), rows
     texts = [c for c in whole if not pd.api.types.is_numeric_dtype(whole[c])]
     if texts:
         raise ValueError(

@@ -75,14 +75,10 @@ class Structure:
                 found += [[*others, (*term[:k], kernel, *term[k + 1 :])] for k in range(len(term))]
             for terms in found:
                 new = Structure.of(terms)
-                once = all(term.count(k) <= 1 for term in new.terms for k in _kinds(term) & _ONCE)
+                once = all(term.count(k) <= 1 for term in new.terms for k in _ONCE)
                 if once and new not in seen:
                     seen.add(new)
                     yield new
-
-
-def _kinds(term: Sequence[str]) -> set[str]:
-    return set(term)
 
 
 @dataclass(frozen=True)

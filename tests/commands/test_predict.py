@@ -108,3 +108,19 @@ def test_other_files_end_with_one_sentence(monkeypatch, tmp_path, tables, capfd)
         "--csv must have the columns 'size', 'site', 'kind', but 'size' is missing"
         in capfd.readouterr().err
     )
+
+
+def test_a_network_that_was_fitted_to_a_table_finds_its_columns(monkeypatch, tmp_path):
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": draw.normal(size=30), "b": draw.normal(size=30)})
+    labels = (frame["a"] > 0).astype(int)
+    net = bg.networks.MLP(2, (3,), 2).double()
+    bg.train(net, frame, labels, epochs=2, prior_precision=1.0, to_mode=True)
+    laplace = bg.Laplace(net, prior_precision=1.0, hyperparameters="fixed")
+    posterior = laplace.fit(frame, labels)
+    posterior.save(tmp_path / "net.bayesgen")
+    frame[["b", "a"]].to_csv(tmp_path / "new.csv", index=False)
+    words = ("--model", tmp_path / "net.bayesgen", "--csv", tmp_path / "new.csv")
+    assert not run_command(monkeypatch, "predict", *words, "--out", tmp_path / "out")
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    np.testing.assert_allclose(found["p(1)"], posterior.predict(frame).probs[:, 1], rtol=1e-6)

@@ -11,6 +11,7 @@ import hashlib
 import math
 import numbers
 import types
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -31,6 +32,8 @@ _SAME = 1e-6
 _DIGITS = 4
 # Largest number of entries of a tensor that are looked up one by one.
 ENTRIES = 64
+# Largest number of entries of an array that is taken for a constant among a network's attributes.
+_CONSTANT = 8
 # Largest depth and number of objects in a search through what a function refers to.
 _DEPTH, _OBJECTS = 20, 20_000
 # Name of the attribute that holds a mark.
@@ -82,6 +85,8 @@ class Contents:
         deep: whether to search what the code of functions and classes names.
         apart: ids of tensors that are left out.
         exact: hashes of all values of every tensor, words and truth values; None where not wanted.
+        tensors: the tensors themselves, and copies of arrays; None where not wanted.
+        cut: whether something was left out because it is too deep or too much.
     """
 
     numbers: list[float] = field(default_factory=list)
@@ -91,6 +96,8 @@ class Contents:
     deep: bool = True
     apart: frozenset[int] = frozenset()
     exact: list[bytes] | None = None
+    tensors: list[Tensor] | None = None
+    cut: bool = False
 
 
 def mark(module: M, sources: Sequence[Source], tensors: Sequence[Tensor] | None = None) -> M:
@@ -128,6 +135,17 @@ def beside_state(module: nn.Module) -> bytes:
     numbers_ = [repr(number).encode() for number in found.numbers]
     parts = (hashlib.blake2b(part).digest() for part in sorted([*numbers_, *found.exact]))
     return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
+
+
+def tensors(module: nn.Module) -> list[Tensor] | None:
+    """The tensors that a module refers to, and copies of arrays; None where there is too much.
+
+    They are those of its attributes, lists and parts, and of what its code names.
+    """
+    found = Contents(tensors=[])
+    _search(module, found, {}, 0)
+    assert found.tensors is not None
+    return None if found.cut else found.tensors
 
 
 def coincide(new: Sequence[Any], old: Sequence[Any]) -> bool:
@@ -256,7 +274,10 @@ def _search(thing: Any, found: Contents, seen: dict[int, Any], depth: int) -> No
     if isinstance(thing, numbers.Real | Decimal):
         found.numbers.append(float(thing))
         return
-    if depth > _DEPTH or len(seen) > _OBJECTS or id(thing) in seen:
+    if id(thing) in seen:
+        return
+    if depth > _DEPTH or len(seen) > _OBJECTS:
+        found.cut = True
         return
     if id(thing) in found.apart:
         return
@@ -266,7 +287,11 @@ def _search(thing: Any, found: Contents, seen: dict[int, Any], depth: int) -> No
     elif isinstance(thing, np.ndarray):
         if found.exact is not None:
             found.exact.append(repr(thing.dtype).encode() + thing.tobytes())
-        if thing.dtype.kind == "f" and thing.size:
+        if thing.dtype.kind == "O":
+            _search(thing.reshape(-1).tolist(), found, seen, depth + 1)
+        elif found.tensors is not None and thing.size > _CONSTANT:
+            found.tensors.append(torch.empty(thing.shape))
+        elif thing.dtype.kind == "f" and thing.size:
             _tensor(torch.from_numpy(thing.astype(np.float64)), found)
     elif isinstance(thing, type):
         for part in code.class_members(thing) if found.deep else []:
@@ -301,7 +326,7 @@ def _parts(thing: Any, found: Contents) -> list[Any]:
         return _function(thing, found)
     if isinstance(thing, Mapping):
         return list(thing.values())
-    if isinstance(thing, list | tuple | set | frozenset):
+    if isinstance(thing, list | tuple | set | frozenset | deque):
         return list(thing)
     kept = isinstance(thing, Distribution | Transform)
     if not kept and type(thing).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
@@ -332,11 +357,12 @@ def _module(module: nn.Module, found: Contents) -> list[Any]:
         rule = constraints.get(f"{name}_constraint")
         values.append(raw.detach() if rule is None else rule.transform(raw.detach()))
     hidden = {"_parameters", "_buffers", "_modules", "training", _MARK}
+    held = [(k, v) for k, v in module.__dict__.items() if k not in hidden]
+    rest = [v for _, v in held]
     library = type(module).__module__.partition(".")[0] in ("torch", "gpytorch")
-    rest = [] if library else [v for k, v in module.__dict__.items() if k not in hidden]
-    if library:  # a kernel from a function, the slope of an activation, and the like
+    if library and found.tensors is None:
+        # A kernel from a function, the slope of an activation, and the like.
         kinds = Tensor | float | np.ndarray
-        held = [(k, v) for k, v in module.__dict__.items() if k not in hidden]
         rest = [v for _, v in held if callable(v) or isinstance(v, kinds)]
         rest += [v for k, v in held if k.endswith("_hooks")]
     buffers = [b for b in module._buffers.values() if b is not None and not is_lazy(b)]
@@ -352,6 +378,8 @@ def _tensor(tensor: Tensor, found: Contents) -> None:
     own = getattr(tensor, "__dict__", {}).get(_MARK)
     if isinstance(own, Mark):
         found.marks.append(own)
+    if found.tensors is not None:
+        found.tensors.append(tensor)
     if found.exact is not None:
         found.exact.append(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + _whole(tensor))
     if tensor.layout != torch.strided or not tensor.is_floating_point() or not tensor.numel():

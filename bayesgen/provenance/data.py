@@ -157,6 +157,13 @@ class Data:
             return self.n
         return len(np.intersect1d(one.pairs, two.pairs, assume_unique=True))
 
+    def within(self, other: Data) -> bool:
+        """Whether every observation, input and target, is equal to one of other data."""
+        own, theirs = self.hashed().pairs, other.hashed().pairs
+        if len(theirs) == _ROWS:  # the smallest hashes are kept
+            own = own[own <= theirs[-1]]
+        return bool(np.isin(own, theirs).all())
+
     def __getstate__(self) -> dict[str, Any]:
         """The hashes, without the observations that they were made from."""
         return {"n": self.n, "_held": None, "_made": self.hashed()}
@@ -166,6 +173,13 @@ class Data:
 
     def __str__(self) -> str:
         return f"{self.n:,} observations ({self.fingerprint})"
+
+
+# Remark of a certificate whose certifying inputs are not all new.
+EQUAL = (
+    "The inputs of {count:,} of these are equal to some of the others. The bound holds where they "
+    "are independent draws, and not where they are copies."
+)
 
 
 def shared_rows(x: Any, data: Data) -> Tensor:

@@ -27,6 +27,15 @@ def test_codings_of_classes_give_the_same_observations(y):
     assert Data(X, y).fingerprint == Data(X, SIGNS).fingerprint
 
 
+def test_observations_within_others_are_found(monkeypatch):
+    assert Data(X[:20], LABELS[:20]).within(Data(X, ONE_HOT))
+    assert not Data(X, LABELS).within(Data(X[:20], LABELS[:20]))
+    assert not Data(X[:20], 1 - LABELS[:20]).within(Data(X, LABELS))
+    monkeypatch.setattr(data_module, "_ROWS", 10)
+    assert Data(X[:20], LABELS[:20]).within(Data(X, ONE_HOT))
+    assert not Data(X[:40], LABELS[:40]).within(Data(X[10:], ONE_HOT[10:]))
+
+
 def test_other_targets_and_other_inputs_have_another_fingerprint():
     assert Data(X, -SIGNS).fingerprint != Data(X, SIGNS).fingerprint
     assert Data(X + 1e-3, SIGNS).fingerprint != Data(X, SIGNS).fingerprint

@@ -12,6 +12,7 @@ from bayesgen.commands.call import command_line
 from bayesgen.commands.choices import KERNELS, choice
 from bayesgen.commands.options import parse_groups, parse_levels
 from bayesgen.commands.shared import (
+    COMPUTATION,
     DATA,
     MODEL,
     Csv,
@@ -55,6 +56,33 @@ def certify(
         str,
         choice(*KERNELS, "convolutional", help="Kernel (convolutional is for images)", panel=MODEL),
     ] = "rbf",
+    features: Annotated[
+        str | None,
+        choice(
+            "efficientnet-lite0",
+            "efficientnet-lite1",
+            "efficientnet-lite2",
+            help="Published network on whose features of images the priors are linear",
+            more='Its weights are in the extra "pretrained".',
+            registry="bayesgen.pretrained.weights:PUBLISHED",
+            panel=MODEL,
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers of --features for the priors, e.g. head,stage7+head. Default: the last "
+            "one, and the last three joined.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which --features are kept, so that they are computed once.",
+            rich_help_panel=COMPUTATION,
+        ),
+    ] = None,
     delta: Annotated[
         float, typer.Option(help="Probability that a bound fails.", rich_help_panel=MODEL)
     ] = 0.05,
@@ -77,11 +105,14 @@ def certify(
     chosen, parts = parse_levels(levels), None if groups is None else parse_groups(groups)
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta:g}")
+    if features is None and (layers is not None or store is not None):
+        raise ValueError("--layers and --store are for --features")
     given = source(data, data_dir, csv, target, sep)
     names = ("certify.nc", "certify.png")
-    with folder.results(out, (given.name, kernel), names, overwrite) as place:
+    with folder.results(out, (given.name, features or kernel), names, overwrite) as place:
         from bayesgen import experiments
         from bayesgen.experiments.certify import summary
+        from bayesgen.reports.cautions import vacuous
 
         own = given.load(scaled_on="test")
         shown = output.current()
@@ -92,6 +123,9 @@ def certify(
                 seeds=seeds,
                 kernel=kernel,
                 groups=parts,
+                features=features,
+                layers=None if layers is None else layers.split(","),
+                store=store,
                 delta=delta,
                 bound=bound,
                 train=train,
@@ -111,4 +145,8 @@ def certify(
             f"{attrs['bound_name']}. {payment}, and nothing for the noise. Guessing has a risk of "
             f"{guessing:.3g}."
         )
+        for sentence in vacuous(result):
+            shown.say(sentence)
+        if float(result.rademacher.mean("seed").min()) >= guessing:
+            shown.say("The Rademacher bound is vacuous at every level.")
         keep(result, experiments.certify.plot, place)

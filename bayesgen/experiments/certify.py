@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
-from bayesgen import data as datasets, kernels, likelihoods, pacbayes, plots
+from bayesgen import data as datasets, kernels, likelihoods, pacbayes, plots, pretrained
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
 from bayesgen.data.dataset import Dataset
@@ -62,6 +65,9 @@ def certify(
     kernel: str = "rbf",
     lengthscales: Sequence[float] | None = None,
     groups: Sequence[Sequence[int]] | None = None,
+    features: str | None = None,
+    layers: Sequence[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
     delta: float = 0.05,
     bound: str = "maurer",
     kind: str = "uniform",
@@ -92,6 +98,11 @@ def certify(
             √(number of inputs).
         groups: classes to distinguish, each a group of the data's classes; see
             `bayesgen.data.merge`.
+        features: a network of `bayesgen.pretrained.NAMES`, on whose features of images there is one
+            prior for each set of layers, linear in features of unit length; `kernel` is not used.
+        layers: layers whose features the priors use, each a name or several with "+" between;
+            None for the last layer, and for the last three joined.
+        store: folder in which the features are kept.
         delta, bound: terms of the certificates; the vote's bound is the C-bound or twice the Gibbs
             bound.
         train, test: number of points of the groups to keep; None keeps all.
@@ -123,7 +134,13 @@ def certify(
     C = data.num_classes
     labels, altered = corruptions(data.y_train, chosen, numbers, C, kind)
     test_labels, _ = corruptions(data.y_test, chosen, numbers, C, kind)
-    models = priors(kernel, lengthscales, data)
+    if features is None:
+        models = priors(kernel, lengthscales, data)
+    else:
+        if lengthscales is not None:
+            raise ValueError("lengthscales must be None with features, whose priors are linear")
+        kernel = f"features of {features}"
+        data, models = of_features(features, layers, data, store, progress)
     y = likelihoods.one_hot(labels, C, dtype=data.x_train.dtype)
     found: list[Certificate] = pacbayes.certify(
         models, data.x_train, y, delta=delta, bound=bound, progress=progress
@@ -219,8 +236,7 @@ def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> 
         if lengthscales is not None:
             raise ValueError("lengthscales must be None for the convolutional prior: it has none")
         basis = bases.Convolutional(FILTERS)
-        by = "gram" if basis.map.d < len(data.x_train) else "svd"
-        return {"convolutional": LinearModel(basis, decomposition=by)}
+        return {"convolutional": LinearModel(basis, decomposition="auto")}
     values = [m * math.sqrt(inputs) for m in MULTIPLES] if lengthscales is None else lengthscales
     models = {}
     for value in values:
@@ -228,6 +244,51 @@ def priors(kernel: str, lengthscales: Sequence[float] | None, data: Dataset) -> 
         prior = kernels.with_lengthscale(kernels.named(kernel).to(data.x_train), length)
         models[f"length-scale {float(value):.3g}"] = GaussianProcess(prior)
     return models
+
+
+def of_features(
+    name: str,
+    layers: Sequence[str] | None,
+    data: Dataset,
+    store: str | os.PathLike[str] | None,
+    progress: Progress | None,
+) -> tuple[Dataset, dict[str, Any]]:
+    """The data with features of a published network as inputs, and linear models on them."""
+    widths = pretrained.layers(name)
+    every = list(widths)
+    wanted = [every[-1], "+".join(every[-3:])] if layers is None else list(layers)
+    parts = {text: text.split("+") for text in wanted}
+    for text in {part for of in parts.values() for part in of}:
+        checks.one_of("layers", text, tuple(every))
+    image = _image(data)
+    x_train, x_test = (
+        pretrained.features(name, x, layer=every, store=store, image=image, progress=progress)
+        for x in (data.x_train, data.x_test)
+    )
+    starts = dict(zip(every, itertools.accumulate(widths.values(), initial=0), strict=False))
+    models = {}
+    for text, of in parts.items():
+        columns = torch.cat([torch.arange(starts[p], starts[p] + widths[p]) for p in of])
+        basis = bases.Function(partial(_unit, columns=columns))
+        models[text] = LinearModel(basis, decomposition="auto")
+    return replace(data, x_train=x_train, x_test=x_test), models
+
+
+def _unit(x: Tensor, columns: Tensor) -> Tensor:
+    """Some columns of features, scaled to rows of unit length."""
+    return nn.functional.normalize(x[:, columns], dim=1)
+
+
+def _image(data: Dataset) -> tuple[int, int, int]:
+    """Shape of the images of a data set, whose rows are flattened images."""
+    inputs = math.prod(data.x_train.shape[1:])
+    for channels in (3, 1):
+        side = math.isqrt(inputs // channels)
+        if channels * side * side == inputs:
+            return channels, side, side
+    raise ValueError(
+        f"features are for square images of 1 or 3 channels, got {inputs} inputs in {data.name}"
+    )
 
 
 def _latent(posterior: ExactPosterior, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ class ConvolutionalMap:
                 f"got {grid}"
             )
         self.image = (channels, height, width)
-        self.threshold = float(checks.real("threshold", float(threshold)))
+        self.threshold = checks.number("threshold", threshold)
         self.epsilon = checks.positive_number("epsilon", epsilon)
         self.colour = checks.positive_number("colour", colour)
         self.mirror, self.seed = checks.flag("mirror", mirror), checks.seed(seed)

@@ -5,6 +5,7 @@
 """
 
 from bayesgen._internal import moved as _moved
+from bayesgen.pacbayes.binomial import binomial
 from bayesgen.pacbayes.bounds import (
     alquier,
     catoni,
@@ -41,6 +42,7 @@ from bayesgen.pacbayes.compression.selection import compress_best
 from bayesgen.pacbayes.compression.token_losses import TokenLosses
 from bayesgen.pacbayes.inverse_kl import lower_risk, monte_carlo, upper_risk
 from bayesgen.pacbayes.sequences import freedman, subsampled
+from bayesgen.pacbayes.trained.network import certify_network
 from bayesgen.pacbayes.vote import c_bound
 
 __all__ = [
@@ -54,10 +56,12 @@ __all__ = [
     "TextCertificate",
     "TokenLosses",
     "alquier",
+    "binomial",
     "c_bound",
     "catoni",
     "catoni_union",
     "certify",
+    "certify_network",
     "coded_table",
     "compress",
     "compress_best",

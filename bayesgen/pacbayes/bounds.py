@@ -172,7 +172,7 @@ def subgamma(risk: Any, kl: Any, n: int, s2: float, c: float, delta: float = 0.0
     if not torch.isfinite(risk).all():
         raise ValueError(f"risk must be finite, got {risk}")
     validation.together(risk=risk, kl=kl)
-    c = validation.number("c", c)
+    c = checks.number("c", c)
     if not 0 <= c < 1:
         raise ValueError(f"c must lie in [0, 1), got {c}")
     spread = checks.positive_number("s2", s2) / (2 * (1 - c))

@@ -84,7 +84,7 @@ def freedman(
         >>> 0.33 < float(bound) < float(countable(losses.mean(), solomonoff(1000.0), 100_000))
         True
     """
-    L, D = validation.real("losses", losses).detach(), validation.number("width", width)
+    L, D = validation.real("losses", losses).detach(), checks.number("width", width)
     if D <= 0:
         raise ValueError(f"width must be positive, got {width}")
     if L.ndim != 1 or not len(L):

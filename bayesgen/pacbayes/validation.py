@@ -18,22 +18,6 @@ def real(name: str, value: Any) -> Tensor:
     return checks.reals(name, value).to(torch.float64)
 
 
-def number(name: str, value: Any) -> float:
-    """Check for one finite number and return it.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is not finite.
-    """
-    try:
-        found = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not math.isfinite(found):
-        raise ValueError(f"{name} must be finite, got {value!r}")
-    return found
-
-
 def together(**named: Tensor) -> None:
     """Check that the shapes of arguments broadcast."""
     try:

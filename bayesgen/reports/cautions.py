@@ -36,7 +36,7 @@ def cautions(result: xr.Dataset) -> list[str]:
         >>> cautions(xr.Dataset({"bound": ("seed", [1.2])}, attrs={"delta": 0.05}))[0]
         'There is one seed only: how much the numbers differ between seeds is not known.'
     """
-    checks = (_seeds, _unpaid, _mode, _edge, _vacuous, _kinds, _laplace, _rounding, _test_points)
+    checks = (_seeds, _unpaid, _mode, _edge, vacuous, _kinds, _laplace, _rounding, _test_points)
     return [sentence for check in checks for sentence in check(result)]
 
 
@@ -88,8 +88,8 @@ def _edge(result: xr.Dataset) -> list[str]:
     ]
 
 
-def _vacuous(result: xr.Dataset) -> list[str]:
-    """Bounds of a risk in [0, 1] that say no more than guessing does."""
+def vacuous(result: xr.Dataset) -> list[str]:
+    """Sentences about bounds of a risk in [0, 1] that say no more than guessing does."""
     if "bound" not in result or "delta" not in result.attrs:
         return []
     classes = result.attrs.get("classes")

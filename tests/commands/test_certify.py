@@ -13,6 +13,7 @@ def test_certify_command_writes_figure_and_data(monkeypatch, tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "digits, n = 150, 2 classes" in printed
     assert "Guessing has a risk of 0.5" in printed
+    assert "The Rademacher bound is vacuous at every level." in printed
     with xr.open_dataset(tmp_path / "certify.nc", engine="h5netcdf") as result:
         assert dict(result.sizes) == {"level": 3, "seed": 1}
         assert result.attrs["command"].startswith("bayesgen certify --train 150")
@@ -25,9 +26,24 @@ def test_certify_command_takes_convolutional_kernel(monkeypatch, cifar, tmp_path
     assert "cifar10, n = 100" in capfd.readouterr().out
 
 
+def test_certify_command_takes_features_of_a_published_network(
+    monkeypatch, published, tmp_path, capfd
+):
+    arguments = ["--features", "efficientnet-lite0", "--layers", "head,stage6+head"]
+    small = ["--train", "40", "--test", "20", "--levels", "0,1", "--store", tmp_path / "kept"]
+    assert not run_command(monkeypatch, "certify", *arguments, *small, "--out", tmp_path / "out")
+    assert "The bound includes ln 2 nats for the choice of prior" in capfd.readouterr().out
+    assert list((tmp_path / "kept").iterdir())
+    with xr.open_dataset(tmp_path / "out" / "certify.nc", engine="h5netcdf") as result:
+        assert result.attrs["kernel"] == "features of efficientnet-lite0"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--features", "resnet"], "--features must be"),
+        (["--store", "x"], "--layers and --store are for --features"),
+        (["--features", "efficientnet-lite0", "--layers", "tail"], "layers must be one of"),
         (["--groups", "a/b"], "--groups must be classes such as"),
         (["--groups", "0/0"], "two or more different labels"),
         (["--kernel", "cosine"], "--kernel must be one of"),

@@ -13,7 +13,7 @@ from bayesgen.pacbayes.certificates.losses import Loss
 from bayesgen.pacbayes.certificates.request import CertificateTerms
 from bayesgen.pacbayes.vote import vote
 
-# Largest relative error of the KL with which a certificate is still given.
+# Largest error, relative to the KL or to one nat, with which a certificate is still given.
 _TOO_UNCERTAIN = 0.1
 # Errors below this many nats per observation, or this fraction of the KL, count as rounding and are
 # added without a share of δ.
@@ -79,15 +79,16 @@ def sure_complexity(evidence: Evidence, delta: float) -> tuple[float, float, tup
     enters as the upper end of its normal confidence interval, which uses a tenth of δ.
 
     Raises:
-        ValueError: the error is more than a tenth of the KL.
+        ValueError: the error is more than a tenth of the KL, and more than a tenth of a nat.
     """
     kl, error = max(float(evidence.complexity), 0.0), float(evidence.error)
     if error <= _ROUNDING * max(evidence.n, kl):
         return kl + error, delta, ()
-    if error > _TOO_UNCERTAIN * kl:
+    if error > _TOO_UNCERTAIN * max(kl, 1.0):
         raise ValueError(
-            f"the error of the evidence must be at most a tenth of KL = {kl:.4g} nats, got "
-            f"{error:.3g} nats; compute the evidence exactly, in float64 or with more probes"
+            f"the error of the evidence must be at most a tenth of KL = {kl:.4g} nats, or of one "
+            f"nat, got {error:.3g} nats; compute the evidence exactly, in float64 or with more "
+            "probes"
         )
     share = 0.1 * delta
     reach = -float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))

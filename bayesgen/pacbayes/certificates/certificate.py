@@ -73,17 +73,25 @@ class Statement:
             "vote": "the classifier that takes the posterior's majority vote",
             "network": "the network",
         }[self.predictor]
-        cost = [f"KL(Q‖P) = {self.complexity:,.1f} nats for the posterior"]
+        own = self.predictor == "network"
+        of = (
+            f"{self.complexity:,.1f} nats for the code"
+            if own
+            else (f"KL(Q‖P) = {self.complexity:,.1f} nats for the posterior")
+        )
+        cost = [] if own and not self.complexity else [of]
         cost += [f"{p.nats:.1f} nats for {p.reason}" for p in self.payments]
         free = f" {self.free}" if self.free else ""
         settings = ", ".join(f"{name} {value:.4g}" for name, value in self.settings.items())
         settings = f" Settings: {settings}." if settings else ""
         notes = "".join(f" {note}" for note in self.notes)
+        includes = f" The bound includes {', and '.join(cost)}." if cost else ""
+        risk = "error rate" if own else "Gibbs risk"
         return (
             f"{self.kind}: with probability at least {1 - self.delta:g} over the draw of "
             f"{self.n:,} observations, the {self.loss} of {who} is at most {self.bound:.4f} in "
-            f"expectation over new data. The bound includes {', and '.join(cost)}.{free} On the "
-            f"sample the Gibbs risk is {self.risk:.4f}. {self.theorem}.{settings}{notes}"
+            f"expectation over new data.{includes}{free} On the "
+            f"sample the {risk} is {self.risk:.4f}. {self.theorem}.{settings}{notes}"
             f"{self._verdict()}"
         )
 

@@ -12,12 +12,19 @@ the optimisation of a PAC-Bayes bound, with the kernel's eigenbasis in place of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bayesgen.evidence import Evidence
+from bayesgen.pacbayes.certificates.assemble import certificate
+from bayesgen.pacbayes.certificates.certificate import Certificate
+from bayesgen.pacbayes.certificates.losses import Loss
+from bayesgen.pacbayes.certificates.request import CertificateTerms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem
 from bayesgen.solvers.quadrature import SquaredProduct
 
@@ -30,12 +37,14 @@ class Sharpened:
         mean, variance: marginals at the sample, (n, C) and (n, 1).
         complexity: KL(Q ‖ P), nats, ().
         weights: α of the mean offset + Kα at the sample, (n, C), including the outputscale.
+        ratio: ρ of the covariance of Q.
     """
 
     mean: Tensor
     variance: Tensor
     complexity: Tensor
     weights: Tensor
+    ratio: float
 
 
 class _Family:
@@ -57,10 +66,12 @@ class _Family:
 
     def at(self, A: Tensor, log_ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean (n, C), variance (n, 1) and KL () of Q at A and log ρ."""
-        q = log_ratio.exp() / (self.values + log_ratio.exp())
+        # In logarithms, so that no ratio that a line search tries gives an infinite KL.
+        log_q = log_ratio - torch.logaddexp(self.values.clamp(min=0).log(), log_ratio)
+        q = log_q.exp()
         mean = self.vectors @ (self.root[:, None] * A) @ self.problem.contrasts.mT
         variance = SquaredProduct.apply(self.vectors, (self.root.square() * q)[:, None])
-        spread = self.outputs * (q - 1 - q.log()).sum()
+        spread = self.outputs * (q - 1 - log_q).sum()
         return self.problem.offset + mean, variance, 0.5 * (spread + A.square().sum())
 
 
@@ -99,4 +110,39 @@ def sharpen(problem: TuningProblem, start: TunedSetting, steps: int = 80) -> Sha
     mean, variance, kl = family.at(A, log_ratio)
     inverse = torch.where(family.values > 0, family.root / family.values.clamp(min=1e-300), 0.0)
     weights = family.vectors @ (inverse[:, None] * A) @ problem.contrasts.mT
-    return Sharpened(mean, variance, kl, weights)
+    return Sharpened(mean, variance, kl, weights, float(log_ratio.exp()))
+
+
+def certified(
+    problem: TuningProblem,
+    start: TunedSetting,
+    full: Loss,
+    asked: CertificateTerms,
+    predictor: Callable[[Tensor], Any],
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """The certificate of the Q whose mean is optimised for the bound.
+
+    Args:
+        problem: prior, task, loss with few quadrature nodes, and theorem.
+        start: setting of the posterior to start from.
+        full: the loss with all quadrature nodes.
+        asked: the terms of the certificate.
+        predictor: function of the weights α of the mean → the certified predictor.
+        notes: further remarks for the reader.
+    """
+    found, spectrum = sharpen(problem, start), problem.spectrum
+    kl = found.complexity
+    error = spectrum.evidence(start.scale, start.noise).error.max()
+    return certificate(
+        found.mean,
+        found.variance,
+        Evidence(-kl, kl, spectrum.n, torch.zeros_like(kl), error=error),
+        full,
+        asked,
+        # The covariance of Q is that of a posterior with this noise.
+        settings={"scale": start.scale, "noise": found.ratio * start.scale},
+        free="Q's mean affects only Q, so fitting it to this bound adds nothing to the bound.",
+        posterior=predictor(found.weights),
+        notes=notes,
+    )

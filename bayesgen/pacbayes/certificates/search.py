@@ -6,18 +6,16 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.progress import Progress
-from bayesgen.evidence import Evidence
 from bayesgen.pacbayes.certificates import losses
-from bayesgen.pacbayes.certificates.assemble import certificate
 from bayesgen.pacbayes.certificates.certificate import Certificate
-from bayesgen.pacbayes.certificates.free_mean import sharpen
+from bayesgen.pacbayes.certificates.free_mean import certified
 from bayesgen.pacbayes.certificates.losses import Loss
 from bayesgen.pacbayes.certificates.posterior import (
     TUNED,
@@ -29,7 +27,16 @@ from bayesgen.pacbayes.certificates.request import CertificateTerms, terms
 from bayesgen.pacbayes.certificates.tuning import TunedSetting, TuningProblem, coarse, refine
 from bayesgen.posterior.posterior import ExactPosterior
 from bayesgen.posterior.traced import pay, tuned as tuned_to_bound
-from bayesgen.provenance import Data, Payment, Provenance, feature_sources, now, sources
+from bayesgen.provenance import (
+    Data,
+    Payment,
+    Provenance,
+    feature_sources,
+    now,
+    shared_rows,
+    sources,
+)
+from bayesgen.provenance.data import EQUAL
 from bayesgen.spectrum.spectrum import Spectrum
 
 # Factors for the covariance of a data-dependent prior; the choice among them is paid for.
@@ -38,6 +45,15 @@ COOLING = (1.0, 0.25, 0.0625, 0.015625)
 _QUICK = 24
 # Number of priors refined for each task after the ranking on the coarse grid.
 _FINALISTS = 2
+
+
+@runtime_checkable
+class PriorOfRest(Protocol):
+    """A posterior that can be the prior for other observations, such as that of a deep kernel."""
+
+    def as_prior(self, x_new: Any, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """Spectrum of its covariance at other inputs with their targets, and its mean there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ def certify(
     mean: str = "posterior",
     split: float | None = None,
     cooling: Sequence[float] = COOLING,
+    unseen: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Any:
@@ -103,6 +120,8 @@ def certify(
             and is slower.
         split: fraction of the data for the prior, in (0, 1).
         cooling: factors for the covariance of P to try with `split`, stated before the data.
+        unseen: True states that the initial weights of deep kernels were chosen without the data,
+            for example at random.
         seed: seed of the split.
         progress: called as progress(done, expected, what).
 
@@ -140,6 +159,7 @@ def certify(
         y = _targets(y, x, named)
         found = _search(named, x, y, costs, asked, mean == "free", progress)
     else:
+        _ask(named, checks.flag("unseen", unseen))
         found = _with_split(named, x, y, costs, asked, split, cooling, seed, progress)
     return found if torch.as_tensor(y).ndim == 3 else found[0]
 
@@ -216,6 +236,9 @@ def _with_split(
         f"The prior is what {m:,} other observations made of the model, hyperparameters and all; "
         "the bound rests on those that are left."
     )
+    equal = int(shared_rows(x[rest], Data(x[first])).sum())
+    if equal:
+        note += f" {EQUAL.format(count=equal)}"
     best: list[Certificate | None] = [None] * len(coded)
     for i, (name, model) in enumerate(named.items()):
         for b, labels in enumerate(coded):
@@ -243,6 +266,22 @@ def _with_split(
                 done = i * len(coded) + b + 1
                 progress(done, len(named) * len(coded), f"prior {name} from {m:,} points")
     return [c for c in best if c is not None]
+
+
+def _ask(named: dict[str, Any], stated: bool) -> None:
+    """Refuse deep kernels whose initial weights are not stated to be chosen without the data."""
+    for name, model in named.items():
+        if _of_network(model) and not stated:
+            raise ValueError(
+                f"models[{name!r}] has a network of which it is not known how its initial weights "
+                "were chosen; pass unseen=True to state that they were chosen without the data, "
+                "for example at random"
+            )
+
+
+def _of_network(model: Any) -> bool:
+    """Whether a model trains the features of a network, such as `DeepKernel`."""
+    return isinstance(getattr(model, "net", None), nn.Module)
 
 
 def _lower(old: Certificate | None, new: Certificate) -> Certificate:
@@ -281,22 +320,12 @@ def _finish_free(
     """Optimise the mean of Q for the bound, starting from the best posterior, and certify it."""
     quick = _problem(one, losses.zero_one(y, _QUICK), asked)
     setting = refine(quick, start)
-    found = sharpen(quick, setting)
-    kl = found.complexity
-    error = one.spectrum.evidence(setting.scale, setting.noise).error.max()
     near = _predictor(one, setting, asked)
-    return certificate(
-        found.mean,
-        found.variance,
-        Evidence(-kl, kl, one.spectrum.n, torch.zeros_like(kl), error=error),
-        losses.zero_one(y),
-        asked,
-        settings={"scale": setting.scale, "noise": setting.noise},
-        free="Q's mean affects only Q, so fitting it to this bound adds nothing to the bound.",
-        posterior=FittedPredictor(near, found.weights)
-        if isinstance(near, ExactPosterior)
-        else None,
-    )
+
+    def predictor(weights: Tensor) -> FittedPredictor | None:
+        return FittedPredictor(near, weights) if isinstance(near, ExactPosterior) else None
+
+    return certified(quick, setting, losses.zero_one(y), asked, predictor)
 
 
 def _problem(one: _Candidate, kind: Loss, asked: CertificateTerms) -> TuningProblem:
@@ -323,7 +352,7 @@ def _candidates(name: str, model: Any, x: Any, y: Tensor, cost: float) -> list[_
         posterior = _fitted(name, model, x, y, ("noise",))
     tuned = TUNED if free else TUNED - {"scale"}
     _require_stated(name, posterior.provenance, tuned)
-    scale: Tensor = posterior.scale  # type: ignore[attr-defined]
+    scale: Tensor = posterior.scale
     made = []
     for b in range(len(posterior.observed.y)):
         kept = None if free else float(scale.reshape(-1)[b])
@@ -364,9 +393,15 @@ def _require_stated(name: str, found: Provenance, free: Collection[str] = TUNED)
         )
 
 
-def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> ExactPosterior:
+def _fitted(name: str, model: Any, x: Any, y: Any, learn: tuple[str, ...] | None) -> Any:
+    if learn is not None and _of_network(model):
+        raise ValueError(
+            f"models[{name!r}] must have a prior stated before the data, but its features are "
+            "learnt; pass split=, so that a part of the data makes the prior"
+        )
     posterior = model.fit(x, y) if learn is None else model.fit(x, y, hyperparameters=learn)
-    if not isinstance(posterior, ExactPosterior):
+    prior = learn is None and isinstance(posterior, PriorOfRest)
+    if not (prior or isinstance(posterior, ExactPosterior)):
         raise TypeError(f"models[{name!r}] must make exact posteriors, of Gaussian noise")
     return posterior
 

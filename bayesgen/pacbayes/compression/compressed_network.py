@@ -21,7 +21,7 @@ from bayesgen._internal import checks, random_state
 from bayesgen._internal.progress import Progress
 from bayesgen.likelihoods.softmax import Softmax
 from bayesgen.networks.admission import dtypes_differ
-from bayesgen.pacbayes import bounds, validation
+from bayesgen.pacbayes import bounds
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
 from bayesgen.pacbayes.compression import architecture, quantisation
 from bayesgen.pacbayes.compression.container import unpacked
@@ -177,7 +177,7 @@ def compress(
     for name, value in settings.items():
         checks.whole(name, value)
     how = CodeSettings(dimension, levels, projection, entropy, seed)
-    rate = validation.number("learning_rate", learning_rate)
+    rate = checks.number("learning_rate", learning_rate)
     checks.positive("learning_rate", rate)
     own = architecture.private(net)
     beside = provenance.beside_state(own)

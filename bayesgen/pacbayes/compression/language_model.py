@@ -338,7 +338,7 @@ def check_corpus(corpus: Any) -> Corpus:
 
 def _rate(value: Any) -> float:
     """Check for a positive learning rate."""
-    rate = validation.number("learning_rate", value)
+    rate = checks.number("learning_rate", value)
     return checks.positive_number("learning_rate", rate)
 
 

@@ -288,7 +288,7 @@ def alpha_grid(alphas: Sequence[float]) -> tuple[float, ...]:
     """
     if isinstance(alphas, str) or not isinstance(alphas, Iterable):
         raise TypeError(f"alphas must be a sequence of numbers, got {alphas!r}")
-    grid = tuple(validation.number("alphas", alpha) for alpha in alphas)
+    grid = tuple(checks.number("alphas", alpha) for alpha in alphas)
     if len(set(grid)) < len(grid):
         raise ValueError(f"alphas must be different numbers, got {grid}")
     if not grid or min(grid) < _LEAST or max(grid) >= 1:

@@ -47,3 +47,5 @@ def test_uncertain_evidence_enters_at_upper_end_or_raises():
     assert "upper end" in notes[0]
     with pytest.raises(ValueError, match="error of the evidence must be at most"):
         sure_complexity(Evidence(-10.0, 5.0, 100, 1.0, error=1.0), 0.05)
+    small, _, _ = sure_complexity(Evidence(-10.0, 0.01, 100, 1.0, error=0.05), 0.05)
+    assert 0.01 + 0.05 < small < 0.2  # an error below a tenth of a nat is covered, not refused

@@ -29,13 +29,31 @@ def test_free_mean_lowers_bound_and_pays_its_kl(digits, one_hot, kind):
     whitened = (vectors[:, keep].mT @ mean) / values[keep].sqrt()[:, None]
     s = made.settings["scale"]
     from_mean = 0.5 * float(whitened.square().sum()) / s
+    # The stated noise is that of the covariance of Q.
+    ratio = made.settings["noise"] / s
+    q = ratio / (values.clamp(min=0) + ratio)
+    whole = from_mean + 0.5 * (one_hot.shape[1] - 1) * float((q - 1 - q.log()).sum())
     assert 0 < from_mean < made.complexity
+    assert made.complexity == pytest.approx(whole, rel=1e-4)
     torch.testing.assert_close(made.posterior.mean(digits.x_train), mean, rtol=1e-6, atol=1e-8)
     assert float((mean.argmax(-1) != digits.y_train).double().mean()) < made.risk
     guesses = made.posterior.mean(digits.x_test).argmax(-1)
     assert float((guesses != digits.y_test).double().mean()) < made.bound
     with pytest.raises(ValueError, match="not with split"):
         pacbayes.certify(model, digits.x_train, one_hot, mean="free", split=0.5)
+
+
+def test_no_ratio_gives_an_infinite_divergence():
+    K, y = torch.ones(3, 3).double(), bg.likelihoods.one_hot([0, 1, 0], 2)
+    loss, theorem = zero_one(y), lambda risk, kl: pacbayes.maurer(risk, kl, 3)
+    problem = TuningProblem.of(Spectrum.dense(K, y), torch.zeros_like(y), loss, theorem, None)
+    family = _Family(problem, 1.0)
+    for log_ratio in (-1e5, -800.0, 0.0, 800.0, 1e5):
+        ratio = torch.tensor(log_ratio, dtype=torch.float64, requires_grad=True)
+        every = family.at(torch.zeros(family.values.numel(), 1).double(), ratio)
+        assert all(t.isfinite().all() for t in every)
+        (slope,) = torch.autograd.grad(every[2], ratio)
+        assert slope.isfinite()
 
 
 def test_kl_of_free_mean_matches_two_gaussians():

@@ -1,0 +1,1 @@
+"""Certificates of networks that were trained on other data, or whose weights are a prior's mean."""

@@ -18,8 +18,8 @@ KERNELS = ("rbf", "matern12", "matern32", "matern52")
 FORMS = (*KERNELS, "rq", "periodic", "cosine", "linear", "constant", "polynomial", "spectral",
          "nngp", "ntk", "arccos")  # fmt: skip
 # Words of settings within a text of kernels.
-_SETTINGS = ("ard", "depth", "activation", "order", "degree", "mixtures", "relu", "erf", "step",
-             "squared_relu")  # fmt: skip
+_SETTINGS = ("ard", "column", "depth", "activation", "order", "degree", "mixtures", "relu", "erf",
+             "step", "squared_relu")  # fmt: skip
 
 
 def choice(

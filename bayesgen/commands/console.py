@@ -31,6 +31,8 @@ def table(frame: pd.DataFrame, title: str, formats: Mapping[str, str]) -> Table:
 def _cell(value: Any, form: str) -> str:
     if isinstance(value, str):
         return plain(value)
+    if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
+        return "yes" if value else "no"
     return "–" if value != value else format(value, form)
 
 

@@ -38,6 +38,7 @@ from bayesgen.commands.shared import (
 
 MODELS = ("gp", "polynomial", "dkl", "dkl-conditional", "dkl-lipschitz", "dkl-prior",
           "gp-laplace", "mlp", "resnet")  # fmt: skip
+EVIDENCES = ("laplace", "tangent", "prequential", "annealed")
 _FILES = ("corruption.nc", "corruption.png")
 
 
@@ -60,6 +61,17 @@ def corruption(
             panel=MODEL,
         ),
     ] = "gp",
+    evidence: Annotated[
+        str | None,
+        choice(
+            *EVIDENCES,
+            help="Estimates of the evidence of mlp, resnet or gp-laplace",
+            more="Default: the model's own.",
+            registry="bayesgen.experiments.corruption_models:EVIDENCES",
+            several=True,
+            panel=MODEL,
+        ),
+    ] = None,
     seeds: Seeds = 3,
     seed: Annotated[int, typer.Option(min=0, help="First seed.", rich_help_panel=DATA)] = 0,
     kernel: Annotated[str, kernel_text(MODEL)] = "rbf",
@@ -123,6 +135,10 @@ def corruption(
 ) -> None:
     """Compute the evidence, its parts and the errors of models as labels are corrupted."""
     chosen, several = parse_levels(levels), model.split(",")
+    if evidence is not None and several == ["gp"]:
+        raise ValueError(
+            "evidence is an option of other models, such as --model mlp: that of gp is exact"
+        )
     if several != ["gp"]:
         if (kernel, targets, noise) != ("rbf", "one-hot", None):
             raise ValueError("kernel, targets and noise are options of --model gp alone")
@@ -132,7 +148,8 @@ def corruption(
         raise ValueError("workers and scheduler serve several models: --model gp is one fit")
     check_device(device, dtype)
     given = source(data, data_dir, csv, target, sep)
-    with folder.results(out, (given.name, model), _FILES, overwrite) as place, on_threads(threads):
+    names = (given.name, model) if evidence is None else (given.name, model, evidence)
+    with folder.results(out, names, _FILES, overwrite) as place, on_threads(threads):
         settings: dict[str, Any] = {
             "levels": chosen,
             "seeds": list(range(seed, seed + seeds)),
@@ -149,6 +166,7 @@ def corruption(
             settings |= {"kernel": kernel, "targets": targets, "noise": noise, "engine": engine}
             _process(own, place, work, settings)
         else:
+            settings["evidence"] = None if evidence is None else evidence.split(",")
             _models(own, several, place, workers, scheduler, settings)
 
 

@@ -34,7 +34,8 @@ def search(name: str, data: Table, place: folder.Results, save: Path | None) -> 
 
     from bayesgen import plots, storage
     from bayesgen.models.gp.components import Components, components
-    from bayesgen.select.structures import NULL, kernels
+    from bayesgen.select.structure import NULL
+    from bayesgen.select.structures import kernels
 
     if data.classes:
         raise ValueError(
@@ -55,7 +56,9 @@ def search(name: str, data: Table, place: folder.Results, save: Path | None) -> 
     parts = components(found.best, data.x, sizes)
     scaled = {k: Normal(columns.target_size * p.mean, columns.target_size * p.stddev)
               for k, p in parts.items()}  # fmt: skip
-    own = Components(scaled, parts.sentences, data.x * columns.size + columns.centre)
+    prior_mean = columns.target_size * parts.prior_mean + columns.target_centre
+    x = data.x * columns.size + columns.centre
+    own = Components(scaled, parts.sentences, x, prior_mean, parts.columns)
     if best == NULL:
         shown.say("No structure is better than white noise: the inputs explain nothing.")
     else:

@@ -123,7 +123,8 @@ def corruption(
         raise ValueError(
             "noise must be None with dirichlet targets: theirs is known for each point"
         )
-    _, prior_name = _kernel(kernel, 1)  # a wrong text is refused before the data are loaded
+    # A wrong text is refused before the data, and so their number of columns, are known.
+    _, prior_name = _kernel(kernel, _MANY)
     if command is None:
         command = (
             f"bayesgen.experiments.corruption({data!r}, levels={chosen}, seeds={numbers}, "
@@ -252,6 +253,8 @@ def _dirichlet(labels: Tensor, C: int, dtype: torch.dtype, _: float | None) -> _
     return _Coded(y, noise, ("kernel", "scale"))
 
 
+# More columns than the images of `bayesgen.data` have.
+_MANY = 10_000
 TARGETS = {"one-hot": _one_hot, "dirichlet": _dirichlet}
 
 

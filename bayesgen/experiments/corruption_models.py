@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,8 @@ from bayesgen.evidence import Evidence
 from bayesgen.experiments.corruption import corruptions, grid, loaded
 from bayesgen.experiments.executor import Job, sweep
 from bayesgen.experiments.experiment import experiment, provenance
-from bayesgen.experiments.networks import NETWORKS, Architecture, Cell, seeded
+from bayesgen.experiments.network_evidence import PRECISION, annealed, code_length, tangent
+from bayesgen.experiments.networks import NETWORKS, Architecture, Cell, EstimatedEvidence, seeded
 from bayesgen.features import priors
 from bayesgen.models import DeepKernel, GaussianProcess, Polynomial
 
@@ -115,6 +118,64 @@ MODELS = {
 }
 
 
+# Other estimates of log p(D) of a model, by the names of the model and of the estimate.
+ESTIMATES = {
+    ("gp-laplace", "laplace"): MODELS["gp-laplace"],
+    ("mlp", "laplace"): MODELS["mlp"],
+    ("mlp", "tangent"): Model(
+        "Gaussian process with the tangent kernel of the MLP at its initial weights, softmax, "
+        "Laplace",
+        LABELS,
+        partial(tangent, "mlp"),
+    ),
+    ("mlp", "prequential"): Model(
+        f"MLP, prequential code of four networks at modes (α = {PRECISION:g})",
+        LABELS,
+        partial(code_length, "mlp"),
+    ),
+    ("mlp", "annealed"): Model(
+        f"MLP, annealing of the weights (α = {PRECISION:g})", LABELS, partial(annealed, "mlp")
+    ),
+    ("resnet", "laplace"): MODELS["resnet"],
+    ("resnet", "prequential"): Model(
+        "PreResNet-20, prequential code of one trained network (α = 0.5)",
+        LABELS,
+        partial(code_length, "resnet"),
+    ),
+}
+EVIDENCES = tuple(dict.fromkeys(evidence for _, evidence in ESTIMATES))
+
+
+def _chosen(names: Sequence[str], evidence: str | Sequence[str] | None) -> dict[str, _Key]:
+    """Label in the result → names of the model and of its estimate; None for its own evidence.
+
+    Raises:
+        ValueError: a name is unknown; a model has no such estimate.
+    """
+    if evidence is None:
+        return {name: (name, None) for name in names}
+    kinds = [evidence] if isinstance(evidence, str) else evidence
+    found: dict[str, _Key] = {}
+    for kind in checks.names("evidence", kinds, EVIDENCES):
+        able = [name for name, other in ESTIMATES if other == kind]
+        for name in names:
+            if name not in able:
+                raise ValueError(
+                    f"evidence must be one that every model has: {kind!r} is an estimate for "
+                    f"{', '.join(able)}, and not for {name!r}"
+                )
+            found[f"{name}, {kind}"] = name, kind
+    return found
+
+
+_Key = tuple[str, str | None]
+
+
+def _model(key: _Key) -> Model:
+    name, kind = key
+    return MODELS[name] if kind is None else ESTIMATES[name, kind]
+
+
 @experiment(plot=plots.corruption_models)
 def corruption_models(
     data: str | Dataset = "digits",
@@ -128,6 +189,7 @@ def corruption_models(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    evidence: str | Sequence[str] | None = None,
     ensemble: bool | None = None,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -149,6 +211,12 @@ def corruption_models(
         levels, seeds, kind: as in `corruption`.
         train, test: number of training and test points to draw; None for all.
         data_dir, dtype, device: for `bayesgen.data.load`, where data is a name.
+        evidence: estimates of log p(D), one or more of "laplace", "tangent", "prequential" and
+            "annealed" (see `ESTIMATES` for the models that have them), each of which is computed
+            for every model; the models of the result are then named "mlp, prequential". None takes
+            each model's own. Annealing and codes have the prior precision 1 and learn no
+            hyperparameters, while Laplace's approximation learns the precisions; they are therefore
+            to be compared as functions of the level. Annealing takes minutes for each network.
         ensemble: whether networks of one architecture are trained together for all levels and seeds
             by `bayesgen.train_ensemble`; None does so on a GPU.
         executor: any `concurrent.futures.Executor` on which the fits run; see
@@ -161,7 +229,8 @@ def corruption_models(
     Returns:
         Dataset of dims (model, level, seed) with log_marginal_likelihood, fit, complexity,
         effective_dimension, evidence_error, train_error (against the corrupted labels) and
-        test_error (against clean ones); and, for each model, `kind`, `says` and `excludes`.
+        test_error (against clean ones); and, for each model, `kind`, `says` and `excludes`. Parts
+        that an estimate does not have are nan.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range.
@@ -179,10 +248,12 @@ def corruption_models(
         raise ValueError(f"models must be one or more different names, got {list(models)}")
     for name in models:
         checks.one_of("models", name, tuple(MODELS))
+    keys = _chosen(models, evidence)
     if command is None:
+        asked = "" if evidence is None else f", evidence={evidence!r}"
         command = (
             f"bayesgen.experiments.corruption_models({data!r}, {list(models)}, levels={chosen}, "
-            f"seeds={numbers}, kind={kind!r}, train={train}, test={test})"
+            f"seeds={numbers}, kind={kind!r}, train={train}, test={test}{asked})"
         )
     data = loaded(data, train=train, test=test, data_dir=data_dir, dtype=dtype, device=device)
     labels, _ = corruptions(data.y_train, chosen, numbers, data.num_classes, kind)
@@ -190,25 +261,26 @@ def corruption_models(
     if ensemble is None:
         ensemble = data.x_train.device.type == "cuda"
     every = [numbers[row % len(numbers)] for row in range(len(labels))]
-    for name in models:
-        shared = None
-        if ensemble and executor is None and name in NETWORKS:
+    for label, key in keys.items():
+        shared, name = None, key[0]
+        own_evidence = key[1] in (None, "laplace")
+        if ensemble and executor is None and name in NETWORKS and own_evidence:
             shared = _Together(NETWORKS[name], data, labels, every)
         for row, own in enumerate(labels):
             level, seed = chosen[row // len(numbers)], numbers[row % len(numbers)]
-            title = f"{name}, level {level:g}, seed {seed}"
+            title = f"{label}, level {level:g}, seed {seed}"
             if shared is None:
-                jobs.append(Job(title, _cell, (name, data, own, seed)))
+                jobs.append(Job(title, _cell, (key, data, own, seed)))
             else:
                 jobs.append(Job(title, shared.cell, (row,)))
             dtype_name = str(data.x_train.dtype)
             marks.append(
-                [MODELS[name].says, data.fingerprint, dtype_name, own, seed, shared is None]
+                [_model(key).says, data.fingerprint, dtype_name, own, seed, shared is None]
             )
     cells = sweep(jobs, marks, executor=executor, store=store, progress=progress)
     table = {name: [cell[name] for cell in cells] for name in _VARIABLES}
     excludes = [cell["excludes"] for cell in cells[len(labels) - 1 :: len(labels)]]
-    shape = (len(models), len(chosen), len(numbers))
+    shape = (len(keys), len(chosen), len(numbers))
     return xr.Dataset(
         {
             name: (
@@ -219,11 +291,11 @@ def corruption_models(
             for name, (units, words) in _VARIABLES.items()
         }
         | {
-            "kind": ("model", [MODELS[name].kind for name in models]),
-            "says": ("model", [MODELS[name].says for name in models]),
+            "kind": ("model", [_model(key).kind for key in keys.values()]),
+            "says": ("model", [_model(key).says for key in keys.values()]),
             "excludes": ("model", excludes),
         },
-        coords={"model": list(models), "level": chosen, "seed": numbers},
+        coords={"model": list(keys), "level": chosen, "seed": numbers},
         attrs={
             "title": "Evidence of several models against label corruption",
             "data": data.name,
@@ -269,9 +341,9 @@ class _Together:
         return _values(self.cells[row], self.labels[row], self.data)
 
 
-def _cell(name: str, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:
+def _cell(key: _Key, data: Dataset, labels: Tensor, seed: int) -> dict[str, float | str]:
     """Values of one model on one task; runs in any process."""
-    return _values(MODELS[name].run(data, labels, seed), labels, data)
+    return _values(_model(key).run(data, labels, seed), labels, data)
 
 
 def evidence_values(e: Evidence) -> dict[str, float | str]:
@@ -286,8 +358,22 @@ def evidence_values(e: Evidence) -> dict[str, float | str]:
     }
 
 
+def _estimate_values(e: EstimatedEvidence) -> dict[str, float | str]:
+    """Values of `EVIDENCE_VARIABLES` for an estimate without some of the parts."""
+    return {
+        "excludes": "",
+        "log_marginal_likelihood": e.value,
+        "fit": e.fit,
+        "complexity": e.complexity,
+        "effective_dimension": math.nan,
+        "evidence_error": e.error,
+    }
+
+
 def _values(cell: Cell, labels: Tensor, data: Dataset) -> dict[str, float | str]:
-    return evidence_values(cell.evidence) | {
+    e = cell.evidence
+    found = _estimate_values(e) if isinstance(e, EstimatedEvidence) else evidence_values(e)
+    return found | {
         "train_error": float((cell.fitted.argmax(-1) != labels).double().mean()),
         "test_error": float((cell.predicted.argmax(-1) != data.y_test).double().mean()),
     }

@@ -19,10 +19,24 @@ from bayesgen.models import Laplace
 from bayesgen.training import fit_map, train as train_network, train_ensemble
 
 
-class Cell(NamedTuple):
-    """Result of one model on one task: its Evidence, and scores (n, C) and (m, C)."""
+class EstimatedEvidence(NamedTuple):
+    """An estimate of log p(D) in nats, with parts where the method has them.
 
-    evidence: Evidence
+    Attributes:
+        value, error: log p(D) and its standard error.
+        fit, complexity: the parts of the evidence; nan where they are unknown.
+    """
+
+    value: float
+    error: float
+    fit: float = math.nan
+    complexity: float = math.nan
+
+
+class Cell(NamedTuple):
+    """Result of one model on one task: its evidence, and scores (n, C) and (m, C)."""
+
+    evidence: Evidence | EstimatedEvidence
     fitted: Tensor
     predicted: Tensor
 
@@ -67,10 +81,19 @@ class Architecture:
 
     def alone(self, data: Dataset, labels: Tensor, seed: int) -> Cell:
         """Train one network on one task and return its results."""
-        x, new = self.inputs(data)
-        net = seeded(seed, lambda: self.make(data)).to(x)
-        train_network(net, x, labels, seed=seed, **self.settings)
+        net, x, new = self.trained(data, labels, seed)
         return self._cell(net, x, new, labels)
+
+    def untrained(self, data: Dataset, seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+        """A network with its initial weights, and training and new inputs in its layout."""
+        x, new = self.inputs(data)
+        return seeded(seed, lambda: self.make(data)).to(x), x, new
+
+    def trained(self, data: Dataset, labels: Tensor, seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+        """A network trained on one task, and training and new inputs in its layout."""
+        net, x, new = self.untrained(data, seed)
+        train_network(net, x, labels, seed=seed, **self.settings)
+        return net, x, new
 
     def together(self, data: Dataset, labels: Tensor, seeds: list[int]) -> list[Cell]:
         """Train one network for each task (B, n), as one ensemble."""

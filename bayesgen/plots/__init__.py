@@ -16,6 +16,7 @@ from bayesgen.plots.comparison import comparison
 from bayesgen.plots.components import components
 from bayesgen.plots.corruption import corruption, corruption_models
 from bayesgen.plots.double_descent import double_descent
+from bayesgen.plots.evidence_estimates import evidence_estimates
 from bayesgen.plots.figure_one import figure_one
 from bayesgen.plots.figure_two import figure_two
 from bayesgen.plots.flatness import flatness
@@ -43,6 +44,7 @@ __all__ = [
     "corruption_models",
     "double_descent",
     "equivariance",
+    "evidence_estimates",
     "figure_one",
     "figure_two",
     "flatness",

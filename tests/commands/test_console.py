@@ -28,6 +28,13 @@ def test_table_shows_every_cell_in_its_format():
     assert rows == [["0", "-1.235", "12,346"], ["0.25", "-2.000", "–"]]
 
 
+def test_truth_values_are_words():
+    frame = pd.DataFrame({"score": [1.0, 2.0], "at bound": [True, False]}, index=["a", "b"])
+    rows = [line.split() for line in printed(table(frame, "", {})).splitlines()]
+    assert ["a", "1.000", "yes"] in rows
+    assert ["b", "2.000", "no"] in rows
+
+
 def test_brackets_are_not_read_as_markup():
     assert printed(plain("grid=[1.0] [bold] is text")).strip() == "grid=[1.0] [bold] is text"
     frame = pd.DataFrame({"a": [1.0]}, index=pd.Index(["GP [RBF]"], name="model"))

@@ -5,6 +5,7 @@ import xarray as xr
 
 from bayesgen import kernels
 from bayesgen.commands import choices
+from bayesgen.experiments import network_evidence
 from tests.helpers import run_command
 
 SMALL = ["--train", "80", "--test", "50", "--levels", "0:1:0.5", "--seeds", "2"]
@@ -121,10 +122,25 @@ def test_corruption_command_compares_models(monkeypatch, tmp_path, capsys):
         assert list(stored.model.values) == ["gp", "mlp"]
 
 
+def test_corruption_command_takes_estimates_of_the_evidence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(network_evidence._CODES, "mlp", {"prior_precision": 1.0, "members": 1})
+    words = ("--model", "mlp", "--evidence", "prequential", "--train", "24", "--test", "20")
+    out = tmp_path / "out"
+    more = ("--levels", "0,1", "--seeds", "1", "--out", str(out))
+    assert not run_command(monkeypatch, "corruption", *words, *more)
+    assert "prequential code" in capsys.readouterr().out
+    with xr.open_dataset(out / "corruption.nc", engine="h5netcdf") as stored:
+        assert list(stored.model.values) == ["mlp, prequential"]
+        assert stored.attrs["command"].startswith("bayesgen corruption --model mlp --evidence")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--model", "gp,forest"), "'forest'"),
+        (("--evidence", "prequential"), "--evidence is an option of other models"),
+        (("--model", "mlp", "--evidence", "annealled"), "did you mean 'annealed'?"),
+        (("--model", "gp,mlp", "--evidence", "tangent"), "--evidence must be one that every"),
         (("--model", "gp,gp"), "different names"),
         (("--model", "mlp", "--noise", "0.1"), "--model gp alone"),
     ],

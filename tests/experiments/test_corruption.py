@@ -117,3 +117,14 @@ def test_summary_averages_seeds_and_plot_has_four_axes(result):
 def test_invalid_arguments_raise(arguments, kind, message):
     with pytest.raises(kind, match=message):
         bg.experiments.corruption(**arguments)
+
+
+def test_a_text_of_a_kernel_may_name_any_column_of_the_images():
+    few = {"train": 40, "test": 20, "levels": [0.0], "seeds": 1}
+    text = "rbf(column=20) + rbf(column=43)"
+    found = bg.experiments.corruption("digits", kernel=text, **few)
+    assert np.isfinite(found.log_marginal_likelihood).all()
+    with pytest.raises(ValueError, match="must have a column below 64, counted from 0, got 64"):
+        bg.experiments.corruption("digits", kernel="rbf(column=64)", **few)
+    with pytest.raises(ValueError, match="did you mean 'rbf'"):
+        bg.experiments.corruption("no such data", kernel="rfb", **few)

@@ -10,10 +10,14 @@ from typing import Any
 
 import gpytorch
 
+from bayesgen._internal import checks
 from bayesgen.kernels.wide_networks import NNGP, NTK, ArcCosine
 
 # Largest number of kernels in one text, and of open brackets.
 _MOST = 20
+
+# Limits of the settings that are whole numbers.
+_LIMITS = {"degree": (1, 100), "mixtures": (1, 100), "depth": (1, 100), "order": (0, 2)}
 
 _TOKEN = re.compile(r"\s*(?:([a-z_][a-z_0-9]*)|([0-9]+(?:\.[0-9]+)?)|([-+*(),=]))", re.IGNORECASE)
 
@@ -27,12 +31,14 @@ class _Form:
         settings: its settings, in order, with their types.
         ard: whether it takes one length-scale for each column by the setting `ard`.
         column: whether it may be limited to one column by the setting `column`.
+        wide: whether it is made for a number of columns without the setting `ard`.
     """
 
     make: Callable[..., gpytorch.kernels.Kernel]
     settings: dict[str, type] = field(default_factory=dict)
     ard: bool = False
     column: bool = True
+    wide: bool = False
 
 
 def _matern(nu: float) -> Callable[..., gpytorch.kernels.Kernel]:
@@ -54,9 +60,10 @@ _FORMS: dict[str, _Form] = {
         {"degree": int},
     ),
     "spectral": _Form(
-        lambda mixtures=2: gpytorch.kernels.SpectralMixtureKernel(num_mixtures=mixtures),
+        lambda mixtures=2, **more: gpytorch.kernels.SpectralMixtureKernel(mixtures, **more),
         {"mixtures": int},
         column=False,
+        wide=True,
     ),
     "nngp": _Form(NNGP, {"depth": int, "activation": str}, column=False),
     "ntk": _Form(NTK, {"depth": int, "activation": str}, column=False),
@@ -84,7 +91,7 @@ def parsed(text: str, columns: int = 1) -> gpytorch.kernels.Kernel:
 
     Raises:
         TypeError: the description is no text.
-        ValueError: it does not have this form; the message shows where.
+        ValueError: it does not have this form; the message shows where. `columns` is no number.
 
     Example:
         >>> type(parsed("rbf + periodic*rbf")).__name__
@@ -92,6 +99,7 @@ def parsed(text: str, columns: int = 1) -> gpytorch.kernels.Kernel:
     """
     if not isinstance(text, str):
         raise TypeError(f"kernel must be a text, got {type(text).__name__}")
+    columns = checks.whole("columns", columns)
     return _Reader(text, columns).whole()
 
 
@@ -157,6 +165,8 @@ class _Reader:
         if self.count > _MOST:
             raise self._error(f"has more than {_MOST} kernels", at)
         settings = self._settings(name.lower(), form) if self._accept("(") else {}
+        if form.wide:
+            settings["ard_num_dims"] = self.columns
         return form.make(**settings)
 
     def _settings(self, name: str, form: _Form) -> dict[str, Any]:
@@ -182,12 +192,16 @@ class _Reader:
             if key == "column" and form.column and "active_dims" not in found:
                 found["active_dims"] = (self._column(word, at),)
                 continue
-            if key not in form.settings or key in found:
+            if key in found or (key == "column" and "active_dims" in found):
+                raise self._error(f"has the setting {key!r} of {name} twice", at)
+            if key not in form.settings:
                 known = [*(["ard"] if form.ard else []), *order]
                 known += ["column"] if form.column else []
                 said = f"takes {', '.join(known)}" if known else "takes no settings"
                 raise self._error(f"has a setting {key!r}, but {name} {said}", at)
             found[key] = self._value(str(key), form.settings[str(key)], word, at)
+        if "active_dims" in found:
+            found.pop("ard_num_dims", None)  # one column has one length-scale
         return found
 
     def _column(self, word: str | None, at: int) -> int:
@@ -200,7 +214,11 @@ class _Reader:
 
     def _value(self, key: str, kind: type, word: str | None, at: int) -> Any:
         if kind is int and word is not None and word.isdigit():
-            return int(word)
+            number = int(word)
+            least, most = _LIMITS.get(key, (0, number))
+            if not least <= number <= most:
+                raise self._error(f"must have {key} in {least}..{most}, got {number}", at)
+            return number
         if kind is str and word is not None and word[0].isalpha():
             return word.lower()
         wanted = "a whole number" if kind is int else "a name"

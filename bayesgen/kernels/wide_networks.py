@@ -8,12 +8,15 @@ from typing import Any
 import gpytorch
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from bayesgen._internal import checks
 
 ACTIVATIONS = ("relu", "erf", "step", "squared_relu")
 # Orders n of the arc-cosine functions J_n of the activations max(0, z)ⁿ.
 _ORDER = {"step": 0, "relu": 1, "squared_relu": 2}
+# Number of covariances that are computed at a time; the arrays fit in a processor's cache.
+_BLOCK = 1 << 18
 
 
 class _WideNetwork(gpytorch.kernels.Kernel):
@@ -102,18 +105,36 @@ class _WideNetwork(gpytorch.kernels.Kernel):
         else:
             cross = x1 @ x2.mT / d
             q1, q2 = q1.unsqueeze(-1), q2.unsqueeze(-2)
-        weights, biases = self.weight_variance, self.bias_variance
+        given = self.weight_variance, self.bias_variance
+        rows = max(1, _BLOCK // max(1, cross.shape[-1]))
+        transformed = torch._C._are_functorch_transforms_active()
+        if diag or cross.ndim > 2 or len(cross) <= rows or transformed:
+            return self._covariances(q1, q2, cross, *given)
+        # A block is computed again for its gradient, so that the graph holds one block at a time.
+        blocks = [
+            checkpoint(
+                self._covariances, q, q2, part, *given, use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for q, part in zip(q1.split(rows), cross.split(rows), strict=True)
+        ]  # fmt: skip
+        return torch.cat(blocks)
+
+    def _covariances(
+        self, q1: Tensor, q2: Tensor, cross: Tensor, weights: Tensor, biases: Tensor
+    ) -> Tensor:
+        """Covariances of inputs with the mean squares q1 and q2 and the mean products `cross`."""
         tangent: Tensor | None = None
         for layer in range(self.depth):
             w, b = weights[layer], biases[layer]
             q1, q2, cross = b + w * q1, b + w * q2, b + w * cross
-            tangent = cross if tangent is None else cross + w * tangent
             moments = _Moments(self.activation, q1, q2, cross)
-            tangent = tangent * moments.slopes() if self._tangent else tangent
+            if self._tangent:
+                tangent = cross if tangent is None else cross + w * tangent
+                tangent = tangent * moments.slopes()
             q1, q2 = (_power(self.activation, q) for q in (q1, q2))
             cross = moments.values()
-        assert tangent is not None
-        return cross + tangent if self._tangent else cross
+        return cross if tangent is None else cross + tangent
 
     # Whether the kernel is that of the gradient and not that of the function.
     _tangent = False
@@ -233,28 +254,37 @@ class _Moments:
         if activation != "erf":
             tiny = torch.finfo(cross.dtype).tiny
             self.size = (q1 * q2).clamp(min=tiny).sqrt()
-            self.cosine = (cross / self.size).clamp(-1, 1)
+            cosine = (cross / self.size).clamp(-1, 1)
+            # Rounding of an input's angle with itself by ε would be one of √ε in J₀.
+            near = 1 - 8 * torch.finfo(cross.dtype).eps
+            self.cosine = torch.where(cosine > near, torch.ones_like(cosine), cosine)
 
     def values(self) -> Tensor:
         """The covariance E[φ(u)φ(v)] of the activations."""
         if self.activation == "erf":
-            root = ((1 + 2 * self.q1) * (1 + 2 * self.q2)).sqrt()
-            return 2 / math.pi * (2 * self.cross / root).asin()
+            return 2 / math.pi * torch.atan2(2 * self.cross, self._root())
         n = _ORDER[self.activation]
         return self.size**n * _angular(n, self.cosine) / (2 * math.pi)
 
     def slopes(self) -> Tensor:
         """The covariance E[φ'(u)φ'(v)] of the slopes."""
         if self.activation == "erf":
-            whole = (1 + 2 * self.q1) * (1 + 2 * self.q2)
-            return 4 / math.pi / (whole - 4 * self.cross.square()).sqrt()
+            return 4 / math.pi / self._root()
         return _angular(0, self.cosine) / (2 * math.pi)
+
+    def _root(self) -> Tensor:
+        """√((1 + 2q₁)(1 + 2q₂) − 4c²), the length of the other side to 2c in a right triangle.
+
+        The determinant q₁q₂ − c² is not negative, but rounding may make it so for large inputs.
+        """
+        determinant = (self.q1 * self.q2 - self.cross.square()).clamp(min=0)
+        return (1 + 2 * self.q1 + 2 * self.q2 + 4 * determinant).sqrt()
 
 
 def _power(activation: str, q: Tensor) -> Tensor:
     """E[φ(u)²] for u ~ N(0, q)."""
     if activation == "erf":
-        return 2 / math.pi * (2 * q / (1 + 2 * q)).asin()
+        return 2 / math.pi * torch.atan2(2 * q, (1 + 4 * q).sqrt())
     n = _ORDER[activation]
     return q**n * (0.5, 0.5, 1.5)[n]
 

@@ -136,7 +136,7 @@ def _held(at: Any, x: Tensor, every: list[_Input]) -> Tensor:
             text = checks.one_of(f"at[{name!r}]", value, each.column.values)
             centre[each.where] = _indicator(x, each, each.column.values.index(text))
         else:
-            centre[each.where] = float(checks.real(f"at[{name!r}]", float(value)))
+            centre[each.where] = checks.number(f"at[{name!r}]", value)
     return centre
 
 

@@ -11,9 +11,11 @@ from torch.distributions import Distribution, MultivariateNormal, Normal
 
 from bayesgen._internal import checks
 from bayesgen.data.columns import Column, Columns
+from bayesgen.models.gp.components import Components, components
+from bayesgen.models.gp.posterior import GPPosterior
 from bayesgen.models.log_evidence import LogEvidence
 from bayesgen.models.reporting import Reporting
-from bayesgen.models.search.landscape import Hyperparameters
+from bayesgen.models.search.landscape import Hyperparameters, check_single
 from bayesgen.posterior.posterior import Observed, Posterior
 
 
@@ -50,7 +52,8 @@ class Scaling:
         slope = torch.where(spread > 0, slope, torch.ones_like(slope))
         shift = mapped.mean(0, keepdim=True)
         found = cls(centre - shift / slope, 1 / slope)
-        if not torch.allclose(found.inward(values), mapped, rtol=1e-8, atol=1e-8):
+        near = max(1e-8, 1e3 * torch.finfo(values.dtype).eps)
+        if not torch.allclose(found.inward(values), mapped, rtol=near, atol=near):
             raise ValueError("the inputs must be scaled column by column, but they are not")
         return found
 
@@ -240,6 +243,53 @@ class StandardisedPosterior(Reporting):
         centre, size = (v.reshape(*shape, 1) for v in (self.y_scaling.centre, self.y_scaling.size))
         covariance = size[..., None].square() * found.covariance_matrix
         return MultivariateNormal(size * found.mean + centre, covariance)
+
+    def components(self, x_new: Any) -> Components:
+        """Posterior of each additive part of a Gaussian process, in the units of the targets.
+
+        The means of the parts and the prior mean, which here includes the centre of the targets,
+        sum to `mean(x_new)`. The sentences have lengths and periods in the units of x. See
+        `GPPosterior.components` for the formulas.
+
+        Args:
+            x_new: new inputs, (m, d), in the units of x.
+
+        Returns:
+            Name of each part → `Normal` of shape (m,) or (m, C).
+
+        Raises:
+            AttributeError: the model of the standardised data has no such parts.
+            ValueError: the posterior is of a batch; x_new is refused as by `predict`.
+
+        Example:
+            >>> import bayesgen as bg
+            >>> t = torch.linspace(2000, 2006, 60, dtype=torch.float64)
+            >>> y = 300 + 2 * (t - 2000) + torch.sin(6 * t)
+            >>> model = bg.GaussianProcess(bg.kernels.parsed("linear + periodic"))
+            >>> found = model.fit(t, y, standardise=True)
+            >>> parts = found.components(t)
+            >>> total = sum(part.mean for part in parts.values()) + parts.prior_mean
+            >>> torch.allclose(total, found.mean(t))
+            True
+        """
+        if not isinstance(self.standardised, GPPosterior) or self.y_scaling is None:
+            raise AttributeError(
+                f"a {type(self.standardised).__name__} has no components; they are those of a "
+                "Gaussian process with Gaussian noise"
+            )
+        check_single("components", len(self.observed.y))
+        inner = self._new(x_new)
+        sizes = self.x_scaling.size.reshape(-1).tolist()
+        found = components(self.standardised, inner, sizes)
+        centre, size = self.y_scaling.centre, self.y_scaling.size
+        if found.prior_mean.ndim == 1:
+            centre, size = centre.reshape(()), size.reshape(())
+        else:
+            centre, size = centre.reshape(1, -1), size.reshape(1, -1)
+        parts = {name: Normal(size * p.mean, size * p.stddev) for name, p in found.items()}
+        prior_mean = size * found.prior_mean + centre
+        own = self.x_scaling.outward(inner)
+        return Components(parts, found.sentences, own, prior_mean, found.columns)
 
     def fitted(self) -> Tensor:
         """Posterior mean at the training inputs, of the targets' shape."""

@@ -1,5 +1,6 @@
 """Choose between models by their evidence: tables, searches and evidence surfaces."""
 
+from bayesgen.select.features import features
 from bayesgen.select.optimise import Optimum, optimise
 from bayesgen.select.structures import KernelSearch, kernels
 from bayesgen.select.surface import surface
@@ -10,6 +11,7 @@ __all__ = [
     "Optimum",
     "Selection",
     "Table",
+    "features",
     "from_frame",
     "kernels",
     "optimise",

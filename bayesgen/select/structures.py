@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,63 +22,18 @@ from bayesgen.kernels.grammar import parsed
 from bayesgen.kernels.parameters import VARIANCE
 from bayesgen.models.gp.model import GaussianProcess
 from bayesgen.models.gp.posterior import GPPosterior
+from bayesgen.select.compare import same_models
+from bayesgen.select.nested_start import Parent, kernel_of
+from bayesgen.select.structure import Structure
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Kernels that a product holds at most once, because their product is one of them again.
-_ONCE = frozenset({"rbf", "constant"})
-NULL = "white noise"
-
-
-@dataclass(frozen=True, order=True)
-class Structure:
-    """A sum of products of kernels, in a form that does not depend on the order.
-
-    Attributes:
-        terms: the products, sorted; each is a sorted tuple of kernels as texts.
-
-    Example:
-        >>> Structure((("rbf",), ("periodic", "rbf"))).text
-        'rbf + periodic*rbf'
-        >>> [s.text for s in Structure((("linear",),)).expansions(("linear", "rbf"))]
-        ['linear + linear', 'linear*linear', 'linear + rbf', 'linear*rbf', 'rbf']
-    """
-
-    terms: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def of(cls, terms: Sequence[Sequence[str]]) -> Structure:
-        """The structure of some products in any order."""
-        return cls(
-            tuple(sorted((tuple(sorted(term)) for term in terms), key=lambda t: (len(t), t)))
-        )
-
-    @property
-    def text(self) -> str:
-        """The structure as a text for `bayesgen.kernels.parsed`; white noise has no kernel."""
-        return " + ".join("*".join(term) for term in self.terms) or NULL
-
-    @property
-    def size(self) -> int:
-        """Number of kernels in all terms."""
-        return sum(map(len, self.terms))
-
-    def expansions(self, base: Sequence[str]) -> Iterator[Structure]:
-        """Structures with one kernel more, or with one kernel replaced by another, each once."""
-        seen = {self}
-        for kernel in base:
-            found = [[*self.terms, (kernel,)]]
-            for i, term in enumerate(self.terms):
-                others = [*self.terms[:i], *self.terms[i + 1 :]]
-                found.append([*others, (*term, kernel)])
-                found += [[*others, (*term[:k], kernel, *term[k + 1 :])] for k in range(len(term))]
-            for terms in found:
-                new = Structure.of(terms)
-                once = all(term.count(k) <= 1 for term in new.terms for k in _ONCE)
-                if once and new not in seen:
-                    seen.add(new)
-                    yield new
+# A structure with a score this far below the best one, in nats, is not expanded: its probability is
+# a twentieth of the best. Below the second gain over its parent, a new kernel has vanished.
+_NEAR, _GROWN = 3.0, 0.1
+# Prior on structures as `kernels` takes it.
+Prior = str | Callable[[Structure], float]
 
 
 @dataclass(frozen=True)
@@ -87,17 +42,21 @@ class KernelSearch:
 
     Attributes:
         ranking: one row for each structure, the best first: `log_evidence` (nats), `parameters`
-            (number of learnt hyperparameters), `score` (nats), `probability` (among those tried),
-            `fit`, `complexity`, `at_bound`, and `failed`, which says why a fit did not converge.
+            (number of learnt hyperparameters), `log_prior` and `score` (nats), `probability` (among
+            those tried, each different model counted once), `same_as` (a better structure that is
+            the same model at these data), `fit`, `complexity`, `at_bound`, and `failed`, which says
+            why a fit did not converge.
         best: posterior of the best structure.
         posteriors: posteriors of all structures that were fitted, by text.
         penalty: what the score subtracts from the evidence.
+        prior: name of the prior on structures.
     """
 
     ranking: pd.DataFrame
     best: GPPosterior
     posteriors: dict[str, GPPosterior] = field(repr=False)
     penalty: str = "bic"
+    prior: str = "uniform"
 
 
 @dataclass(frozen=True)
@@ -109,6 +68,7 @@ class _Job:
         x, y: the data.
         starts, seed: settings of the search over hyperparameters.
         file: where the posterior is kept, or None.
+        parent: the fitted structure that it extends, or None.
     """
 
     structure: Structure
@@ -117,6 +77,7 @@ class _Job:
     starts: int
     seed: int
     file: Path | None
+    parent: Parent | None
 
 
 def kernels(
@@ -127,6 +88,7 @@ def kernels(
     depth: int = 3,
     beam: int = 1,
     penalty: str = "bic",
+    prior: Prior = "uniform",
     starts: int = 4,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
@@ -136,17 +98,20 @@ def kernels(
     """Search sums and products of kernels by their evidence, from white noise upwards.
 
     At each step, every structure of the beam is expanded: a kernel is added as a new term, a term
-    is multiplied by a kernel, or a kernel is replaced. Each new structure is fitted by
-    `GaussianProcess` from several starts, with a constant of learnt variance beside it. The best
-    structures form the next beam. The search ends after `depth` steps, or where no expansion has a
-    better score.
+    is multiplied by a kernel, or a kernel is replaced. Structures of one model, such as "linear"
+    and "linear + linear", are tried once (`Structure.canonical`). Each new structure is fitted by
+    `GaussianProcess` from several starts and from the values of the structure that it expands, with
+    a constant of learnt variance beside it. The best structures that were not expanded form the
+    next beam, up to 3 nats below the best of all: two more kernels may be better where each alone
+    is not. The search ends after `depth` steps, or where there are none.
 
-        score = log p(D) − ½ p ln n  (BIC),   or log p(D)
+        score = log p(D) − ½ p ln n + log p(S)  (BIC),   or log p(D) + log p(S)
 
-    with p the number of learnt hyperparameters that are identified. The evidence of a model is that
-    at its best hyperparameters, which is larger for models with more of them; BIC is the usual
-    correction. The probabilities are those of the structures tried, equal beforehand, with evidence
-    e^score.
+    with p the number of learnt hyperparameters that are identified, and p(S) the prior of the
+    structure. The evidence of a model is that at its best hyperparameters, which is larger for
+    models with more of them; BIC is the usual correction. The probabilities are among the
+    structures tried, proportional to e^score. A structure that is the same model at these data as
+    a better one, such as a sum with a term that vanishes, has the probability 0.
 
     Args:
         x: inputs, (n, d) or (n,).
@@ -155,6 +120,10 @@ def kernels(
         depth: largest number of steps.
         beam: number of structures that are expanded at each step.
         penalty: "bic" or "none".
+        prior: prior on structures: "uniform" (log p = 0); "description", the description length
+            log p = −(size + 1) ln(2b + 1) of a sequence of choices, each of which adds or
+            multiplies one of the b kernels of `base`, or ends; or a function from a
+            `bayesgen.select.structure.Structure` to log p in nats. A constant changes nothing.
         starts, seed: as in `GaussianProcess`.
         store: folder in which each fit is kept, from which an interrupted search continues.
         executor: a `concurrent.futures.Executor` of processes that run the fits of a step.
@@ -164,7 +133,8 @@ def kernels(
         A `KernelSearch`; white noise is among its rows.
 
     Raises:
-        TypeError, ValueError: an argument has the wrong type or is out of range.
+        TypeError, ValueError: an argument has the wrong type or is out of range; no structure
+            could be fitted, as for targets that are zero throughout.
 
     Source: Duvenaud et al. (2013); Lloyd et al. (2014).
 
@@ -179,7 +149,7 @@ def kernels(
     y = checks.owned(checks.targets("y", y, len(x), like=x))
     if y.ndim != 1:
         raise ValueError(f"y must have shape (n,), got {tuple(y.shape)}")
-    if isinstance(base, str) or not len(base):
+    if isinstance(base, str) or not isinstance(base, Collection) or not base:
         raise ValueError(f"base must be one or more texts of kernels, got {base!r}")
     for text in base:
         parsed(text, x.shape[1])
@@ -188,19 +158,78 @@ def kernels(
     checks.whole("depth", depth)
     checks.whole("beam", beam)
     checks.one_of("penalty", penalty, ("bic", "none"))
+    if not callable(prior):
+        checks.one_of("prior", prior, ("uniform", "description"))
     checks.whole("starts", starts)
     checks.seed(seed)
-    search = _Search(x, y, penalty, starts, seed, _folder(store, x, y), executor, progress)
-    best = [Structure(())]
-    search.fit(best)
+    if executor is not None and not hasattr(executor, "map"):
+        raise TypeError(f"executor must have a method map, got {type(executor).__name__}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function, got {type(progress).__name__}")
+    rule = _Rule(penalty, prior, len(base), len(x))
+    search = _Search(x, y, rule, starts, seed, _folder(store, x, y), executor, progress)
+    search.fit({Structure(()): None})
     for _ in range(depth):
-        new = [s for parent in best for s in parent.expansions(base) if s not in search.scores]
-        search.fit(list(dict.fromkeys(new)))
-        ranked = sorted(search.scores, key=lambda s: -search.scores[s])[:beam]
-        if ranked == best:
+        parents = search.promising()[:beam]
+        if not parents:
             break
-        best = ranked
+        search.expanded.update(parents)
+        new: dict[Structure, Structure | None] = {}
+        for parent in parents:
+            for structure in parent.expansions(base, x.shape[1]):
+                if structure not in search.scores:
+                    new.setdefault(structure, parent)
+        search.fit(new)
     return search.result()
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What the score adds to the evidence.
+
+    Attributes:
+        penalty, prior: as in `kernels`.
+        kernels: number of kernels in the base.
+        n: number of observations.
+    """
+
+    penalty: str
+    prior: Prior
+    kernels: int
+    n: int
+
+    @property
+    def name(self) -> str:
+        """Name of the prior."""
+        return self.prior if isinstance(self.prior, str) else "given"
+
+    def log_prior(self, structure: Structure) -> float:
+        """log p(S) in nats.
+
+        Raises:
+            TypeError, ValueError: the function of the user does not return a finite number.
+        """
+        if self.prior == "uniform":
+            return 0.0
+        if isinstance(self.prior, str):
+            return -(structure.size + 1) * math.log(2 * self.kernels + 1)
+        value = self.prior(structure)
+        try:
+            found = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"prior must return a number, got {type(value).__name__} for {structure.text!r}"
+            ) from None
+        if not math.isfinite(found):
+            raise ValueError(f"prior must be finite, got {found} for {structure.text!r}")
+        return found
+
+    def score(self, structure: Structure, posterior: GPPosterior) -> float:
+        """The score of a fitted structure in nats."""
+        value = float(posterior.evidence.log_marginal_likelihood) + self.log_prior(structure)
+        if self.penalty == "none":
+            return value
+        return value - 0.5 * _parameters(structure, posterior) * math.log(self.n)
 
 
 def _folder(store: Any, x: Tensor, y: Tensor) -> Path | None:
@@ -219,53 +248,92 @@ class _Search:
         self,
         x: Tensor,
         y: Tensor,
-        penalty: str,
+        rule: _Rule,
         starts: int,
         seed: int,
         folder: Path | None,
         executor: Executor | None,
         progress: Progress | None,
     ) -> None:
-        self.x, self.y, self.penalty, self.starts, self.seed = x, y, penalty, starts, seed
+        self.x, self.y, self.rule, self.starts, self.seed = x, y, rule, starts, seed
         self.folder, self.executor, self.progress = folder, executor, progress
         self.scores: dict[Structure, float] = {}
         self.posteriors: dict[Structure, GPPosterior] = {}
         self.failed: dict[Structure, str] = {}
+        self.marks: dict[Structure | None, str] = {}
+        self.above: dict[Structure, Structure | None] = {}
+        self.expanded: set[Structure] = set()
 
-    def fit(self, structures: list[Structure]) -> None:
-        """Fit some structures and score them; a fit that fails has the score −∞."""
-        jobs = [self._job(structure) for structure in structures]
+    def fit(self, structures: Mapping[Structure, Structure | None]) -> None:
+        """Fit and score structures, each with its parent; a fit that fails has the score −∞."""
+        for structure in structures:
+            self.rule.log_prior(structure)
+        self.above.update(structures)
+        jobs = [self._job(structure, parent) for structure, parent in structures.items()]
         mapped = map if self.executor is None else self.executor.map
         for done, (job, found) in enumerate(zip(jobs, mapped(_fitted, jobs), strict=True), 1):
             if isinstance(found, str):
                 self.failed[job.structure], self.scores[job.structure] = found, -math.inf
             else:
                 self.posteriors[job.structure] = found
-                self.scores[job.structure] = self._score(job.structure, found)
+                self.scores[job.structure] = self.rule.score(job.structure, found)
             if self.progress is not None:
                 self.progress(done, len(jobs), job.structure.text)
 
-    def _job(self, structure: Structure) -> _Job:
-        file = None
-        if self.folder is not None:
-            mark = fingerprint(json.dumps([structure.text, self.starts, self.seed]))
-            file = self.folder / f"{mark}.bayesgen"
-        return _Job(structure, self.x, self.y, self.starts, self.seed, file)
+    def promising(self) -> list[Structure]:
+        """The structures to expand next, the best first.
 
-    def _score(self, structure: Structure, posterior: GPPosterior) -> float:
-        value = float(posterior.evidence.log_marginal_likelihood)
-        if self.penalty == "none":
-            return value
-        return value - 0.5 * _parameters(structure, posterior) * math.log(len(self.x))
+        They are not expanded yet, have a score near the best one, and more evidence than the
+        structure from which they came, so that nothing in them has vanished.
+        """
+        top = max(self.scores.values())
+
+        def grown(structure: Structure) -> bool:
+            above = self.above[structure]
+            if above is None or above not in self.posteriors:
+                return True
+            return _value(self.posteriors[structure]) > _value(self.posteriors[above]) + _GROWN
+
+        found = [
+            s for s, score in self.scores.items()
+            if s not in self.expanded and score > top - _NEAR and grown(s)
+        ]  # fmt: skip
+        return sorted(found, key=lambda s: -self.scores[s])
+
+    def _job(self, structure: Structure, above: Structure | None) -> _Job:
+        parent = None
+        if above is not None and above in self.posteriors:
+            parent = Parent(above, self.posteriors[above])
+        # A fit depends on that of its parent, which depends on its own.
+        settings = [structure.text, self.starts, self.seed, self.marks.get(above)]
+        mark = self.marks[structure] = fingerprint(json.dumps(settings))
+        file = None if self.folder is None else self.folder / f"{mark}.bayesgen"
+        return _Job(structure, self.x, self.y, self.starts, self.seed, file, parent)
 
     def result(self) -> KernelSearch:
-        """The ranking of all structures."""
+        """The ranking of all structures.
+
+        Raises:
+            ValueError: no fit has converged.
+        """
         import pandas as pd
 
-        total = torch.tensor(list(self.scores.values()), dtype=torch.float64).softmax(0).tolist()
+        if not self.posteriors:
+            raise ValueError(f"no structure could be fitted: {self.failed[min(self.failed)]}")
+
+        order = sorted(self.scores, key=lambda s: -self.scores[s])
+        fits = {s.text: self.posteriors[s] for s in order if s in self.posteriors}
+        same = same_models(fits, {text: found.evidence for text, found in fits.items()})
+        counted = [-math.inf if s.text in same else self.scores[s] for s in order]
+        total = torch.tensor(counted, dtype=torch.float64).softmax(0).tolist()
         rows: dict[str, dict[str, Any]] = {}
-        for (structure, score), chance in zip(self.scores.items(), total, strict=True):
-            row: dict[str, Any] = {"score": score, "probability": chance}
+        for structure, chance in zip(order, total, strict=True):
+            row: dict[str, Any] = {
+                "log_prior": self.rule.log_prior(structure),
+                "score": self.scores[structure],
+                "probability": chance,
+                "same_as": same.get(structure.text, ""),
+            }
             found = self.posteriors.get(structure)
             if found is None:
                 row |= {"probability": math.nan, "failed": self.failed[structure]}
@@ -280,14 +348,12 @@ class _Search:
                     "failed": "",
                 }
             rows[structure.text] = row
-        columns = ["log_evidence", "parameters", "score", "probability", "fit", "complexity",
-                   "at_bound", "failed"]  # fmt: skip
+        columns = ["log_evidence", "parameters", "log_prior", "score", "probability", "same_as",
+                   "fit", "complexity", "at_bound", "failed"]  # fmt: skip
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-        table = table.sort_values("score", ascending=False, kind="stable")
         table.index.name = "structure"
-        best = max(self.posteriors, key=lambda s: self.scores[s])
-        named = {s.text: posterior for s, posterior in self.posteriors.items()}
-        return KernelSearch(table, self.posteriors[best], named, self.penalty)
+        best = self.posteriors[max(self.posteriors, key=lambda s: self.scores[s])]
+        return KernelSearch(table, best, fits, self.rule.penalty, self.rule.name)
 
 
 def _parameters(structure: Structure, posterior: GPPosterior) -> int:
@@ -307,13 +373,43 @@ def _fitted(job: _Job) -> GPPosterior | str:
         kept: Any = storage.load(job.file)
         posterior: GPPosterior = kept
         return posterior
-    text = "constant" if not job.structure.terms else f"{job.structure.text} + constant"
-    model: Any = GaussianProcess(parsed(text, job.x.shape[1]), starts=job.starts, seed=job.seed)
-    try:
-        found: GPPosterior = model.fit(job.x, job.y)
-    except (ValueError, RuntimeError) as err:
-        return str(err).splitlines()[0]
+    found = _searched(job)
+    if job.parent is not None:
+        nested = _climbed(job, job.parent)
+        if nested is not None and (isinstance(found, str) or _value(nested) > _value(found)):
+            found = nested
+    if isinstance(found, str):
+        return found
     if job.file is not None:
         file = job.file
-        files.write(file, lambda path: found.save(path))
+        result = found
+        files.write(file, lambda path: result.save(path))
+    return found
+
+
+def _value(posterior: GPPosterior) -> float:
+    return float(posterior.evidence.log_marginal_likelihood)
+
+
+def _searched(job: _Job) -> GPPosterior | str:
+    """The posterior of the best of several starts, or why there is none."""
+    kernel = kernel_of(job.structure, job.x)
+    model: GaussianProcess[GPPosterior] = GaussianProcess(kernel, starts=job.starts, seed=job.seed)
+    try:
+        return model.fit(job.x, job.y)
+    except (ValueError, RuntimeError) as err:
+        return str(err).splitlines()[0]
+
+
+def _climbed(job: _Job, parent: Parent) -> GPPosterior | None:
+    """The posterior of the mode above the values of the parent, or None."""
+    start = parent.start(job.structure, job.x, job.y, job.starts, job.seed)
+    if start is None:
+        return None
+    kernel, noise = start
+    try:
+        found = GaussianProcess(kernel, noise, starts=1, seed=job.seed).fit(job.x, job.y)
+    except (ValueError, RuntimeError):
+        return None
+    found.learn(start=False)  # the start was learnt on the data
     return found

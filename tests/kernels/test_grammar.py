@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+import bayesgen
 from bayesgen.kernels import parsed
 from bayesgen.kernels.grammar import FORMS
 
@@ -70,7 +71,13 @@ def test_any_other_text_raises_one_kind_of_error(text):
         ("rbf(column=1)", "must have a column below 1, counted from 0, got 1"),
         ("ntk(width=3)", "ntk takes depth, activation"),
         ("nngp(depth=x)", "must have a whole number for depth, got 'x'"),
-        ("nngp(depth=3, depth=3)", "has a setting 'depth'"),
+        ("nngp(depth=3, depth=3)", "has the setting 'depth' of nngp twice"),
+        ("rbf(column=0, column=0)", "has the setting 'column' of rbf twice"),
+        ("polynomial(0)", r"must have degree in 1..100, got 0 \(character 12\)"),
+        ("polynomial(99999999999999)", "must have degree in 1..100"),
+        ("spectral(0)", "must have mixtures in 1..100"),
+        ("nngp(depth=9999)", "must have depth in 1..100"),
+        ("arccos(3)", "must have order in 0..2"),
         ("__import__('os')", 'cannot have "\'"'),
         ("(" * 30 + "rbf", "more than 20 brackets"),
         ("+".join(["rbf"] * 30), "more than 20 kernels"),
@@ -84,3 +91,17 @@ def test_a_wrong_text_is_shown_where_it_is_wrong(text, words):
 def test_something_else_is_refused():
     with pytest.raises(TypeError, match="kernel must be a text"):
         parsed(3)
+
+
+@pytest.mark.parametrize("columns", ["2", 2.5, 0, None])
+def test_a_wrong_number_of_columns_is_refused(columns):
+    with pytest.raises(ValueError, match="columns must be an integer of at least 1"):
+        parsed("rbf(ard)", columns)
+
+
+@pytest.mark.parametrize("text", ["spectral", "spectral(3) + rbf", "rbf(ard, column=1)"])
+def test_kernels_fit_inputs_of_several_columns(text):
+    x = torch.stack([X[:, 0], X[:, 0].square()], 1)
+    kernel = parsed(text, 2).double()
+    assert kernel(x).to_dense().shape == (5, 5)
+    bayesgen.GaussianProcess(kernel, 0.1, hyperparameters="fixed").fit(x, X[:, 0])

@@ -55,6 +55,14 @@ def test_the_nngp_is_the_covariance_of_wide_random_networks(activation, depth):
     assert float(((mean - covariance(kernel, inputs())) / error).abs().max()) < slack
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", PHI)
+def test_the_nngp_is_within_three_standard_errors_of_networks_of_width_4096(activation):
+    kernel = NNGP(2, activation, bias_variance=0.3).double()
+    mean, error = sampled(kernel, inputs(), width=4096, draws=24)
+    assert float(((mean - covariance(kernel, inputs())) / error).abs().max()) < 3
+
+
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_the_tangent_kernel_is_that_of_the_gradients_of_wide_networks(activation):
     x, width, draws = inputs(4), 1024, 40
@@ -174,14 +182,23 @@ def test_a_fit_learns_the_variances_of_the_layers():
     assert "NNGP.weight_variance" not in bg.GaussianProcess(NNGP(2)).fit(x, y).hyperparameters
 
 
-def test_the_neural_tangents_package_agrees():
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_the_neural_tangents_package_agrees(activation, depth):
     stax = pytest.importorskip("neural_tangents").stax
-    x = inputs(6).numpy()
-    layers = [stax.Dense(512, W_std=2**0.5, b_std=0.3**0.5), stax.Relu()] * 3
-    _, _, theirs = stax.serial(*layers, stax.Dense(1, W_std=1.0, b_std=0.0))
-    for kind, name in ((NNGP, "nngp"), (NTK, "ntk")):
-        ours = covariance(kind(3, bias_variance=0.3), torch.tensor(x))
-        np.testing.assert_allclose(ours, theirs(x, None, name), rtol=1e-6)
+    enable_x64 = pytest.importorskip("jax").experimental.enable_x64
+    x = inputs(6)
+    weight = 2.0 if activation == "relu" else 1.3
+    make = {"relu": stax.Relu, "erf": stax.Erf}[activation]
+    layers = [stax.Dense(512, W_std=weight**0.5, b_std=0.3**0.5), make()] * depth
+    with enable_x64():
+        _, _, theirs = stax.serial(*layers, stax.Dense(1, W_std=1.0, b_std=0.0))
+        for kind, name in ((NNGP, "nngp"), (NTK, "ntk")):
+            kernel = kind(depth, activation).double()
+            # Values set before .double() would keep the rounding of float32.
+            kernel.weight_variance, kernel.bias_variance = weight, 0.3
+            expected = np.asarray(theirs(x.numpy(), None, name))
+            np.testing.assert_allclose(covariance(kernel, x), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +223,50 @@ def test_zero_inputs_and_gpytorch_compositions():
     assert torch.isfinite(covariance(NNGP(2, bias_variance=0.0), x)).all()
     both = gpytorch.kernels.ScaleKernel(NNGP(1)) + gpytorch.kernels.RBFKernel()
     assert covariance(both, inputs()).shape == (5, 5)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e9, 1e20])
+@pytest.mark.parametrize("make", [lambda: NTK(2, "erf"), lambda: NNGP(2, "erf"), lambda: NTK(2)])
+def test_large_inputs_have_finite_covariances(make, size):
+    x = size * torch.eye(3, dtype=torch.float64)
+    x = torch.cat([x, x[:1], 0 * x[:1]]).requires_grad_()
+    matrix = make().double()(x).to_dense()
+    assert bool(matrix.isfinite().all())
+    assert bool(torch.autograd.grad(matrix.sum(), x)[0].isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_angle_between_equal_inputs_is_zero(dtype):
+    x = torch.randn(20, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    matrix = ArcCosine(0).to(dtype)(torch.cat([x, x])).to_dense()
+    assert torch.equal(matrix.diagonal(), torch.ones(40, dtype=dtype))
+    assert torch.equal(matrix[:20, 20:].diagonal(), torch.ones(20, dtype=dtype))
+
+
+@pytest.mark.parametrize("make", [lambda: NTK(2), lambda: NNGP(3), lambda: ArcCosine(2, 2)])
+def test_blocks_of_rows_give_the_same_values_and_derivatives(make, monkeypatch):
+    x = inputs(9)
+
+    def found(block):
+        monkeypatch.setattr(bg.kernels.wide_networks, "_BLOCK", block)
+        kernel = make().double()
+        weights = torch.linspace(0.5, 1.5, 81, dtype=F64).reshape(9, 9)
+
+        def total(raw):
+            named = {"raw_bias_variance": raw}
+            K = torch.func.functional_call(kernel, named, (x, x))
+            return (K.to_dense() * weights).sum()
+
+        with gpytorch.settings.lazily_evaluate_kernels(False):
+            raw = kernel.raw_bias_variance.detach().clone().requires_grad_()
+            value = total(raw)
+            (gradient,) = torch.autograd.grad(value, raw, create_graph=True)
+            second = torch.autograd.grad(gradient.sum(), raw)[0]
+        return value.detach(), gradient.detach(), second
+
+    for one, other in zip(found(1 << 18), found(20), strict=True):
+        assert torch.allclose(one, other, rtol=1e-10)
+    with torch.no_grad():
+        K = covariance(make(), x)
+    monkeypatch.setattr(bg.kernels.wide_networks, "_BLOCK", 1 << 18)
+    assert torch.equal(K, covariance(make(), x))

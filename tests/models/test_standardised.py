@@ -162,3 +162,55 @@ def test_it_can_be_copied_pickled_and_saved(tmp_path):
     ):
         assert torch.equal(again.predict(X).mean, found.predict(X).mean)
         assert value(again) == value(found)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_components_are_in_the_units_of_the_data(outputs):
+    t = torch.linspace(1990, 2000, 60, dtype=torch.float64)
+    y = 300 + 4 * (t - 1990) + 5 * torch.sin(2 * torch.pi * t) + 0.3 * torch.cos(91 * t)
+    targets = y if outputs == 1 else torch.stack([y, -10 * y], 1)
+    model = bg.GaussianProcess(bg.kernels.parsed("linear + periodic"), starts=2)
+    found = model.fit(t, targets, standardise=True)
+    new = torch.linspace(1995, 2003, 7, dtype=torch.float64)
+    parts = found.components(new)
+    total = sum(part.mean for part in parts.values()) + parts.prior_mean
+    torch.testing.assert_close(total, found.mean(new))
+    size = found.y_scaling.size.reshape(-1)
+    inner = found.standardised.components((new - t.mean()) / t.std(correction=0))
+    for name, part in parts.items():
+        expected = size * inner[name].stddev if outputs == 2 else size[0] * inner[name].stddev
+        torch.testing.assert_close(part.stddev, expected)
+    torch.testing.assert_close(parts.x[:, 0], new)
+    period = float(parts.sentences["Periodic"].removeprefix("a period of "))
+    assert period == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("package", ["botorch", "sklearn"])
+def test_adopted_models_that_scale_their_targets_have_components(package):
+    x = torch.linspace(0, 1.3, 25, dtype=torch.float64)[:, None]
+    y = 200 + 30 * x[:, 0] + 4 * torch.sin(20 * x[:, 0])
+    if package == "botorch":
+        models = pytest.importorskip("botorch.models")
+        kernel = bg.kernels.parsed("linear + rbf").double()
+        theirs = models.SingleTaskGP(x, y[:, None], covar_module=kernel)
+    else:
+        processes = pytest.importorskip("sklearn.gaussian_process")
+        kernel = processes.kernels.RBF(0.1) + processes.kernels.RBF(2.0)
+        theirs = processes.GaussianProcessRegressor(
+            kernel, alpha=0.01, normalize_y=True, optimizer=None
+        ).fit(x.numpy(), y.numpy())
+    found = bg.evidence_of(theirs)
+    assert isinstance(found, bg.models.StandardisedPosterior)
+    parts = found.components(x)
+    assert len(parts) == 2
+    total = sum(part.mean for part in parts.values())
+    mean = found.mean(x)
+    total = total + parts.prior_mean
+    torch.testing.assert_close(total.reshape(-1), mean.reshape(-1))
+
+
+def test_only_gaussian_processes_have_components():
+    t = torch.linspace(0, 1, 30, dtype=torch.float64)
+    found = bg.LinearModel().fit(torch.stack([t, t**2], 1), t + 1, standardise=True)
+    with pytest.raises(AttributeError, match="LinearPosterior has no components"):
+        found.components(t)

@@ -17,6 +17,7 @@ from bayesgen.models.reporting import Reporting
 from bayesgen.networks.admission import first_outputs, scores, undisturbed
 from bayesgen.networks.gradients import without_gradients
 from bayesgen.networks.inputs import call, read, tensors
+from bayesgen.spectrum.spectrum import Spectrum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,15 @@ class DeepKernelPosterior(Reporting):
     def predict(self, x_new: Any, *, latent: bool = False) -> Normal:
         """Predictive distribution of each new observation; see `GPPosterior.predict`."""
         return self.gp.predict(self.features(x_new), latent=latent)
+
+    def as_prior(self, x_new: Any, y_new: Tensor) -> tuple[Spectrum, Tensor]:
+        """This posterior as a prior for new data; see `ExactPosterior.as_prior`."""
+        return self.gp.as_prior(self.features(x_new), y_new)
+
+    def covariance(self, x1: Any, x2: Any) -> Tensor:
+        """Posterior covariance of f(x1) and f(x2); see `ExactPosterior.covariance`."""
+        first = self.features(x1)
+        return self.gp.covariance(first, first if x2 is x1 else self.features(x2))
 
     def similarity(self, x1: Any, x2: Any) -> Tensor:
         """The learned prior covariance s·k(φ(x1), φ(x2)), (m1, m2)."""

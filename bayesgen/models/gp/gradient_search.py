@@ -41,6 +41,8 @@ _SCREENED, _FIRST = 48, 4
 _PLAIN, _MOST = 5, 15
 # Number of points below which such a kernel is searched from more starts.
 _ENOUGH = 150
+# Number of settings that are screened on all points too, and of those that start there.
+_AGAIN, _ADDED = 96, 2
 # Numbers of points of the stages before all points are used.
 _FEW, _SOME = 120, 500
 # Stages: evaluations of one climb on few and on some points, and predicted gain that ends a climb.
@@ -300,7 +302,12 @@ def search(
         report = multistart.reporter(progress, b, B, _STEPS)
         candidates = _ranked(draws[b], values[b], _FIRST * starts) if starts > 1 else []
         own = _own_start(small, b)
-        rungs = _rungs((small, middle, tasks), b, starts)
+        added: list[np.ndarray] = []
+        if starts > 1 and small is not tasks and middle is tasks:
+            # A narrow mode, such as a short length-scale, may not be one on few of the points.
+            again, fitted = _screened(tasks.task(b), draws[b][:_AGAIN])
+            added = _ranked(fitted[0], again[0], _ADDED)
+        rungs = _rungs((small, middle, tasks), b, starts, added)
         found.append(multistart.search(candidates, [own], rungs, tasks.space.box, report))
     box = tasks.space.box
     return [Landscape(modes, box.at_bound(modes[0].point)) for modes in found]
@@ -354,13 +361,16 @@ def _complexity(gram: KernelGram, n: int) -> float:
     return min(count, _MOST) / _PLAIN * min(max(_ENOUGH / n, 1.0), 3.0)
 
 
-def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Rung]:
+def _rungs(
+    sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int, added: Sequence[np.ndarray]
+) -> list[Rung]:
     """The stages of the search of one task.
 
     Args:
         sizes: the problem on few points, on some and on all; some of them may be the same.
         b: number of the task.
         starts: number of starts that are climbed on up to 500 points.
+        added: starts of the last stage, where all points were screened.
     """
     small, middle, tasks = sizes
     whole = tasks.objective(b)
@@ -370,7 +380,7 @@ def _rungs(sizes: tuple[_Tasks, _Tasks, _Tasks], b: int, starts: int) -> list[Ru
     rungs = [Rung(near, _FIRST * starts, _BRIEF)]
     if near is whole:
         rungs.append(Rung(near, 2 * starts, _ROUGH))
-    last = Rung(whole, starts - 2, _CLOSE, fresh=2)
+    last = Rung(whole, starts - 2, _CLOSE, fresh=2, added=added)
     if middle is not tasks:
         rungs.append(Rung(middle.objective(b), starts, _MEDIUM))
         last = Rung(whole, 1, _CLOSE)
@@ -486,7 +496,7 @@ def _ranked(draws: np.ndarray, values: np.ndarray, most: int) -> list[np.ndarray
 
 
 def _own_start(tasks: _Tasks, b: int) -> np.ndarray:
-    """The user's kernel with the best of a few outputscales and noises for one task."""
+    """The user's kernel with the best of a few noises, or with the scale and noise as given."""
     one = tasks.task(b)
     space, p = tasks.space, tasks.space.size
     size = spaces.positive_mean_square(one.y)
@@ -498,6 +508,8 @@ def _own_start(tasks: _Tasks, b: int) -> np.ndarray:
     if space.box.learn[p + 1]:
         # The noise is relative to the kernel's own variance, as both are then fitted together.
         z[:, p + 1] = z[:, p] + math.log(diagonal) + np.log(grid)
+    # Values that were learnt with a given noise, such as those of a nested kernel, stay together.
+    z = np.concatenate([z, tasks.start[None]])
     values, fitted = _screened(one, space.box.clip(z))
     return fitted[0, int(np.argmax(values[0]))]
 

@@ -356,8 +356,9 @@ class GPPosterior(Certified, ExactPosterior):
 
             m_j(x*) = s k_j(x*, X) A⁻¹ y,   v_j(x*) = s k_j(x*, x*) − s² k_j(x*, X) A⁻¹ k_j(X, x*)
 
-        with A = sK + σ²I. The means sum to that of `predict` less the prior mean. The parts are not
-        independent of each other given the data, so that their variances do not add up.
+        with A = sK + σ²I. The means sum to that of `predict` less the prior mean, which is the
+        attribute `prior_mean` of the result. The parts are not independent of each other given the
+        data, so that their variances do not add up.
 
         Args:
             x_new: new inputs, (m, d).

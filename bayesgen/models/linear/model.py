@@ -23,6 +23,7 @@ from bayesgen.models.latent import fit
 from bayesgen.models.latent.posterior import LaplaceLinearPosterior
 from bayesgen.models.linear.posterior import LinearPosterior, WeightPosterior
 from bayesgen.posterior.posterior import Observed
+from bayesgen.spectrum.decomposition import CHOICES
 from bayesgen.spectrum.maximise import maximise
 from bayesgen.spectrum.spectrum import Spectrum
 
@@ -61,7 +62,8 @@ class LinearModel(Generic[P]):
         max_spectra: largest number of decompositions in that search.
         decomposition: "svd" decomposes the features. "gram" uses ΦᵀΦ, which is cheaper for many
             more points than features but loses eigenvalues below n·eps·λ_max; the features must
-            then be of similar size (see `Spectrum.tall`).
+            then be of similar size (see `Spectrum.tall`). "auto" is "gram" where there are at
+            least as many points as features, and else "svd".
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range; the message names
@@ -117,7 +119,7 @@ class LinearModel(Generic[P]):
         max_spectra: int = 40,
         decomposition: str = "svd",
     ) -> None:
-        self.decomposition = checks.one_of("decomposition", decomposition, ("svd", "gram"))
+        self.decomposition = checks.one_of("decomposition", decomposition, CHOICES)
         self.basis = bases.resolve(basis)
         self.prior = priors.resolve(prior_variance)
         self.noise = None if noise is None else checks.owned(checks.positive("noise", noise))

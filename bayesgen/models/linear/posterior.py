@@ -446,7 +446,7 @@ class LinearPosterior(Certified, ExactPosterior):
         """This posterior as a prior for new data; see `ExactPosterior.as_prior`."""
         Phi = self._new_features(x_new)
         mean = Phi @ self._weights[0]
-        parts = decompose(self._reached(Phi), self._root(0).parts.by)
+        parts = decompose(self._reached(Phi), self._root(0).gram.decomposition)
         return Spectrum.of_decomposition(parts, y_new - mean), mean
 
     def covariance(self, x1: Tensor, x2: Tensor) -> Tensor:

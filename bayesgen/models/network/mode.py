@@ -16,7 +16,7 @@ from bayesgen._internal.progress import Progress
 from bayesgen.errors import DivergedError
 from bayesgen.likelihoods.likelihood import Likelihood
 from bayesgen.networks.copies import OwnParameters, own_parameters, plain
-from bayesgen.networks.gradients import Passes, fill_gradients, parameters
+from bayesgen.networks.gradients import Passes, fill_gradients, parameters, without_gradients
 
 
 class WeightPrior(NamedTuple):
@@ -81,6 +81,15 @@ class NegativeLogPosterior:
         value += 0.5 * float(self.prior.alpha @ moved**2)
         return value, total + self.prior.alpha * moved
 
+    def value(self, point: np.ndarray) -> float:
+        """Value alone at weights (P,), in a third of the time; they are written to the network."""
+        self.calls += 1
+        self.write(point)
+        with without_gradients():
+            pairs = zip(self.x.split(self.batch), self.y.split(self.batch), strict=True)
+            value = sum(float(self.loss(x, y)) for x, y in pairs)
+        return value + 0.5 * float(self.prior.alpha @ (point - self.prior.centre) ** 2)
+
     def loss(self, x: Any, y: Tensor) -> Tensor:
         """Negative log likelihood of a batch at the network's weights, (), with its graph."""
         return -self.likelihood.log_density(y, self.run(x).double()).sum()
@@ -138,13 +147,13 @@ def find_mode(
             progress(objective.calls, max(steps, objective.calls), said)
         return value, gradient
 
-    below = start
+    below, at_below = start, first
 
     def high_enough(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        nonlocal below
+        nonlocal below, at_below
         if -intermediate_result.fun >= height:
             raise StopIteration
-        below = intermediate_result.x.copy()
+        below, at_below = intermediate_result.x.copy(), float(intermediate_result.fun)
 
     found = scipy.optimize.minimize(
         follow,
@@ -156,7 +165,9 @@ def find_mode(
     )
     value, gradient = follow(found.x)
     if -value > height:
-        value, gradient = follow(_on_the_way(follow, below, found.x, -height))
+        ends = at_below + height, value + height
+        point = _on_the_way(lambda p: objective.value(p) + height, below, found.x, ends)
+        value, gradient = follow(point)
     norm = float(np.linalg.norm(gradient))
     return FoundMode(-value, first - value, norm, found.status == 0)
 
@@ -216,16 +227,26 @@ def _owner(own: list[OwnParameters], column: int) -> str:
 
 
 def _on_the_way(
-    objective: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    above: Callable[[np.ndarray], float],
     start: np.ndarray,
     end: np.ndarray,
-    value: float,
+    values: tuple[float, float],
 ) -> np.ndarray:
-    """Point on the line from start to end where the objective has just passed below a value."""
+    """Point on the line from start to end where a function has just passed below zero.
+
+    Args:
+        above: the function.
+        start, end: the ends of the line, (P,).
+        values: its values at the ends, which are not computed again.
+    """
     step, near = end - start, 1e-4
+    known = dict(zip((0.0, 1.0), values, strict=True))
     share = float(
         scipy.optimize.brentq(
-            lambda share: objective(start + share * step)[0] - value, 0.0, 1.0, xtol=near / 2
+            lambda share: known[share] if share in known else above(start + share * step),
+            0.0,
+            1.0,
+            xtol=near / 2,
         )
     )
     return start + min(share + near, 1.0) * step

@@ -81,12 +81,14 @@ class Rung:
         stop: when each climb ends.
         fresh: number of candidates that start on these points, besides the ends of the
             climbs on fewer points, which may all be one mode there.
+        added: further starts on these points, where they were screened.
     """
 
     objective: Objective
     climbs: int
     stop: Stop
     fresh: int = 0
+    added: Sequence[np.ndarray] = ()
 
 
 @dataclass
@@ -134,7 +136,7 @@ def search(
                 starts = _continued(rung.objective, rungs[level - 1].objective, starts, box)
                 starts = _best(starts, rung.climbs)
                 every = max(1, len(candidates) // max(1, rung.fresh))
-                fresh = [(z, False) for z in candidates[::every][: rung.fresh]]
+                fresh = [(z, False) for z in [*candidates[::every][: rung.fresh], *rung.added]]
                 starts += _begun(rung.objective, fresh, box) if fresh else []
         _climb_all(rung, starts, text, report)
         starts = distinct(starts, rung.objective)

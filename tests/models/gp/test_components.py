@@ -67,6 +67,11 @@ def test_sentences_say_periods_and_length_scales():
         "a straight line",
         "a constant",
     ]
+    still = sentence(next(expanded(kernel)), span=5.0)
+    assert still == "a period of 1 whose shape does not change"
+    smooth = next(expanded(kernel.kernels[0].base_kernel.kernels[1]))
+    hardly = "a function that hardly changes over the range of the inputs"
+    assert sentence(smooth, span=5.0) == hardly
     posterior = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed").fit(T, Y)
     assert "Periodic × RBF: a period of 1 whose shape" in repr(posterior.components(NEW))
 
@@ -108,3 +113,36 @@ def test_a_kernel_on_some_columns_is_one_part():
     parts = posterior.components(x)
     assert len(parts) == 2
     torch.testing.assert_close(sum(p.mean for p in parts.values()), posterior.mean(x))
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_terms_of_one_kernel_module_are_counted_each(product):
+    shared = parsed("rbf")
+    one, two = (gpytorch.kernels.ScaleKernel(shared) for _ in range(2))
+    kernel = one * parsed("linear") + two * parsed("linear") if product else one + two
+    posterior = bg.GaussianProcess(kernel, noise=0.1, hyperparameters="fixed").fit(T, Y)
+    parts = posterior.components(NEW)
+    assert len(parts) == 2
+    total = sum(p.mean for p in parts.values()) + parts.prior_mean
+    torch.testing.assert_close(total, posterior.mean(NEW))
+
+
+def test_sentences_name_the_columns_of_a_term():
+    x = torch.randn(20, 3, dtype=torch.float64)
+    text = "rbf(column=1) + rbf(column=0)*linear(column=2) + rbf + constant"
+    model = bg.GaussianProcess(parsed(text, 3).double(), noise=0.1, hyperparameters="fixed")
+    parts = model.fit(x, x[:, 0]).components(x)
+    said = list(parts.sentences.values())
+    assert said[0] == "a smooth function that changes over 0.693, in column 1"
+    assert said[1].endswith("in columns 0 and 2")
+    assert said[2] == "a smooth function that changes over 0.693"
+    names = list(parts)
+    assert [parts.columns.get(name) for name in names] == [(1,), (0, 2), None, ()]
+
+
+def test_parts_on_several_columns_sum_to_the_mean():
+    x = torch.randn(20, 3, dtype=torch.float64)
+    text = "rbf(column=1) + rbf(column=0)*linear(column=2) + rbf + constant"
+    model = bg.GaussianProcess(parsed(text, 3).double(), noise=0.1, hyperparameters="fixed")
+    parts = model.fit(x, x[:, 0]).components(x)
+    torch.testing.assert_close(sum(p.mean for p in parts.values()), model.fit(x, x[:, 0]).mean(x))

@@ -309,3 +309,19 @@ def test_upper_limits_keep_lengthscales_positive():
     limit = gpytorch.constraints.LessThan(0.5)
     found = best(K.RBFKernel(lengthscale_constraint=limit), x, y)
     assert 0 < found.lengthscale <= 0.5
+
+
+def test_a_short_length_scale_is_found_beside_a_long_one():
+    """It fits all of the points of a trend with a season, but not a part of them."""
+    random = np.random.default_rng(0)
+    months = np.sort(random.permutation(420)[:376]) / 12
+    y = 0.06 * months + 0.0012 * months**2 + 0.17 * np.sin(2 * np.pi * months)
+    y = torch.tensor(y + 0.02 * random.standard_normal(376))
+    x, y = torch.tensor((months - months.mean()) / months.std()), (y - y.mean()) / y.std()
+    kernel = kernels.parsed("rbf + constant").double()
+    found = GaussianProcess(kernel, starts=4).fit(x, y)
+    kernel.kernels[0].base_kernel.lengthscale = 0.03
+    near = GaussianProcess(kernel, 1e-4, starts=1).fit(x, y)
+    values = [float(p.evidence.log_marginal_likelihood) for p in (found, near)]
+    assert values[0] >= values[1] - 0.01
+    assert found.hyperparameters["RBF.lengthscale"] < 0.1

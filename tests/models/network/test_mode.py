@@ -52,6 +52,14 @@ def test_a_mode_is_found_from_the_present_weights():
         find_mode(made, steps=5, pairs=3, tolerance=1e-14)
 
 
+def test_value_alone_equals_value_with_gradient():
+    made = objective(kinds.base())
+    point = made.point + 0.1
+    assert made.value(point) == pytest.approx(made(point)[0], rel=1e-12)
+    assert made.calls == 2
+    assert all(p.grad is None for p in made.weights)
+
+
 def test_vectors_are_written_and_gathered():
     parts = [torch.zeros(2, 2), torch.zeros(3)]
     write(parts, np.arange(7.0))

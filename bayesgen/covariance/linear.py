@@ -24,7 +24,7 @@ class FeatureGram(Gram):
         x: the inputs, (n, D).
         prior: variances by order, without the prior's scale.
         order: features above this order are switched off; None keeps all.
-        decomposition: "svd" or "gram"; see `bayesgen.models.LinearModel`.
+        decomposition: "svd", "gram" or "auto"; see `bayesgen.models.LinearModel`.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from bayesgen.curvature.float32_error import measured
 from bayesgen.curvature.function_space import DualGGN
 from bayesgen.curvature.jacobian import Sample
 from bayesgen.curvature.jacobian_gram import grams
+from bayesgen.curvature.kept_rows import kept_rows
 from bayesgen.curvature.parameters import Weights
 from bayesgen.curvature.weight_space import Dense, ggn_matrix, ggn_root, last_layer_matrix
 from bayesgen.likelihoods.likelihood import Likelihood
@@ -45,6 +46,9 @@ class Request:
         progress: called as progress(done, expected, what).
         many: whether determinants at many prior precisions will be needed.
         features: inputs of the last layer, (n, d), for a curvature of that layer alone.
+        slack: nats by which rows that are left out may change the exact GGN's log-determinant, at
+            most; 0 keeps all rows.
+        at: prior precision of the one group at which `slack` is meant.
     """
 
     weights: Weights
@@ -61,6 +65,8 @@ class Request:
     progress: Progress | None
     many: bool
     features: Tensor | None = None
+    slack: float = 0.0
+    at: float = 1.0
 
     def gathered(self) -> Sample:
         """The sample, which must be there."""
@@ -120,8 +126,13 @@ def ggn(request: Request) -> Curvature:
         root = ggn_root(request.weights, request.gathered())
         return request.dense(f"GGN through its {P:,} × {P:,} root", root=root)
     if R <= LARGEST_DUAL:
-        sample = request.gathered()
-        made = grams(request.weights, sample, request.prior, request.progress)
+        sample, left = request.gathered(), None
+        if request.slack:
+            given = request.weights, sample, request.prior, request.at, request.slack
+            found = kept_rows(*given, request.progress)
+            sample, made, left = found.sample, [found.gram], found.left
+        else:
+            made = grams(request.weights, sample, request.prior, request.progress)
         rounded = measured(request.weights, sample, request.prior)
         return DualGGN(
             request.weights,
@@ -130,6 +141,7 @@ def ggn(request: Request) -> Curvature:
             made,
             decomposed=request.many,
             rounded=rounded,
+            left=left,
         )
     return request.by_products("ggn", "GGN")
 

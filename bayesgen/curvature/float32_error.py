@@ -10,7 +10,7 @@ therefore computed with A⁻¹ itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,15 +31,15 @@ class Measured:
     """Error δK of K = Λ^½JSJᵀΛ^½ for some observations.
 
     Attributes:
-        rows: indices of their rows of K, (mK,), observation by observation.
-        observations: m, the number of these observations.
+        rows: indices of their rows of K, (r,), observation by observation.
+        owner: number of the observation that each of these rows belongs to, (r,).
         share: their fraction of all observations, m/n.
-        blocks: δK at unit precision for each group of weights, (mK, mK), float64.
+        blocks: δK at unit precision for each group of weights, (r, r), float64.
         trace: trace of their block of K at unit precision.
     """
 
     rows: Tensor
-    observations: int
+    owner: Tensor
     share: float
     blocks: list[Tensor]
     trace: Tensor
@@ -57,8 +57,8 @@ class Measured:
         """
         parts = zip(self.blocks, precision.tolist(), strict=True)
         off = sum((block / alpha for block, alpha in parts), torch.zeros_like(self.blocks[0]))
-        m = self.observations
-        pairs = (inverse(self.rows).double() * off).reshape(m, -1, m, len(off) // m).sum((1, 3))
+        of = torch.nn.functional.one_hot(self.owner).to(off)
+        pairs = of.mT @ (inverse(self.rows).double() * off) @ of
         own = pairs.diagonal()
         between = (pairs.square().sum() - own.square().sum()).clamp(min=0).sqrt()
         return _SAFETY * (own.abs().sum() + between) / self.share
@@ -86,17 +86,19 @@ def measured(weights: Weights, sample: Sample, prior: PriorShape) -> Measured | 
     """
     if weights.theta.dtype == torch.float64:
         return None
-    n, K = len(sample.x), sample.count // len(sample.x)
+    n, K = sample.values.shape
     some = torch.linspace(0, n - 1, min(_FEW, n), device=weights.theta.device).round().long()
+    chosen = sample.part(some)
+    kept = torch.ones_like(sample.values, dtype=torch.bool) if sample.kept is None else sample.kept
+    place = (kept.reshape(-1).cumsum(0) - 1).reshape(n, K)[some][kept[some]]
 
     def blocks(own: Weights) -> list[Tensor]:
         like = own.theta
-        few = Sample(
-            converted(sample.x[some], like.dtype),
-            sample.values[some].to(like),
-            sample.vectors[some].to(like),
-            sample.batch,
-            sample.memory,
+        few = replace(
+            chosen,
+            x=converted(chosen.x, like.dtype),
+            values=chosen.values.to(like),
+            vectors=chosen.vectors.to(like),
         )
         wide = (block.double() for block in grams(own, few, prior))
         return [b if b.shape[1] == few.count else b @ b.mT for b in wide]
@@ -109,8 +111,8 @@ def measured(weights: Weights, sample: Sample, prior: PriorShape) -> Measured | 
     exact = blocks(wide)
     rough = blocks(weights)
     return Measured(
-        (some[:, None] * K + torch.arange(K, device=some.device)).reshape(-1),
-        len(some),
+        place,
+        torch.arange(len(some), device=some.device).repeat_interleave(kept[some].sum(1)),
         len(some) / n,
         [a - b for a, b in zip(rough, exact, strict=True)],
         torch.stack(exact).sum(0).trace(),

@@ -23,6 +23,7 @@ from bayesgen.curvature.curvature import (
 )
 from bayesgen.curvature.float32_error import Measured
 from bayesgen.curvature.jacobian import Sample, chunks, jacobian
+from bayesgen.curvature.kept_rows import LeftOut
 from bayesgen.curvature.parameters import Weights
 from bayesgen.spectrum.decomposition import Rounding
 from bayesgen.spectrum.spectrum import Spectrum
@@ -42,7 +43,10 @@ class DualGGN(Curvature):
             precision.
         rounded: rounding error of the blocks, measured on a few observations, where they were not
             computed in float64.
+        left: rows that the sample does not keep, with one group; None where it keeps all.
     """
+
+    left: LeftOut | None = None
 
     def __init__(
         self,
@@ -53,10 +57,13 @@ class DualGGN(Curvature):
         *,
         decomposed: bool = True,
         rounded: Measured | None = None,
+        left: LeftOut | None = None,
     ) -> None:
-        self.rounded = rounded
+        self.rounded, self.left = rounded, left
         self.weights, self.sample, self.prior = weights, sample, prior
         self.method = f"GGN through its {sample.count:,} × {sample.count:,} Gram matrix"
+        if left is not None:
+            self.method += f" (of {sample.values.numel():,} rows, the others estimated)"
         self._inverse: tuple[Tensor, Tensor] | None = None
         self._blocks = blocks
         if prior.count == 1 and decomposed:
@@ -101,9 +108,10 @@ class DualGGN(Curvature):
             # A ≥ I, so that log|A + δI| − log|A| ≤ (1 + δ) log(1 + δ) tr (A + δI)⁻¹.
             shift = (1 + factor.jitter) * math.log1p(factor.jitter)
             error = error + shift * inverse.diagonal().sum()
-        return CurvatureTerms(
+        terms = CurvatureTerms(
             logdet, effective_parameters / precision.to(effective_parameters), error
         )
+        return terms if self.left is None else self.left.completed(terms, inverse, precision)
 
     def _block(self, rows: Tensor, precision: Tensor) -> Tensor:
         """Entries of A⁻¹ at some rows and the same columns, from the spectrum."""
@@ -215,6 +223,6 @@ class DualGGN(Curvature):
         sample, step = self.sample, gradient / self.prior.precision(precision)
         moved = self.weights.jvp(sample.x, step, sample.batch).double()
         turned = torch.einsum("nck,nc->nk", sample.vectors.double(), moved)
-        seen = (turned * sample.values.double().sqrt()).reshape(-1, 1)
+        seen = sample.chosen(turned * sample.values.double().sqrt())[:, None]
         inside = (seen * self.solve(seen, precision)).sum()
         return float(0.5 * ((gradient * step).sum() - inside))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class Sample:
             `bayesgen.curvature.gradient_check`.
         gradient: the gradient of the log likelihood, (P,), float64.
         outputs: outputs of the network, (n, C); None if unknown.
+        kept: which rows of Λ^½J are computed, (n, K) of bool; None for all. See
+            `bayesgen.curvature.kept_rows`.
     """
 
     x: Any
@@ -38,11 +40,30 @@ class Sample:
     coefficients: Tensor | None = None
     gradient: Tensor | None = None
     outputs: Tensor | None = None
+    kept: Tensor | None = None
 
     @property
     def count(self) -> int:
-        """Number of rows of Λ^½J, nK."""
-        return self.values.numel()
+        """Number of rows of Λ^½J that are computed, nK where all are."""
+        return self.values.numel() if self.kept is None else int(self.kept.sum())
+
+    def part(self, some: slice | Tensor) -> Sample:
+        """Some of the observations, without the gradient."""
+        kept = None if self.kept is None else self.kept[some]
+        return replace(
+            self,
+            x=self.x[some],
+            values=self.values[some],
+            vectors=self.vectors[some],
+            coefficients=None,
+            gradient=None,
+            outputs=None,
+            kept=kept,
+        )
+
+    def chosen(self, rows: Tensor) -> Tensor:
+        """The computed ones of rows (n, K, …), (count, …)."""
+        return rows.flatten(0, 1) if self.kept is None else rows[self.kept]
 
 
 def chunks(weights: Weights, count: int, memory: float) -> Iterator[list[Part]]:
@@ -62,18 +83,21 @@ def chunks(weights: Weights, count: int, memory: float) -> Iterator[list[Part]]:
 
 
 def jacobian(weights: Weights, sample: Sample, parts: list[Part]) -> Tensor:
-    """Columns of Λ^½J that belong to some parts, (nK, p)."""
-    index = torch.cat([part.index() for part in parts])
-    n, K = sample.values.shape
-    J = weights.theta.new_empty(n, K, len(index))
-    for start in range(0, n, sample.batch):
+    """Columns of Λ^½J that belong to some parts, (nK, p), or those of its rows that are kept."""
+    width = sum(len(part.index()) for part in parts)
+    J = weights.theta.new_empty(sample.count, width)
+    down = 0
+    for start in range(0, len(sample.values), sample.batch):
         rows_of = slice(start, start + sample.batch)
-        at = 0
-        for _, found in rows(weights, sample.x[rows_of], sample.vectors[rows_of], parts):
-            J[rows_of, :, at : at + found.shape[-1]] = found
-            at += found.shape[-1]
-    J.mul_(sample.values.sqrt()[..., None])
-    return J.reshape(n * K, -1)
+        kept = None if sample.kept is None else sample.kept[rows_of]
+        vectors = sample.vectors[rows_of] * sample.values[rows_of].sqrt()[:, None]
+        along = 0
+        for _, found in rows(weights, sample.x[rows_of], vectors, parts):
+            own = found.flatten(0, 1) if kept is None else found[kept]
+            J[down : down + len(own), along : along + own.shape[-1]] = own
+            along += own.shape[-1]
+        down += len(own)
+    return J
 
 
 def jacobians(weights: Weights, x: Any, outputs: int, batch: int) -> Iterator[Tensor]:
@@ -93,7 +117,4 @@ def weighted_rows(weights: Weights, sample: Sample) -> Iterator[Tensor]:
     parts = [Part(leaf) for leaf in weights.leaves]
     for start in range(0, len(sample.x), sample.batch):
         some = slice(start, start + sample.batch)
-        few = Sample(
-            sample.x[some], sample.values[some], sample.vectors[some], sample.batch, sample.memory
-        )
-        yield jacobian(weights, few, parts)
+        yield jacobian(weights, sample.part(some), parts)

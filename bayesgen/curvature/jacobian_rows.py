@@ -251,13 +251,11 @@ def layer_rows(
         for own, found in handler(module, inputs, gradients).items():
             total[own] = total[own] + found if own in total else found
     missing = vectors.new_zeros(count, vectors.shape[-1], 1)
-    return torch.cat(
-        [
-            total.get(own, missing.expand(-1, -1, c.stop - c.start))
-            for own, c in part.leaf.columns.items()
-        ],
-        -1,
-    )
+    pieces = [
+        total.get(own, missing.expand(-1, -1, c.stop - c.start))
+        for own, c in part.leaf.columns.items()
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
 
 
 @handles(nn.Linear)

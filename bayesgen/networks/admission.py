@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -164,6 +165,8 @@ def independent(
             "net must be a deterministic function, but two evaluations of the same inputs differ "
             f"by {worst:.2g} of the largest output; turn its randomness off in evaluation mode"
         )
+    if not check.passed and math.isnan(check.difference):
+        raise ValueError("net must have finite outputs, but some of them are not")
     if not check.passed:
         raise ValueError(
             "net must map each observation independently of the others in its batch, but outputs "

@@ -57,6 +57,11 @@ def plain(net: nn.Module, name: str = "net") -> nn.Module:
         >>> type(plain(nn.DataParallel(nn.Linear(2, 1)))).__name__
         'Linear'
     """
+    return checks.network(name, unwrapped(net, name))
+
+
+def unwrapped(net: nn.Module, name: str = "net") -> nn.Module:
+    """As `plain`, without a check for trainable parameters."""
     while type(net).__module__.startswith("torch.") and type(net).__name__ in _WRAPPERS:
         net = getattr(net, _WRAPPERS[type(net).__name__])
     if isinstance(net, nn.Module):
@@ -77,7 +82,7 @@ def plain(net: nn.Module, name: str = "net") -> nn.Module:
                 f"{name} must have real parameters, but {complex_ones[0]!r} is complex; store its "
                 "real and imaginary parts"
             )
-    return checks.network(name, net)
+    return net
 
 
 def frozen_copy(net: nn.Module) -> nn.Module:

@@ -33,6 +33,8 @@ METHODS = {
     "gram": "exact up to rounding, by eigendecomposition of ΦᵀΦ",
 }
 
+CHOICES = (*METHODS, "auto")
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -71,14 +73,17 @@ def decompose(Phi: Tensor, by: str) -> Decomposition:
 
     Args:
         Phi: features, (n, d).
-        by: "svd", or "gram" for the eigenvectors of ΦᵀΦ, which needs d ≤ n.
+        by: "svd"; "gram" for the eigenvectors of ΦᵀΦ, which needs d ≤ n; or "auto", which is "gram"
+            for d ≤ n and else "svd".
 
     Raises:
-        ValueError: `by` is neither of the two; or, with "gram", Φ has more features than points or
+        ValueError: `by` is none of these; or, with "gram", Φ has more features than points or
             is zero.
     """
     n, d = Phi.shape
-    if checks.one_of("decomposition", by, tuple(METHODS)) == "svd":
+    if checks.one_of("decomposition", by, CHOICES) == "auto":
+        by = "gram" if d <= n else "svd"
+    if by == "svd":
         if d > n:
             Q, R = torch.linalg.qr(Phi.mT)
             left, singular, inner = torch.linalg.svd(R.mT, full_matrices=False)

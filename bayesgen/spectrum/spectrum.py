@@ -163,6 +163,18 @@ class Spectrum(Solves):
         return cls._of_features(Phi, y, "gram")
 
     @classmethod
+    def by_shape(cls, Phi: Any, y: Any = None) -> Spectrum:
+        """Spectrum of K = ΦΦᵀ for features of similar size: `tall` for n ≥ d, else `features`.
+
+        Args:
+            Phi, y: as in `features`.
+
+        Raises:
+            ValueError: as in `tall`.
+        """
+        return cls._of_features(Phi, y, "auto")
+
+    @classmethod
     def _of_features(cls, Phi: Any, y: Any, decomposition: str) -> Spectrum:
         Phi = checks.inputs("Phi", Phi)
         columns = None

@@ -21,6 +21,9 @@ from bayesgen.networks.state import recompute
 from bayesgen.provenance import training
 from bayesgen.training.inputs import observations, precisions
 
+# Relative distance from a stated height up to which it counts as reached.
+_AT_HEIGHT = 1e-3
+
 
 @dataclass(frozen=True)
 class MapFit:
@@ -32,6 +35,8 @@ class MapFit:
         gradient_norm: norm of its gradient at the end.
         evaluations: number of passes over the data.
         converged: whether the optimiser reached its tolerance.
+        reached: whether it ended at the stated height, up to 1e-3 of it; None without one. A
+            network that starts above it is left as it is, and a maximum may be below it.
     """
 
     log_posterior: float
@@ -39,6 +44,7 @@ class MapFit:
     gradient_norm: float
     evaluations: int
     converged: bool
+    reached: bool | None = None
 
 
 @training("bayesgen.fit_map")
@@ -109,7 +115,7 @@ def fit_map(
     checks.whole("batch", batch)
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be finite and at least 0, got {tolerance}")
-    top = math.inf if height is None else float(checks.real("height", height))
+    top = math.inf if height is None else checks.number("height", height)
     copied = trainable_copy(whole)
     alpha = precisions(prior_precision, len(own_parameters(copied)))
     prior = weight_prior(copied, alpha.tolist(), prior_mean)
@@ -124,4 +130,7 @@ def fit_map(
             mine.copy_(new)
     net.eval()
     recompute(whole)
-    return MapFit(*found[:3], objective.calls, found.converged)
+    reached = None
+    if height is not None:
+        reached = abs(found[0] - top) <= _AT_HEIGHT * max(abs(top), 1e-3 * len(data.y))
+    return MapFit(*found[:3], objective.calls, found.converged, reached)

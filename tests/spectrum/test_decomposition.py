@@ -12,11 +12,22 @@ def features(n, d, seed=0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-@pytest.mark.parametrize(("n", "d", "by"), [(9, 4, "svd"), (4, 9, "svd"), (9, 4, "gram")])
+@pytest.mark.parametrize(
+    ("n", "d", "by"),
+    [
+        (9, 4, "svd"),
+        (4, 9, "svd"),
+        (9, 4, "gram"),
+        (9, 4, "auto"),
+        (4, 9, "auto"),
+        (4, 4, "auto"),
+    ],
+)
 def test_factors_multiply_to_features(n, d, by):
     Phi = features(n, d)
     found = decompose(Phi, by)
     torch.testing.assert_close(found.left @ found.singular.diag() @ found.right.mT, Phi)
+    assert found.by == (("gram" if d <= n else "svd") if by == "auto" else by)
     r = len(found.singular)
     torch.testing.assert_close(found.left.mT @ found.left, torch.eye(r, dtype=F64))
     torch.testing.assert_close(found.right.mT @ found.right, torch.eye(r, dtype=F64))

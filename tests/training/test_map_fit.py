@@ -78,6 +78,7 @@ def test_search_ends_at_stated_height():
     first = bg.fit_map(net, data.x_train, data.y_train, height=-200.0, **settings)
     assert -200 <= first.log_posterior < -199.9
     assert not first.converged
+    assert first.reached
     scores = net(data.x_train).detach()
     density = -torch.nn.functional.cross_entropy(scores, data.y_train, reduction="sum")
     value = float(density) - 0.5 * sum(float(p.detach().square().sum()) for p in net.parameters())
@@ -85,8 +86,14 @@ def test_search_ends_at_stated_height():
     there = bg.fit_map(net, data.x_train, data.y_train, height=-200.0, **settings)
     assert (there.log_posterior, there.gained) == (pytest.approx(value, rel=1e-9), 0)
     assert there.evaluations == 1
-    far = settings | {"steps": 3000}
-    assert bg.fit_map(net, data.x_train, data.y_train, height=1e9, **far).converged
+    below = bg.fit_map(net, data.x_train, data.y_train, height=-300, **settings)
+    assert (below.gained, below.reached) == (0, False)
+    far = bg.fit_map(net, data.x_train, data.y_train, height=1e9, **settings | {"steps": 3000})
+    assert (far.converged, far.reached) == (True, False)
+    assert bg.fit_map(net, data.x_train, data.y_train, **settings).reached is None
+    for height, error in (("a", TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="height must be"):
+            bg.fit_map(net, data.x_train, data.y_train, height=height, **settings)
 
 
 def test_networks_reach_one_training_loss():

@@ -28,7 +28,7 @@ DRAWS, N, DELTA = 1000, 25, 0.05
 POINTS = torch.linspace(-1, 1, 6, dtype=torch.float64)
 POSITIVE = torch.tensor([0.1, 0.2, 0.4, 0.7, 0.9, 0.6], dtype=torch.float64)
 MEANS = 2000  # priors for the data to choose from
-HOSTILE, OBSERVED = 100, 40  # draws and observations of the hostile user
+HOSTILE, OBSERVED = 50, 40  # draws and observations of the hostile user
 Attempts = list[Callable[[], float]]
 
 
@@ -88,6 +88,10 @@ def net() -> nn.Module:
     return bg.networks.MLP(2, (16,), 1, activation="tanh").double()
 
 
+def classifier() -> nn.Module:
+    return bg.networks.MLP(2, (16,), 2, activation="tanh").double()
+
+
 def attempts(x: Tensor, y: Tensor) -> dict[str, Attempts]:
     """Requests for certificates by kind; each returns a bound or raises a ValueError."""
     learnt = bg.GaussianProcess(gpytorch.kernels.RBFKernel()).fit(x, y)
@@ -102,6 +106,38 @@ def attempts(x: Tensor, y: Tensor) -> dict[str, Attempts]:
         6, bg.priors.geometric(2.0), hyperparameters=("scale", "decay", "noise", "order")
     ).fit(x, y)
     labels = (y > 0).long()
+    seen = classifier()
+    bg.train(seen, x, labels, epochs=20, learning_rate=0.05, batch=None)
+
+    def network(kind: str, of: object = classifier, **more: object) -> float:
+        few = {} if kind == "deterministic" else {"scales": (0.1, 0.01), "epochs": 3, "draws": 100}
+        found = pacbayes.certify_network(of, x, labels, kind=kind, delta=DELTA, **few, **more)
+        return found.bound
+
+    def trained_on_share(net_: nn.Module, x_: Tensor, y_: Tensor) -> None:
+        bg.train(net_, x_, y_, epochs=20, learning_rate=0.05, batch=None)
+
+    def with_plain_torch() -> nn.Module:
+        made = classifier()
+        optimiser = torch.optim.Adam(made.parameters(), 0.05)
+        for _ in range(50):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(made(x), labels).backward()
+            optimiser.step()
+        return made
+
+    def trained_elsewhere_then() -> nn.Module:
+        made, far = with_plain_torch(), torch.randn(40, 2, dtype=torch.float64)
+        bg.train(made, far, (far[:, 0] > 0).long(), epochs=1, learning_rate=1e-5, batch=None)
+        return made
+
+    def holding(part: object) -> nn.Module:
+        made = classifier()
+        made.part = [part]
+        return made
+
+    def trained_on_all(net_: nn.Module, *_: object) -> None:
+        bg.train(net_, x, labels, epochs=20, learning_rate=0.05, batch=None)
 
     def laplace(kernel_: object) -> float:
         model = bg.GaussianProcess(kernel_, likelihood="bernoulli", hyperparameters="fixed")
@@ -174,6 +210,40 @@ def attempts(x: Tensor, y: Tensor) -> dict[str, Attempts]:
             lambda: polynomial(6, float(linear.decay)),
             lambda: polynomial(int(linear.order), 2.0),
             lambda: linear.at(order=6, decay=float(linear.decay)).certificate(DELTA).bound,
+        ],
+        **{
+            f"network, {kind}": [
+                lambda kind=kind: network(kind, split=0.5, train=trained_on_share),
+                lambda kind=kind: network(kind, split=0.5, train=trained_on_all),
+                lambda kind=kind: network(kind, seen, unseen=True),
+                lambda kind=kind: network(kind, copy.deepcopy(seen), unseen=True),
+                lambda kind=kind: network(
+                    kind, lambda: copy.deepcopy(seen), split=0.5, train=trained_on_share
+                ),
+                lambda kind=kind: network(kind, with_plain_torch),
+                lambda kind=kind: network(
+                    kind, with_plain_torch, split=0.5, train=trained_on_share
+                ),
+                lambda kind=kind: network(kind, trained_elsewhere_then()),
+                lambda kind=kind: network(kind, lambda: holding(with_plain_torch())),
+                lambda kind=kind: network(kind, lambda: holding(x)),
+            ]
+            for kind in ("deterministic", "last_layer", "tangent", "weights")
+        },
+        "deep kernel, a prior from a split": [
+            lambda: searched(
+                bg.DeepKernel(net(), gpytorch.kernels.RBFKernel(), steps=10), split=0.5
+            ),
+            lambda: searched(
+                bg.DeepKernel(net(), gpytorch.kernels.RBFKernel(), steps=10),
+                split=0.5,
+                unseen=True,
+            ),
+            lambda: searched(
+                bg.DeepKernel(trained, gpytorch.kernels.RBFKernel(), steps=10),
+                split=0.5,
+                unseen=True,
+            ),
         ],
         "compressed network": [
             lambda seed=seed, used=used: compressed(x, labels, seed, used=used)

@@ -91,6 +91,7 @@ def posterior(
     hyperparameters: str = "evidence",
     dtype: torch.dtype = torch.float32,
     memory: float = 1.05e10,
+    tolerance: float = 0.0,
 ) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -103,6 +104,7 @@ def posterior(
             dtype=dtype,
             batch=128 if x.device.type == "cpu" else 500,
             memory=memory,
+            tolerance=tolerance,
         )
         return laplace.fit(x, y)
 

@@ -8,6 +8,7 @@ from bayesgen import (
     networks as networks,
     pacbayes as pacbayes,
     plots as plots,
+    pretrained as pretrained,
     select as select,
     solvers as solvers,
 )
@@ -21,6 +22,7 @@ from bayesgen.errors import (
     DivergedError as DivergedError,
     NotAtModeWarning as NotAtModeWarning,
     NotConvergedError as NotConvergedError,
+    NotMixedWarning as NotMixedWarning,
 )
 from bayesgen.evidence import (
     Evidence as Evidence,
@@ -48,6 +50,12 @@ from bayesgen.models import (
 )
 from bayesgen.reports.report import (
     report as report,
+)
+from bayesgen.sampling import (
+    Annealed as Annealed,
+    CodeLength as CodeLength,
+    anneal as anneal,
+    prequential as prequential,
 )
 from bayesgen.select.compare import (
     compare as compare,

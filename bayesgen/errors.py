@@ -11,6 +11,10 @@ class NotAtModeWarning(UserWarning):
     """The weights are not at a mode, as the Laplace approximation assumes."""
 
 
+class NotMixedWarning(UserWarning):
+    """Markov chains have not mixed, so that an estimate from them is not reliable."""
+
+
 class RankLostError(RuntimeError):
     """Another process of a distributed computation ended or did not answer in time."""
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -18,6 +19,9 @@ with warnings.catch_warnings():
 
 from bayesgen.curvature import factory
 from bayesgen.data import loading
+from bayesgen.pretrained import efficientnet
+from bayesgen.pretrained.weights import PUBLISHED
+from bayesgen.provenance import record
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -31,6 +35,14 @@ torch.manual_seed(0)
 def seeded():
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_record():
+    """What a module has learnt is unknown to the others, whose points may be the same."""
+    before, record._RECORD = record._RECORD, record._Record()
+    yield
+    record._RECORD = before
 
 
 def pytest_collection_modifyitems(items):
@@ -112,3 +124,37 @@ def forked_workers(monkeypatch):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.experiments.test_executor"])
     monkeypatch.setattr("bayesgen.experiments.executor.get_context", lambda _: context)
+
+
+@pytest.fixture(scope="session")
+def random_weights():
+    """Random weights of EfficientNet-Lite0 and random statistics of its normalisations."""
+    torch.manual_seed(0)
+    net = efficientnet.EfficientNetLite(efficientnet.LITE0)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    return net.state_dict()
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch, random_weights):
+    """The file of random weights in a package, in place of the published ones, for small images."""
+    folder = tmp_path / "made_for_the_test"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    file = folder / "weights.pth"
+    torch.save(random_weights, file)
+    source = dataclasses.replace(
+        PUBLISHED["efficientnet-lite0"],
+        package=("made_for_the_test", "made-for-the-test"),
+        file="weights.pth",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        size=32,
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(PUBLISHED, "efficientnet-lite0", source)
+    return file

@@ -22,7 +22,7 @@ loops, upward = GRAPH["loops"], GRAPH["upward"]
 FLOORS = (
     {"_internal", "errors"},
     {"evidence", "verify", "provenance"},
-    {"solvers", "likelihoods", "data", "networks", "features", "plots"},
+    {"solvers", "likelihoods", "data", "networks", "features", "plots", "pretrained"},
     {"kernels", "spectrum"},
     {"covariance", "curvature"},
     {"posterior"},
@@ -30,6 +30,7 @@ FLOORS = (
     {"pacbayes"},
     {"models"},
     {"select", "training", "adopt"},
+    {"sampling"},
     {"experiments", "sklearn"},
     {"reports"},
     {"commands"},

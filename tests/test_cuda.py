@@ -294,3 +294,20 @@ def test_sharded_rows_match_matrix_in_one_process(device):
         assert rows.moments() == pytest.approx(expected)
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+@pytest.mark.parametrize("kind", ["deterministic", "last_layer", "tangent", "weights"])
+def test_certificates_of_networks_agree_with_cpu(device, kind):
+    x, _ = problem("cpu")
+    y = (x[:, 0] > x[:, 0].median()).long()
+    net = bg.networks.MLP(3, (8,), 2).double()
+    more = {} if kind == "deterministic" else {"epochs": 2, "draws": 50, "scales": (0.1,)}
+    here, there = (
+        bg.pacbayes.certify_network(
+            net.to(where), x.to(where), y.to(where), kind=kind, unseen=True, **more
+        )
+        for where in ("cpu", device)
+    )
+    assert there.bound == pytest.approx(here.bound, abs=1e-3)
+    assert there.posterior.mean(x[:3].to(device)).device.type == torch.device(device).type

@@ -168,7 +168,7 @@ def test_command_line_is_parsed(line, monkeypatch, tmp_path):
         case ["make", *rest]:
             parse_make(rest)
         case ["pip", "install", package]:
-            assert re.fullmatch(r"bayesgen(distributed)?", re.sub(r"[][ ]", "", package))
+            assert re.fullmatch(r"bayesgen(distributed|pretrained)?", re.sub(r"[][ ]", "", package))
         case _:
             raise AssertionError(f"no parser for {line}")
 

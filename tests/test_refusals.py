@@ -262,6 +262,35 @@ CALLS = {
         bg.fit_map,
         {"net": net(), "x": X, "y": LABELS, "prior_precision": 1.0},
     ),
+    "anneal": lambda: (
+        bg.anneal,
+        {
+            "model": net(),
+            "x": X,
+            "y": LABELS,
+            "likelihood": "categorical",
+            "prior_precision": 1.0,
+            "chains": 4,
+            "rungs": 3,
+            "settle": 10,
+            "leaps": 1,
+            "confidence": 0.9,
+            "seed": 0,
+        },
+    ),
+    "prequential": lambda: (
+        bg.prequential,
+        {
+            "model": net(),
+            "x": X,
+            "y": LABELS,
+            "likelihood": "categorical",
+            "prior_precision": 1.0,
+            "orders": 1,
+            "members": 1,
+            "seed": 0,
+        },
+    ),
     # bounds
     "maurer": lambda: (pacbayes.maurer, BOUND),
     "mcallester": lambda: (pacbayes.mcallester, {**BOUND, "loss_range": UNIT}),
@@ -359,7 +388,7 @@ ALLOWED = {
     ("surface", "noises", "five axes"),
 }
 # The network of the user is what refuses inputs of a wrong shape; the message says on which.
-BY_NET = {"train", "train_ensemble", "fit_map", "compress"}
+BY_NET = {"train", "train_ensemble", "fit_map", "compress", "anneal", "prequential"}
 
 
 def bad(value):

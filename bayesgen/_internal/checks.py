@@ -294,17 +294,23 @@ def seed(value: Any, name: str = "seed") -> int:
     return number
 
 
-def amount(name: str, value: Any) -> float:
-    """Check for one finite number of at least 0: a Python number, or one of numpy or torch."""
+def number(name: str, value: Any, least: float = -math.inf) -> float:
+    """Check for one finite number of at least `least`, of Python, numpy or torch."""
     try:
         if isinstance(value, bool | str):
             raise TypeError
-        number = float(value)
+        found = float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not 0 <= number < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {number:g}")
-    return number
+        raise TypeError(f"{name} must be a number, got {value!r:.60}") from None
+    if not (math.isfinite(found) and found >= least):
+        words = "" if least == -math.inf else f" and at least {least:g}"
+        raise ValueError(f"{name} must be finite{words}, got {found:g}")
+    return found
+
+
+def amount(name: str, value: Any) -> float:
+    """Check for one finite number of at least 0: a Python number, or one of numpy or torch."""
+    return number(name, value, 0.0)
 
 
 def increasing(name: str, value: Any, least: int = 1, *, count: int = 1) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ def writable(folder: str | os.PathLike[str]) -> Path:
     """Create a folder if needed and check that files can be written there.
 
     Raises:
+        TypeError: it is no path.
         OSError: the folder cannot be created or written to.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"the output folder must be a path, got {folder!r:.60}")
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -63,12 +67,15 @@ def netcdf(result: Any) -> bytes:
 
 
 def saved(path: Path) -> Any:
-    """Contents of a file written by torch.save, or None if it is missing or incomplete."""
+    """Contents of a file written by torch.save, or None if it is missing or damaged."""
     from pickle import UnpicklingError
 
     import torch
 
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if archive.testzip() is not None:
+                return None
         return torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
         return None

@@ -38,8 +38,10 @@ def evidence_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
         A `GPPosterior`, a `LinearPosterior` or a `StandardisedPosterior`.
 
     Raises:
-        TypeError: the model is of a kind that has no exact evidence, or that is not read.
-        ValueError: it was not fitted; the data are missing, or are not those of its fit.
+        TypeError: the model is of a kind that has no exact evidence, or that is not read, or has
+            another prior than its mean and kernel.
+        ValueError: it was not fitted, or was changed since; the data are missing, or are not those
+            of its fit.
 
     Source: Rasmussen & Williams (2006), eq. 2.30; MacKay (1992).
 
@@ -56,12 +58,16 @@ def evidence_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     for reader in _READERS:
         if reader.reads(model):
             return reader.posterior_of(model, x, y)
+    if isinstance(model, type):
+        raise TypeError(f"model must be a fitted model, got the class {model.__name__}")
     kind = f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
     why = ""
     if hasattr(model, "variational_strategy"):
         why = ": a variational model has a bound and not an evidence"
     elif hasattr(model, "steps"):
         why = ": the features of a pipeline may have been learnt; pass its last step"
+    elif hasattr(model, "best_estimator_"):
+        why = ": pass its best_estimator_"
     raise TypeError(
         "model must be an ExactGP of gpytorch, a SingleTaskGP of botorch, or a "
         "GaussianProcessRegressor, BayesianRidge or ARDRegression of scikit-learn, got "

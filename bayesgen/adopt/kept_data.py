@@ -26,7 +26,14 @@ def same_values(name: str, kept: Tensor, given: Any) -> Tensor:
     """
     if given is None:
         return kept
-    own = checks.owned(checks.as_tensor(name, given)).to(kept).reshape(kept.shape)
+    own = checks.owned(checks.as_tensor(name, given)).to(kept)
+    if own.ndim != kept.ndim and own.squeeze(-1).shape == kept.squeeze(-1).shape:
+        own = own.reshape(kept.shape)  # (n,) and (n, 1) hold the same values
+    if own.shape != kept.shape:
+        raise ValueError(
+            f"{name} must be the data of the fit, of shape {tuple(kept.shape)}, got "
+            f"{tuple(own.shape)}"
+        )
     size = float(kept.abs().max())
     if not torch.allclose(own, kept, rtol=1e-6, atol=1e-6 * size):
         raise ValueError(f"{name} must be the data of the fit, but the model keeps other values")

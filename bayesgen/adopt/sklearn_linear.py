@@ -36,10 +36,12 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
         raise ValueError(f"x and y must be given for a {kind}, which does not keep its data")
     if not hasattr(model, "coef_"):
         raise ValueError(f"model must be fitted, got a {kind} that is not")
-    inputs = checks.owned(checks.inputs("x", np.asarray(x, dtype=float)))
-    targets = checks.owned(
-        checks.targets("y", np.asarray(y, dtype=float).reshape(-1), len(inputs), like=inputs)
-    )
+    inputs = checks.owned(checks.inputs("x", checks.reals("x", x).double()))
+    given = checks.reals("y", y).double()
+    given = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
+    targets = checks.owned(checks.targets("y", given, len(inputs), like=inputs))
+    if targets.ndim != 1:
+        raise ValueError(f"y must have shape (n,), got {tuple(targets.shape)}")
     if inputs.shape[1] != len(model.coef_):
         raise ValueError(
             f"x must have the {len(model.coef_)} columns of the fit, got {inputs.shape[1]}"
@@ -56,7 +58,7 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     x_scaling = Scaling(inputs.mean(0, keepdim=True) if centred else zero, one)
     y_scaling = Scaling(targets.mean(0, keepdim=True) if centred else zero[0, :1], one[0, :1])
 
-    basis = ColumnBasis(tuple(kept.nonzero().flatten().tolist()))
+    basis = None if bool(kept.all()) else ColumnBasis(tuple(kept.nonzero().flatten().tolist()))
     linear: Any = LinearModel(
         basis, variance[kept], float(1 / model.alpha_), hyperparameters="fixed"
     )
@@ -66,10 +68,13 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     found.learn()
     weights = found.weights.reshape(-1)
     theirs = torch.from_numpy(np.asarray(model.coef_, dtype=float))[kept]
-    if float((weights - theirs).abs().max()) > _SAME * float(theirs.abs().max()) + 1e-12:
+    size = float(targets.abs().max())
+    intercept = float(y_scaling.centre - x_scaling.centre[0, kept] @ theirs) if centred else 0.0
+    differs = float((weights - theirs).abs().max()) > _SAME * float(theirs.abs().max()) + 1e-12
+    if differs or abs(intercept - float(model.intercept_)) > _SAME * size:
         raise ValueError(
-            "x and y must be the data of the fit, but the posterior mean at its hyperparameters "
-            "differs from its coefficients"
+            "x and y must be the data of the fit, all of weight 1, but the posterior mean at its "
+            f"hyperparameters differs from the coefficients and the intercept of the {kind}"
         )
     if not centred:
         posterior: Posterior = found

@@ -48,6 +48,7 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
         noise = noise[:1].reshape(())
     process: Any = GaussianProcess(_kernel(theirs, inputs), noise, hyperparameters="fixed")
     found = process.fit(inputs, targets)
+    _check_covariances(model, found, noise)
     if model.optimizer is not None:
         found.learnt = frozenset({"kernel", "scale", "noise"})
         found.learn(start=False)
@@ -60,6 +61,28 @@ def posterior_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
     none = Scaling(inputs.new_zeros(1, inputs.shape[1]), inputs.new_ones(1, inputs.shape[1]))
     whole = same_values("y", y_scaling.outward(targets), y)
     return StandardisedPosterior(found, inputs, whole, none, y_scaling)
+
+
+def _check_covariances(model: Any, found: Any, noise: Tensor) -> None:
+    """Refuse a posterior whose covariances of the targets are not those of the fit.
+
+    A subclass of a kernel of scikit-learn may have another covariance than its name says, and
+    hyperparameters may have been set after the fit. Some of the covariances are compared.
+
+    Raises:
+        ValueError: they differ.
+    """
+    lower = torch.from_numpy(np.asarray(model.L_, dtype=float))[:_FEW, :_FEW]
+    theirs = lower @ lower.mT
+    ours = found.scale * found._gram.full(found._theta[0], found._gram.x[:_FEW])
+    ours = ours + noise.expand(len(model.X_train_))[:_FEW].diag()
+    size = float(theirs.abs().max())
+    if not torch.allclose(ours, theirs, rtol=0, atol=1e-4 * size):
+        raise ValueError(
+            "model must have the covariances of its fit, but those of kernel_ and alpha differ "
+            f"from the matrix that it has decomposed: {model.kernel_} was set after the fit, or "
+            "has parts that are not those of scikit-learn"
+        )
 
 
 def _without_noise(kernel: Any) -> tuple[Any, float]:

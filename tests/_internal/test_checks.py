@@ -197,3 +197,15 @@ def test_hyperparameters_take_the_dtype_of_the_data(value, dtype):
     assert found.dtype == dtype
     with pytest.raises(ValueError, match="noise must be positive"):
         checks.positive("noise", torch.tensor(1e-60, dtype=F64), like=ONES.float())
+
+
+def test_numbers_of_any_sign_and_above_a_least_one():
+    assert checks.number("a", torch.tensor(-2)) == -2.0
+    assert checks.amount("a", np.float32(0.5)) == 0.5
+    with pytest.raises(ValueError, match=r"^a must be finite, got nan$"):
+        checks.number("a", math.nan)
+    with pytest.raises(ValueError, match=r"^a must be finite and at least 0, got -1$"):
+        checks.amount("a", -1)
+    for wrong in ("2", True, [1.0, 2.0], None):
+        with pytest.raises(TypeError, match=r"^a must be a number, got"):
+            checks.number("a", wrong)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from bayesgen._internal.progress import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -71,3 +75,22 @@ def made(*, disable: bool = False) -> Any:
         TimeRemainingColumn(),
     )
     return Bar(*columns, console=Console(stderr=True), disable=disable)
+
+
+def shows_progress(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose keyword `progress` may also be True, for a progress bar on stderr.
+
+    Raises:
+        TypeError: progress is neither a function nor True, False or None.
+    """
+
+    @wraps(function)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "progress" not in kwargs:
+            return function(*args, **kwargs)
+        given: Any = kwargs["progress"]
+        with reporting(given, function.__name__) as report:
+            kwargs["progress"] = report
+            return function(*args, **kwargs)
+
+    return shown

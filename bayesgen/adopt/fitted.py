@@ -23,10 +23,11 @@ def evidence_of(model: Any, x: Any = None, y: Any = None) -> Posterior:
 
     Nothing is fitted: the evidence is that of the source at its own hyperparameters, without prior
     densities of the hyperparameters, which some packages add. The hyperparameters count as learnt
-    on the data (`posterior.provenance`), so that a certificate asks for a payment. Where the source
-    scales its inputs or targets, the result is a `bayesgen.models.StandardisedPosterior`: its
-    `standardised` has the source's own evidence, and its `evidence` is that of the targets in their
-    units. The model is left as it was.
+    on the data (`posterior.provenance`), so that a certificate asks for a payment, except those of
+    a process of scikit-learn with `optimizer=None`, which count as stated beforehand. Where the
+    source scales its inputs or targets, the result is a `bayesgen.models.StandardisedPosterior`:
+    its `standardised` has the source's own evidence, and its `evidence` is that of the targets in
+    their units. The model is left as it was.
 
     Args:
         model: the fitted model.

@@ -102,7 +102,7 @@ def _check_prior(model: Any, found: Any, noise: Any) -> None:
         theirs = prior.covariance_matrix[some][:, some]
         x = found._gram.x[some]
         ours = found.scale * found._gram.full(found._theta[0], x)
-        ours = ours + torch.as_tensor(noise).to(ours).expand(n)[some].diag()
+        ours = ours + torch.as_tensor(noise, dtype=ours.dtype).expand(n)[some].diag()
         means = prior.mean[some], found._mean(x).reshape(-1).expand(len(some))
     for their, our in ((theirs, ours), means):
         size = float(their.abs().max())

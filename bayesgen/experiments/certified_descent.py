@@ -13,7 +13,8 @@ import xarray as xr
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.complexity_measures import MeasureSettings, certificate
 from bayesgen.experiments.compressed_sizes import (
@@ -73,6 +74,7 @@ _PAPER = (
         "draws": 32,
     },
 )
+@shows_progress
 def certified_descent(
     data: str | Dataset = "fashion-mnist",
     networks: Sequence[str] = NETWORKS,
@@ -88,7 +90,7 @@ def certified_descent(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Double descent of the test error over width and label noise, and whether bounds follow it.
@@ -124,7 +126,7 @@ def certified_descent(
         draws: number of draws of the weights for the trained network's Gibbs risk.
         data_dir, device: for `bayesgen.data.load`, where data is a name.
         store: folder for the results of cells, so that an interrupted study can continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

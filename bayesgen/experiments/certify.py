@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from bayesgen import data as datasets, kernels, likelihoods, pacbayes, plots, pretrained
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import INTERPOLATION, corruptions, grid, loaded
 from bayesgen.experiments.experiment import experiment, provenance
@@ -56,6 +57,7 @@ _VARIABLES = {
 }
 
 
+@shows_progress
 @experiment(plot=plots.certify)
 def certify(
     data: str | Dataset = "digits",
@@ -74,7 +76,7 @@ def certify(
     train: int | None = None,
     test: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Certify Gaussian processes on corrupted labels, in the setting of Zhang et al. (2017).
@@ -107,7 +109,7 @@ def certify(
             bound.
         train, test: number of points of the groups to keep; None keeps all.
         kind, data_dir: as in `bayesgen.experiments.corruption`.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

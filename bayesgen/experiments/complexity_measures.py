@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesgen import pacbayes
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.curvature import matrix_free
 from bayesgen.curvature.parameters import Weights
 from bayesgen.errors import NotAtModeWarning
@@ -72,13 +73,14 @@ class MeasureSettings:
     seed: int = 0
 
 
+@shows_progress
 def measure_all(
     tasks: Sequence[tuple[WidthTask, Values]],
     count: int | None,
     settings: MeasureSettings,
     *,
     store: Any = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> list[list[Values]]:
     """Measure trained networks; each task and seed is one cell of a sweep.
 

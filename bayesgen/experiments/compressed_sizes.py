@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.networks import images
@@ -129,6 +130,7 @@ class Selected(NamedTuple):
     test_errors: list[float]
 
 
+@shows_progress
 def select_all(
     tasks: Sequence[SizeTask],
     settings: CodeGrid,
@@ -136,7 +138,7 @@ def select_all(
     *,
     delta: float = 0.05,
     store: Any = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> list[Selected]:
     """Compress the architecture of each task with every setting, and select that of least bound.
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from bayesgen import data as datasets, kernels, likelihoods, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.corruption import KINDS, corrupt_labels
 from bayesgen.data.dataset import Dataset
 from bayesgen.evidence import Evidence
@@ -52,6 +53,7 @@ _VARIABLES = {
 }
 
 
+@shows_progress
 @experiment(plot=plots.corruption)
 def corruption(
     data: str | Dataset = "digits",
@@ -69,7 +71,7 @@ def corruption(
     device: str | torch.device = "cpu",
     engine: str | None = None,
     work: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Fit a Gaussian process to every corruption of the training labels.
@@ -96,7 +98,7 @@ def corruption(
         engine, work: for `bayesgen.GaussianProcess`. With block Lanczos, which is used for more
             points than a dense spectrum can take, there is no interpolating model, because the
             method cannot resolve such a small noise variance.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from bayesgen import likelihoods, networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
 from bayesgen.evidence import Evidence
@@ -176,6 +177,7 @@ def _model(key: _Key) -> Model:
     return MODELS[name] if kind is None else ESTIMATES[name, kind]
 
 
+@shows_progress
 @experiment(plot=plots.corruption_models)
 def corruption_models(
     data: str | Dataset = "digits",
@@ -193,7 +195,7 @@ def corruption_models(
     ensemble: bool | None = None,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Fit several models to the same corrupted labels and record evidence and errors.
@@ -223,7 +225,7 @@ def corruption_models(
             `bayesgen.experiments.executor`. None runs them in this process, one after another.
         store: folder where each result is written when it is done, so that an interrupted study can
             continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

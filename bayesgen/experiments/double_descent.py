@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bayesgen import data as datasets, likelihoods, plots, verify
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.least_squares import LeastSquares
 from bayesgen.features.bases import RandomFeatures
@@ -27,6 +28,7 @@ _ACTIVATIONS = {"relu": "random ReLU features", "cos": "random Fourier features 
 _SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 8)
 
 
+@shows_progress
 @experiment(plot=plots.double_descent, quick={"seeds": 4, "draws": 2, "data": "digits"})
 def double_descent(
     columns: Sequence[int] = COLUMNS,
@@ -39,7 +41,7 @@ def double_descent(
     draws: int = 5,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Double descent of linear models, which the ridge of maximum evidence removes.
@@ -63,7 +65,7 @@ def double_descent(
         draws: number of draws of the random features.
         seed: first seed.
         data_dir: folder with the images, for data sets other than the digits.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -18,7 +18,8 @@ import xarray as xr
 
 from bayesgen._internal import checks, files, interrupts
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen._internal.user_warning import warn
 from bayesgen._internal.words import plural
 
@@ -43,13 +44,14 @@ class Job:
     arguments: tuple[Any, ...]
 
 
+@shows_progress
 def sweep(
     jobs: Sequence[Job],
     marks: Sequence[Sequence[Any]],
     *,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> list[Values]:
     """Run jobs and return their values, in order.
 
@@ -65,7 +67,7 @@ def sweep(
             workers end unexpectedly, the remaining jobs are tried again, and finally run in this
             process.
         store: folder for the results; None stores none.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
 
     Raises:
         Exception: the error of a failed job; earlier results are kept.

@@ -15,7 +15,8 @@ from torch import nn
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments import complexity_measures
 from bayesgen.experiments.complexity_measures import MeasureSettings, measure_all
@@ -56,6 +57,7 @@ _PAPER = (
         "measures": QUICK,
     },
 )
+@shows_progress
 def flatness(
     data: str | Dataset = "cifar10",
     network: str = "convnet",
@@ -73,7 +75,7 @@ def flatness(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Rank correlation of flatness and complexity measures with the generalisation gap.
@@ -109,7 +111,7 @@ def flatness(
         measures: settings of the measures.
         data_dir, device: for `bayesgen.data.load`, where data is a name.
         store: folder for the results of cells, so that an interrupted study can continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

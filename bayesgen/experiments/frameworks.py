@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bayesgen import data as datasets, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.corruption import corrupt_labels
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments import framework_bounds as five
@@ -55,6 +56,7 @@ _PAPER = (
         "train": 1000,
     },
 )
+@shows_progress
 def frameworks(
     data: str | Dataset = "cifar10",
     *,
@@ -68,7 +70,7 @@ def frameworks(
     margin: float = 0.5,
     delta: float = 0.05,
     data_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Five generalisation bounds of one model class, on real and on random labels.
@@ -111,7 +113,7 @@ def frameworks(
         margin: margin γ stated before the data, below 1, the value that interpolants take.
         delta: δ of each bound.
         data_dir: for `bayesgen.data.load`, where data is a name.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

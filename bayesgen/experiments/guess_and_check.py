@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.guess_problems import FAMILIES, PROBLEMS, GuessProblem, problem
@@ -36,6 +37,7 @@ _APART, _SPARE = 1_000_003, 4
     plot=plots.guess_and_check,
     quick={"sizes": (2, 4, 8, 16), "guesses": 20_000, "solutions": 30, "draws": 1},
 )
+@shows_progress
 def guess_and_check(
     *,
     problems: Sequence[str] = ("digits 0/1", "blobs"),
@@ -46,7 +48,7 @@ def guess_and_check(
     draws: int = 5,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Test errors of random weights that fit a few points, beside those of SGD at the same loss.
@@ -74,7 +76,7 @@ def guess_and_check(
         draws: number of draws of the training points.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.features import bases, priors
 from bayesgen.models.linear.presets import Polynomial
@@ -46,6 +47,7 @@ TARGETS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
+@shows_progress
 @experiment(plot=plots.inductive_biases)
 def inductive_biases(
     *,
@@ -54,7 +56,7 @@ def inductive_biases(
     repetitions: int = 10,
     shown: int = 20,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Draws, evidence and error of one flexible family with soft, hard or no preferences.
@@ -71,7 +73,7 @@ def inductive_biases(
         repetitions: number of draws of the noise; inputs and targets are the same.
         shown: number of observations, one of `sizes`, at which posterior draws are shown.
         seed: seed of all draws.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -9,7 +9,8 @@ import torch
 import xarray as xr
 
 from bayesgen import plots
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import corruption
 from bayesgen.experiments.corruption_models import corruption_models
@@ -20,6 +21,7 @@ from bayesgen.experiments.experiment import claim, experiment
 _FITTED, _BETTER, _RISE = 0.01, 0.1, 0.15
 
 
+@shows_progress
 @experiment(plot=plots.label_noise, quick={"data": "digits", "train": 500, "seeds": 2})
 def gaussian_process_label_noise(
     data: str | Dataset = "cifar10",
@@ -31,7 +33,7 @@ def gaussian_process_label_noise(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Evidence and errors of a Gaussian process that fits any labels, against label noise.
@@ -44,7 +46,7 @@ def gaussian_process_label_noise(
     Args:
         data, levels, seeds, train, test, data_dir, dtype, device: as in
             `bayesgen.experiments.corruption`.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:
@@ -82,6 +84,7 @@ def gaussian_process_label_noise(
     plot=plots.label_noise,
     quick={"data": "digits", "train": 100, "seeds": 2, "levels": (0.0, 1 / 3, 2 / 3, 1.0)},
 )
+@shows_progress
 def resnet_label_noise(
     data: str | Dataset = "cifar10",
     *,
@@ -93,7 +96,7 @@ def resnet_label_noise(
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Laplace evidence and errors of a ResNet that fits any labels, against label noise.
@@ -105,7 +108,7 @@ def resnet_label_noise(
     Args:
         data, levels, seeds, train, test, data_dir, dtype, device, store: as in
             `bayesgen.experiments.corruption_models`.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -18,7 +18,8 @@ from torch import nn
 from bayesgen import data as datasets, networks, plots
 from bayesgen._internal import files
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.corpus import Corpus
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
@@ -95,6 +96,7 @@ QUICK = (
 )
 
 
+@shows_progress
 @experiment(plot=plots.language_models, quick={"settings": QUICK})
 def language_models(
     text: str | os.PathLike[str] | Corpus | None = None,
@@ -108,7 +110,7 @@ def language_models(
     characters: int | None = None,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Bounds on the bits per character of transformers of growing size, coded and decoded.
@@ -135,7 +137,7 @@ def language_models(
         characters: number of characters of the text, taken as whole random documents; None for all.
         store: folder for finished models and for the states of trainings, so that an interrupted
             study can continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from bayesgen import networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.curvature.factory import CURVATURES, last_linear
 from bayesgen.data.dataset import Dataset
 from bayesgen.errors import NotAtModeWarning
@@ -71,6 +72,7 @@ DEFAULT = ("ggn", "kron", "diag", "last_layer")
 _LOOKS = 5
 
 
+@shows_progress
 @experiment(plot=plots.laplace)
 def laplace(
     data: str | Dataset = "digits",
@@ -87,7 +89,7 @@ def laplace(
     data_dir: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Train a network, take it to a mode, and compute the Laplace evidence with each curvature.
@@ -108,7 +110,7 @@ def laplace(
         steps: largest number of L-BFGS steps towards a mode.
         seed: seed of the corruption, the weights and the order of the data.
         train_points, test, data_dir, dtype, device: as `train`, … in `bayesgen.data.load`.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from bayesgen import networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.corruption import loaded
 from bayesgen.experiments.executor import Job, Values, sweep
@@ -135,6 +136,7 @@ class _Augment:
         return padded[each, layers, rows, columns]
 
 
+@shows_progress
 @experiment(plot=plots.mode_connectivity, quick=QUICK)
 def mode_connectivity(
     networks: Sequence[str] = ("preresnet20",),
@@ -161,7 +163,7 @@ def mode_connectivity(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Mode connectivity: loss, N_eff and evidence on lines, curves and planes between solutions.
@@ -204,7 +206,7 @@ def mode_connectivity(
         evidence_images: number of training images for the evidence.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

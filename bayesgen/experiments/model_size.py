@@ -12,7 +12,8 @@ import xarray as xr
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.data.loading import names
 from bayesgen.experiments.compressed_sizes import (
@@ -60,6 +61,7 @@ _PAPER = (
         "codes": CodeGrid(dimensions=(100, 200, 400), epochs=16, quantised_epochs=8, batch=64),
     },
 )
+@shows_progress
 def model_size(
     data: str | Dataset = "fashion-mnist",
     networks: Sequence[str] = NETWORKS,
@@ -72,7 +74,7 @@ def model_size(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Bound of compressed classifiers over model size: empirical risk plus compressibility.
@@ -98,7 +100,7 @@ def model_size(
         data_dir, device: for `bayesgen.data.load`, where data is a name.
         store: folder for the code of each network and setting, so that an interrupted study can
             continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

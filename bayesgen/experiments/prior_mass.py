@@ -13,7 +13,8 @@ from torch import nn
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.guess_problems import FAMILIES, PROBLEMS, problem
@@ -32,6 +33,7 @@ _MORE = 1.25
     plot=plots.prior_mass,
     quick={"widths": (1, 2, 4, 8, 16), "guesses": 20_000, "draws": 3},
 )
+@shows_progress
 def prior_mass(
     *,
     problems: Sequence[str] = ("digits 0/1", "blobs"),
@@ -41,7 +43,7 @@ def prior_mass(
     draws: int = 10,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Share of prior mass on networks that fit, and on those that generalise, against width.
@@ -60,7 +62,7 @@ def prior_mass(
         draws: number of draws of the training points and of random labels.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.least_squares import LeastSquares
 from bayesgen.features import bases, priors
@@ -112,13 +113,14 @@ _RATES = torch.logspace(0.0, 3.5, 16, dtype=torch.float64)
 _HELD_OUT = 100
 
 
+@shows_progress
 @experiment(plot=plots.soft_against_hard)
 def soft_against_hard(
     *,
     sizes: Sequence[int] = tuple(range(10, 101, 10)),
     repetitions: int = 100,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Polynomials with hard limits, and with soft preferences chosen by the evidence, against n.
@@ -136,7 +138,7 @@ def soft_against_hard(
         sizes: numbers of observations.
         repetitions: number of draws of the data.
         seed: seed of all draws.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -19,7 +19,8 @@ import bayesgen
 from bayesgen import plots
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.certified_descent import certified_descent
 from bayesgen.experiments.claims import (
@@ -137,12 +138,13 @@ def part_of(name: str, model: str) -> str:
     return known[checks.one_of("model", model, tuple(known))]
 
 
+@shows_progress
 def reproduce(
     name: str,
     *,
     quick: bool = False,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
     on_result: Callable[[xr.Dataset], None] | None = None,
     **settings: Any,
@@ -155,7 +157,7 @@ def reproduce(
         store: folder for the result, NAME.nc, and for the cells of unfinished experiments. A result
             of the same settings and the same version of the experiment is read from there. None
             stores nothing.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result.
         on_result: called with the result before it is written, or with that which was read.
         settings: settings of the experiment, such as `device`, which take precedence over the quick
@@ -200,12 +202,13 @@ def reproduce(
     return result
 
 
+@shows_progress
 def reproduce_page(
     name: str,
     *,
     quick: bool = False,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
     **settings: Any,
 ) -> dict[str, xr.Dataset]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bayesgen import data as datasets, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.models import DeepKernel, GaussianProcess
 
@@ -34,6 +35,7 @@ def rotated(images: Tensor, angles: Tensor, generator: torch.Generator) -> Tenso
     return canvas
 
 
+@shows_progress
 @experiment(plot=plots.rotation)
 def rotation(
     *,
@@ -42,7 +44,7 @@ def rotation(
     steps: int = 60,
     widest: float = 60.0,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Predict by how much a digit was rotated, with an RBF kernel and with a deep kernel.
@@ -56,7 +58,7 @@ def rotation(
         steps: number of training steps of the deep kernel.
         widest: angles are uniform on ±widest, in degrees.
         seed: seed of angles and weights.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -10,7 +10,8 @@ import xarray as xr
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments import soft_bias_models as models, soft_bias_tasks as tasks
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
@@ -29,6 +30,7 @@ SLACK, ERROR_SLACK = 1.1, 0.05
 QUICK = {"repetitions": 8, "seeds": 1, "images": 360, "epochs": 60, "digits": 100}
 
 
+@shows_progress
 @experiment(plot=plots.soft_bias, quick=QUICK)
 def soft_bias(
     *,
@@ -40,7 +42,7 @@ def soft_bias(
     nodes: int = 6,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """The strength of a soft inductive bias that the evidence chooses, on data with and without it.
@@ -75,7 +77,7 @@ def soft_bias(
         nodes: number of rotations in an average.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen import likelihoods, networks, verify
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.networks import images, seeded, standardised
@@ -270,8 +271,9 @@ class WidthTask:
         return f"{self.name} of width {self.width}, level {self.level:g}"
 
 
+@shows_progress
 def train_all(
-    tasks: Sequence[WidthTask], *, store: Any = None, progress: Progress | None = None
+    tasks: Sequence[WidthTask], *, store: Any = None, progress: ProgressOption = None
 ) -> list[Values]:
     """Train the networks of every task; each task is one cell of a sweep.
 

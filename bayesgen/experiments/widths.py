@@ -12,7 +12,8 @@ import xarray as xr
 
 from bayesgen import plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.data.loading import names
 from bayesgen.experiments.complexity_measures import MeasureSettings, measure_all
@@ -74,6 +75,7 @@ QUICK = MeasureSettings(probes=4, steps=24, draws=64, dimensions=(50, 100), comp
         "measures": QUICK,
     },
 )
+@shows_progress
 def widths(
     data: str | Dataset = "cifar10",
     networks: Sequence[str] = ("resnet18",),
@@ -89,7 +91,7 @@ def widths(
     data_dir: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Double descent of the test loss over the width of networks, with their effective dimension.
@@ -131,7 +133,7 @@ def widths(
         data_dir, device: for `bayesgen.data.load`, where data is a name.
         store: folder where the trained networks and the measures of each are written when they are
             done, so that an interrupted study can continue.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

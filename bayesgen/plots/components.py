@@ -43,7 +43,9 @@ def components(parts: Any, column: int | None = None) -> Figure:
     if column is not None and not 0 <= checks.whole("column", column, 0) < d:
         raise ValueError(f"column must be in 0..{d - 1}, got {column}")
     if any(part.mean.ndim > 1 for part in parts.values()):
-        raise ValueError("parts must be of one output")
+        raise ValueError(
+            "parts must be of one output, got several; plot the components of a fit to one of them"
+        )
     used = {name: parts.columns.get(name, tuple(range(d))) for name in parts}
     along = {name: (used[name] or (0,))[0] if column is None else column for name in parts}
     one = len(set(along.values())) == 1

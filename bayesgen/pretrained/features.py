@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.pretrained.weights import Published, published, weights
 
 # Number of images whose features are kept in one file.
@@ -32,6 +33,7 @@ def layers(name: str) -> dict[str, int]:
     return dict(published(name).widths)
 
 
+@shows_progress
 def features(
     name: str,
     x: Any,
@@ -41,7 +43,7 @@ def features(
     size: int | None = None,
     mirror: bool = False,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Tensor:
     """Features that a published network computes of images.
 
@@ -61,7 +63,8 @@ def features(
         mirror: whether to average the features over the image and its mirror image.
         store: folder in which features are kept, so that they are computed once; an interrupted
             computation is resumed. The features of all layers are kept.
-        progress: called as progress(done, expected, what) after each 1,000 images.
+        progress: called as progress(done, expected, what) after each 1,000 images; True shows a
+            progress bar.
 
     Returns:
         Features (n, d), float64, computed in float32.
@@ -160,5 +163,7 @@ def images(x: Any, image: tuple[int, int, int]) -> Tensor:
         )
     low, high = float(found.min()), float(found.max())
     if low < 0 or high > 1:
-        raise ValueError(f"x must hold pixels in [0, 1], got values from {low:.3g} to {high:.3g}")
+        raise ValueError(
+            f"x must hold images, with pixels in [0, 1], got values from {low:.3g} to {high:.3g}"
+        )
     return found.float().expand(-1, 3, -1, -1)

@@ -31,6 +31,8 @@ _RHAT, _ACCEPTANCE = 1.1, 0.4
 _WINDOW = 10
 # Share of the transitions at one inverse temperature that is discarded before averages.
 _BURN_IN = 0.3
+# Relative excess over a stated maximum that is taken as rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -207,7 +209,7 @@ def anneal(
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range; the log likelihood
-            is not finite at draws from the prior.
+            is not finite at draws from the prior; it exceeds `maximum` somewhere.
         NotConvergedError: the pilot run does not reach β = 1.
 
     Warns:
@@ -377,6 +379,11 @@ class _Run:
         value, error = estimates.bridge(self.weights, self.back)
         diagnostics = [trace.diagnostics() for trace in (self.tempered, self.posterior)]
         tempered, tempered_error = self.tempered.mean()
+        if maximum is not None and maximum < self.best - _ROUNDING * (1 + abs(self.best)):
+            raise ValueError(
+                "maximum must be the largest log likelihood, but the chains or the given weights "
+                f"attain {self.best:.6g}, got {maximum:.6g}"
+            )
         top = self.best if maximum is None else maximum
         found = Annealed(
             value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,11 @@ from bayesgen.networks.copies import plain
 from bayesgen.posterior.posterior import ExactPosterior
 from bayesgen.sampling.code_length import CodeLength
 from bayesgen.sampling.predictives import PlugIn, Predictive, check_resettable, exact, keeps_buffers
-from bayesgen.sampling.target import check_own_prior, network, stated_likelihood
+from bayesgen.sampling.target import check_own_prior, hint, network, stated_likelihood
+from bayesgen.training import train
 
+# Arguments of `bayesgen.train` that are those of `prequential`.
+_OWN = {"net", "x", "y", "likelihood", "prior_precision", "noise"}
 # Number of observations before the first training, and the factor from one block's end to the next.
 _FIRST, _GROWTH = 8, 1.5
 
@@ -147,11 +151,18 @@ def _network(
                 "training must be a mapping of settings of bayesgen.train, got "
                 f"{type(training).__name__}"
             )
-        taken = {"net", "x", "y", "likelihood", "prior_precision", "noise"} & set(training)
+        taken = _OWN & set(training)
         if taken:
             raise ValueError(
                 f"training must not hold {', '.join(sorted(taken))}, which prequential sets"
             )
+        known = [name for name in inspect.signature(train).parameters if name not in _OWN]
+        for name in training:
+            if name not in known:
+                raise ValueError(
+                    f"training must hold settings of bayesgen.train, {', '.join(known)}, got "
+                    f"{name!r}"
+                )
     check_resettable(plain(net))
     if isinstance(x, tuple | Mapping):
         raise TypeError(f"x must be one tensor of inputs, got a {type(x).__name__}")
@@ -192,7 +203,7 @@ def _fitted(model: Any, x: Any, y: Any) -> ExactPosterior:
     if not isinstance(model, ExactPosterior):
         raise TypeError(
             "model must be a network, or a GaussianProcess or LinearModel under Gaussian noise or "
-            f"its posterior, got {type(model).__name__}"
+            f"its posterior, got {type(model).__name__}{hint(model)}"
         )
     if model.observed.batched:
         raise ValueError(

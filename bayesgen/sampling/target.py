@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,11 +21,14 @@ from bayesgen.likelihoods.likelihood import Likelihood, resolve
 from bayesgen.models.linear.model import LinearModel
 from bayesgen.models.linear.posterior import LinearPosterior
 from bayesgen.models.network.data import inputs as network_inputs, read
+from bayesgen.models.standardised import StandardisedPosterior
 from bayesgen.networks.admission import first_outputs, undisturbed
 from bayesgen.networks.copies import plain
 
 # Numbers of outputs of networks at all observations that one pass computes at most.
 _ENTRIES = 2**24
+# Number of observations at which batched outputs are compared with those of one network.
+_COMPARED = 16
 
 
 class ChainStates(NamedTuple):
@@ -135,39 +139,120 @@ def network(
         centre = weights.packed(checks.twin("prior_mean", plain(prior_mean, "prior_mean"), net))
     with undisturbed(weights.net):
         data = read(weights, own, x, y, 256, gather=True)
-    found, targets = data.likelihood, data.y
-
-    def outputs(theta: Tensor, rows: Any) -> Tensor:
-        def one(each: Tensor) -> Tensor:
-            return weights.evaluate(rows, weights.unpacked(each))
-
-        return vmap(one, randomness="error")(theta)
-
-    def log_likelihood(theta: Tensor) -> Tensor:
-        size = max(1, _ENTRIES // max(1, data.f.numel()))
-        parts = [
-            found.log_density(targets, outputs(part, data.x)).sum(-1) for part in theta.split(size)
-        ]
-        return torch.cat(parts)
-
-    _check_batched(weights, data.f, outputs(weights.theta[None], data.x)[0])
-
-    def predicted(theta: Tensor, x_new: Any) -> Tensor:
-        with torch.no_grad(), undisturbed(weights.net):
-            rows = network_inputs("x_new", x_new, weights)
-            first_outputs(weights.net, rows)
-            return outputs(theta, rows)
-
+    found, outputs = data.likelihood, NetworkOutputs(weights, data.x)
     return Target(
         f"{type(plain(net)).__name__}, {found.name} likelihood",
         len(data.f),
         alpha,
         centre,
-        log_likelihood,
+        NetworkLogLikelihood(outputs, data.x, data.y, found, data.f.numel()),
         weights.theta,
         found,
-        predicted,
+        outputs.at_new,
     )
+
+
+class NetworkOutputs:
+    """Outputs of a network at several weights.
+
+    All weights are evaluated in one pass by `torch.func.vmap`. Where the network does not run under
+    it, such as one with a recurrent layer or a branch on values, or gives other outputs under it,
+    the weights are evaluated one by one.
+
+    Args:
+        weights: the network and its weights.
+        x: inputs (n, …) at which both ways are compared, at their first use.
+    """
+
+    def __init__(self, weights: Weights, x: Any) -> None:
+        self.weights, self._x = weights, x[:_COMPARED]
+        self._together: bool | None = None
+
+    def __call__(self, theta: Tensor, rows: Any) -> Tensor:
+        """Outputs (B, m, C) at weights (B, P) and inputs (m, …)."""
+        if len(theta) == 1:
+            return self._one_by_one(theta, rows)
+        if self._together is None:
+            self._together = self._agrees()
+        return (self._batched if self._together else self._one_by_one)(theta, rows)
+
+    def at_new(self, theta: Tensor, x_new: Any) -> Tensor:
+        """Outputs (B, m, C) at weights (B, P) and new inputs of the caller, which are checked."""
+        with torch.no_grad(), undisturbed(self.weights.net):
+            rows = network_inputs("x_new", x_new, self.weights)
+            first_outputs(self.weights.net, rows)
+            return self(theta, rows)
+
+    def _one(self, theta: Tensor, rows: Any) -> Tensor:
+        return self.weights.evaluate(rows, self.weights.unpacked(theta))
+
+    def _one_by_one(self, theta: Tensor, rows: Any) -> Tensor:
+        return torch.stack([self._one(each, rows) for each in theta])
+
+    def _batched(self, theta: Tensor, rows: Any) -> Tensor:
+        with warnings.catch_warnings():  # a layer without a batched form is evaluated by a loop
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return vmap(lambda each: self._one(each, rows), randomness="error")(theta)
+
+    def _agrees(self) -> bool:
+        """Whether outputs for several weights together are those for each alone."""
+        theta = self.weights.theta
+        size = 0.1 * (float(theta.square().mean().sqrt()) or 1.0)
+        drawn = size * verify.random_vector(len(theta), theta).reshape(-1)
+        both = torch.stack([theta, theta + drawn]).detach()
+        with torch.no_grad():
+            alone = self._one_by_one(both, self._x)
+            try:
+                together = self._batched(both, self._x)
+            except Exception:
+                return False
+        slack = 1e-8 * float(alone.abs().max())
+        return torch.allclose(alone, together, rtol=1e-6, atol=slack, equal_nan=True)
+
+
+@dataclass(frozen=True)
+class NetworkLogLikelihood:
+    """log p(D | θ) of a network, a function from weights (B, P) to (B,).
+
+    Attributes:
+        outputs: outputs of the network at several weights.
+        x: inputs, (n, …).
+        y: targets in the likelihood's inner form.
+        likelihood: likelihood of the outputs.
+        entries: number of outputs at all observations, n·C.
+    """
+
+    outputs: NetworkOutputs
+    x: Any
+    y: Tensor
+    likelihood: Likelihood
+    entries: int
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """The log likelihoods, in passes of a limited number of outputs."""
+        parts = theta.split(max(1, _ENTRIES // max(1, self.entries)))
+        found = [self.likelihood.log_density(self.y, self.outputs(p, self.x)) for p in parts]
+        return torch.cat([each.sum(-1) for each in found])
+
+
+@dataclass(frozen=True)
+class LinearLogLikelihood:
+    """log p(D | θ) of a linear model under Gaussian noise, from weights (B, P) to (B,).
+
+    Attributes:
+        features: Φ, (n, d).
+        y: targets, (n, C).
+        likelihood: the Gaussian likelihood.
+    """
+
+    features: Tensor
+    y: Tensor
+    likelihood: Likelihood
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """The log likelihoods of weights whose entries are ordered by feature, then by output."""
+        means = self.features @ theta.reshape(len(theta), -1, self.y.shape[1])
+        return self.likelihood.log_density(self.y, means).sum(-1)
 
 
 def linear(posterior: LinearPosterior) -> Target:
@@ -193,15 +278,12 @@ def linear(posterior: LinearPosterior) -> Target:
     own = Gaussian(posterior.noise.double())
     alpha = (1 / variance[kept])[:, None].expand(-1, C).reshape(-1)
 
-    def log_likelihood(theta: Tensor) -> Tensor:
-        return own.log_density(y, Phi @ theta.reshape(len(theta), -1, C)).sum(-1)
-
     return Target(
         "linear model, Gaussian noise",
         len(y),
         alpha,
         torch.zeros_like(alpha),
-        log_likelihood,
+        LinearLogLikelihood(Phi, y, own),
         likelihood=own,
     )
 
@@ -300,8 +382,19 @@ def target_of(
             raise ValueError("x and y must be None where model is a log likelihood of the weights")
         return stated(model, dimension, n, prior_precision)
     raise TypeError(
-        "model must be a network, a LinearModel or its posterior, or a function from weights "
-        f"(B, P) to log likelihoods (B,), got {type(model).__name__}"
+        "model must be a network, a LinearModel under Gaussian noise or its posterior, or a "
+        "function from weights (B, P) to log likelihoods (B,), got "
+        f"{type(model).__name__}{hint(model)}"
+    )
+
+
+def hint(model: Any) -> str:
+    """What to pass instead of a posterior of standardised data; "" for other models."""
+    if not isinstance(model, StandardisedPosterior):
+        return ""
+    return (
+        "; pass its `standardised`, the posterior of the standardised data, whose evidence is in "
+        "their units"
     )
 
 
@@ -351,16 +444,3 @@ def _precisions(given: Any, weights: Weights) -> Tensor:
             f"parameter, got {tuple(alpha.shape)}"
         )
     return alpha.expand(P).clone()
-
-
-def _check_batched(weights: Weights, f: Tensor, again: Tensor) -> None:
-    """Check that outputs for a batch of weights equal the network's own.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if not torch.allclose(f, again.detach(), rtol=1e-6, atol=1e-8 * float(f.abs().max())):
-        raise ValueError(
-            "net must give the same outputs under torch.func.vmap over its weights, but they "
-            f"differ by {float((f - again).abs().max()):.2g}"
-        )

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from bayesgen._internal import checks
+from bayesgen._internal.user_warning import warn
 from bayesgen.evidence import Evidence, same_data
 from bayesgen.models.reporting import Certified
 from bayesgen.pacbayes import maurer, validation
@@ -18,6 +19,8 @@ from bayesgen.posterior.posterior import Posterior
 from bayesgen.select.null import null as null_evidence
 
 NULL = "null"
+# Errors of evidences, in nats, below which they change no probability much.
+_NOTICED = 0.5
 
 
 class Comparison(pd.DataFrame):
@@ -86,6 +89,9 @@ def compare(
             of a batch of tasks; the prior is invalid; delta is not in (0, 1); tolerance is not
             positive.
 
+    Warns:
+        UserWarning: the errors of the evidences allow another model to be the best.
+
     Source: Kass & Raftery (1995); MacKay (1992).
 
     Example:
@@ -142,7 +148,25 @@ def compare(
         names_of = {o: ", ".join(n for n, other in same.items() if other == o) for o in rows}
         table["same_as"] = [names_of.get(str(name), "") for name in table.index]
     table.index.name = "model"
+    _warn_of_errors(evidences)
     return Comparison(table)
+
+
+def _warn_of_errors(evidences: Mapping[str, Evidence]) -> None:
+    """Warn where the errors of the evidences allow another model to be the best."""
+    values = {name: float(e.log_marginal_likelihood) for name, e in evidences.items()}
+    errors = {name: float(e.error) for name, e in evidences.items()}
+    best = max(values, key=lambda name: values[name])
+    for name, value in values.items():
+        slack = errors[name] + errors[best]
+        if name != best and slack > max(values[best] - value, _NOTICED):
+            warn(
+                f"it is not certain that {best!r} has a larger evidence than {name!r}: they differ "
+                f"by {values[best] - value:.3g} nats, and their errors may be {slack:.2g} nats, so "
+                "that the probabilities are not reliable",
+                UserWarning,
+            )
+            return
 
 
 def same_models(models: Mapping[str, Any], evidences: Mapping[str, Evidence]) -> dict[str, str]:

@@ -6,23 +6,30 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from bayesgen import likelihoods, pacbayes
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
+from bayesgen.likelihoods.labels import Classes, has_texts, read
 from bayesgen.spectrum.spectrum import Spectrum
 
+# Largest number of classes.
+_CLASSES = 1_000
 
+
+@shows_progress
 def features(
     candidates: Mapping[str, Any],
     y: Any,
     *,
     certify: bool = True,
     delta: float = 0.05,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> pd.DataFrame:
     """Rank features by the exact evidence of a linear model on each, best first.
 
@@ -38,10 +45,13 @@ def features(
     Args:
         candidates: name → features (n, d), computed without the labels; see
             `bayesgen.pretrained.features`.
-        y: integer labels (n,), or real targets (n,) or (n, C), for which there are no certificates.
+        y: class labels (n,), integers or texts, or real targets (n,) or (n, C), for which there are
+            no certificates. The classes are those that occur; for the certificates, their set
+            counts as known before the data.
         certify: whether to compute the certificates, which takes longer than the evidence.
         delta: δ in (0, 1), the probability that some of the bounds fail.
-        progress: called as progress(done, expected, what) after each candidate.
+        progress: called as progress(done, expected, what) after each candidate; True shows a
+            progress bar.
 
     Returns:
         DataFrame with one row for each candidate: `log_evidence` (nats), `per_observation`,
@@ -113,21 +123,17 @@ def features(
 
 def _targets(y: Any, n: int) -> tuple[Tensor, Tensor | None]:
     """Real targets (n, C), and the one-hot rows of labels or None."""
-    given = checks.as_tensor("y", y)
-    if given.is_floating_point():
+    if not has_texts(y) and checks.as_tensor("y", y).is_floating_point():
+        given = checks.as_tensor("y", y).double()
         found = checks.targets("y", given, n, like=torch.zeros((), dtype=torch.float64))
         if found.ndim > 2:
             raise ValueError(f"y must have shape (n,) or (n, C), got {tuple(found.shape)}")
         return found.reshape(n, -1), None
-    if tuple(given.shape) != (n,):
-        raise ValueError(
-            f"y must hold one class label for each of {n} rows, got {tuple(given.shape)}"
-        )
-    if int(given.min()) < 0 or len(given.unique()) < 2:
-        raise ValueError("y must hold labels from 0 of two or more classes")
-    if int(given.max()) >= max(1_000, n):
-        raise ValueError(
-            f"y must hold labels of fewer than {max(1_000, n)} classes, got {int(given.max())}"
-        )
-    one_hot = likelihoods.one_hot(given, int(given.max()) + 1)
+    labels = read(y, whole=False)
+    if labels.shape != (n,):
+        raise ValueError(f"y must hold one class label for each of {n} rows, got {labels.shape}")
+    different = np.unique(labels)
+    if not 2 <= len(different) <= _CLASSES:
+        raise ValueError(f"y must hold labels of 2 to {_CLASSES:,} classes, got {len(different):,}")
+    one_hot = likelihoods.one_hot(Classes(different).encode(labels), len(different))
     return one_hot - one_hot.mean(0), one_hot

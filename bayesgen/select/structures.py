@@ -17,7 +17,8 @@ from torch import Tensor
 from bayesgen import storage
 from bayesgen._internal import checks, files
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.kernels.grammar import parsed
 from bayesgen.kernels.parameters import VARIANCE
 from bayesgen.models.gp.model import GaussianProcess
@@ -80,6 +81,7 @@ class _Job:
     parent: Parent | None
 
 
+@shows_progress
 def kernels(
     x: Any,
     y: Any,
@@ -93,7 +95,7 @@ def kernels(
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> KernelSearch:
     """Search sums and products of kernels by their evidence, from white noise upwards.
 
@@ -127,7 +129,8 @@ def kernels(
         starts, seed: as in `GaussianProcess`.
         store: folder in which each fit is kept, from which an interrupted search continues.
         executor: a `concurrent.futures.Executor` of processes that run the fits of a step.
-        progress: called as progress(done, expected, what) after each fit.
+        progress: called as progress(done, expected, what) after each fit; True shows a progress
+            bar.
 
     Returns:
         A `KernelSearch`; white noise is among its rows.

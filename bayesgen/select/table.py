@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bayesgen import likelihoods
 from bayesgen._internal import checks, table_files
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.columns import Column, Columns
 from bayesgen.data.scaled_columns import ScaledColumns
 from bayesgen.errors import NotConvergedError
@@ -241,9 +242,10 @@ def bishop(n: int = 50, seed: int = 0) -> Table:
     return from_frame(pd.DataFrame({"x": x.numpy(), "y": y.numpy()}), "y")
 
 
+@shows_progress
 def select(
     table: Table,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     models: Any = None,
     targets: str | None = None,
 ) -> Selection:
@@ -251,7 +253,7 @@ def select(
 
     Args:
         table: result of `read`, `from_frame` or `bishop`.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         models: function (inputs (n, D), likelihood) → models by name; None for the candidates of
             `bayesgen.select.candidates`.
         targets: for classes, "labels" (softmax and Laplace's approximation) or "one-hot" (codes

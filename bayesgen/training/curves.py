@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from bayesgen._internal import checks, random_state
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.errors import DivergedError
 from bayesgen.networks import inputs
 from bayesgen.networks.admission import undisturbed
@@ -100,6 +101,7 @@ def named(net: nn.Module, theta: Tensor) -> dict[str, Tensor]:
     }
 
 
+@shows_progress
 def train_curve(
     net: nn.Module,
     start: Any,
@@ -115,7 +117,7 @@ def train_curve(
     prior_precision: float = 0.0,
     augment: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Curve:
     """Train the bend of a curve between two networks, on the mean loss over the curve.
 
@@ -135,7 +137,8 @@ def train_curve(
         prior_precision: α ≥ 0.
         seed: seed of the order of the data, of the values of t and of dropout; the state of
             torch's random generators is left as it is.
-        progress: called as progress(done, expected, what) after each epoch.
+        progress: called as progress(done, expected, what) after each epoch; True shows a progress
+            bar.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type, shape or dtype, or is out of range,

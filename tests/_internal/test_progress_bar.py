@@ -1,7 +1,9 @@
 """Tests of `bayesgen._internal.progress_bar`."""
 
 import pytest
+import torch
 
+import bayesgen as bg
 from bayesgen._internal.progress_bar import reporting
 
 
@@ -35,3 +37,20 @@ def test_bar_is_drawn_only_after_some_time(capsys):
         report(1, 2, "slow work")
         report(2, 2, "slow work")
     assert "slow work" in capsys.readouterr().err
+
+
+def test_public_functions_show_a_bar_for_true_and_refuse_other_values(capsys):
+    Phi, y = torch.randn(30, 2), torch.arange(30) % 2
+    bg.select.features({"a": Phi}, y, progress=True)
+    assert "features a" in capsys.readouterr().err
+    with pytest.raises(TypeError, match="progress must be a function"):
+        bg.select.features({"a": Phi}, y, progress=5)
+    said = []
+    bg.pacbayes.certify_network(
+        lambda: torch.nn.Linear(2, 2),
+        Phi,
+        y,
+        kind="last_layer",
+        progress=lambda *step: said.append(step),
+    )
+    assert said[-1][0] == said[-1][1]

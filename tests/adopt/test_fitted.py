@@ -432,3 +432,13 @@ def test_a_linear_regression_without_pruning_is_saved(tmp_path):
     found = bg.evidence_of(BayesianRidge().fit(X, Y), X, Y)
     found.save(tmp_path / "ridge.bayesgen")
     assert torch.equal(bg.load(tmp_path / "ridge.bayesgen").mean(NEW), found.mean(NEW))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 0.7, 1.9])
+def test_noise_that_float32_cannot_hold_is_compared_in_the_precision_of_the_model(noise):
+    x, y = torch.tensor(X), torch.tensor(Y)
+    likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
+    likelihood.noise = torch.tensor(noise, dtype=torch.float64)  # gpytorch rounds Python numbers
+    kernel = gpytorch.kernels.RBFKernel()
+    found = bg.evidence_of(Exact(x, y, likelihood, kernel).double())
+    assert float(found.noise) == pytest.approx(noise, rel=1e-12)

@@ -2,12 +2,14 @@
 
 import copy
 import math
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 import scipy.integrate
 import torch
+from torch import nn
 
 import bayesgen as bg
 from bayesgen import networks
@@ -306,3 +308,50 @@ def test_a_batch_of_tasks_is_refused():
     batch = bg.Polynomial(2).fit(X, y)
     with pytest.raises(ValueError, match="choose one"):
         bg.anneal(batch)
+
+
+class Branching(nn.Module):
+    """A network that does not run under `torch.func.vmap`."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 2)
+
+    def forward(self, x):
+        x = self.layer(x)
+        return x if float(self.layer.weight.detach().sum()) > 1e9 else 1.0 * x
+
+
+def test_a_network_without_a_batched_form_gives_the_same_evidence():
+    x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+    y = (x[:, 0] > 0).long()
+    sizes = {"chains": 4, "rungs": 6, "settle": 10, "leaps": 3}
+    odd = Branching()
+    plain = nn.Sequential(nn.Linear(1, 2))
+    plain[0].load_state_dict(odd.layer.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, expected = (bg.anneal(net, x, y, **sizes) for net in (odd, plain))
+    assert found.log_evidence == pytest.approx(expected.log_evidence, rel=1e-9)
+
+
+def test_a_stated_maximum_below_what_the_chains_attain_is_refused():
+    def log_likelihood(theta):
+        return -(theta**2).sum(1)
+
+    sizes = {"dimension": 2, "n": 10, "rungs": 10, "chains": 4, "settle": 10}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="maximum must be the largest log likelihood"):
+            bg.anneal(log_likelihood, maximum=-1000.0, **sizes)
+        assert bg.anneal(log_likelihood, maximum=0.0, **sizes).learning_coefficient > 0
+
+
+def test_results_can_be_pickled():
+    x, y = torch.randn(12, 3, dtype=torch.float64), torch.arange(12) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = bg.anneal(nn.Linear(3, 2), x, y, chains=4, rungs=6, settle=10, leaps=3)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.log_evidence == found.log_evidence
+    assert torch.equal(again.outputs(x), found.outputs(x))

@@ -238,3 +238,38 @@ def test_bad_posteriors_are_refused():
         bg.prequential(labelled)
     with pytest.raises(ValueError, match="m must be an end of a block"):
         bg.prequential(posteriors()[0], blocks=(4,)).after(5)
+
+
+class Recurrent(nn.Module):
+    """A network that does not run under `torch.func.vmap`."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.GRU(1, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.inner(x[:, :, None])[0][:, -1])
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "gaussian"])
+def test_a_recurrent_network_is_coded(likelihood):
+    x = torch.randn(14, 4, dtype=torch.float64)
+    y = torch.arange(14) % 2 if likelihood == "categorical" else torch.sin(x[:, :2])
+    settings = {"blocks": [8], "orders": 1, "members": 2, "training": {"epochs": 2, "batch": 4}}
+    noise = {"noise": 0.5} if likelihood == "gaussian" else {}
+    found = bg.prequential(Recurrent(), x, y, likelihood, **noise, **settings)
+    assert math.isfinite(found.log_evidence)
+
+
+def test_settings_of_training_that_do_not_exist_are_named():
+    x, y = torch.randn(24, 3), torch.arange(24) % 2
+    with pytest.raises(ValueError, match="training must hold settings of bayesgen"):
+        bg.prequential(nn.Linear(3, 2), x, y, training={"epoch": 3})
+
+
+def test_a_posterior_of_standardised_data_says_what_to_pass():
+    x = torch.linspace(0, 1, 12, dtype=torch.float64)
+    posterior = bg.Polynomial(1).fit(x, 3 * x + torch.cos(40 * x), standardise=True)
+    for function in (bg.prequential, bg.anneal):
+        with pytest.raises(TypeError, match="pass its `standardised`"):
+            function(posterior)

@@ -128,3 +128,13 @@ def test_evidence_without_posterior_is_compared():
     assert math.isnan(lone.log_evidence["null"])
     given = bg.compare({"a": bare}, null=bare)
     assert given.delta["null"] == 0
+
+
+def test_errors_that_allow_another_order_are_warned_of():
+    x = torch.linspace(-1, 1, 30, dtype=torch.float64)
+    y = torch.sin(3 * x)
+    one, two = (bg.Polynomial(k).fit(x, y).evidence for k in (1, 3))
+    gap = abs(float(one.log_marginal_likelihood - two.log_marginal_likelihood))
+    rough = replace(one, error=torch.tensor(2 * gap, dtype=torch.float64))
+    with pytest.warns(UserWarning, match="not certain that 'cubic' has a larger evidence"):
+        bg.compare({"line": rough, "cubic": two})

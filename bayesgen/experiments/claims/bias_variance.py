@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bayesgen import networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
 from bayesgen.experiments.networks import seeded
@@ -48,6 +49,7 @@ class RegressionData(NamedTuple):
     f_new: Tensor
 
 
+@shows_progress
 @experiment(plot=plots.bias_variance, quick={"repetitions": 10, "members": 4, "epochs": 300})
 def bias_variance(
     *,
@@ -58,7 +60,7 @@ def bias_variance(
     epochs: int = 600,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Bias and variance of soft and averaged models against hard limits and single models.
@@ -90,7 +92,7 @@ def bias_variance(
         epochs: epochs of training of the networks, with full batches and Adam.
         seed: seed of noise, initial weights and forests.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

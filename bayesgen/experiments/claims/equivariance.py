@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bayesgen import networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments import soft_bias_tasks as tasks
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
@@ -57,6 +58,7 @@ class ImageTransformer(nn.Module):
         return logits
 
 
+@shows_progress
 @experiment(plot=plots.equivariance, quick={"seeds": 2, "epochs": 30, "sizes": (50, 400)})
 def equivariance(
     *,
@@ -65,7 +67,7 @@ def equivariance(
     seeds: int = 5,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Error of invariance to shifts by a pixel of a ConvNet, a transformer and an MLP, by training.
@@ -89,7 +91,7 @@ def equivariance(
         seeds: number of draws of images and initial weights.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -13,7 +13,8 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from bayesgen import data as datasets, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
 
@@ -27,6 +28,7 @@ _DIGITS, _DIGITS_TEST = 1400, 397
 RISE, FALL = 1.05, 1.05
 
 
+@shows_progress
 @experiment(plot=plots.forests, quick={"seeds": 3})
 def random_forests(
     *,
@@ -37,7 +39,7 @@ def random_forests(
     seeds: int = 10,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Test error of one tree against its leaves until it interpolates, then against trees.
@@ -63,7 +65,7 @@ def random_forests(
         seeds: number of draws of data and trees.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

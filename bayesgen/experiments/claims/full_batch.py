@@ -12,7 +12,8 @@ from torch import nn
 
 from bayesgen import data as datasets, networks, plots
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.dataset import Dataset
 from bayesgen.experiments.executor import Job, Values, sweep
 from bayesgen.experiments.experiment import claim, experiment, provenance
@@ -30,6 +31,7 @@ MARGIN = 0.01
 @experiment(
     plot=plots.full_batch, quick={"seeds": 3, "architectures": ("MLP",), "n": 300, "loss": 0.03}
 )
+@shows_progress
 def full_batch(
     *,
     architectures: Sequence[str] = ("MLP", "ConvNet"),
@@ -38,7 +40,7 @@ def full_batch(
     seeds: int = 5,
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     command: str | None = None,
 ) -> xr.Dataset:
     """Test error of full-batch gradient descent against SGD, at the same training loss.
@@ -59,7 +61,7 @@ def full_batch(
         seeds: number of draws of data, initial weights and batches.
         seed: first seed.
         store: folder for the results of single cells, so that an interrupted run continues.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
         command: command to record in the result; None records this call.
 
     Returns:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bayesgen import kernels, provenance
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen._internal.user_warning import warn
 from bayesgen.curvature.parameters import Weights
 from bayesgen.data.columns import ColumnOrder, is_table
@@ -145,15 +146,17 @@ class DeepKernel:
         self.probes, self.lanczos_steps = probes, lanczos_steps
         self.seed = checks.seed(seed)
 
+    @shows_progress
     @differentiating()
-    def fit(self, x: Any, y: Any, *, progress: Progress | None = None) -> DeepKernelPosterior:
+    def fit(self, x: Any, y: Any, *, progress: ProgressOption = None) -> DeepKernelPosterior:
         """Train the network and the Gaussian process on data, and condition on the data.
 
         Args:
             x: inputs (n, …), of the network's dtype and on its device; integers, tuples and dicts
                 as in `bayesgen.train`.
             y: real targets, (n,) or (n, C); all outputs share features and hyperparameters.
-            progress: called as progress(done, expected, what) after each step.
+            progress: called as progress(done, expected, what) after each step; True shows a
+                progress bar.
 
         Raises:
             TypeError, ValueError: the network cannot take the inputs; it is random or mixes the

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bayesgen import kernels, solvers
 from bayesgen._internal import checks, deprecation
-from bayesgen._internal.progress import Progress
-from bayesgen._internal.progress_bar import reporting
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import reporting, shows_progress
 from bayesgen._internal.user_warning import warn
 from bayesgen.covariance import distributed
 from bayesgen.covariance.gram import LengthscaleGram, gram
@@ -262,13 +262,14 @@ class GaussianProcess(Generic[P]):
             found = self._way(problem, self._smaller_plan(problem, err), progress)()
         return _learnt(problem, found)
 
+    @shows_progress
     def fit_batch(
         self,
         x: Any,
         y: Any,
         *,
         hyperparameters: str | Iterable[str] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressOption = None,
     ) -> BatchPosterior:
         """Fit a Gaussian process to each of B data sets at once, each with its own hyperparameters.
 
@@ -279,7 +280,8 @@ class GaussianProcess(Generic[P]):
             x: inputs, (B, n, d).
             y: targets, (B, n) or (B, n, C).
             hyperparameters: as in the constructor; overrides it for this fit.
-            progress: called as progress(done, expected, what) after each step.
+            progress: called as progress(done, expected, what) after each step; True shows a
+                progress bar.
 
         Returns:
             A `BatchPosterior`, whose `evidence` has batch shape (B,).

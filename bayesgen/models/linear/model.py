@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.covariance.linear import FeatureGram
 from bayesgen.evidence import better
 from bayesgen.features import bases, priors
@@ -134,6 +135,7 @@ class LinearModel(Generic[P]):
         self.tolerance = checks.positive_number("tolerance", tolerance)
         self.max_spectra = checks.whole("max_spectra", max_spectra, 3)
 
+    @shows_progress
     def fit(
         self,
         x: Any,
@@ -142,7 +144,7 @@ class LinearModel(Generic[P]):
         hyperparameters: str | Iterable[str] | None = None,
         standardise: bool = False,
         missing: str = "refuse",
-        progress: Progress | None = None,
+        progress: ProgressOption = None,
     ) -> P:
         """Condition on data and learn the free hyperparameters by maximising the evidence.
 
@@ -163,7 +165,7 @@ class LinearModel(Generic[P]):
                 `bayesgen.models.StandardisedPosterior`, which is returned.
             missing: "refuse" raises an error where a value is missing; "drop" leaves out such rows
                 and says in `posterior.notes` how many.
-            progress: called as progress(done, expected, what).
+            progress: called as progress(done, expected, what); True shows a progress bar.
 
         Returns:
             A `LinearPosterior`, or a `LaplaceLinearPosterior` for another likelihood than the

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen._internal.user_warning import warn
 from bayesgen._internal.words import plural
 from bayesgen.curvature.curvature import PriorShape
@@ -231,7 +232,8 @@ class Laplace:
         if "noise" in self.free:
             raise ValueError(f'mode="{self.mode}" needs noise, a variance, got None')
 
-    def fit(self, x: Any, y: Any = None, *, progress: Progress | None = None) -> NetworkPosterior:
+    @shows_progress
+    def fit(self, x: Any, y: Any = None, *, progress: ProgressOption = None) -> NetworkPosterior:
         """Compute the evidence of the data and the posterior of the weights.
 
         Args:
@@ -242,7 +244,7 @@ class Laplace:
                 (n, C). None with a loader. Labels are the numbers 0 … C − 1 of the outputs, or
                 texts, whose numbers are those of their sorted order; `posterior.classes` keeps
                 them.
-            progress: called as progress(done, expected, what).
+            progress: called as progress(done, expected, what); True shows a progress bar.
 
         Raises:
             TypeError, ValueError: the inputs are on another device than the network; the outputs

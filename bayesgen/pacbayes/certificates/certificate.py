@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from bayesgen._internal.words import plural
 from bayesgen.provenance import Payment
 
 
@@ -89,10 +90,9 @@ class Statement:
         risk = "error rate" if own else "Gibbs risk"
         return (
             f"{self.kind}: with probability at least {1 - self.delta:g} over the draw of "
-            f"{self.n:,} observations, the {self.loss} of {who} is at most {self.bound:.4f} in "
-            f"expectation over new data.{includes}{free} On the "
-            f"sample the {risk} is {self.risk:.4f}. {self.theorem}.{settings}{notes}"
-            f"{self._verdict()}"
+            f"{plural(self.n, 'observation')}, the {self.loss} of {who} is at most "
+            f"{self.bound:.4f} in expectation over new data.{includes}{free} On the sample the "
+            f"{risk} is {self.risk:.4f}. {self.theorem}.{settings}{notes}{self._verdict()}"
         )
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.pacbayes.certificates import losses
 from bayesgen.pacbayes.certificates.certificate import Certificate
 from bayesgen.pacbayes.certificates.free_mean import certified
@@ -79,6 +80,7 @@ class _Candidate:
     choices: tuple[Payment, ...] = ()
 
 
+@shows_progress
 def certify(
     models: Mapping[str, Any] | Sequence[Any] | Any,
     x: Any,
@@ -93,7 +95,7 @@ def certify(
     cooling: Sequence[float] = COOLING,
     unseen: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Any:
     """The smallest certified 0–1 risk among models whose priors are stated before the data.
 
@@ -123,7 +125,7 @@ def certify(
         unseen: True states that the initial weights of deep kernels were chosen without the data,
             for example at random.
         seed: seed of the split.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
 
     Returns:
         A `Certificate`, or a list of B for a batch. `Certificate.posterior` is the certified

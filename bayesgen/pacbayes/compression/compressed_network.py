@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from bayesgen import provenance
 from bayesgen._internal import checks, random_state
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.likelihoods.softmax import Softmax
 from bayesgen.networks.admission import dtypes_differ
 from bayesgen.pacbayes import bounds
@@ -116,6 +117,7 @@ class Compressed:
         )
 
 
+@shows_progress
 def compress(
     net: nn.Module,
     x: Any,
@@ -130,7 +132,7 @@ def compress(
     learning_rate: float = 0.3,
     entropy: float = 0.0,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Compressed:
     """Train a network in a random subspace, quantise it and encode it.
 
@@ -155,7 +157,8 @@ def compress(
         entropy: weight of the code length in the choice of levels, in squared level distances per
             bit; it favours frequent levels.
         seed: seed of w₀, P and the order of the data, from 0 to 2³² − 1.
-        progress: called as progress(done, expected, what) after each epoch.
+        progress: called as progress(done, expected, what) after each epoch; True shows a progress
+            bar.
 
     Raises:
         ValueError: an argument is out of range; the net has frozen parameters or holds statistics
@@ -256,7 +259,7 @@ def _inputs(net: nn.Module, x: Any) -> Tensor:
 
 
 def _labels(y: Any, x: Tensor, classes: int) -> Tensor:
-    _, y, _ = Softmax(classes).numbered(y)
+    _, y, _ = Softmax().numbered(y)
     labels = checks.class_labels("y", y, classes).to(x.device)
     if labels.shape != x.shape[:1]:
         raise ValueError(f"y must have shape ({len(x)},), got {tuple(labels.shape)}")

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from bayesgen import provenance, verify
 from bayesgen._internal import checkpoint as checkpoints, checks, random_state
 from bayesgen._internal.hashing import fingerprint
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.data.corpus import Corpus
 from bayesgen.pacbayes import bounds, sequences, validation
 from bayesgen.pacbayes.certificates.certificate import Payment
@@ -84,13 +85,14 @@ class CompressedLanguageModel:
         """The network with the weights decoded from the code."""
         return decode(self.code, self.net, self.projection)
 
+    @shows_progress
     def evaluate(
         self,
         corpus: Corpus,
         *,
         sample: int | None = None,
         seed: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressOption = None,
     ) -> TokenLosses:
         """Losses of the decoded network on a text, with the same α.
 
@@ -101,7 +103,7 @@ class CompressedLanguageModel:
             corpus: the text, with the same vocabulary.
             sample: number of windows to draw at random; None for all.
             seed: seed of the draw.
-            progress: called as progress(done, expected, what).
+            progress: called as progress(done, expected, what); True shows a progress bar.
 
         Raises:
             TypeError: the corpus is no `Corpus`.
@@ -196,6 +198,7 @@ _KINDS = {
 }
 
 
+@shows_progress
 @torch.inference_mode(False)
 @torch.enable_grad()
 def compress_language_model(
@@ -215,7 +218,7 @@ def compress_language_model(
     sample: int | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> CompressedLanguageModel:
     """Train a language model in a random subspace, quantise it, encode it, and evaluate the code.
 
@@ -240,7 +243,7 @@ def compress_language_model(
             `CompressedLanguageModel.certificate`.
         checkpoint: file that keeps the state of the training, from which an interrupted call with
             the same arguments continues; None keeps none.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
 
     Raises:
         TypeError: the corpus is no `Corpus`; the net is no module.

@@ -18,7 +18,8 @@ from typing import Any
 from torch import nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.pacbayes.compression.compressed_network import Compressed, compress
 from bayesgen.pacbayes.compression.settings import CodeSettings
 
@@ -26,6 +27,7 @@ from bayesgen.pacbayes.compression.settings import CodeSettings
 _TRAINING = ("epochs", "quantised_epochs", "batch", "learning_rate", "entropy")
 
 
+@shows_progress
 def compress_best(
     net: nn.Module,
     x: Any,
@@ -36,7 +38,7 @@ def compress_best(
     seeds: Sequence[int] = (0,),
     projections: Sequence[str] = ("kronecker",),
     candidates: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     **training: Any,
 ) -> Compressed:
     """Compress a network with every combination of some settings, and return that of least bound.
@@ -52,7 +54,8 @@ def compress_best(
         projections: "kronecker", "sparse", or both.
         candidates: number of further choices among which the caller will select, such as
             architectures. The certificate pays for them too.
-        progress: called as progress(done, expected, what) after each epoch of all networks.
+        progress: called as progress(done, expected, what) after each epoch of all networks; True
+            shows a progress bar.
         training: epochs, quantised_epochs, batch, learning_rate and entropy of `compress`, the same
             for every network.
 

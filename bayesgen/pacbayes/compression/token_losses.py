@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import Progress, ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.pacbayes import bounds, sequences, validation
 from bayesgen.pacbayes.compression.container import LARGEST_SEED
 from bayesgen.pacbayes.compression.windows import Windows
@@ -222,6 +223,7 @@ class TokenLosses:
         return min(found)
 
 
+@shows_progress
 def token_losses(
     evaluate: Evaluate,
     windows: Windows,
@@ -230,7 +232,7 @@ def token_losses(
     *,
     sample: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> TokenLosses:
     """Evaluate a language model on the tokens of a corpus, with the best α of a grid.
 
@@ -244,7 +246,7 @@ def token_losses(
         alphas: values of α in (0, 1), chosen before the text was seen.
         sample: number of windows, drawn at random with replacement, to evaluate; None for all.
         seed: seed of the draw.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
 
     Raises:
         TypeError: alphas is no sequence of numbers.

@@ -140,7 +140,9 @@ class _Head:
     def features(self, x: Any) -> Tensor:
         """What the layer receives, and a constant where it has a bias, (n, d), float64."""
         rows: list[Tensor] = []
-        handle = self.layer.register_forward_pre_hook(lambda _, given: rows.append(given[0]))
+        handle = self.layer.register_forward_pre_hook(
+            lambda _, given, named: rows.append((*given, *named.values())[0]), with_kwargs=True
+        )
         try:
             self.net.outputs(x)
         finally:
@@ -154,6 +156,26 @@ class _Head:
         if self.layer.bias is None:
             return phi
         return torch.cat([phi, phi.new_ones(len(phi), 1)], 1)
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What a change of the last layer's weights adds to the outputs, a function of new inputs.
+
+    Attributes:
+        head: the last layer.
+        root: a linear map of its inputs, (d, d), or None for the identity.
+        weights: the change, in the mapped inputs, (d, C).
+    """
+
+    head: _Head
+    root: Tensor | None
+    weights: Tensor
+
+    def __call__(self, x_new: Any) -> Tensor:
+        """The change of the outputs at new inputs, (m, C)."""
+        new = self.head.features(x_new)
+        return (new if self.root is None else new @ self.root) @ self.weights
 
 
 def last_layer(net: Unseen) -> FunctionPrior:
@@ -177,14 +199,8 @@ def last_layer(net: Unseen) -> FunctionPrior:
         outputs = net.outputs(net.first)
         unit = float((outputs - outputs.mean(1, keepdim=True)).square().mean().sqrt())
 
-    def update(weights: Tensor) -> Callable[[Any], Tensor]:
-        inner = phi.mT @ weights
-
-        def change(x_new: Any) -> Tensor:
-            new = head.features(x_new)
-            return (new if root is None else new @ root) @ inner
-
-        return change
+    def update(weights: Tensor) -> LayerChange:
+        return LayerChange(head, root, phi.mT @ weights)
 
     words = f"The prior is Gaussian in the weights of the last layer, with {words} as covariance."
     return FunctionPrior(Spectrum.by_shape(phi), unit or 1.0, words, update)
@@ -206,6 +222,27 @@ class _Summed(nn.Module):
         """The signed sum of the outputs at some inputs, (n, 1)."""
         outputs: Tensor = self.net(*args, **kwargs)
         return (outputs * self.signs).sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class TangentChange:
+    """What a change of all weights adds to the linearised outputs, a function of new inputs.
+
+    Attributes:
+        weights: the network's sum of outputs, and its weights.
+        steps: the change of the weights for each output, (P,) each.
+        batch: observations in a pass.
+    """
+
+    weights: Weights
+    steps: list[Tensor]
+    batch: int
+
+    def __call__(self, x_new: Any) -> Tensor:
+        """The change of the outputs at new inputs, (m, C)."""
+        new = inputs.converted(x_new, self.weights.theta)
+        with without_gradients():
+            return torch.cat([self.weights.jvp(new, v, self.batch) for v in self.steps], 1)
 
 
 def tangent(net: Unseen, seed: int, progress: Progress | None) -> FunctionPrior:
@@ -238,15 +275,9 @@ def tangent(net: Unseen, seed: int, progress: Progress | None) -> FunctionPrior:
     if K.shape != (n, n):
         K = K @ K.mT
 
-    def update(alpha: Tensor) -> Callable[[Any], Tensor]:
+    def update(alpha: Tensor) -> TangentChange:
         steps = [weights.vjp(x, a[:, None], net.batch) / base for a in alpha.mT]
-
-        def change(x_new: Any) -> Tensor:
-            new = inputs.converted(x_new, weights.theta)
-            with without_gradients():
-                return torch.cat([weights.jvp(new, step, net.batch) for step in steps], 1)
-
-        return change
+        return TangentChange(weights, steps, net.batch)
 
     words = (
         "The prior is Gaussian in the weights about those of the network, which is linearised "

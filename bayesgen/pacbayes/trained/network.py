@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bayesgen._internal import checks
-from bayesgen._internal.progress import Progress
+from bayesgen._internal.progress import ProgressOption
+from bayesgen._internal.progress_bar import shows_progress
 from bayesgen.networks.gradients import differentiating
 from bayesgen.pacbayes.binomial import binomial
 from bayesgen.pacbayes.certificates.certificate import Certificate, Payment
@@ -30,6 +31,7 @@ SCALES: dict[str, tuple[float, ...]] = {
 _WIDEST = 1e9
 
 
+@shows_progress
 @differentiating()
 def certify_network(
     net: nn.Module | Callable[[], nn.Module],
@@ -49,7 +51,7 @@ def certify_network(
     bound: str = "maurer",
     batch: int = 256,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
 ) -> Certificate:
     """Bound on the true risk of a classifier that is a network, or is distributed about one.
 
@@ -93,7 +95,7 @@ def certify_network(
         bound: as in `Posterior.certificate`; "deterministic" uses the binomial tail.
         batch: observations in a pass, and in a step of the optimisation.
         seed: seed of the split and of all random numbers here; `train` has its own.
-        progress: called as progress(done, expected, what).
+        progress: called as progress(done, expected, what); True shows a progress bar.
 
     Returns:
         A `Certificate`. Its `posterior` has a method `mean(x_new)`, the outputs of the mean
@@ -178,8 +180,9 @@ def _scales(scales: Any, kind: str) -> tuple[float, ...]:
 def _deterministic(net: Unseen, asked: CertificateTerms) -> Certificate:
     """The exact binomial bound of the network itself; payments divide δ."""
     wrong, n = int(net.wrong.sum()), len(net.y)
+    share = asked.delta * math.exp(-asked.paid)  # 0 in floating point for very many candidates
     return Certificate(
-        bound=binomial(wrong, n, asked.delta * math.exp(-asked.paid)),
+        bound=binomial(wrong, n, share) if share > 0 else 1.0,
         risk=wrong / n,
         complexity=0.0,
         delta=asked.delta,

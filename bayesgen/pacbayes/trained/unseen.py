@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bayesgen._internal import checks, random_state
+from bayesgen._internal.words import plural
+from bayesgen.likelihoods.labels import has_texts
 from bayesgen.networks import inputs
 from bayesgen.networks.admission import first_outputs, scores
 from bayesgen.networks.copies import detached_copies, frozen_copy, unwrapped
@@ -109,6 +111,11 @@ def unseen(
         raise TypeError(f"train must be a function (net, x, y), got {type(train).__name__}")
     own, taken = _own(net)
     x = inputs.read("x", x, own)
+    if has_texts(y):
+        raise TypeError(
+            "y must hold the numbers 0 … C − 1 of the network's outputs, got texts; code them in "
+            "the order of the outputs, which is sorted for a network that was trained on texts"
+        )
     labels = checks.as_tensor("y", y)
     if tuple(labels.shape) != (len(x),):
         raise ValueError(
@@ -137,10 +144,10 @@ def unseen(
         _refuse(own, certifying, None)
         _trained(train, own, first, seen)
         _refuse(own, certifying, known)
+        left = "1 that is" if len(rest) == 1 else f"{len(rest):,} that are"
         note = (
-            f"{note} train was given {len(chosen):,} other "
-            f"observations, a random share of the data; the bound rests on the {len(rest):,} that "
-            "are left, which train must not have used."
+            f"{note} train was given {plural(len(chosen), 'other observation')}, a random share of "
+            f"the data; the bound rests on the {left} left, which train must not have used."
         )
         equal = int(shared_rows(x, known).sum())
         if equal:

@@ -4,6 +4,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -461,3 +462,57 @@ def test_a_deep_kernel_of_a_split_is_certified():
     error = float((found.posterior.mean(far.double()).argmax(1) != labels).double().mean())
     assert error < found.bound < 0.67
     assert evaluated(net, x.double(), 7).shape == (120, 3)
+
+
+@pytest.mark.parametrize("kind", pacbayes.trained.network.KINDS)
+def test_results_can_be_pickled(kind):
+    x, y = torch.randn(24, 6), torch.arange(24) % 2
+    few = {"epochs": 1, "draws": 10} if kind == "weights" else {}
+    found = pacbayes.certify_network(lambda: nn.Linear(6, 2), x, y, kind=kind, **few)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.bound == found.bound
+    assert torch.equal(again.posterior.mean(x), found.posterior.mean(x))
+
+
+class Named(nn.Module):
+    """A network that calls its last layer with a keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(input=self.body(x).tanh())
+
+
+def test_a_last_layer_may_be_called_with_a_keyword():
+    x, y = torch.randn(24, 6), torch.arange(24) % 2
+    net = Named()
+    plain = nn.Sequential(net.body, nn.Tanh(), net.head)
+    found, expected = (
+        pacbayes.certify_network(one, x, y, kind="last_layer", unseen=True) for one in (net, plain)
+    )
+    assert found.bound == pytest.approx(expected.bound, rel=1e-9)
+
+
+def test_very_many_candidates_make_the_bound_vacuous():
+    x, y = torch.randn(20, 4), torch.arange(20) % 2
+    found = pacbayes.certify_network(lambda: nn.Linear(4, 2), x, y, candidates=10**400)
+    assert found.bound == 1.0
+
+
+def test_texts_are_refused_with_what_to_do():
+    with pytest.raises(TypeError, match=r"the numbers 0 … C − 1 of the network's outputs, got tex"):
+        pacbayes.certify_network(lambda: nn.Linear(4, 2), torch.randn(4, 4), ["a", "b", "a", "b"])
+
+
+def test_one_observation_is_in_the_singular():
+    def train(net, x, y):
+        with torch.no_grad():
+            net.weight.add_(1.0)
+
+    x, y = torch.randn(2, 4), torch.arange(2)
+    said = str(pacbayes.certify_network(lambda: nn.Linear(4, 2), x, y, split=0.5, train=train))
+    assert "the draw of 1 observation," in said
+    assert "given 1 other observation, a random share" in said
+    assert "on the 1 that is left" in said

@@ -57,8 +57,8 @@ _VARIABLES = {
 }
 
 
-@shows_progress
 @experiment(plot=plots.certify)
+@shows_progress
 def certify(
     data: str | Dataset = "digits",
     *,

@@ -53,8 +53,8 @@ _VARIABLES = {
 }
 
 
-@shows_progress
 @experiment(plot=plots.corruption)
+@shows_progress
 def corruption(
     data: str | Dataset = "digits",
     *,

@@ -177,8 +177,8 @@ def _model(key: _Key) -> Model:
     return MODELS[name] if kind is None else ESTIMATES[name, kind]
 
 
-@shows_progress
 @experiment(plot=plots.corruption_models)
+@shows_progress
 def corruption_models(
     data: str | Dataset = "digits",
     models: Sequence[str] = ("gp", "polynomial", "gp-laplace", "mlp"),

@@ -28,8 +28,8 @@ _ACTIVATIONS = {"relu": "random ReLU features", "cos": "random Fourier features 
 _SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 8)
 
 
-@shows_progress
 @experiment(plot=plots.double_descent, quick={"seeds": 4, "draws": 2, "data": "digits"})
+@shows_progress
 def double_descent(
     columns: Sequence[int] = COLUMNS,
     *,

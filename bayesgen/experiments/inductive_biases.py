@@ -47,8 +47,8 @@ TARGETS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-@shows_progress
 @experiment(plot=plots.inductive_biases)
+@shows_progress
 def inductive_biases(
     *,
     degree: int = 60,

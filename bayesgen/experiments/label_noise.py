@@ -21,8 +21,8 @@ from bayesgen.experiments.experiment import claim, experiment
 _FITTED, _BETTER, _RISE = 0.01, 0.1, 0.15
 
 
-@shows_progress
 @experiment(plot=plots.label_noise, quick={"data": "digits", "train": 500, "seeds": 2})
+@shows_progress
 def gaussian_process_label_noise(
     data: str | Dataset = "cifar10",
     *,

@@ -96,8 +96,8 @@ QUICK = (
 )
 
 
-@shows_progress
 @experiment(plot=plots.language_models, quick={"settings": QUICK})
+@shows_progress
 def language_models(
     text: str | os.PathLike[str] | Corpus | None = None,
     settings: Sequence[LanguageSetting] = SETTINGS,

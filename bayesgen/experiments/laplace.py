@@ -72,8 +72,8 @@ DEFAULT = ("ggn", "kron", "diag", "last_layer")
 _LOOKS = 5
 
 
-@shows_progress
 @experiment(plot=plots.laplace)
+@shows_progress
 def laplace(
     data: str | Dataset = "digits",
     network: str = "mlp",

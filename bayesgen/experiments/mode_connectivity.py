@@ -136,8 +136,8 @@ class _Augment:
         return padded[each, layers, rows, columns]
 
 
-@shows_progress
 @experiment(plot=plots.mode_connectivity, quick=QUICK)
+@shows_progress
 def mode_connectivity(
     networks: Sequence[str] = ("preresnet20",),
     *,

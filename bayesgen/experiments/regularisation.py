@@ -113,8 +113,8 @@ _RATES = torch.logspace(0.0, 3.5, 16, dtype=torch.float64)
 _HELD_OUT = 100
 
 
-@shows_progress
 @experiment(plot=plots.soft_against_hard)
+@shows_progress
 def soft_against_hard(
     *,
     sizes: Sequence[int] = tuple(range(10, 101, 10)),

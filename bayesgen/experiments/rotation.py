@@ -35,8 +35,8 @@ def rotated(images: Tensor, angles: Tensor, generator: torch.Generator) -> Tenso
     return canvas
 
 
-@shows_progress
 @experiment(plot=plots.rotation)
+@shows_progress
 def rotation(
     *,
     train: int = 600,

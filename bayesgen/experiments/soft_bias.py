@@ -30,8 +30,8 @@ SLACK, ERROR_SLACK = 1.1, 0.05
 QUICK = {"repetitions": 8, "seeds": 1, "images": 360, "epochs": 60, "digits": 100}
 
 
-@shows_progress
 @experiment(plot=plots.soft_bias, quick=QUICK)
+@shows_progress
 def soft_bias(
     *,
     repetitions: int = 30,

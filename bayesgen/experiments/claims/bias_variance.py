@@ -49,8 +49,8 @@ class RegressionData(NamedTuple):
     f_new: Tensor
 
 
-@shows_progress
 @experiment(plot=plots.bias_variance, quick={"repetitions": 10, "members": 4, "epochs": 300})
+@shows_progress
 def bias_variance(
     *,
     n: int = 40,

@@ -58,8 +58,8 @@ class ImageTransformer(nn.Module):
         return logits
 
 
-@shows_progress
 @experiment(plot=plots.equivariance, quick={"seeds": 2, "epochs": 30, "sizes": (50, 400)})
+@shows_progress
 def equivariance(
     *,
     sizes: Sequence[int] = (50, 100, 200, 400),

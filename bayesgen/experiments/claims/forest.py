@@ -28,8 +28,8 @@ _DIGITS, _DIGITS_TEST = 1400, 397
 RISE, FALL = 1.05, 1.05
 
 
-@shows_progress
 @experiment(plot=plots.forests, quick={"seeds": 3})
+@shows_progress
 def random_forests(
     *,
     n: int = 600,

@@ -334,8 +334,9 @@ def main() -> None:
         f"Samples of {N}. A certificate may fail for 5 % of them; one whose prior was chosen by "
         f"the data without payment fails far more often. The hostile user has {OBSERVED} "
         "observations with random labels and keeps the smallest bound that is granted of each "
-        "kind; the requests granted are those with stated values, or with their payment, and a few "
-        "where the search returned the stated start, or a learnt value was passed on with three "
+        "kind; the requests granted are those with stated values, with a payment, or with a prior "
+        "or a network from another part of the data, and a few where the search returned the "
+        "stated start, or a learnt value was passed on with three "
         "digits.",
     )
 

@@ -115,8 +115,10 @@ def estimates(data: bg.data.Dataset, level: float, width: int, rungs: int) -> di
     each["tangent kernel at initial weights"] = found(
         f"{key}, tangent, initial", lambda: laplace(net, x, y, mode="tangent")
     )
-    each["prequential code"] = found(f"{key}, prequential", lambda: code(net, x, y))
-    each["WBIC"] = {"value": each["annealed"]["wbic"]}
+    each["minus the prequential code length"] = found(
+        f"{key}, prequential", lambda: code(net, x, y)
+    )
+    each["minus WBIC"] = {"value": each["annealed"]["wbic"]}
     return each
 
 

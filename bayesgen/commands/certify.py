@@ -71,8 +71,8 @@ def certify(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers of --features for the priors, e.g. head,stage7+head. Default: the last "
-            "one, and the last three joined.",
+            help="Layers of --features for the priors, e.g. head,stage7+head. Default: logits, "
+            "and stage7+head+logits.",
             rich_help_panel=MODEL,
         ),
     ] = None,

@@ -10,7 +10,8 @@ then, with the matrix I + M that is the Schur complement of A_S,
 by Hadamard's inequality. The last sum bounds the error of any choice of rows. It is far from tight,
 because the rows left out lie largely in the span of those kept. For a random vector z of signs, the
 row zᵀΛ^½J over D is one more row of the Gram matrix, and from a few such rows follow estimates of
-t = tr M (Hutchinson 1990) and f = tr M². As (log(1 + μ))/μ is convex and decreasing in μ,
+t = tr M (Hutchinson 1990) and f = tr M². As (log(1 + μ))/μ is convex in μ, and μ − log(1 + μ) is
+concave in μ²,
 
     (t²/f) log(1 + f/t) ≤ log|I + M| ≤ t − √f + log(1 + √f).
 

@@ -103,7 +103,7 @@ def certify(
         features: a network of `bayesgen.pretrained.NAMES`, on whose features of images there is one
             prior for each set of layers, linear in features of unit length; `kernel` is not used.
         layers: layers whose features the priors use, each a name or several with "+" between;
-            None for the last layer, and for the last three joined.
+            None for "logits" and "stage7+head+logits".
         store: folder in which the features are kept.
         delta, bound: terms of the certificates; the vote's bound is the C-bound or twice the Gibbs
             bound.

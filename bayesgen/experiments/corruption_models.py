@@ -216,9 +216,10 @@ def corruption_models(
         evidence: estimates of log p(D), one or more of "laplace", "tangent", "prequential" and
             "annealed" (see `ESTIMATES` for the models that have them), each of which is computed
             for every model; the models of the result are then named "mlp, prequential". None takes
-            each model's own. Annealing and codes have the prior precision 1 and learn no
-            hyperparameters, while Laplace's approximation learns the precisions; they are therefore
-            to be compared as functions of the level. Annealing takes minutes for each network.
+            each model's own. Annealing has the prior precision 1, and codes have 1 for "mlp" and
+            0.5 for "resnet"; both learn no hyperparameters, while Laplace's approximation learns
+            the precisions. They are therefore to be compared as functions of the level. Annealing
+            takes minutes for each network.
         ensemble: whether networks of one architecture are trained together for all levels and seeds
             by `bayesgen.train_ensemble`; None does so on a GPU.
         executor: any `concurrent.futures.Executor` on which the fits run; see
@@ -230,8 +231,9 @@ def corruption_models(
 
     Returns:
         Dataset of dims (model, level, seed) with log_marginal_likelihood, fit, complexity,
-        effective_dimension, evidence_error, train_error (against the corrupted labels) and
-        test_error (against clean ones); and, for each model, `kind`, `says` and `excludes`. Parts
+        effective_dimension, evidence_error (half the width of the interval for annealing, and 0 for
+        a code, whose length is exact), train_error (against the corrupted labels) and test_error
+        (against clean ones); and, for each model, `kind`, `says` and `excludes`. Parts
         that an estimate does not have are nan.
 
     Raises:

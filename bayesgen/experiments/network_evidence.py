@@ -49,7 +49,7 @@ def tangent(name: str, data: Dataset, labels: Tensor, seed: int) -> Cell:
 
 
 def code_length(name: str, data: Dataset, labels: Tensor, seed: int) -> Cell:
-    """Prequential code of the labels in one order; errors are those of a network of all data.
+    """Prequential code of the labels in one order; errors are those of a network trained on all.
 
     Args:
         name, data, labels, seed: as in `tangent`.
@@ -64,8 +64,9 @@ def code_length(name: str, data: Dataset, labels: Tensor, seed: int) -> Cell:
 def annealed(name: str, data: Dataset, labels: Tensor, seed: int) -> Cell:
     """Annealed evidence; errors are those of the mean prediction of the chains at β = 1.
 
-    The error of the evidence is half the width of its interval. Chains that have not mixed are no
-    warning here, because they make the interval wider or leave R-hat above 1.1 for most networks.
+    The error of the evidence is half the width of its interval. A `NotMixedWarning` is not shown,
+    because R-hat exceeds 1.1 for most networks at these settings; the upper ends of their intervals
+    are not reliable.
 
     Args:
         name, data, labels, seed: as in `tangent`.

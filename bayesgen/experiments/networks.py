@@ -23,7 +23,8 @@ class EstimatedEvidence(NamedTuple):
     """An estimate of log p(D) in nats, with parts where the method has them.
 
     Attributes:
-        value, error: log p(D) and its standard error.
+        value, error: log p(D), and half the width of its interval for annealing; 0 for a code,
+            whose length is exact.
         fit, complexity: the parts of the evidence; nan where they are unknown.
     """
 

@@ -91,7 +91,8 @@ def parsed(text: str, columns: int = 1) -> gpytorch.kernels.Kernel:
 
     Raises:
         TypeError: the description is no text.
-        ValueError: it does not have this form; the message shows where. `columns` is no number.
+        ValueError: it does not have this form (the message shows where), or `columns` is not an
+            integer of at least 1.
 
     Example:
         >>> type(parsed("rbf + periodic*rbf")).__name__

@@ -47,10 +47,11 @@ def features(
 ) -> Tensor:
     """Features that a published network computes of images.
 
-    The network has not been trained on the images, so that a prior on its features does not depend
-    on them. Each feature is the average of a layer's channel over the positions of the image; those
-    of "logits" are the outputs of the network's own classifier. Images are resized to `size` by
-    bicubic interpolation and mapped as for the network's own training.
+    Where the network was not trained on the images (EfficientNet-Lite: on ImageNet), a prior on its
+    features does not depend on them. This is for the caller to know. Each feature is the average of
+    a layer's channel over the positions of the image; those of "logits" are the outputs of the
+    network's own classifier. Images are resized to `size` by bicubic interpolation and mapped as
+    for the network's own training.
 
     Args:
         name: a network, one of `bayesgen.pretrained.NAMES`; the weights are those of the package in

@@ -44,7 +44,8 @@ class Annealed:
         error: its standard error, a jackknife over chains.
         interval: interval of log p(D) at the stated confidence, the intersection of `importance`
             and `thermodynamic`. Its upper end presumes that the chains at β = 1 are distributed as
-            the posterior.
+            the posterior. Where the two contradict each other, it is the gap between them, with a
+            `NotMixedWarning`.
         importance: interval from the mean weights and Markov's inequality.
         thermodynamic: interval from the mean log weights, with Student's quantiles.
         confidence: nominal probability that both ends of `interval` hold.
@@ -163,13 +164,14 @@ def anneal(
 
     Chains of Hamiltonian Monte Carlo follow the distributions p(θ) p(D | θ)^β from β = 0 to β = 1.
     Each chain has the log weight Σ (β_{t+1} − β_t) log p(D | θ_t). For chains that begin with draws
-    from the prior, E[w] = p(D) exactly, whatever the transitions; this gives the lower end of the
-    interval. The same path from β = 1 to β = 0 gives the upper end: E[1/w] = 1/p(D) where the
-    chains begin with exact draws from the posterior. These exist for data that were simulated from
-    the model. For other data the forward chains are continued at β = 1 and taken as such draws, so
-    that **the upper end presumes that the chains at β = 1 are distributed as the posterior**. A
-    posterior with modes that no chain has found makes it too low. `rhat` and a gap between the two
-    directions show some of such failures, and not all of them.
+    from the prior, E[w] = p(D) exactly, because each transition leaves its distribution invariant;
+    the chains need not mix. This gives the lower end of the interval. The same path from β = 1 to β
+    = 0 gives the upper end: E[1/w] = 1/p(D) where the chains begin with exact draws from the
+    posterior. These exist for data that were simulated from the model. For other data the forward
+    chains are continued at β = 1 and taken as such draws, so that **the upper end presumes that the
+    chains at β = 1 are distributed as the posterior**. A posterior with modes that no chain has
+    found makes it too low. `rhat` and a gap between the two directions show some of such failures,
+    and not all of them.
 
     The mean log weights are also the Riemann sums of thermodynamic integration from the left and
     from the right. `interval` is the intersection of both constructions, and each of the four

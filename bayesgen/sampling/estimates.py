@@ -56,8 +56,9 @@ def thermodynamic(forward: Tensor, backward: Tensor, failure: float) -> Evidence
     """Bounds from the mean log weights, for log weights of the two directions, (B,) each.
 
     The mean log weights are Riemann sums of ∫ E_β[log p(D | θ)] dβ from the left and from the
-    right. The integrand increases with β, and chains that lag behind the equilibrium lag to the
-    side of each bound. Student's quantile of the standard error over chains is added.
+    right. The integrand increases with β, and chains that have not reached equilibrium make the
+    lower bound lower and the upper one higher. Student's quantile of the standard error over chains
+    is added.
 
     Args:
         forward, backward, failure: as in `importance`.

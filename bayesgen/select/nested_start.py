@@ -30,10 +30,10 @@ _LONG, _FLAT = 2.0, 10.0
 def kernel_of(structure: Structure, x: Tensor) -> Kernel:
     """A new kernel of a structure, with a constant of free variance beside it.
 
-    A period is at most half of the range of the inputs. A longer one is not seen twice: such a
-    kernel describes a trend, and extrapolates it as if it were to return. It is at least twice the
-    smallest distance of the inputs: at equally spaced inputs, a shorter one has the same values as
-    a longer one (an alias), and differs from it between them only.
+    A period is at most half of the range of the inputs. The data contain less than two of a longer
+    period: such a kernel fits a trend, and its extrapolation returns to earlier values. A period is
+    at least twice the smallest distance of the inputs: at equally spaced inputs, a shorter one has
+    the same values as a longer one (an alias), and differs from it between them only.
 
     Args:
         structure: the structure.

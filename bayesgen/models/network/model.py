@@ -113,10 +113,10 @@ class Laplace:
         tolerance: certified bound, in nats per observation, of how far the log evidence can change
             because rows of J are left out. Once a network fits its labels, the likelihood's
             curvature is nearly zero in most directions, and rows of J there hardly matter. What
-            they contribute is estimated by random vectors, and the standard error, which is usually
-            far below the bound, is included in `Evidence.error`. 0 keeps all rows; another value
-            needs curvature "ggn", mode "weights" and hyperparameters "fixed". It takes effect where
-            the GGN is computed in function space.
+            they contribute is estimated by random vectors, and the error of the estimate, which is
+            usually far below the bound, is included in `Evidence.error`. 0 keeps all rows; another
+            value needs curvature "ggn", mode "weights" and hyperparameters "fixed". It takes effect
+            where the GGN is computed in function space.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or is out of range; the message names

@@ -66,8 +66,9 @@ def certify_network(
     | "tangent" | Gaussian weights of its linearisation | KL of functions, risk by quadrature |
     | "weights" | Gaussian weights of the network | KL in closed form, risk by Monte Carlo |
 
-    The last three are Gibbs classifiers. Their prior has the network as its mean, and covariances
-    in a ratio of `scales`, among which the choice is paid for; Q is optimised for the bound.
+    The last three are Gibbs classifiers. The mean of their prior is the network, and its covariance
+    is one matrix times each of `scales`; the choice among them is paid for. Q is optimised for the
+    bound.
 
     Args:
         net: a network from (n, …) to outputs (n, C), or a function that makes a new one at each

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _report import write
+from _report import table, write_tables
 from networks import LEVELS, LOSS, SGD, images, labels, loss, posterior as fitted, said, trained
 from scipy.stats import kendalltau
 from torch import Tensor, nn
@@ -171,8 +171,8 @@ NOTES = """PreResNet-20 (width 16, BatchNorm, 272,282 weights), 50 epochs of SGD
 of the data to a loss of 0.001 nats an image; float32. Wall and CPU time are those of the same run;
 on a machine with other work the wall time is longer. The limit is the time of the operations
 counted, at the rate of a float32 matrix product measured directly after the part. In it, every
-evaluation of the L-BFGS counts as one with a gradient, which is slightly too much. Evidences are in
-nats an image; in brackets, the error of what was left out and of rounding."""
+evaluation of the L-BFGS counts as one with a gradient, so that the limit may exceed the time.
+log p(D)/n is in nats an image; its error is that of what was left out and of rounding."""
 
 
 def main() -> None:
@@ -197,46 +197,51 @@ def main() -> None:
     for level in chosen:
         cells = Cells(options.work / f"figure 1e n {len(x)} level {level:g}.json")
         every[level] = level_of(cells, options, data, x, level, options.memory)
-    speeds = sorted(one["rate"] / 1e9 for parts in every.values() for one in parts.values())
-    words = f"{speeds[0]:.0f}e9 to {speeds[-1]:.0f}e9"
-    rows = [("float32 product, operations per CPU-second", words)]
+    rows = []
     for level, parts in every.items():
         for kind, one in parts.items():
             limit = one["operations"] / one["rate"]
-            value = f"wall {one['wall']:.0f} s, CPU {one['cpu']:.0f} s, limit {limit:.0f} s"
-            if one.get("rows"):
-                value += (
-                    f"; {one['rows']:,} rows, {one['evidence']:.5f} (±{one['error']:.1g}), "
-                    f"N_eff {one['effective_dimension']:.0f}"
-                )
-            rows.append((f"level {level:g}, {PARTS[kind]}", value))
+            cells = [PARTS[kind], *(f"{value:.0f}" for value in (one["wall"], one["cpu"], limit))]
+            rows.append([f"{level:g}", *cells, *evidence_cells(one)])
         for label, without in (("before", "after"), ("after", "before")):
             if label in parts:
                 own = [one for kind, one in parts.items() if kind != without]
-                wall, cpu = (sum(one[of] for one in own) for of in ("wall", "cpu"))
-                words = f"wall {wall:.0f} s, CPU {cpu:.0f} s"
-                rows.append((f"level {level:g}, all parts, {PARTS[label]}", words))
+                times = [f"{sum(one[of] for one in own):.0f}" for of in ("wall", "cpu")]
+                rows.append([f"{level:g}", f"all, {PARTS[label]}", *times, "", *[""] * 4])
+    head = ("level", "part", "wall s", "CPU s", "limit s", "rows", "log p(D)/n", "error", "N_eff")
+    tables = [table(head, rows)]
     if len(every) > 2:
         values = [parts["after"]["evidence"] for parts in every.values()]
         tau = kendalltau(list(every), values).statistic
         own = [one for parts in every.values() for kind, one in parts.items() if kind != "before"]
         wall, cpu = (sum(one[of] for one in own) / 60 for of in ("wall", "cpu"))
-        rows.append(
-            (
-                f"all {len(every)} levels",
-                f"wall {wall:.1f} min, CPU {cpu:.1f} min; Kendall τ {tau:.2f}",
-            )
-        )
+        whole = [[f"{len(every)}", f"{wall:.1f}", f"{cpu:.1f}", f"{tau:.2f}"]]
+        head = ("levels", "wall min, one after another", "CPU min", "Kendall's τ")
+        tables.append(table(head, whole))
+    speeds = sorted(one["rate"] / 1e9 for parts in every.values() for one in parts.values())
+    rates = f"Float32 products: {speeds[0]:.0f}e9 to {speeds[-1]:.0f}e9 operations per CPU-second."
     given = "".join(f" --level {level:g}" for level in options.level or ())
     given += "".join(f" --before {level:g}" for level in options.before)
     given += f" --tolerance {options.tolerance:g} --threads {options.threads}"
-    write(
+    write_tables(
         f"figure_1e_{len(x)}",
         f"Time of the evidence of PreResNet-20 under corruption, n = {len(x):,}",
         f"python benchmarks/figure_1e.py --data-dir DIR --work DIR --train {len(x)}{given}",
-        rows,
-        NOTES,
+        tables,
+        f"{NOTES}\n{rates}",
     )
+
+
+def evidence_cells(part: dict[str, Any]) -> list[str]:
+    """Number of rows, evidence, its error and N_eff of a part, or nothing."""
+    if not part.get("rows"):
+        return [""] * 4
+    return [
+        f"{part['rows']:,}",
+        f"{part['evidence']:.5f}",
+        f"{part['error']:.1g}",
+        f"{part['effective_dimension']:.0f}",
+    ]
 
 
 if __name__ == "__main__":

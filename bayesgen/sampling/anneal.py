@@ -257,8 +257,7 @@ def anneal(
                 f"the data must have at least 3 observations for β = 1/log n < 1, got {target.n}"
             )
         with reporting(progress) as report:
-            run = _Run(target, sizes, seed, report)
-            return run.result(confidence, maximum)
+            return _Run(target, sizes, seed, report, maximum).result(confidence)
 
 
 def _rhat(rhat: Callable[[Any], Any], chains: Any) -> float:
@@ -307,8 +306,16 @@ class _Trace(NamedTuple):
 class _Run:
     """A pilot run, the forward and the backward path, and what was found on them."""
 
-    def __init__(self, target: Target, sizes: _Sizes, seed: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        sizes: _Sizes,
+        seed: int,
+        progress: Progress | None,
+        maximum: float | None,
+    ) -> None:
         self.target, self.sizes, self.progress = target, sizes, progress
+        self.maximum = maximum
         self.generator = torch.Generator().manual_seed(seed)
         self.done, self.expected = 0, 2 * sizes.rungs + 2 * sizes.settle
         stages = pilot(target, sizes.chains, 6, sizes.leaps, self.generator, self._piloted)
@@ -317,7 +324,7 @@ class _Run:
         self.best = -math.inf
         if target.start is not None:
             own = (target.start - target.centre)[None] * target.precision.sqrt()
-            self.best = float(target.at(own).value)
+            self._attained(float(target.at(own).value))
         self._forward()
         self._backward()
 
@@ -325,9 +332,19 @@ class _Run:
         if self.progress is not None:
             self.progress(0, self.expected, f"pilot run, β = {beta:.2g}")
 
+    def _attained(self, value: float) -> None:
+        """Note a log likelihood that was attained, which must not exceed the stated maximum."""
+        self.best = max(self.best, value)
+        stated = self.maximum
+        if stated is not None and value > stated + _ROUNDING * (1 + abs(value)):
+            raise ValueError(
+                "maximum must be the largest log likelihood, but the chains or the given weights "
+                f"attain {value:.6g}, got {stated:.6g}"
+            )
+
     def _moved(self, point: ChainStates, kernel: Kernel, what: str) -> tuple[ChainStates, float]:
         move = transition(self.target, point, kernel, self.sizes.leaps, self.generator)
-        self.best = max(self.best, float(move.point.value.max()))
+        self._attained(float(move.point.value.max()))
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.expected, f"{what}, β = {kernel.beta:.2g}")
@@ -371,7 +388,7 @@ class _Run:
         self.back_means.append(math.nan)  # no chain returns to β = 0
         self.back_means.reverse()
 
-    def result(self, confidence: float, maximum: float | None) -> Annealed:
+    def result(self, confidence: float) -> Annealed:
         """The result, with warnings where the chains have not mixed."""
         failure = (1 - confidence) / 4
         importance = estimates.importance(self.weights, self.back, failure)
@@ -381,12 +398,7 @@ class _Run:
         value, error = estimates.bridge(self.weights, self.back)
         diagnostics = [trace.diagnostics() for trace in (self.tempered, self.posterior)]
         tempered, tempered_error = self.tempered.mean()
-        if maximum is not None and maximum < self.best - _ROUNDING * (1 + abs(self.best)):
-            raise ValueError(
-                "maximum must be the largest log likelihood, but the chains or the given weights "
-                f"attain {self.best:.6g}, got {maximum:.6g}"
-            )
-        top = self.best if maximum is None else maximum
+        top = self.best if self.maximum is None else self.maximum
         found = Annealed(
             value,
             error,

@@ -3,6 +3,7 @@
 Tests of `bayesgen.commands.command`, `bayesgen.commands.app` and `bayesgen.commands.choices`.
 """
 
+import inspect
 import json
 import subprocess
 import sys
@@ -55,10 +56,10 @@ def test_help_lists_every_value_that_completion_offers(monkeypatch, capsys, name
 def test_values_are_those_of_the_functions_that_take_them():
     assert set(choices.DATA) == set(data.names())
     assert choices.KERNELS == kernels.NAMES
-    assert set(corruption.MODELS) == set(corruption_models._function.__globals__["MODELS"])
+    assert set(corruption.MODELS) == set(inspect.unwrap(corruption_models).__globals__["MODELS"])
     assert tuple(THEOREMS) == certify.BOUNDS
     assert tuple(CURVATURES) == laplace.CURVATURES
-    assert tuple(study._function.__globals__["NETWORKS"]) == laplace.NETWORKS
+    assert tuple(inspect.unwrap(study).__globals__["NETWORKS"]) == laplace.NETWORKS
     assert ("all", *described()) == reproduce.NAMES
 
 

@@ -1,5 +1,7 @@
 """Tests of `bayesgen.experiments.label_noise` and of `bayesgen.plots.label_noise`."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ def test_network_is_that_of_the_study_of_several_models(monkeypatch, tmp_path):
         lambda data: (data.x_train.float(), data.x_test.float()),
         {"epochs": 300, "optimiser": "adam", "learning_rate": 1e-2},
     )
-    model = experiments.corruption_models.__wrapped__.__globals__["MODELS"]
+    model = inspect.unwrap(experiments.corruption_models).__globals__["MODELS"]
     said = model["resnet"]
     monkeypatch.setitem(model, "resnet", type(said)(said.says, said.kind, small.alone))
     settings = {"train": 60, "test": 50, "levels": [0.0, 1.0], "seeds": 1}

@@ -167,8 +167,6 @@ def kernels(
     checks.seed(seed)
     if executor is not None and not hasattr(executor, "map"):
         raise TypeError(f"executor must have a method map, got {type(executor).__name__}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a function, got {type(progress).__name__}")
     rule = _Rule(penalty, prior, len(base), len(x))
     search = _Search(x, y, rule, starts, seed, _folder(store, x, y), executor, progress)
     search.fit({Structure(()): None})

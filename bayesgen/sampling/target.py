@@ -140,6 +140,8 @@ def network(
     with undisturbed(weights.net):
         data = read(weights, own, x, y, 256, gather=True)
     found, outputs = data.likelihood, NetworkOutputs(weights, data.x)
+    with torch.no_grad():
+        _check_outputs(data.f, outputs(weights.theta[None], data.x)[0])
     return Target(
         f"{type(plain(net)).__name__}, {found.name} likelihood",
         len(data.f),
@@ -444,3 +446,17 @@ def _precisions(given: Any, weights: Weights) -> Tensor:
             f"parameter, got {tuple(alpha.shape)}"
         )
     return alpha.expand(P).clone()
+
+
+def _check_outputs(f: Tensor, again: Tensor) -> None:
+    """Check that outputs at weights that are passed to the network equal the network's own.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not torch.allclose(f, again, rtol=1e-6, atol=1e-8 * float(f.abs().max())):
+        raise ValueError(
+            "net must give the same outputs at weights that are passed to it by "
+            "torch.func.functional_call, but they differ by "
+            f"{float((f - again).abs().max()):.2g}"
+        )

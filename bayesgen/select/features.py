@@ -123,9 +123,9 @@ def features(
 
 def _targets(y: Any, n: int) -> tuple[Tensor, Tensor | None]:
     """Real targets (n, C), and the one-hot rows of labels or None."""
-    if not has_texts(y) and checks.as_tensor("y", y).is_floating_point():
-        given = checks.as_tensor("y", y).double()
-        found = checks.targets("y", given, n, like=torch.zeros((), dtype=torch.float64))
+    given = None if has_texts(y) else checks.as_tensor("y", y)
+    if given is not None and given.is_floating_point():
+        found = checks.targets("y", given.double(), n, like=torch.zeros((), dtype=torch.float64))
         if found.ndim > 2:
             raise ValueError(f"y must have shape (n,) or (n, C), got {tuple(found.shape)}")
         return found.reshape(n, -1), None
